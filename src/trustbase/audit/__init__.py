@@ -1,0 +1,1 @@
+"""Measured findings with intervals, one file per dimension."""

@@ -1,0 +1,66 @@
+"""What an audit dimension is given, and the little folder where it leaves its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import files
+from trustbase.events import Emit, ignore
+from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
+
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Writes `evidence/NAME.json`: aggregates only, never a row of user data."""
+
+    folder: Path
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        files.write_json(self.folder / f"{name}.json", value)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one model (or rival) answered on the test rows.
+
+    Attributes:
+        scores: class probabilities, float64 `(rows, classes)`; None where only labels were given.
+        predicted: label index, int64 `(rows,)`.
+    """
+
+    scores: NDArray[np.float64] | None
+    predicted: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditContext:
+    """Everything a dimension may ask about.
+
+    `predictor`, `artifact`, `train` and `validation` are None where somebody else's answers are audited; a dimension
+    that needs one of them returns `not_applicable` findings with the reason.
+    """
+
+    test: Split
+    labels: LabelSchema
+    decision: Decision
+    answers: Answers
+    evidence: Evidence
+    seed: int
+    predictor: Predictor | None = None
+    artifact: ArtifactInfo | None = None
+    train: Split | None = None
+    validation: Split | None = None
+    rivals: Mapping[str, Answers] = field(default_factory=dict)  # name → answers on the same test rows
+    options: Mapping[str, Any] = field(default_factory=dict)  # dimension → its options model
+    emit: Emit = ignore
+    confidence: float = 0.95
+    minimum_cell: int = 30

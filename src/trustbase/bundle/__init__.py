@@ -1,0 +1,1 @@
+"""What is released: packing, signing, verifying, the model card."""

@@ -1,0 +1,1 @@
+"""The command line: translates options, calls a plain function, prints."""

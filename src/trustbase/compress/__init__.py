@@ -1,0 +1,1 @@
+"""From a trained checkpoint to the artefact that is shipped."""

@@ -1,0 +1,99 @@
+"""Every error Trustbase raises on purpose.
+
+TrustbaseError                     exit 1
+├── UsageError                     exit 2   a command or function was called in a way that cannot work
+│   ├── RecipeError                exit 2   the recipe asks for something wrong or impossible (all problems at once)
+│   └── DataError                  exit 2   the data cannot be read as described (all problems at once)
+├── ModelError                     exit 1   a base model or artefact cannot be loaded or does not do what was saved
+├── TrainingError                  exit 1   training stopped itself (NaN, reload mismatch …)
+├── PredictionError                exit 1   one or more questions to a model failed
+├── StaleRunError                  exit 1   the run folder holds results of other inputs
+├── Interrupted                    exit 130/143  stopped by a signal; the state left behind is resumable
+└── VerificationError              exit 4   a bundle is not what its signer released
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where, what, and what to do about it."""
+
+    where: str  # "recipe.yaml:12", "train.csv:48", "data.text"
+    message: str  # what must be, what was got, why
+    hint: str = ""  # the next step
+
+    def __str__(self) -> str:
+        tail = f" ({self.hint})" if self.hint else ""
+        return f"{self.where}: {self.message}{tail}" if self.where else f"{self.message}{tail}"
+
+
+class TrustbaseError(Exception):
+    """Base of all deliberate errors: says what, got, why and the next step.
+
+    Args:
+        message: what is wrong, what was found, and why it matters.
+        hint: the next step for the reader.
+        problems: every problem found, where there is more than one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        self.message = message
+        self.hint = hint
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {problem}" for problem in self.problems)]
+        if self.hint:
+            lines.append(f"Next: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(TrustbaseError):
+    """A command or function was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """The recipe is wrong or asks for the impossible; carries all problems."""
+
+
+class DataError(UsageError):
+    """The data cannot be read as the recipe describes it; carries all problems."""
+
+
+class ModelError(TrustbaseError):
+    """A base model, checkpoint or artefact cannot be loaded as what it claims to be."""
+
+
+class TrainingError(TrustbaseError):
+    """Training stopped itself; the last good state is on disk."""
+
+
+class PredictionError(TrustbaseError):
+    """At least one question to a model failed; never turned into a score."""
+
+
+class StaleRunError(TrustbaseError):
+    """The run folder was made from other inputs than those now given."""
+
+
+class Interrupted(TrustbaseError):  # noqa: N818  (not an error of anybody)
+    """A signal stopped the run; the same command resumes it."""
+
+    def __init__(self, message: str, *, signal_number: int = 2, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + signal_number
+
+
+class VerificationError(TrustbaseError):
+    """A bundle was altered, is incomplete, or was signed by nobody the user trusts."""
+
+    exit_code = 4

@@ -1,0 +1,136 @@
+"""Files that are written whole or not at all, synced, and known by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in chunks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte form of a JSON value: sorted keys, no spaces, UTF-8, NaN refused.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity, which JSON cannot carry.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def digest_json(value: Any) -> str:
+    """`sha256:…` of the canonical form of a JSON value."""
+    return "sha256:" + sha256_bytes(canonical_json(value))
+
+
+def digest_folder(folder: Path, *, only: Callable[[str], bool] | None = None) -> str:
+    """`sha256:…` over the relative paths and contents of a folder's files."""
+    entries = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if only is None or only(name):
+            entries.append([name, sha256_file(path)])
+    return digest_json(entries)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file atomically: temporary neighbour, fsync, rename, fsync of the folder.
+
+    Raises:
+        OSError: the disk refused; the old file, if any, is intact and no partial file remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic `write_bytes` of UTF-8 text."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomic, human-readable JSON (sorted keys, two spaces, final newline)."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a UTF-8 JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file and folder below `folder`."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(os.path.join(root, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(root))
+
+
+def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Build a folder beside `target`, sync it, and put it in place of `target` in one rename.
+
+    A crash leaves the old folder, the new folder, or neither with a `.old` beside it; never a half-written `target`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    retired = target.parent / f".{target.name}.old"
+    try:
+        staging.chmod(0o755)
+        fill(staging)
+        sync_tree(staging)
+        if retired.exists():
+            shutil.rmtree(retired)
+        if target.exists():
+            target.rename(retired)
+        staging.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy the named files (relative, POSIX) from one folder into another."""
+    for name in names:
+        destination = target / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, destination)

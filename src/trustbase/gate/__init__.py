@@ -1,0 +1,1 @@
+"""Limits set beforehand, verdicts, and the ledger of looks."""

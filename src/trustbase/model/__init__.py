@@ -1,0 +1,1 @@
+"""Base models, tasks, adaptations, checkpoints, and the Predictor that asks them."""

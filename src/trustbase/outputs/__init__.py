@@ -1,0 +1,1 @@
+"""What stands between scores and answers."""

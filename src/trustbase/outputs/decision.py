@@ -1,0 +1,25 @@
+"""From scores to answers: the one rule that audit, prediction and server share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.records import Decision, LabelSchema
+
+
+def decide_labels(scores: NDArray[np.floating], labels: LabelSchema, decision: Decision) -> NDArray[np.int64]:
+    """Label index of each row.
+
+    Args:
+        scores: class probabilities `(rows, classes)`.
+        labels: the label schema that fixes the order of classes.
+        decision: a threshold on the positive class (binary), else the highest score wins (first on ties).
+
+    Returns:
+        int64 `(rows,)`.
+    """
+    if decision.threshold is None or not labels.binary:
+        return scores.argmax(axis=1).astype(np.int64)
+    positive = labels.index(labels.positive)
+    return np.where(scores[:, positive] >= decision.threshold, positive, 1 - positive).astype(np.int64)

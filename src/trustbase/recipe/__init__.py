@@ -1,0 +1,1 @@
+"""What is wanted: the recipe's schema, its reading, and the registry of what it may name."""
