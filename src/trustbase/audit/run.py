@@ -1,0 +1,132 @@
+"""Runs the audit: registry × answer kind → findings, and nothing that went wrong becomes a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.machine import machine_facts
+from trustbase.errors import Interrupted, UsageError
+from trustbase.events import Emit, ignore
+from trustbase.finding_id import DIMENSIONS
+from trustbase.recipe.lookup import AUDITS
+from trustbase.records import AuditReport, Finding, LabelSchema, Split
+
+AuditFunction = Callable[[AuditContext], list[Finding]]
+
+__all__ = ["machine_facts", "run_audit", "write_scores"]
+
+
+def run_audit(
+    context: AuditContext, dimensions: Sequence[str], *, policy_digest: str | None, emit: Emit = ignore, answer_kind: str | None = None
+) -> AuditReport:
+    """Measure the named dimensions and gather their findings.
+
+    A dimension that has no audit for this answer kind yields one `not_applicable` finding; one that raises yields one
+    `failed` finding that carries the reason, and the others go on: a gate on any number it owed is then insufficient.
+
+    Args:
+        context: what is audited.
+        dimensions: names out of `finding_id.DIMENSIONS`, measured in the order given.
+        policy_digest: digest of the policy that was fixed beforehand; None where there is none.
+        emit: takes `progress`, `warning` and `note` events.
+        answer_kind: by default the artefact's, else "classes".
+
+    Raises:
+        UsageError: a name that is no dimension.
+    """
+    kind = answer_kind or (context.artifact.answer_kind if context.artifact is not None else "classes")
+    unknown = [name for name in dimensions if name not in DIMENSIONS]
+    if unknown:
+        raise UsageError(f"no such audit dimension: {', '.join(unknown)}", hint=f"dimensions are {', '.join(DIMENSIONS)}")
+    findings: list[Finding] = []
+    for done, dimension in enumerate(dimensions):
+        emit("progress", what=f"audit: {dimension}", done=done, total=len(dimensions))
+        findings.extend(_measure(dimension, kind, context, emit))
+    emit("progress", what="audit", done=len(dimensions), total=len(dimensions))
+    data = {"digest": context.test.digest, "rows": len(context.test)}
+    return AuditReport(_model_facts(context), data, policy_digest, machine_facts(), tuple(findings))
+
+
+def find_audit(dimension: str, kind: str) -> AuditFunction | None:
+    """The audit registered under dimension × answer kind, else under dimension × "*", else None."""
+    entry = AUDITS.get((dimension, kind)) or AUDITS.get((dimension, "*"))
+    if entry is None:
+        return None
+    module, _, name = entry.target.partition(":")
+    return cast(AuditFunction, getattr(import_module(module), name))
+
+
+def _measure(dimension: str, kind: str, context: AuditContext, emit: Emit) -> list[Finding]:
+    """One dimension's findings, or the one finding that says why there are none."""
+    audit = find_audit(dimension, kind)
+    if audit is None:
+        reason = f"this version has no {dimension} audit for answers of kind '{kind}'"
+        return [Finding.without_value(f"{dimension}.audit", "not_applicable", reason)]
+    try:
+        findings = audit(context)
+        return _checked(dimension, findings)
+    except Interrupted:
+        raise
+    except Exception as error:  # any fault of one dimension must leave the others standing, as a failure that is seen
+        reason = f"{type(error).__name__}: {error}"
+        emit("warning", text=f"the {dimension} audit failed: {reason}", dimension=dimension)
+        return [Finding.without_value(f"{dimension}.audit", "failed", reason)]
+
+
+def _checked(dimension: str, findings: list[Finding]) -> list[Finding]:
+    """The same findings, if they are this dimension's, each named once, and at least one.
+
+    Raises:
+        ValueError: an audit that returns nothing, speaks for another dimension, or names a number twice.
+    """
+    if not findings:
+        raise ValueError("the audit returned no findings")
+    foreign = [finding.id for finding in findings if finding.parts.dimension != dimension]
+    if foreign:
+        raise ValueError(f"the audit returned findings of another dimension: {', '.join(foreign[:3])}")
+    seen: set[str] = set()
+    twice = [finding.id for finding in findings if finding.id in seen or seen.add(finding.id)]  # type: ignore[func-returns-value]
+    if twice:
+        raise ValueError(f"the audit returned the same finding twice: {', '.join(twice[:3])}")
+    return findings
+
+
+def _model_facts(context: AuditContext) -> dict[str, Any]:
+    """The `model` object of `audit.json`; given answers have no model, and say so."""
+    if context.artifact is None:
+        return {"digest": None, "runtime": "given answers", "precision": None, "base": None, "revision": None}
+    info = context.artifact
+    return {"digest": info.digest, "runtime": info.runtime, "precision": info.precision, "base": info.base, "revision": info.revision}
+
+
+def write_scores(path: Path, split: Split, labels: LabelSchema, answers: Answers) -> None:
+    """Leave every row's answer in `scores.parquet`: row number, label, predicted, groups and scores; never a text.
+
+    It stays in the run folder: groups and labels of single rows are user data.
+    """
+    import io
+
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from trustbase import files
+
+    names = np.array(labels.names, dtype=object)
+    columns: dict[str, Any] = {
+        "row": pa.array(split.row_numbers),
+        "label": pa.array(names[split.labels], pa.string()).dictionary_encode(),
+        "predicted": pa.array(names[answers.predicted], pa.string()).dictionary_encode(),
+    }
+    for column, values in split.groups.items():
+        columns[f"group:{column}"] = pa.array(values, pa.string()).dictionary_encode()
+    if answers.scores is not None:
+        for index, name in enumerate(labels.names):
+            columns[f"score:{name}"] = pa.array(answers.scores[:, index])
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    files.write_bytes(path, buffer.getvalue())
