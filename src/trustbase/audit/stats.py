@@ -1,0 +1,212 @@
+"""Numbers with their doubt: intervals for proportions, means, differences, and anything that a bootstrap can resample.
+
+Closed forms first: they are exact enough (see `benchmarks/coverage.py` for their measured coverage), instant, and the
+same on every machine. Ranks live in `ranks.py`, confusion counts in `counts.py`, calibration in `reliability.py`,
+largest gaps and smallest ratios over groups in `contrasts.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from trustbase.records import Direction, Finding
+
+Floats = NDArray[np.float64]
+
+_WILSON = "Wilson (1927), JASA 22; Brown, Cai & DasGupta (2001), Statist. Sci. 16, section 3.1.1"
+_TANGO = "Tango (1998), Statist. Med. 17, section 2 (score interval of a paired difference)"
+_SKEW = "Johnson (1978), JASA 73, section 3 (t interval corrected for skewness)"
+_CHUNK_BYTES = 64 * 2**20  # of resampled weights held at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the bounds of its confidence interval; `low <= value <= high`.
+
+    Attributes:
+        low: lower bound.
+        high: upper bound.
+        method: how the interval was made, in a few words.
+        source: paper and section of the formula.
+        value: the point value.
+        n: how many rows (or, for a conditional rate, rows that meet the condition) stand behind it.
+    """
+
+    low: float
+    high: float
+    method: str
+    source: str
+    value: float
+    n: int
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"low <= value <= high does not hold: {self.low}, {self.value}, {self.high} ({self.method})")
+
+    def finding(self, id: str, *, direction: Direction, confidence: float = 0.95, **fields: Any) -> Finding:
+        """This interval as a finding."""
+        return Finding(
+            id,
+            self.value,
+            self.low,
+            self.high,
+            self.n,
+            direction=direction,
+            confidence=confidence,
+            method=self.method,
+            source=self.source,
+            **fields,
+        )
+
+
+def enclosing(low: float, value: float, high: float, method: str, source: str, n: int) -> Interval:
+    """An interval that holds its own value: rounding and shrinking estimators may leave it just outside."""
+    return Interval(min(float(low), float(value)), max(float(high), float(value)), method, source, float(value), int(n))
+
+
+def normal_quantile(confidence: float) -> float:
+    """Two-sided normal quantile: 1.96 for 0.95."""
+    return float(special.ndtri(0.5 + confidence / 2))
+
+
+def wilson_bounds(successes: ArrayLike, n: ArrayLike, quantile: float) -> tuple[Floats, Floats]:
+    """Wilson score bounds of proportions, element by element; [0, 1] where n is 0.
+
+    Args:
+        successes: counts of any shape.
+        n: trials, broadcastable to `successes`.
+        quantile: two-sided normal quantile.
+
+    Source: Wilson (1927); chosen over Jeffreys, mid-P and Clopper-Pearson by exact coverage at n >= 30, see `benchmarks/coverage.py`.
+    """
+    k, trials = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
+    z2 = quantile * quantile
+    centre = (k + z2 / 2) / (trials + z2)
+    inside = np.divide(k * (trials - k), trials, out=np.zeros_like(centre), where=trials > 0)
+    half = quantile / (trials + z2) * np.sqrt(inside + z2 / 4)
+    low = np.where(k == 0, 0.0, np.clip(centre - half, 0, 1))
+    return low, np.where(k == trials, 1.0, np.clip(centre + half, 0, 1))
+
+
+def proportion(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """A proportion with its Wilson interval.
+
+    Raises:
+        ValueError: no rows, or more successes than rows.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+    low, high = wilson_bounds(successes, n, normal_quantile(confidence))
+    return enclosing(float(low), successes / n, float(high), "Wilson score interval", _WILSON, n)
+
+
+def mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """A mean with a t interval whose centre is corrected for skewness (losses are skewed).
+
+    Raises:
+        ValueError: fewer than two values, or one that is not finite.
+    """
+    x = np.asarray(values, float)
+    if x.size < 2 or not np.isfinite(x).all():
+        raise ValueError(f"a mean needs at least two finite values, got {x.size} with {int((~np.isfinite(x)).sum())} not finite")
+    n, centre, spread = x.size, float(x.mean()), float(x.std(ddof=1))
+    third = float(((x - centre) ** 3).mean())
+    shift = third / (6 * spread**2 * n) if spread > 0 else 0.0
+    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * spread / math.sqrt(n)
+    return enclosing(centre + shift - half, centre, centre + shift + half, "t interval, centre corrected for skewness", _SKEW, n)
+
+
+def paired_difference(correct: ArrayLike, other: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Difference of two models' accuracies on the same rows, `mean(correct) - mean(other)`.
+
+    Only rows where exactly one of them is right say anything about the difference.
+
+    Args:
+        correct: whether the model is right, bool `(rows,)`.
+        other: whether the other is right, bool `(rows,)`.
+
+    Raises:
+        ValueError: no rows, or unequal numbers of rows.
+    """
+    a, b = np.asarray(correct, bool), np.asarray(other, bool)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"a paired difference needs the same rows twice, got {a.shape} and {b.shape}")
+    won, lost, n = int((a & ~b).sum()), int((b & ~a).sum()), a.size
+    low, high = tango_bounds(won, lost, n, normal_quantile(confidence))
+    return enclosing(float(low), (won - lost) / n, float(high), "Tango score interval of a paired difference", _TANGO, n)
+
+
+def tango_bounds(won: ArrayLike, lost: ArrayLike, n: ArrayLike, quantile: float) -> tuple[Floats, Floats]:
+    """Bounds of a paired difference by inverting Tango's score test, element by element.
+
+    Source: Tango (1998), section 2; the root is found by bisection, as the test is monotone in the difference.
+    """
+    b, c, rows = np.broadcast_arrays(np.asarray(won, float), np.asarray(lost, float), np.asarray(n, float))
+    value = (b - c) / rows
+
+    def score(delta: Floats) -> Floats:
+        # q21 is the maximum-likelihood P(only the other is right) when the difference is `delta`
+        linear = (2 * rows - b + c) * delta - b - c
+        q21 = (np.sqrt(np.maximum(linear**2 + 8 * rows * c * delta * (1 - delta), 0)) - linear) / (4 * rows)
+        variance = rows * np.maximum(2 * q21 + delta * (1 - delta), 1e-300)
+        result: Floats = (b - c - rows * delta) / np.sqrt(variance)
+        return result
+
+    inside_low, outside_low = value.copy(), np.full_like(value, -1.0)
+    inside_high, outside_high = value.copy(), np.full_like(value, 1.0)
+    for _ in range(50):
+        middle = (inside_low + outside_low) / 2
+        inside = score(middle) <= quantile
+        inside_low, outside_low = np.where(inside, middle, inside_low), np.where(inside, outside_low, middle)
+        middle = (inside_high + outside_high) / 2
+        inside = score(middle) >= -quantile
+        inside_high, outside_high = np.where(inside, middle, inside_high), np.where(inside, outside_high, middle)
+    return inside_low, inside_high
+
+
+def bootstrap(
+    statistic: Callable[[Floats], Floats], rows: int, *, replicates: int, rng: np.random.Generator, strata: NDArray[np.int64] | None = None
+) -> Floats:
+    """Values of a statistic on resampled rows, in chunks of bounded memory.
+
+    Args:
+        statistic: from weights `(chunk, rows)` (how often each row was drawn) to values `(chunk, …)`.
+        rows: number of rows.
+        strata: stratum of each row `(rows,)`; each stratum keeps its size (for statistics that condition on the label).
+
+    Returns:
+        Values `(replicates, …)`.
+    """
+    chunk = max(1, min(replicates, _CHUNK_BYTES // max(8 * rows, 1)))
+    members = [np.arange(rows)] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    parts = []
+    for start in range(0, replicates, chunk):
+        count = min(chunk, replicates - start)
+        weights = np.empty((count, rows))
+        for index in members:
+            drawn = rng.integers(0, index.size, (count, index.size)) + index.size * np.arange(count)[:, None]
+            weights[:, index] = np.bincount(drawn.ravel(), minlength=count * index.size).reshape(count, index.size)
+        parts.append(np.asarray(statistic(weights), float))
+    return np.concatenate(parts)
+
+
+def percentile(value: float, replicates: Floats, *, n: int, confidence: float = 0.95, method: str, source: str) -> Interval:
+    """Percentile interval of bootstrap or posterior replicates `(replicates,)`.
+
+    Source: Efron & Tibshirani (1993), chapter 13.
+
+    Raises:
+        ValueError: a replicate is not finite (such a resample must not be dropped in silence).
+    """
+    if not np.isfinite(replicates).all():
+        raise ValueError(f"{int((~np.isfinite(replicates)).sum())} of {replicates.size} replicates are not finite ({method})")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return enclosing(float(low), value, float(high), method, source, n)
