@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ _LIBRARIES = ("trustbase", "torch", "transformers", "tokenizers", "onnxruntime",
 
 
 def machine_facts() -> dict[str, Any]:
-    """Processor, cores, memory, threads and library versions; an accelerator only where torch is already loaded."""
+    """Processor, cores, memory and library versions: the same in every process of this machine, so that stages can be keyed by it."""
     import psutil
 
     return {
@@ -23,8 +22,8 @@ def machine_facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": usable_cores(),
         "memory_bytes": int(psutil.virtual_memory().total),
-        "threads": _threads(),
-        "accelerator": _accelerator(),
+        "threads_asked_for": os.environ.get("OMP_NUM_THREADS"),
+        "accelerators": _accelerators(),
         "libraries": _versions(),
     }
 
@@ -45,16 +44,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "unknown"
 
 
-def _threads() -> int:
-    torch = sys.modules.get("torch")  # asked only where something else has loaded it: this module must stay light
-    return int(torch.get_num_threads()) if torch is not None and hasattr(torch, "get_num_threads") else usable_cores()
-
-
-def _accelerator() -> str | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_name(0))
+def _accelerators() -> list[str]:
+    """Names of NVIDIA devices, read from the driver: asking torch would load it, and would answer differently before that."""
+    found = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("Model:"):
+                found.append(line.partition(":")[2].strip())
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,197 @@
+"""Simple rivals: what a model must beat to be worth its cost. Trained with scikit-learn on the same rows, in seconds.
+
+A rival answers by its highest score. Imports scikit-learn when a rival is trained, and torch never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module, util
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import seeds
+from trustbase.audit.context import Answers
+from trustbase.audit.machine import usable_cores
+from trustbase.errors import DataError, Interrupted
+from trustbase.events import Emit, ignore
+from trustbase.recipe.lookup import RIVALS
+from trustbase.records import LabelSchema, Split
+
+Rival = Callable[[Split], Answers]
+
+_MAX_THREADS = 8
+_MAX_TERMS = 200_000
+_MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
+_CHINESE_SHARE = 0.3  # of the letters, from which words have to be found by segmentation
+
+
+def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emit: Emit = ignore) -> dict[str, Answers]:
+    """Train every registered rival on `train` and let it answer `test`.
+
+    A rival that does not apply (`why_not`) is left out with a note; one that breaks is left out with a warning, and the
+    quality audit then reports its gain as `failed`.
+    """
+    answers: dict[str, Answers] = {}
+    for done, (name, entry) in enumerate(RIVALS.items()):
+        emit("progress", what=f"rival: {name}", done=done, total=len(RIVALS))
+        reason = why_not(name, train)
+        if reason is not None:
+            emit("note", text=f"rival {name} does not apply: {reason}")
+            continue
+        module, _, function = entry.target.partition(":")
+        try:
+            with _bounded_threads():
+                answers[name] = getattr(import_module(module), function)(train, labels, seed)(test)
+        except Interrupted:
+            raise
+        except Exception as error:  # seen as a warning here and as a failed finding in the audit
+            emit("warning", text=f"rival {name} could not be trained: {type(error).__name__}: {error}", rival=name)
+    emit("progress", what="rivals", done=len(RIVALS), total=len(RIVALS))
+    return answers
+
+
+def why_not(name: str, train: Split) -> str | None:
+    """Why a rival does not apply to this data; None where it does."""
+    if name == "boosting" and plain_text(train):
+        return "the text is one plain column, so there are no raw columns to learn from"
+    return None
+
+
+def plain_text(split: Split) -> bool:
+    """Whether the text is one column as it stands, rather than made from columns."""
+    if split.table.num_columns != 1:
+        return split.table.num_columns == 0
+    head = split.table.column(0).slice(0, 200).to_pylist()
+    return all(value == text for value, text in zip(head, split.texts[: len(head)], strict=True))
+
+
+def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:  # noqa: ARG001  (every rival has this signature)
+    """Always the most frequent training label; its scores are the training shares."""
+    shares = np.bincount(train.labels, minlength=len(labels.names)) / max(len(train), 1)
+
+    def answer(split: Split) -> Answers:
+        scores = np.tile(shares, (len(split), 1))
+        return Answers(scores, scores.argmax(axis=1).astype(np.int64))
+
+    return answer
+
+
+def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
+    """Word and word-pair weights (tf-idf) with logistic regression; Chinese by segmented words, or by characters and pairs."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    vectorizer = TfidfVectorizer(**_words(train.texts), ngram_range=(1, 2), min_df=2 if len(train) >= 1000 else 1, max_features=_MAX_TERMS, sublinear_tf=True, dtype=np.float32)  # fmt: skip
+    # C = 10: tf-idf rows have length one, so the default penalty (meant for columns of unit variance) is far too strong.
+    model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=300, random_state=_state(seed, "bag_of_words")))
+    _fit(model, list(train.texts), train.labels, "bag_of_words")
+    return lambda split: _answers(model, list(split.texts), labels)
+
+
+def boosting(train: Split, labels: LabelSchema, seed: int) -> Rival:
+    """Histogram gradient boosting on the raw columns: numbers as numbers, all else as categories, missing a state of its own."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    encoders = [_column_encoder(train.table.column(name).to_pylist()) for name in train.table.column_names]
+    names = list(train.table.column_names)
+
+    def encode(split: Split) -> NDArray[np.float64]:
+        return np.column_stack([encoder(split.table.column(name).to_pylist()) for encoder, name in zip(encoders, names, strict=True)])
+
+    categorical = [encoder.categorical for encoder in encoders]
+    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=_state(seed, "boosting"))
+    _fit(model, encode(train), train.labels, "boosting")
+    return lambda split: _answers(model, encode(split), labels)
+
+
+class _Numbers:
+    """A column whose every given training value is a number; what is not becomes missing."""
+
+    categorical = False
+
+    def __call__(self, values: Sequence[str | None]) -> NDArray[np.float64]:
+        return np.array([number if (number := _number(value)) is not None else np.nan for value in values], dtype=np.float64)
+
+
+class _Categories:
+    """A column of names: the most frequent get a code each, the rest share one, missing has one; unseen names count as the rest."""
+
+    categorical = True
+
+    def __init__(self, values: Sequence[str | None]) -> None:
+        names, counts = np.unique([value for value in values if value], return_counts=True)
+        frequent = names[np.lexsort((names, -counts))][:_MAX_CATEGORIES]
+        self._codes = {str(name): float(code + 2) for code, name in enumerate(frequent)}
+
+    def __call__(self, values: Sequence[str | None]) -> NDArray[np.float64]:
+        return np.array([self._codes.get(value, 1.0) if value else 0.0 for value in values], dtype=np.float64)
+
+
+def _column_encoder(values: Sequence[str | None]) -> _Numbers | _Categories:
+    given = {value for value in values if value}
+    return _Numbers() if given and all(_number(value) is not None for value in given) else _Categories(values)
+
+
+def _number(value: str | None) -> float | None:
+    """A finite number as people write it, or None."""
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _words(texts: Sequence[str]) -> dict[str, Any]:
+    """How the vectorizer finds words in these texts."""
+    if chinese_share(texts) < _CHINESE_SHARE:
+        return {"token_pattern": r"(?u)\b\w+\b"}  # one-character words too: "7 hours"
+    if util.find_spec("jieba") is not None:
+        return {"tokenizer": _segment, "token_pattern": None}
+    return {"analyzer": "char"}
+
+
+def _segment(text: str) -> list[str]:
+    import jieba
+
+    jieba.setLogLevel(60)  # it reports its dictionary on standard error otherwise
+    return [word for word in jieba.cut(text) if not word.isspace()]
+
+
+def chinese_share(texts: Sequence[str], *, sample: int = 1000) -> float:
+    """Share of Han characters among the letters of evenly spaced texts."""
+    step = max(1, len(texts) // sample)
+    letters = [char for text in texts[::step] for char in text[:2000] if char.isalpha()]
+    return sum("\u3400" <= char <= "\u9fff" for char in letters) / len(letters) if letters else 0.0
+
+
+def _fit(model: Any, inputs: Any, truth: NDArray[np.int64], name: str) -> None:
+    if len(np.unique(truth)) < 2:
+        raise DataError(f"rival {name} needs training rows of at least two labels", hint="check the training split")
+    model.fit(inputs, truth)
+
+
+def _answers(model: Any, inputs: Any, labels: LabelSchema) -> Answers:
+    """Scores over all labels of the schema; a label that training never saw gets 0."""
+    scores = np.zeros((len(inputs), len(labels.names)))
+    scores[:, model.classes_] = model.predict_proba(inputs)
+    return Answers(scores, scores.argmax(axis=1).astype(np.int64))
+
+
+def _state(seed: int, name: str) -> int:
+    return seeds.stream_seed(seed, "rival", name) % 2**31
+
+
+@contextmanager
+def _bounded_threads() -> Iterator[None]:
+    """No more threads than cores of this process, and never more than eight: a rival is not worth a machine."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=min(usable_cores(), _MAX_THREADS)):
+        yield
