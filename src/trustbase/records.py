@@ -101,6 +101,15 @@ class Trained:
     reload_difference: float  # max |Δ probability| between memory and disk on a batch
     facts: Mapping[str, Any] = field(default_factory=dict)  # precision and its reason, seconds, tokens, threads …
 
+    def to_json(self, root: Path) -> dict[str, Any]:
+        """As JSON, with the folder relative to `root`."""
+        return {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], root: Path) -> Trained:
+        """Inverse of `to_json`."""
+        return cls(**{**data, "folder": root / data["folder"]})
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -206,13 +215,14 @@ class AuditReport:
     policy_digest: str | None
     machine: Mapping[str, Any]
     findings: tuple[Finding, ...]
+    policy_set_before: bool | None = None  # False where the measurements were taken over from a run with another policy
 
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": AUDIT_SCHEMA,
             "model": dict(self.model),
             "data": dict(self.data),
-            "policy": {"digest": self.policy_digest},
+            "policy": {"digest": self.policy_digest, "set_before_measuring": self.policy_set_before},
             "machine": dict(self.machine),
             "findings": [finding.to_json() for finding in self.findings],
         }
@@ -220,7 +230,8 @@ class AuditReport:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AuditReport:
         findings = tuple(Finding.from_json(item) for item in data["findings"])
-        return cls(data["model"], data["data"], data["policy"]["digest"], data["machine"], findings)
+        policy = data["policy"]
+        return cls(data["model"], data["data"], policy["digest"], data["machine"], findings, policy.get("set_before_measuring"))
 
     def find(self, id: str) -> Finding | None:
         """The finding with this id, or None."""

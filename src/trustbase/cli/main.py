@@ -1,0 +1,215 @@
+"""The command line: translates options, calls a plain function, prints. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from trustbase.errors import Interrupted, TrustbaseError, UsageError
+
+app = typer.Typer(
+    name="trustbase",
+    help="From a base model to a release that somebody can answer for: train, audit what is shipped, gate, sign, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from trustbase import __version__
+
+        typer.echo(f"trustbase {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (works behind any command).")] = False,
+) -> None:
+    """Exit codes: 0 done and released; 1 error; 2 bad usage, recipe or data; 3 a gate did not pass; 4 verification failed; 130/143 interrupted."""
+
+
+@app.command("init")
+def init_command(
+    name: Annotated[str, typer.Argument(help="Name of the recipe; .yaml is added.")] = "recipe",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented recipe."""
+    from trustbase.recipe.template import init
+
+    path = init(name, force=force)
+    typer.echo(f"wrote {path}\nnext: edit it, then `trustbase run {path}`")
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as train.epochs=2.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; runs/NAME by default.")] = None,
+    reuse: Annotated[Path | None, typer.Option("--reuse", help="Take stages whose inputs agree from this run.")] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Private key (PEM) that signs the bundle.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Recompute stages whose inputs changed (recorded).")] = False,
+    lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
+) -> None:
+    """The whole journey: data, training, artefact, audit, gates, signed bundle, report. The same command again goes on."""
+    from trustbase.cli.show import show_run
+    from trustbase.cli.watch import watching
+    from trustbase.flow import run
+
+    with watching() as listener:
+        result = run(recipe, overrides or (), out=out, reuse=reuse, key=key, force=force, lang=_language(lang), listeners=(listener,))
+    show_run(result)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command("audit")
+def audit_command(
+    model: Annotated[str | None, typer.Argument(help="Checkpoint folder, bundle, run or hub id.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
+    groups: Annotated[str, typer.Option("--groups", help="Group columns, with commas between.")] = "",
+    train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
+    only: Annotated[str, typer.Option("--only", help="Dimensions to measure, with commas between.")] = "",
+    predictions: Annotated[Path | None, typer.Option("--predictions", help="Somebody else's answers, instead of a model.")] = None,
+    score: Annotated[str | None, typer.Option("--score", help="Column with the probability of the positive label.")] = None,
+    predicted: Annotated[str | None, typer.Option("--predicted", help="Column with the predicted label.")] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="The positive label; the last in sorted order by default.")] = None,
+    favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, verdict.json, report.html, evidence/.")] = Path("audit"),
+    lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything that is sampled.")] = 0,
+) -> None:
+    """Audit any model on any rows, or somebody else's answers (--predictions)."""
+    from trustbase.audit_command import audit
+    from trustbase.cli.show import show_audit
+    from trustbase.cli.watch import watching
+
+    with watching() as listener:
+        result = audit(
+            model,
+            data=data,
+            text=text,
+            label=label,
+            groups=_names(groups),
+            train=train,
+            policy=policy,
+            only=_names(only),
+            predictions=predictions,
+            score=score,
+            predicted=predicted,
+            positive=positive,
+            favourable=favourable,
+            out=out,
+            lang=_language(lang) or "en",
+            seed=seed,
+            emit=lambda event, /, **fields: listener({"event": event, "stage": "audit", **fields}),
+        )
+    show_audit(result)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command("verify")
+def verify_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
+) -> None:
+    """Check signature, manifest, policy and gates of a bundle; exit code 4 on anything wrong."""
+    from trustbase.bundle.verify import verify
+    from trustbase.cli.show import show_verified
+
+    show_verified(verify(bundle, trust=trust))
+
+
+@app.command("predict")
+def predict_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder; it is checked first.")],
+    input: Annotated[Path, typer.Option("--input", help="csv, tsv, jsonl or parquet with the recipe's own columns.")],
+    output: Annotated[Path, typer.Option("--output", help="JSONL to write: one line per input row, same order.")],
+    trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
+) -> None:
+    """Batch answers of a released bundle."""
+    from trustbase.bundle.answer import predict
+    from trustbase.cli.show import show_predicted
+    from trustbase.cli.watch import watching
+
+    with watching() as listener:
+        summary = predict(
+            bundle,
+            input=input,
+            output=output,
+            trust=trust,
+            emit=lambda event, /, **fields: listener({"event": event, "stage": "predict", **fields}),
+        )
+    show_predicted(summary, output)
+
+
+@app.command("report")
+def report_command(
+    run: Annotated[Path, typer.Argument(help="A run, audit or bundle folder.")],
+    lang: Annotated[str | None, typer.Option("--lang", help="Language: en or zh.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+) -> None:
+    """Regenerate report.html and open it."""
+    from trustbase.report.html import report
+
+    path = report(run, lang=_language(lang) or "en", open_browser=open_browser and sys.stdout.isatty())
+    typer.echo(f"report: {path}")
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what this machine can do, and why."""
+    from trustbase.doctor import doctor
+
+    for check in doctor():
+        typer.echo(str(check))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _language(lang: str | None) -> str | None:
+    if lang is not None and lang not in {"en", "zh"}:
+        raise UsageError(f"--lang must be en or zh, got '{lang}'")
+    return lang
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(f"stopped by signal {number}", signal_number=number, hint="the same command goes on from here")
+
+
+def main() -> None:
+    """Entry point: exit codes as in the contract, one clear message an error, a traceback only with --debug."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(args=arguments, standalone_mode=True)
+    except TrustbaseError as error:
+        _complain(str(error), debug)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _complain("stopped by Ctrl-C\nNext: the same command goes on from here", debug)
+        raise SystemExit(130) from None
+    except Exception as error:
+        _complain(f"unexpected {type(error).__name__}: {error}\nNext: run it again with --debug and report what it shows", debug)
+        raise SystemExit(1) from None
+
+
+def _complain(text: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"error: {text}", err=True)

@@ -1,0 +1,98 @@
+"""YAML with line numbers: plain values, and for each path the line where it stands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from trustbase.errors import Problem
+
+Path = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
+_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+
+
+@dataclass
+class Marked:
+    """Values read from YAML text.
+
+    Attributes:
+        value: the document as plain Python values.
+        lines: path → 1-based line of its key (or list item).
+        problems: what could not be read, in file order.
+    """
+
+    value: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, path: Path) -> int | None:
+        """Line of the path, or of its nearest ancestor that stands in the file."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return None
+
+
+def read_yaml(text: str, name: str) -> Marked:
+    """Read one YAML document; syntax errors and duplicate keys become problems, not exceptions.
+
+    Only plain YAML is built (no tags, no Python objects); `2e-4` is a number although YAML calls it a string.
+    """
+    marked = Marked()
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        marked.problems.append(Problem(name, f"is larger than {MAX_BYTES} bytes, which no recipe is", "is this the data file?"))
+        return marked
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        marked.problems.append(Problem(where, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line"))
+        return marked
+    if node is not None:
+        marked.value = _build(node, (), marked, name, frozenset())
+    return marked
+
+
+def _build(node: yaml.Node, path: Path, marked: Marked, name: str, parents: frozenset[int]) -> Any:
+    marked.lines.setdefault(path, node.start_mark.line + 1)
+    if id(node) in parents:
+        marked.problems.append(Problem(f"{name}:{node.start_mark.line + 1}", "refers to itself through an alias"))
+        return None
+    if isinstance(node, yaml.MappingNode):
+        return _build_mapping(node, path, marked, name, parents | {id(node)})
+    if isinstance(node, yaml.SequenceNode):
+        inner = parents | {id(node)}
+        return [_build(item, (*path, index), marked, name, inner) for index, item in enumerate(node.value)]
+    return scalar(node)
+
+
+def _build_mapping(node: yaml.MappingNode, path: Path, marked: Marked, name: str, parents: frozenset[int]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            marked.problems.append(Problem(f"{name}:{line}", "has a key that is not a word"))
+            continue
+        key = str(key_node.value)  # a key is always its own text: `no:` stays "no"
+        if key in result:
+            first = marked.lines[(*path, key)]
+            marked.problems.append(Problem(f"{name}:{line}", f"'{key}' stands twice (first at line {first})", "keep one of them"))
+            continue
+        marked.lines[(*path, key)] = line
+        result[key] = _build(value_node, (*path, key), marked, name, parents)
+    return result
+
+
+def scalar(node: yaml.Node) -> Any:
+    """The plain value of a scalar node; numbers in scientific notation without a dot count as numbers."""
+    if node.tag == "tag:yaml.org,2002:str" and getattr(node, "style", None) is None and _FLOAT.fullmatch(str(node.value)):
+        return float(node.value)
+    if node.tag.startswith("tag:yaml.org,2002:") and node.tag.rsplit(":", 1)[1] in {"int", "float", "bool", "null"}:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    return str(node.value)  # dates, times and unknown tags stay text

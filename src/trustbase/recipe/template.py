@@ -1,0 +1,29 @@
+"""`trustbase init`: a commented recipe to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trustbase import files
+from trustbase.errors import UsageError
+
+TEMPLATE = Path(__file__).parent / "starter.yaml"
+
+
+def init(name: str = "recipe", *, force: bool = False) -> Path:
+    """Write a commented recipe and return its path.
+
+    Args:
+        name: of the recipe; `.yaml` is added where it is missing.
+        force: replace a file that is already there.
+
+    Raises:
+        UsageError: the file exists and `force` is not set.
+    """
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = path.with_name(path.name + ".yaml")
+    if path.exists() and not force:
+        raise UsageError(f"{path} already exists", hint="choose another name, or --force to replace it")
+    files.write_text(path, TEMPLATE.read_text(encoding="utf-8"))
+    return path
