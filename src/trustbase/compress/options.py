@@ -33,7 +33,7 @@ class ReleaseOptions(BaseModel):
     def _no_fp16(cls, value: Any) -> Any:
         if isinstance(value, str) and value.lower() in {"fp16", "float16", "half"}:
             raise ValueError(
-                "fp16 cannot be shipped: torch computes fp32 in its place on a CPU, so the setting would mean nothing; use auto, bf16 or fp32"
+                "fp16 cannot be shipped: torch computes fp32 in its place on a CPU, so it would mean nothing; use auto, bf16 or fp32"
             )
         return value
 

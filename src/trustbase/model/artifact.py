@@ -1,0 +1,161 @@
+"""`artifact.json`: what the shipped model is, which labels it gives, and how it was chosen. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trustbase import files
+from trustbase.errors import ModelError
+from trustbase.records import ArtifactInfo, Decision, LabelSchema
+
+ARTIFACT_SCHEMA = "trustbase/artifact/1"
+ARTIFACT_FILE = "artifact.json"
+ONNX_FILE = "model.onnx"
+_DEFAULT_LENGTH = 512
+
+
+def artifact_digest(folder: Path) -> str:
+    """`sha256:…` over every file of an artefact folder, `artifact.json` included."""
+    return files.digest_folder(folder, only=lambda name: not name.startswith(".") and "/." not in name)
+
+
+def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
+    """Write `artifact.json` beside the weights; returns the record with the digest of the finished folder."""
+    labels = info.labels
+    files.write_json(
+        info.folder / ARTIFACT_FILE,
+        {
+            "schema": ARTIFACT_SCHEMA,
+            "task": info.task,
+            "answer_kind": info.answer_kind,
+            "labels": {
+                "names": list(labels.names),
+                "positive": labels.positive,
+                "favourable": labels.favourable,
+                "positive_assumed": labels.positive_assumed,
+                "favourable_assumed": labels.favourable_assumed,
+            },
+            "runtime": info.runtime,
+            "precision": info.precision,
+            "max_length": info.max_length,
+            "text": info.text,
+            "base": info.base,
+            "revision": info.revision,
+            "decision": info.decision.to_json(),
+            "facts": dict(info.facts),
+        },
+    )
+    return replace(info, digest=artifact_digest(info.folder))
+
+
+def read_artifact(folder: Path) -> ArtifactInfo:
+    """Read an artefact folder, the `model/` folder of a bundle, or a plain Hugging Face checkpoint folder.
+
+    Raises:
+        ModelError: there is no model, or `artifact.json` is not of a form this version knows.
+    """
+    folder = Path(folder)
+    if not (folder / ARTIFACT_FILE).is_file() and (folder / "model" / ARTIFACT_FILE).is_file():
+        folder = folder / "model"
+    if not (folder / ARTIFACT_FILE).is_file():
+        return _plain_checkpoint(folder)
+    data = _read_mapping(folder / ARTIFACT_FILE)
+    if data.get("schema") != ARTIFACT_SCHEMA:
+        raise ModelError(
+            f"{folder / ARTIFACT_FILE}: schema must be {ARTIFACT_SCHEMA}, got {data.get('schema')!r}", hint="use the version that wrote it"
+        )
+    try:
+        return _from_json(folder, data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / ARTIFACT_FILE}: a field is missing or wrong: {error!r}", hint="make the artefact again") from error
+
+
+def set_decision(folder: Path, decision: Decision) -> ArtifactInfo:
+    """Store how scores become an answer; the artefact's digest changes with it."""
+    return write_artifact(replace(read_artifact(folder), decision=decision))
+
+
+def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
+    labels = data["labels"]
+    decision = data["decision"]
+    return ArtifactInfo(
+        folder=folder,
+        digest=artifact_digest(folder),
+        task=data["task"],
+        answer_kind=data["answer_kind"],
+        labels=LabelSchema(
+            tuple(labels["names"]), labels["positive"], labels["favourable"], labels["positive_assumed"], labels["favourable_assumed"]
+        ),
+        runtime=data["runtime"],
+        precision=data["precision"],
+        max_length=int(data["max_length"]),
+        base=data["base"],
+        revision=data["revision"],
+        text=data["text"],
+        decision=Decision(decision["threshold"], decision["method"], decision["cost"]),
+        facts=data["facts"],
+    )
+
+
+def _plain_checkpoint(folder: Path) -> ArtifactInfo:
+    """A folder of `save_pretrained`: labels from `config.id2label`, fp32 torch, the positive label assumed to be the last."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder}: no model here (neither {ARTIFACT_FILE} nor config.json)", hint="name a checkpoint folder, an artefact or a bundle"
+        )
+    config = _read_mapping(folder / "config.json")
+    architecture = (config.get("architectures") or ["?"])[0]
+    if not str(architecture).endswith("ForSequenceClassification"):
+        raise ModelError(
+            f"{folder}: {architecture} has no classification head, so it gives no class scores", hint="fine-tune it first: trustbase run"
+        )
+    names = _label_names(config)
+    return ArtifactInfo(
+        folder=folder,
+        digest=artifact_digest(folder),
+        task="text-classification",
+        answer_kind="classes",
+        labels=LabelSchema(names, positive=names[-1], favourable=names[-1]),
+        runtime="torch",
+        precision="fp32",
+        max_length=_checkpoint_length(folder, config),
+        base=folder.resolve().name,
+        revision="local",
+        facts={"why": "a plain checkpoint: fp32 torch, labels of its config, positive and favourable label assumed to be the last"},
+    )
+
+
+def _label_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    table = config.get("id2label")
+    if not table:
+        count = int(config.get("num_labels", 2))
+        return tuple(f"LABEL_{i}" for i in range(count))
+    return tuple(str(table[key]) for key in sorted(table, key=int))
+
+
+def _checkpoint_length(folder: Path, config: Mapping[str, Any]) -> int:
+    """Tokens that model and tokenizer both take (tokenizers say 1e30 for "no limit")."""
+    limits = [
+        int(config[key]) for key in ("max_position_embeddings", "n_positions") if isinstance(config.get(key), int) and config[key] > 0
+    ]
+    if config.get("model_type") in {"roberta", "xlm-roberta", "camembert"}:
+        limits = [limit - 2 for limit in limits]  # these count positions from pad_token_id + 1
+    tokenizer = folder / "tokenizer_config.json"
+    if tokenizer.is_file():
+        declared = _read_mapping(tokenizer).get("model_max_length")
+        if isinstance(declared, int | float) and 0 < declared < 1_000_000:
+            limits.append(int(declared))
+    return min(limits, default=_DEFAULT_LENGTH)
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON: {error}", hint="check the folder, or make it again") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path}: must hold a JSON object, got {type(data).__name__}", hint="make the artefact again")
+    return data

@@ -1,0 +1,412 @@
+"""The engine: one thread that owns model and queue.
+
+Askers hand in requests; the engine refuses what cannot be asked, takes known answers from the cache, joins equal
+questions, sorts the rest by length, cuts batches by token budget, and runs them turn by turn. A batch that raises is
+halved until the guilty question stands alone. If the thread itself dies, everything still open fails with its reason.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.data.batch import plan_batches
+from trustbase.files import canonical_json
+from trustbase.model.cache import AnswerCache, answer_key
+from trustbase.model.questions import Answer, Failure, Kind, Question, Result
+from trustbase.records import LabelSchema
+
+
+class Encodings(Protocol):
+    """Inputs made ready for the model, ragged (`model.tokenizer.Encoded`)."""
+
+    @property
+    def lengths(self) -> NDArray[np.integer]: ...
+
+
+class Runtime(Protocol):
+    """What runs the model; `runtime_torch` and `runtime_onnx` are the two of this version."""
+
+    name: str
+    precision: str
+    outputs: tuple[str, ...]  # what `forward` can compute: "logits", "embedding"
+
+    def prepare(self, inputs: Sequence[Any]) -> Any:
+        """Inputs → `Encodings` (tokenised in one call)."""
+
+    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`(len(rows), width)` in the order of `rows`."""
+
+    def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
+        """Tokens that one batch of these lengths really costs, padding included."""
+
+
+@dataclass
+class Counters:
+    """What was asked and what it cost, since the Predictor was opened."""
+
+    questions: int = 0
+    unique: int = 0  # went to the model
+    cache_hits: int = 0
+    duplicates: int = 0  # joined an equal question that was still open
+    failures: int = 0
+    batches: int = 0
+    tokens: int = 0  # real ones
+    padded_tokens: int = 0  # computed, padding included
+    tokenize_seconds: float = 0.0
+    forward_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time the engine worked."""
+        return self.tokenize_seconds + self.forward_seconds
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the computed tokens that was padding."""
+        return 1.0 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "seconds": self.seconds, "padding_share": self.padding_share}
+
+
+Deliver = Callable[[list[tuple[int, Result]]], None]
+
+
+@dataclass(eq=False)
+class Request:
+    """Questions of one asker; `deliver` is called from the engine's thread with (position, result) pairs."""
+
+    questions: Sequence[Question]
+    deliver: Deliver
+    cancelled: bool = False
+    open: set[int] = field(init=False)  # positions without a result yet
+
+    def __post_init__(self) -> None:
+        self.open = set(range(len(self.questions)))
+
+
+@dataclass(eq=False)
+class _Waiter:
+    request: Request
+    position: int
+    question: Question
+    kind: Kind
+    joined: bool  # waits for a question that another asker put first
+
+
+@dataclass(eq=False)
+class _Plan:
+    """Unique rows of one output, encoded together, and the batches that are still to run."""
+
+    output: str
+    keys: list[bytes]
+    encodings: Any
+    lengths: NDArray[np.integer]
+    batches: deque[NDArray[np.int64]] = field(default_factory=deque)
+
+
+class Engine:
+    """Owner of the model and of the queue. Safe to call from any thread of the process that made it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        labels: LabelSchema,
+        answer_kind: str,
+        kinds: Mapping[str, Kind],
+        scope: bytes,
+        cache: AnswerCache,
+        batch_tokens: int,
+        setup: Callable[[], None] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._labels = labels
+        self._answer_kind = answer_kind
+        self._kinds = kinds
+        self._scope = scope
+        self._cache = cache
+        self._batch_tokens = batch_tokens
+        self._setup = setup
+        self._arrivals: deque[Request] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._dead: Failure | None = None
+        self._plans: deque[_Plan] = deque()
+        self._waiting: dict[bytes, list[_Waiter]] = {}
+        self._open: dict[Request, None] = {}  # taken, not yet wholly answered
+        self._sampled = 0
+        self._counters = Counters()
+        self.model_lock = threading.Lock()  # held while the model runs, and by a white-box session
+        self._thread = threading.Thread(target=self._run, name="trustbase-engine", daemon=True)
+        self._thread.start()
+
+    # ---- called by askers ------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. A closed or dead engine answers it at once, with failures."""
+        with self._changed:
+            refusal = self._dead or (Failure("closed", "this Predictor was closed; open it again") if self._closing else None)
+            if refusal is None:
+                self._arrivals.append(request)
+                self._changed.notify_all()
+        if refusal is not None:
+            request.deliver([(position, refusal) for position in range(len(request.questions))])
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def counters(self) -> Counters:
+        """A copy; the engine goes on counting."""
+        return replace(self._counters)
+
+    def forget(self) -> None:
+        """Empty the cache (for timings)."""
+        with self.model_lock:
+            self._cache.clear()
+
+    def close(self) -> None:
+        """Answer what was already asked, then stop. Safe to call twice, and from the engine's own thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # ---- the engine's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            if self._setup is not None:
+                self._setup()
+            while self._turn():
+                pass
+            self._end(Failure("closed", "this Predictor was closed; open it again"))
+        except BaseException as error:  # the thread's last act: tell every asker, else they wait for ever
+            self._end(Failure("engine", f"the engine thread died: {type(error).__name__}: {error}"))
+
+    def _turn(self) -> bool:
+        """Take what arrived, run one batch; False when closed and drained."""
+        with self._changed:
+            while not self._arrivals and not self._plans and not self._closing:
+                self._changed.wait()
+            arrived = list(self._arrivals)
+            self._arrivals.clear()
+            self._open.update(dict.fromkeys(arrived))
+            if not arrived and not self._plans:
+                return False
+        with self.model_lock:
+            if arrived:
+                self._plans.extend(self._plan(arrived))
+            if self._plans:
+                plan = self._plans.popleft()  # turn by turn: a small request does not wait for the end of a large one
+                self._run_batch(plan, plan.batches.popleft())
+                if plan.batches:
+                    self._plans.append(plan)
+        return True
+
+    def _end(self, failure: Failure) -> None:
+        with self._changed:
+            self._dead = failure
+            unanswered = [*self._open, *self._arrivals]
+            self._arrivals.clear()
+            self._waiting.clear()
+        for request in unanswered:
+            self._hand_over(request, [(position, failure) for position in sorted(request.open)])
+
+    def _plan(self, arrived: Sequence[Request]) -> list[_Plan]:
+        """Sort out what has to be computed; everything else is answered here."""
+        fresh: dict[str, list[tuple[bytes, Question]]] = {}
+        done: list[tuple[_Waiter, Result | NDArray[np.float32]]] = []
+        failed: list[tuple[Request, int, Failure]] = []
+        for request in arrived:
+            self._counters.questions += len(request.questions)
+            for position, question in enumerate(request.questions):
+                identified = self._identify(question)
+                if isinstance(identified, Failure):
+                    failed.append((request, position, identified))
+                    continue
+                kind, key = identified
+                row = self._cache.get(key)
+                waiter = _Waiter(request, position, question, kind, joined=key in self._waiting or row is not None)
+                if row is not None:
+                    self._counters.cache_hits += 1
+                    done.append((waiter, row))
+                elif key in self._waiting:
+                    self._counters.duplicates += 1
+                    self._waiting[key].append(waiter)
+                else:
+                    self._waiting[key] = [waiter]
+                    fresh.setdefault(kind.output, []).append((key, question))
+        self._fail(failed)
+        self._deliver(done)
+        return [plan for output, items in fresh.items() if (plan := self._encode(output, items)) is not None]
+
+    def _identify(self, question: Question) -> tuple[Kind, bytes] | Failure:
+        """The kind of a question and the key of the row that it needs."""
+        if not isinstance(question, Question):
+            return Failure("bad_question", f"asked with {type(question).__name__}; expected a Question")
+        kind = self._kinds.get(question.kind)
+        if kind is None:
+            return Failure("bad_question", f"unknown kind '{question.kind}'; known: {', '.join(sorted(self._kinds))}")
+        if "*" not in kind.answers and self._answer_kind not in kind.answers:
+            return Failure("bad_question", f"a model whose answers are '{self._answer_kind}' cannot be asked '{kind.name}'")
+        if kind.output not in self._runtime.outputs:
+            return Failure(
+                "bad_question", f"runtime {self._runtime.name} of this artefact cannot compute '{kind.output}', which '{kind.name}' needs"
+            )
+        try:
+            kind.check(question, self._labels)
+            parameters = (
+                canonical_json({name: question.parameters[name] for name in kind.forward_parameters}) if kind.forward_parameters else b""
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            return Failure("bad_question", str(error))
+        try:
+            canonical = kind.modality.canonical(question.input)
+        except (TypeError, ValueError) as error:
+            return Failure("bad_input", str(error))
+        if kind.sampled:
+            self._sampled += 1
+            parameters += b"#%d" % self._sampled
+        return kind, answer_key(self._scope, kind.output, parameters, canonical)
+
+    def _encode(self, output: str, items: list[tuple[bytes, Question]]) -> _Plan | None:
+        """Tokenise all at once; where that raises, one by one, so that only the guilty question fails."""
+        started = time.perf_counter()
+        try:
+            encodings = self._runtime.prepare([question.input for _, question in items])
+        except Exception as error:  # becomes a typed failure of the question that caused it
+            items = [item for item in items if self._encodable(item)]
+            if not items:
+                return None
+            try:
+                encodings = self._runtime.prepare([question.input for _, question in items])
+            except Exception:  # each was fine alone, together they are not: nobody can be singled out
+                for key, _ in items:
+                    self._fail_key(key, Failure("runtime", f"the inputs could not be prepared together: {error!r}"))
+                return None
+        lengths = np.asarray(encodings.lengths)
+        batches = deque(plan_batches(lengths, batch_tokens=self._batch_tokens))
+        self._counters.unique += len(items)
+        self._counters.tokenize_seconds += time.perf_counter() - started
+        return _Plan(output, [key for key, _ in items], encodings, lengths, batches)
+
+    def _encodable(self, item: tuple[bytes, Question]) -> bool:
+        key, question = item
+        try:
+            self._runtime.prepare([question.input])
+        except Exception as error:
+            self._fail_key(key, Failure("bad_input", f"the input could not be prepared: {type(error).__name__}: {error}"))
+            return False
+        return True
+
+    def _run_batch(self, plan: _Plan, rows: NDArray[np.int64]) -> None:
+        """One forward pass; a batch that raises is halved until the guilty question stands alone."""
+        rows = self._wanted(plan, rows)
+        if not len(rows):
+            return
+        started = time.perf_counter()
+        try:
+            values = np.asarray(self._runtime.forward(plan.output, plan.encodings, rows), dtype=np.float32)
+            if values.ndim != 2 or len(values) != len(rows):
+                raise ValueError(f"the runtime gave shape {values.shape} for {len(rows)} rows")
+        except Exception as error:  # becomes a typed failure of the question that caused it
+            if len(rows) == 1:
+                self._fail_key(plan.keys[int(rows[0])], Failure("runtime", f"{type(error).__name__}: {error}"))
+                return
+            half = len(rows) // 2
+            plan.batches.extendleft([rows[half:], rows[:half]])
+            return
+        self._counters.forward_seconds += time.perf_counter() - started
+        self._count(plan.lengths[rows])
+        self._settle(plan, rows, values)
+
+    def _settle(self, plan: _Plan, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Store and deliver the rows of one batch; a row that is not finite fails alone and is not kept."""
+        finite = np.isfinite(values).all(axis=1)
+        values.setflags(write=False)
+        done: list[tuple[_Waiter, Result | NDArray[np.float32]]] = []
+        for index, row in enumerate(rows.tolist()):
+            waiters = self._waiting.pop(plan.keys[row])
+            if not finite[index]:
+                failure = Failure("not_finite", "the model gave NaN or an infinity for this input")
+                done.extend((waiter, failure) for waiter in waiters)
+                continue
+            if not waiters[0].kind.sampled:
+                self._cache.put(plan.keys[row], values[index].copy())
+            done.extend((waiter, values[index]) for waiter in waiters)
+        self._deliver(done)
+
+    def _wanted(self, plan: _Plan, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows that somebody still waits for."""
+        keep = []
+        for row in rows.tolist():
+            if all(waiter.request.cancelled for waiter in self._waiting[plan.keys[row]]):
+                del self._waiting[plan.keys[row]]
+            else:
+                keep.append(row)
+        return np.array(keep, dtype=np.int64)
+
+    def _count(self, lengths: NDArray[np.integer]) -> None:
+        self._counters.batches += 1
+        self._counters.tokens += int(lengths.sum())
+        self._counters.padded_tokens += self._runtime.computed_tokens(lengths)
+
+    # ---- handing over ----------------------------------------------------------------------------------------------
+
+    def _fail_key(self, key: bytes, failure: Failure) -> None:
+        self._deliver([(waiter, failure) for waiter in self._waiting.pop(key)])
+
+    def _fail(self, failed: Sequence[tuple[Request, int, Failure]]) -> None:
+        by_request: dict[Request, list[tuple[int, Result]]] = {}
+        for request, position, failure in failed:
+            by_request.setdefault(request, []).append((position, failure))
+        self._counters.failures += len(failed)
+        for request, pairs in by_request.items():
+            self._hand_over(request, pairs)
+
+    def _deliver(self, done: Sequence[tuple[_Waiter, Result | NDArray[np.float32]]]) -> None:
+        """Turn runtime rows into values, kind by kind, and give every asker its own."""
+        by_request: dict[Request, list[tuple[int, Result]]] = {}
+        by_kind: dict[str, list[tuple[_Waiter, NDArray[np.float32]]]] = {}
+        for waiter, value in done:
+            if isinstance(value, np.ndarray):
+                by_kind.setdefault(waiter.kind.name, []).append((waiter, value))
+            else:
+                self._counters.failures += isinstance(value, Failure)
+                by_request.setdefault(waiter.request, []).append((waiter.position, value))
+        for pairs in by_kind.values():
+            for (waiter, _), result in zip(pairs, self._finish(pairs), strict=True):
+                by_request.setdefault(waiter.request, []).append((waiter.position, result))
+        for request, results in by_request.items():
+            self._hand_over(request, results)
+
+    def _finish(self, pairs: Sequence[tuple[_Waiter, NDArray[np.float32]]]) -> Sequence[Result]:
+        kind = pairs[0][0].kind
+        rows = np.stack([row for _, row in pairs]).astype(np.float64)
+        try:
+            values = kind.finish(rows, [waiter.question for waiter, _ in pairs], self._labels)
+            return [Answer(value, cached=waiter.joined) for (waiter, _), value in zip(pairs, values, strict=True)]
+        except Exception as error:  # a kind somebody registered may be wrong; its askers must not hang
+            if len(pairs) == 1:
+                self._counters.failures += 1
+                return [Failure("bad_question", f"kind '{kind.name}' could not make a value: {type(error).__name__}: {error}")]
+            return [result for pair in pairs for result in self._finish([pair])]
+
+    def _hand_over(self, request: Request, results: list[tuple[int, Result]]) -> None:
+        request.open.difference_update(position for position, _ in results)
+        if not request.open:
+            self._open.pop(request, None)
+        if results and not request.cancelled:
+            request.deliver(results)

@@ -1,0 +1,310 @@
+"""The Predictor: the right to ask a model. Audits, explanations, batch answers and the server all ask through it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.errors import ModelError, PredictionError, Problem
+from trustbase.model.artifact import read_artifact
+from trustbase.model.cache import AnswerCache, scope_of
+from trustbase.model.engine import Counters, Engine, Runtime
+from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
+from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result
+from trustbase.records import ArtifactInfo
+
+__all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]
+
+T = TypeVar("T")
+
+BATCH_TOKENS = 2048  # more does not fit a core's cache, fewer leaves it idle (benchmarks/forward.py --sweep)
+CACHE_BYTES = 64 * 2**20
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class WhiteBox:
+    """The torch model of an artefact, lent for gradients: the fp32 weights, whatever runtime and precision are shipped."""
+
+    model: Any  # transformers.PreTrainedModel
+    tokenizer: Any
+    note: str  # what must be said beside every number made with it
+
+
+class Predictor:
+    """Asks one artefact. Every method may be called from any thread, at the same time; nothing is printed or trained.
+
+    Open it with `Predictor.open`, use it as a context manager or call `close()`. One Predictor belongs to the process
+    that opened it: a forked child is refused (a thread does not survive a fork) and opens its own.
+    """
+
+    def __init__(
+        self,
+        info: ArtifactInfo,
+        runtime: Runtime,
+        *,
+        tokenizer: Any = None,
+        batch_tokens: int = BATCH_TOKENS,
+        threads: int | None = None,
+        cache_size: int = CACHE_BYTES,
+        deadline: float | None = None,
+        kinds: Mapping[str, Kind] = KINDS,
+    ) -> None:
+        self.info = info
+        self.runtime = runtime
+        self.tokenizer = tokenizer
+        self._deadline = deadline
+        self._pid = os.getpid()
+        self._borrower: int | None = None
+        self._white_model: Any = None
+        self._faces: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopFace] = weakref.WeakKeyDictionary()
+        self._engine = Engine(
+            runtime,
+            labels=info.labels,
+            answer_kind=info.answer_kind,
+            kinds=kinds,
+            scope=_scope(info, runtime),
+            cache=AnswerCache(cache_size),
+            batch_tokens=batch_tokens,
+            setup=None if threads is None else lambda: _limit_threads(threads),
+        )
+        self._finalizer = weakref.finalize(self, _close_quietly, self._engine, self._pid)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | ArtifactInfo,
+        *,
+        precision: str | None = None,
+        batch_tokens: int = BATCH_TOKENS,
+        threads: int | None = None,
+        cache_size: int = CACHE_BYTES,
+        deadline: float | None = None,
+        device: str | None = None,
+        kinds: Mapping[str, Kind] = KINDS,
+    ) -> Predictor:
+        """Open an artefact folder, a bundle's model, or a plain Hugging Face checkpoint folder.
+
+        Args:
+            path: the folder, or the record that `make_artifact` gave.
+            precision: `fp32` or `bf16` in place of the artefact's own (comparisons only: what is audited is what ships).
+            batch_tokens: most tokens of a batch.
+            threads: CPU threads of the model, or None for torch's own choice.
+            cache_size: bytes of answers kept; 0 keeps none.
+            deadline: seconds that an awaited question may wait for company (servers); None asks as soon as no asker can go on.
+            device: `cpu`, `cuda` …; None chooses.
+            kinds: the table of question kinds.
+
+        Raises:
+            ModelError: the folder holds no model that this version can ask.
+            UsageError: the precision does not exist on this device.
+        """
+        info = path if isinstance(path, ArtifactInfo) else read_artifact(Path(path))
+        tokenizer, runtime = _open_runtime(info, precision or info.precision, device, threads)
+        options: dict[str, Any] = {"batch_tokens": batch_tokens, "threads": threads, "cache_size": cache_size}
+        return cls(info, runtime, tokenizer=tokenizer, deadline=deadline, kinds=kinds, **options)
+
+    # ---- asking ----------------------------------------------------------------------------------------------------
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Result]:
+        """One Answer or Failure for each question, in order."""
+        self._check_caller()
+        return ask_and_wait(self._engine, questions)
+
+    async def ask(self, question: Question) -> Result:
+        """Ask from a coroutine; questions of all coroutines that wait at the same time go through the model together."""
+        self._check_caller()
+        loop = asyncio.get_running_loop()
+        face = self._faces.get(loop)
+        if face is None:
+            face = self._faces[loop] = LoopFace(self._engine, loop, deadline=self._deadline)
+        return await face.ask(question)
+
+    def gather(self, coroutines: Iterable[Awaitable[T]], *, at_once: int = 500) -> list[T]:
+        """Run many asking coroutines, at most `at_once` at a time; their return values in order.
+
+        Raises:
+            BaseException: the first exception of a coroutine; the others are then cancelled.
+        """
+        self._check_caller()
+        return run_askers(coroutines, at_once=at_once)
+
+    def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probability of each class, float64 `(rows, classes)`.
+
+        Raises:
+            PredictionError: some texts could not be answered; names them. `ask_all` gives the others their answers.
+        """
+        return self._rows("class_scores", texts, width=len(self.info.labels.names))
+
+    def losses(self, texts: Sequence[str], labels: Sequence[int | str] | NDArray[np.integer]) -> NDArray[np.float64]:
+        """Cross-entropy of each text's given label in nats, float64 `(rows,)`.
+
+        Raises:
+            PredictionError: some texts could not be answered.
+            ValueError: not one label for each text.
+        """
+        if len(texts) != len(labels):
+            raise ValueError(f"losses needs one label for each text, got {len(texts)} texts and {len(labels)} labels")
+        questions = [
+            Question("loss", text, {"label": label if isinstance(label, str) else int(label)})
+            for text, label in zip(texts, labels, strict=True)
+        ]
+        return np.array(_values(self.ask_all(questions)), dtype=np.float64)
+
+    def embeddings(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Mean of the last hidden states over the real tokens, float64 `(rows, width)`.
+
+        Raises:
+            PredictionError: some texts could not be answered.
+        """
+        return self._rows("embedding", texts, width=0)
+
+    def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[np.float64]:
+        values = _values(self.ask_all([Question(kind, text) for text in texts]))
+        return np.stack(values) if values else np.zeros((0, width))
+
+    # ---- the model itself ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def white_box(self) -> Iterator[WhiteBox]:
+        """Borrow the torch model alone: questions of other threads wait, questions of this thread are refused.
+
+        The model is the artefact's fp32 weights, in eval mode with gradients off; whatever the borrower changes in it
+        is thrown away at the end where the runtime would have seen it.
+
+        Raises:
+            ModelError: the artefact holds no torch weights.
+            PredictionError: this thread already borrows it.
+        """
+        self._check_caller()
+        with self._engine.model_lock:
+            self._borrower = threading.get_ident()
+            try:
+                if self._white_model is None:
+                    self._white_model = _load_white_box(self.info)
+                model = self._white_model
+                before = _versions(model)
+                shipped = f"{self.runtime.name} {self.runtime.precision}"
+                yield WhiteBox(model, self.tokenizer, f"white-box: asked of the fp32 torch weights, not of the shipped runtime ({shipped})")
+            finally:
+                self._borrower = None
+                self._tidy(before if "before" in locals() else None)
+
+    def _tidy(self, before: int | None) -> None:
+        """Leave the lent model as it was: gradients dropped; weights that were written to are read again next time."""
+        model = self._white_model
+        if model is None:
+            return
+        if before is None or _versions(model) != before:
+            self._white_model = None
+            return
+        model.zero_grad(set_to_none=True)
+        model.requires_grad_(False)
+        model.eval()
+
+    # ---- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> Counters:
+        """What was asked and what it cost so far (a copy)."""
+        return self._engine.counters
+
+    def clear_cache(self) -> None:
+        """Forget every answer, for timings."""
+        self._engine.forget()
+
+    def close(self) -> None:
+        """Answer what was already asked, then end the engine's thread."""
+        self._check_caller()
+        self._finalizer.detach()
+        self._engine.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Predictor owns a thread and cannot be pickled; send its folder (info.folder) and open it there")
+
+    def _check_caller(self) -> None:
+        if os.getpid() != self._pid:
+            raise PredictionError(
+                "this Predictor was opened by another process (its thread did not survive the fork)",
+                hint="open a Predictor in the process that asks",
+            )
+        if self._borrower == threading.get_ident():
+            raise PredictionError(
+                "this thread has borrowed the model (white_box), so a question would wait for ever", hint="ask after the with block"
+            )
+
+
+def _open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads: int | None) -> tuple[Any, Runtime]:
+    """The artefact's tokenizer and runtime; imports torch or ONNX Runtime only now."""
+    from trustbase.model.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(info.folder)
+    if info.runtime == "onnx" and precision == info.precision:
+        from trustbase.model.runtime_onnx import OnnxRuntime
+
+        return tokenizer, OnnxRuntime.open(info.folder, tokenizer=tokenizer, max_length=info.max_length, threads=threads)
+    if info.runtime not in ("torch", "onnx"):
+        raise ModelError(
+            f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint="use the version that made the artefact"
+        )
+    from trustbase.model.runtime_torch import TorchRuntime
+
+    return tokenizer, TorchRuntime.open(info.folder, tokenizer=tokenizer, max_length=info.max_length, precision=precision, device=device)
+
+
+def _scope(info: ArtifactInfo, runtime: Runtime) -> bytes:
+    """The digest covers weights, tokenizer, calibration and adapter, since all of them are files of the artefact."""
+    return scope_of(artifact=info.digest, runtime=runtime.name, precision=runtime.precision, max_length=info.max_length)
+
+
+def _load_white_box(info: ArtifactInfo) -> Any:
+    from trustbase.model.runtime_torch import load_model
+
+    return load_model(info.folder).requires_grad_(False).eval()
+
+
+def _versions(model: Any) -> int:
+    """Changes whenever a parameter was written to in place (torch counts writes)."""
+    return sum(int(parameter._version) for parameter in model.parameters())
+
+
+def _limit_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _close_quietly(engine: Engine, pid: int) -> None:
+    if os.getpid() == pid:
+        engine.close()
+
+
+def _values(results: Sequence[Result]) -> list[Any]:
+    """The values, or one error that names every question without one."""
+    failed = [(position, result) for position, result in enumerate(results) if isinstance(result, Failure)]
+    if failed:
+        problems = [Problem(f"row {position}", f"{failure.code}: {failure.reason}") for position, failure in failed[:_SHOWN]]
+        more = f" (the first {_SHOWN} are listed)" if len(failed) > _SHOWN else ""
+        raise PredictionError(
+            f"{len(failed)} of {len(results)} questions to the model failed{more}",
+            problems=problems,
+            hint="mend or leave out these rows, or use ask_all, which answers the others",
+        )
+    return [result.value for result in results]

@@ -1,0 +1,176 @@
+"""What can be asked of a model: the open table of question kinds, and what comes back. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.errors import PredictionError
+from trustbase.records import LabelSchema
+
+Row = NDArray[np.float32]  # what a runtime gives for one input: logits `(classes,)`, an embedding `(width,)`, …
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One thing to ask: a kind, an input (never a tensor), and the kind's own parameters."""
+
+    kind: str
+    input: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A value that the model gave (`cached`: taken from an earlier answer or from an equal question)."""
+
+    value: Any
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A question that could not be answered. It is never a score: reading `value` raises.
+
+    `code` is one of `bad_input`, `bad_question`, `not_finite`, `runtime`, `engine`, `closed`.
+    """
+
+    code: str
+    reason: str
+
+    @property
+    def value(self) -> NoReturn:
+        raise PredictionError(f"a question failed ({self.code}): {self.reason}", hint="look at Failure.code before using a value")
+
+
+Result = Answer | Failure
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What one sort of input is to the scheduler.
+
+    Attributes:
+        canonical: input → the bytes that identify it; raises ValueError or TypeError for what cannot be asked about.
+    """
+
+    name: str
+    canonical: Callable[[Any], bytes]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the table of question kinds.
+
+    Kinds that share an `output` share the model's work: the loss and the class scores of a text are one forward pass.
+
+    Attributes:
+        name: "class_scores".
+        answers: answer kinds of artefacts that can be asked this, or ("*",).
+        output: what the runtime must compute: "logits", "embedding", …
+        check: refuses wrong parameters with ValueError, before anything runs.
+        finish: runtime rows `(rows, width)` and their questions → one value each.
+        modality: how inputs are identified.
+        forward_parameters: names of parameters that change the runtime's work, hence the cache key.
+        sampled: drawn at random, so neither deduplicated nor cached.
+    """
+
+    name: str
+    about: str
+    answers: tuple[str, ...]
+    output: str
+    check: Callable[[Question, LabelSchema], None]
+    finish: Callable[[NDArray[np.float64], Sequence[Question], LabelSchema], Sequence[Any]]
+    modality: Modality
+    forward_parameters: tuple[str, ...] = ()
+    sampled: bool = False
+
+
+def canonical_text(value: Any) -> bytes:
+    """UTF-8 of a text.
+
+    Raises:
+        TypeError: not a str.
+        ValueError: a lone surrogate, which no tokenizer and no JSON can carry.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"a text must be a str, got {type(value).__name__}")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"a text must be valid Unicode; character {error.start} is a lone surrogate (U+{ord(value[error.start]):04X})"
+        ) from error
+
+
+TEXT = Modality("text", canonical_text)
+
+
+def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Row-wise log-softmax in float64, `(rows, classes)`."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
+
+
+def label_index(label: Any, labels: LabelSchema) -> int:
+    """Index of a label given by name or index.
+
+    Raises:
+        ValueError: no such label.
+    """
+    if isinstance(label, str) and label in labels.names:
+        return labels.index(label)
+    if isinstance(label, int | np.integer) and not isinstance(label, bool) and 0 <= int(label) < len(labels.names):
+        return int(label)
+    raise ValueError(f"label must be one of {list(labels.names)} or an index below {len(labels.names)}, got {label!r}")
+
+
+def _no_parameters(question: Question, labels: LabelSchema) -> None:
+    if question.parameters:
+        raise ValueError(f"{question.kind} takes no parameters, got {sorted(question.parameters)}")
+
+
+def _one_label(question: Question, labels: LabelSchema) -> None:
+    if set(question.parameters) != {"label"}:
+        raise ValueError(f"loss takes the parameter 'label', got {sorted(question.parameters)}")
+    label_index(question.parameters["label"], labels)
+
+
+def _scores(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    return _frozen_rows(np.exp(log_softmax(rows)))
+
+
+def _losses(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    columns = [label_index(question.parameters["label"], labels) for question in questions]
+    values = -log_softmax(rows)[np.arange(len(rows)), columns]
+    return [float(value) for value in values]
+
+
+def _embeddings(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    return _frozen_rows(rows)
+
+
+def _frozen_rows(rows: NDArray[np.float64]) -> Sequence[Any]:
+    rows.setflags(write=False)  # equal questions share one answer
+    return list(rows)
+
+
+CLASS_SCORES = Kind("class_scores", "probability of each class, float64 (classes,)", ("classes",), "logits", _no_parameters, _scores, TEXT)
+LOSS = Kind("loss", "cross-entropy of a given label, in nats", ("classes",), "logits", _one_label, _losses, TEXT)
+EMBEDDING = Kind(
+    "embedding",
+    "mean of the last hidden states over the real tokens, float64 (width,)",
+    ("*",),
+    "embedding",
+    _no_parameters,
+    _embeddings,
+    TEXT,
+)
+
+#: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (CLASS_SCORES, LOSS, EMBEDDING)})
