@@ -1,0 +1,36 @@
+"""Everything that a recipe may name exists, says what it is, and is counted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from trustbase.recipe import lookup
+
+TABLES = {
+    "tasks": (lookup.TASKS, 1),
+    "adaptations": (lookup.ADAPTATIONS, 3),
+    "sources": (lookup.SOURCES, 5),
+    "objectives": (lookup.OBJECTIVES, 1),
+    "audits": (lookup.AUDITS, 3),
+    "rivals": (lookup.RIVALS, 3),
+    "runtimes": (lookup.RUNTIMES, 2),
+    "mitigations": (lookup.MITIGATIONS, 0),
+    "compressors": (lookup.COMPRESSORS, 1),
+}
+ENTRIES = [(table, name, entry) for table, (entries, _) in TABLES.items() for name, entry in entries.items()]
+
+
+def test_how_many_things_are_covered() -> None:
+    assert {table: len(entries) for table, (entries, _) in TABLES.items()} == {table: count for table, (_, count) in TABLES.items()}
+    assert len(ENTRIES) == 19
+    tables_in_module = {name for name in vars(lookup) if name.isupper()}
+    assert len(tables_in_module) == len(TABLES), f"a table is not covered here: {tables_in_module}"
+
+
+@pytest.mark.parametrize(("table", "name", "entry"), ENTRIES, ids=[f"{table}-{name}" for table, name, _ in ENTRIES])
+def test_every_entry_resolves_and_says_what_it_is(table: str, name: object, entry: lookup.Entry) -> None:
+    module, _, attribute = entry.target.partition(":")
+    assert hasattr(import_module(module), attribute), entry.target
+    assert 10 < len(entry.about) < 120 and entry.about[0].islower() or entry.about[0].isupper()
