@@ -1,0 +1,83 @@
+"""Writes docs/reference/recipe.md from the options models, so that the page cannot drift from the code.
+
+Run: python tools/write_recipe_reference.py   (a test fails when the page is stale)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from trustbase.recipe import lookup
+from trustbase.recipe.schema import Recipe
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "recipe.md"
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a person writes it."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return type_name(get_args(annotation)[0])
+    if origin is Literal:
+        return " \\| ".join(f"`{value}`" for value in get_args(annotation))
+    if origin in (Union, UnionType):
+        return " \\| ".join(type_name(part) for part in get_args(annotation) if part is not type(None))
+    if origin is not None:
+        return f"{origin.__name__} of {', '.join(type_name(part) for part in get_args(annotation))}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true/false"}.get(getattr(annotation, "__name__", ""), str(annotation))
+
+
+def nested(annotation: Any) -> type[BaseModel] | None:
+    """The options model behind an annotation, if there is one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for model in map(nested, get_args(annotation)) if model is not None), None)
+
+
+def default(field: Any) -> str:
+    """The default as it would stand in a recipe."""
+    if field.is_required():
+        return "required"
+    value = field.default_factory() if field.default_factory else field.default
+    if value is PydanticUndefined or isinstance(value, BaseModel) or value in ({}, []):
+        return ""
+    return {None: "", True: "`true`", False: "`false`"}.get(value, f"`{value}`") if isinstance(value, (bool, type(None))) else f"`{value}`"
+
+
+def section(model: type[BaseModel], path: str) -> list[str]:
+    """The table of one options model, then those of the models inside it."""
+    lines = [f"## `{path}`" if path else "## Top level", "", (model.__doc__ or "").strip().split("\n\n")[0].replace("\n", " "), ""]
+    lines += ["| key | kind | default | what it says |", "|---|---|---|---|"]
+    inner: list[str] = []
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        about = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{key}` | {type_name(field.annotation)} | {default(field)} | {about} |")
+        below = nested(field.annotation)
+        if below is not None:
+            inner += ["", *section(below, f"{path}.{key}".lstrip("."))]
+    return lines + inner
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    lines = ["# The recipe, key by key", "", "Written by `tools/write_recipe_reference.py` from the options models; do not edit by hand.", ""]
+    lines += section(Recipe, "")
+    for title, table in (("tasks", lookup.TASKS), ("adaptations", lookup.ADAPTATIONS), ("data sources", lookup.SOURCES)):
+        lines += ["", f"## What may be named: {title}", "", "| name | what it is |", "|---|---|"]
+        lines += [f"| `{name}` | {entry.about} |" for name, entry in table.items()]
+    lines += ["", "## What is measured", "", "| dimension | answers | what it asks |", "|---|---|---|"]
+    lines += [f"| `{dimension}` | {'any' if kind == '*' else kind} | {entry.about} |" for (dimension, kind), entry in lookup.AUDITS.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
