@@ -24,6 +24,7 @@ from trustbase.records import LabelSchema, Split
 Rival = Callable[[Split], Answers]
 
 _MAX_THREADS = 8
+_ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
 _CHINESE_SHARE = 0.3  # of the letters, from which words have to be found by segmentation
@@ -44,7 +45,7 @@ def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emi
             continue
         module, _, function = entry.target.partition(":")
         try:
-            with _bounded_threads():
+            with _bounded_threads(len(train)):
                 answers[name] = getattr(import_module(module), function)(train, labels, seed)(test)
         except Interrupted:
             raise
@@ -64,12 +65,12 @@ def why_not(name: str, train: Split) -> str | None:
 def plain_text(split: Split) -> bool:
     """Whether the text is one column as it stands, rather than made from columns."""
     if split.table.num_columns != 1:
-        return split.table.num_columns == 0
+        return bool(split.table.num_columns == 0)
     head = split.table.column(0).slice(0, 200).to_pylist()
-    return all(value == text for value, text in zip(head, split.texts[: len(head)], strict=True))
+    return bool(all(value == text for value, text in zip(head, split.texts[: len(head)], strict=True)))
 
 
-def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:  # noqa: ARG001  (every rival has this signature)
+def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:
     """Always the most frequent training label; its scores are the training shares."""
     shares = np.bincount(train.labels, minlength=len(labels.names)) / max(len(train), 1)
 
@@ -86,7 +87,9 @@ def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    vectorizer = TfidfVectorizer(**_words(train.texts), ngram_range=(1, 2), min_df=2 if len(train) >= 1000 else 1, max_features=_MAX_TERMS, sublinear_tf=True, dtype=np.float32)  # fmt: skip
+    least = 2 if len(train) >= 1000 else 1
+    shape: dict[str, Any] = {"ngram_range": (1, 2), "min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
+    vectorizer = TfidfVectorizer(**_words(train.texts), **shape)
     # C = 10: tf-idf rows have length one, so the default penalty (meant for columns of unit variance) is far too strong.
     model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=300, random_state=_state(seed, "bag_of_words")))
     _fit(model, list(train.texts), train.labels, "bag_of_words")
@@ -189,9 +192,9 @@ def _state(seed: int, name: str) -> int:
 
 
 @contextmanager
-def _bounded_threads() -> Iterator[None]:
-    """No more threads than cores of this process, and never more than eight: a rival is not worth a machine."""
-    from threadpoolctl import threadpool_limits
+def _bounded_threads(rows: int) -> Iterator[None]:
+    """One thread on few rows, where threads that wait for each other on a busy machine cost minutes (measured); else at most eight."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    with threadpool_limits(limits=min(usable_cores(), _MAX_THREADS)):
+    with threadpool_limits(limits=min(usable_cores(), _MAX_THREADS) if rows > _ONE_THREAD_ROWS else 1):
         yield

@@ -12,13 +12,19 @@ class DecisionCost(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    false_negative: float = Field(1.0, ge=0, allow_inf_nan=False, description="cost of answering the other label for a row of the positive label")
-    false_positive: float = Field(1.0, ge=0, allow_inf_nan=False, description="cost of answering the positive label for a row of the other label")
+    false_negative: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="cost of answering the other label for a row of the positive label"
+    )
+    false_positive: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="cost of answering the positive label for a row of the other label"
+    )
 
     @model_validator(mode="after")
     def _not_both_zero(self) -> DecisionCost:
         if self.false_negative == 0 and self.false_positive == 0:
-            raise ValueError("false_negative and false_positive are both 0, so every threshold costs the same: give at least one of them a cost above 0")
+            raise ValueError(
+                "false_negative and false_positive are both 0, so every threshold costs the same: give at least one of them a cost above 0"
+            )
         return self
 
 
@@ -29,8 +35,8 @@ class DecisionOptions(BaseModel):
 
     threshold: Literal["auto"] | float | None = Field(
         None,
-        description="probability of the positive label from which it is the answer: a number in [0, 1]; auto: chosen on the validation rows, to "
-        "minimise the expected cost where a cost is given and to maximise macro F1 where none is; absent: the highest score answers",
+        description="probability of the positive label from which it is the answer: a number in [0, 1]; auto: chosen on validation rows, "
+        "to minimise the expected cost where a cost is given and to maximise macro F1 where none is; absent: the highest score answers",
     )
     cost: DecisionCost | None = Field(None, description="what each kind of error costs; also the unit of quality.expected_cost")
 

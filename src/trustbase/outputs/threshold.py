@@ -45,7 +45,9 @@ def choose_decision(scores: NDArray[np.floating], truth: NDArray[np.integer], la
     return Decision(threshold, f"threshold that {aim} on {len(positive)} validation rows", cost)
 
 
-def cheapest_threshold(positive: NDArray[np.floating], is_positive: NDArray[np.bool_], *, false_negative: float, false_positive: float) -> float:
+def cheapest_threshold(
+    positive: NDArray[np.floating], is_positive: NDArray[np.bool_], *, false_negative: float, false_positive: float
+) -> float:
     """The threshold of least expected cost; among equals the one nearest Bayes' rule for calibrated scores.
 
     Source: Elkan, "The foundations of cost-sensitive learning" (2001), section 1: fp / (fp + fn).
@@ -66,7 +68,9 @@ def best_macro_f1_threshold(positive: NDArray[np.floating], is_positive: NDArray
     return _nearest(thresholds, score >= score.max() - 1e-12, 0.5)
 
 
-def _counts(positive: NDArray[np.floating], is_positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+def _counts(
+    positive: NDArray[np.floating], is_positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Every threshold that matters, with its true and false positives, each `(thresholds,)`.
 
     The thresholds are 0, the midpoints between neighbouring distinct scores, and 1 or just above the highest score.
@@ -94,7 +98,8 @@ def _nearest(thresholds: NDArray[np.float64], good: NDArray[np.bool_], target: f
 
 def _check(positive: NDArray[np.floating], is_positive: NDArray[np.bool_], labels: LabelSchema) -> None:
     if not np.isfinite(positive).all():
-        raise DataError(f"{int((~np.isfinite(positive)).sum())} of {len(positive)} validation scores are not finite, so no threshold can be chosen on them")
+        bad = int((~np.isfinite(positive)).sum())
+        raise DataError(f"{bad} of {len(positive)} validation scores are not finite, so no threshold can be chosen on them")
     if is_positive.all() or not is_positive.any():
         raise DataError(
             f"decision.threshold: auto needs validation rows of both labels ({labels.names[0]!r}, {labels.names[1]!r}); "

@@ -1,0 +1,204 @@
+"""The quality audit for class answers: how often, and how surely, the answers are right, and by how much they beat simple rivals.
+
+Findings are `quality.*`; per-class numbers are slices by label, `quality.recall[label=spam]`. The confusion matrix,
+the reliability curve, slices and rivals lie in `evidence/quality.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import finding_id, seeds
+from trustbase.audit import quality_scores
+from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.counts import ClassificationIntervals, classification_bootstrap, confusion_counts
+from trustbase.audit.options import AuditOptions
+from trustbase.audit.rivals import why_not
+from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
+from trustbase.audit.stats import Interval, mean, paired_difference, proportion
+from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.recipe.lookup import RIVALS
+from trustbase.records import Finding
+
+_WORST_SLICES = 5  # as findings of their own; all of them are in the evidence
+
+
+def audit_classes(context: AuditContext) -> list[Finding]:
+    """All quality findings of class answers; writes `evidence/quality.json`."""
+    options = audit_options(context)
+    confusion = confusion_counts(context.test.labels, context.answers.predicted, len(context.labels.names))
+    rng = seeds.generator(context.seed, "quality", "cells")
+    counts = classification_bootstrap(confusion, replicates=options.replicates, rng=rng, confidence=context.confidence)
+    slices = slice_accuracies(context)
+    gains = {name: _gain(context, name) for name in RIVALS}
+    scored = quality_scores.measure(context, options)
+    context.evidence.write(
+        "quality",
+        {
+            "labels": list(context.labels.names),
+            "positive": context.labels.positive,
+            "decision": context.decision.to_json(),
+            "confusion": confusion.tolist(),
+            "classes": _class_rows(context, confusion, counts),
+            "reliability": scored.reliability,
+            "curves": scored.curves,
+            "slices": [item.to_json() for item in slices.slices],
+            "slices_too_small": slices.too_small,
+            "rivals": _rival_rows(context, gains),
+        },
+    )
+    return [
+        *_overall(context, counts),
+        *scored.findings,
+        _expected_cost(context),
+        *gains.values(),
+        unknown_tokens(context),
+        *_worst(context, slices),
+        *_per_class(context, confusion, counts),
+    ]
+
+
+def audit_options(context: AuditContext) -> AuditOptions:
+    """The audit's options as the recipe gives them, or the defaults."""
+    return next((value for value in context.options.values() if isinstance(value, AuditOptions)), AuditOptions())
+
+
+def _overall(context: AuditContext, counts: ClassificationIntervals) -> list[Finding]:
+    named = {"accuracy": counts.accuracy, "macro_f1": counts.macro_f1, "micro_f1": counts.micro_f1, "weighted_f1": counts.weighted_f1}
+    return [_finding(context, f"quality.{name}", interval, unit="share") for name, interval in named.items()]
+
+
+def _finding(context: AuditContext, id: str, interval: Interval, **fields: Any) -> Finding:
+    fields.setdefault("direction", "higher")
+    return interval.finding(id, confidence=context.confidence, seed=context.seed, **fields)
+
+
+def _per_class(context: AuditContext, confusion: NDArray[np.int64], counts: ClassificationIntervals) -> list[Finding]:
+    """Precision, recall and F1 of every label; a cell under the minimum is `insufficient`."""
+    answered, support = confusion.sum(0), confusion.sum(1)
+    rows: list[tuple[str, int, Interval, int, str]] = []
+    for index, label in enumerate(context.labels.names):
+        rows.append(("precision", index, counts.precision[index], int(answered[index]), f"answered '{label}'"))
+        rows.append(("recall", index, counts.recall[index], int(support[index]), f"whose true label is '{label}'"))
+        rows.append(("f1", index, counts.f1[index], int(min(answered[index], support[index])), f"with true label, or answered, '{label}'"))
+    findings = []
+    for metric, index, interval, n, which in rows:
+        id = slice_id("quality", metric, (("label", context.labels.names[index]),))
+        if id is None:
+            continue  # a label that the id grammar cannot hold stands in the evidence alone
+        if n < context.minimum_cell:
+            reason = f"only {n} rows {which}, fewer than {context.minimum_cell}"
+            findings.append(
+                Finding.without_value(id, "insufficient", reason, n=n, unit="share", direction="higher", confidence=context.confidence)
+            )
+        else:
+            findings.append(_finding(context, id, interval, unit="share"))
+    return findings
+
+
+def slice_id(dimension: str, metric: str, parts: tuple[tuple[str, str], ...]) -> str | None:
+    """The finding id of a slice, or None where the grammar cannot hold it (an empty name)."""
+    text = finding_id.make(dimension, metric, parts)
+    try:
+        return text if finding_id.parse(text).slice == parts else None
+    except ValueError:
+        return None
+
+
+def _class_rows(context: AuditContext, confusion: NDArray[np.int64], counts: ClassificationIntervals) -> list[dict[str, Any]]:
+    """The rows of a classification report, with intervals."""
+    support = confusion.sum(1)
+    rows = []
+    for index, label in enumerate(context.labels.names):
+        row: dict[str, Any] = {"label": label, "n": int(support[index])}
+        for name, interval in (("precision", counts.precision[index]), ("recall", counts.recall[index]), ("f1", counts.f1[index])):
+            row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        rows.append(row)
+    return rows
+
+
+def _expected_cost(context: AuditContext) -> Finding:
+    """Mean cost of an answer: the recipe's costs of the two kinds of error, else 1 for any error."""
+    truth, predicted = context.test.labels, context.answers.predicted
+    if not (context.labels.binary and context.decision.cost):
+        interval = proportion(int((truth != predicted).sum()), len(truth), confidence=context.confidence)
+        return _finding(context, "quality.expected_cost", interval, unit="cost of one error", direction="lower")
+    positive = context.labels.index(context.labels.positive)
+    cost = np.where(truth == positive, context.decision.cost["false_negative"], context.decision.cost["false_positive"])
+    interval = mean(np.where(truth == predicted, 0.0, cost), confidence=context.confidence)
+    unit = "cost (false negative {false_negative:g}, false positive {false_positive:g})".format(**context.decision.cost)
+    return _finding(context, "quality.expected_cost", interval, unit=unit, direction="lower")
+
+
+def _gain(context: AuditContext, name: str) -> Finding:
+    """Accuracy over that of a rival on the same rows, paired; or why there is none."""
+    id = f"quality.gain_over_{name}"
+    rival = context.rivals.get(name)
+    if rival is not None:
+        truth = context.test.labels
+        interval = paired_difference(context.answers.predicted == truth, rival.predicted == truth, confidence=context.confidence)
+        return _finding(context, id, interval, unit="accuracy")
+    if context.train is None:
+        return _without(context, id, "not_applicable", "no training rows were given, so no rival could be trained")
+    reason = why_not(name, context.train)
+    if reason is not None:
+        return _without(context, id, "not_applicable", reason)
+    return _without(context, id, "failed", "the rival could not be trained or gave no answers; the log says why")
+
+
+def _without(context: AuditContext, id: str, status: Any, reason: str) -> Finding:
+    return Finding.without_value(id, status, reason, direction="higher", confidence=context.confidence)
+
+
+def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[str, Any]]:
+    """The model and its rivals, side by side, for the report."""
+    rows = [_answer_row("model", context, context.answers)]
+    for name, answers in context.rivals.items():
+        gain = gains.get(name)
+        numbers = {} if gain is None else {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        rows.append(_answer_row(name, context, answers) | numbers)
+    return rows
+
+
+def _answer_row(name: str, context: AuditContext, answers: Answers) -> dict[str, Any]:
+    truth = context.test.labels
+    interval = proportion(int((answers.predicted == truth).sum()), len(truth), confidence=context.confidence)
+    area = quality_scores.area_under_roc(context, answers)
+    confusion = confusion_counts(truth, answers.predicted, len(context.labels.names))
+    return {
+        "name": name,
+        "accuracy": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "macro_f1": float(quality_scores.macro_f1(confusion)),
+        "auroc": None if area is None else area.value,
+        "auroc_low": None if area is None else area.low,
+        "auroc_high": None if area is None else area.high,
+    }
+
+
+def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
+    """The lowest accuracy over the slices, with bounds that allow for having looked at all of them."""
+    slices = table.known_beforehand()
+    if not slices:
+        reason = f"no group, column or length slice has {context.minimum_cell} rows"
+        yield _without(context, "quality.worst_slice_accuracy", "insufficient", reason)
+        return
+    worst = slices[0]
+    # With every true accuracy inside its own bounds, the smallest of them lies between the smallest bounds.
+    low, high = min(item.low for item in slices), min(item.high for item in slices)
+    method = f"lowest of {len(slices)} slices, at {_say(worst)}; {table.method}"
+    interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, table.source, worst.accuracy, worst.n)
+    yield _finding(context, "quality.worst_slice_accuracy", interval, unit="share")
+    for item in slices[:_WORST_SLICES]:
+        id = slice_id("quality", "slice_accuracy", item.name)
+        if id is not None:
+            yield _finding(context, id, Interval(item.low, item.high, table.method, table.source, item.accuracy, item.n), unit="share")
+
+
+def _say(item: Slice) -> str:
+    return ", ".join(f"{column} = {value}" for column, value in item.name)

@@ -1,0 +1,144 @@
+"""Where the answers are worst: accuracy over slices of the test rows, with bounds that hold for all slices at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.audit.context import AuditContext
+from trustbase.audit.rivals import plain_text
+from trustbase.audit.stats import normal_quantile, wilson_bounds
+
+_MAX_VALUES = 25  # of a column that is sliced by its values; a column with more is sliced by quartiles where it is numeric
+_SOURCE = "Wilson (1927), JASA 22; Bonferroni (Dunn 1961, JASA 56) over the slices examined"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One part of the test rows.
+
+    Attributes:
+        kind: "group", "column", "text_length", "true_label" or "predicted_label".
+        name: `((column, value), …)`, as in a finding id.
+        low, high: bounds of the accuracy that hold for every slice at once.
+    """
+
+    kind: str
+    name: tuple[tuple[str, str], ...]
+    n: int
+    accuracy: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "slice": dict(self.name),
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "low": self.low,
+            "high": self.high,
+        }
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """All slices examined, worst first, and how many were too small to look at."""
+
+    slices: tuple[Slice, ...]
+    too_small: int
+    method: str
+    source: str = _SOURCE
+
+    def known_beforehand(self) -> tuple[Slice, ...]:
+        """Slices that can be told before the answer and the truth are known: by group, column or length."""
+        return tuple(item for item in self.slices if item.kind not in {"true_label", "predicted_label"})
+
+
+def slice_accuracies(context: AuditContext) -> SliceTable:
+    """Accuracy of every slice of at least `minimum_cell` rows, worst first."""
+    correct = context.answers.predicted == context.test.labels
+    named: list[tuple[str, tuple[tuple[str, str], ...], int, int]] = []
+    too_small = 0
+    for kind, columns, codes, names in _partitions(context):
+        n = np.bincount(codes, minlength=len(names))
+        right = np.bincount(codes, weights=correct, minlength=len(names))
+        for index, values in enumerate(names):
+            if n[index] >= context.minimum_cell:
+                named.append((kind, tuple(zip(columns, values, strict=True)), int(n[index]), round(float(right[index]))))
+            else:
+                too_small += int(n[index] > 0)
+    count = max(len(named), 1)
+    quantile = normal_quantile(1 - (1 - context.confidence) / count)
+    low, high = wilson_bounds([item[3] for item in named], [item[2] for item in named], quantile)
+    slices = [
+        Slice(kind, name, n, right / n, min(float(low[i]), right / n), max(float(high[i]), right / n))
+        for i, (kind, name, n, right) in enumerate(named)
+    ]
+    slices.sort(key=lambda item: (item.accuracy, -item.n, item.name))
+    return SliceTable(tuple(slices), too_small, f"Wilson score bounds that hold for all {count} slices at once (Bonferroni)")
+
+
+Partition = tuple[str, tuple[str, ...], NDArray[np.int64], list[tuple[str, ...]]]  # kind, columns, code of each row, values of each code
+
+
+def _partitions(context: AuditContext) -> Iterator[Partition]:
+    groups = {column: _coded(values) for column, values in context.test.groups.items()}
+    for column, (codes, names) in groups.items():
+        yield "group", (column,), codes, [(name,) for name in names]
+    for (first, (a, a_names)), (second, (b, b_names)) in combinations(groups.items(), 2):
+        yield "group", (first, second), a * len(b_names) + b, [(x, y) for x in a_names for y in b_names]
+    yield from _columns(context, skip=groups)
+    lengths = np.fromiter((len(text) for text in context.test.texts), np.float64, len(context.test))
+    if len(context.test) and (quarters := _quartiles(lengths, "characters")) is not None:
+        yield "text_length", ("text length",), quarters[0], quarters[1]
+    labels: list[tuple[str, ...]] = [(name,) for name in context.labels.names]
+    yield "true_label", ("true label",), context.test.labels, labels
+    yield "predicted_label", ("predicted label",), context.answers.predicted, labels
+
+
+def _columns(context: AuditContext, *, skip: Mapping[str, Any]) -> Iterator[Partition]:
+    """Columns of the template with few values, and quartiles of the numeric ones; never a text column as it stands."""
+    table = context.test.table
+    if plain_text(context.test):
+        return
+    for column in table.column_names:
+        if column in skip:
+            continue
+        values = np.array([value or "" for value in table.column(column).to_pylist()], dtype=object)
+        codes, names = _coded(values)
+        if len(names) <= _MAX_VALUES:
+            yield "column", (column,), codes, [(name or "missing",) for name in names]
+        elif (numbers := _numeric(names)) is not None and (quarters := _quartiles(numbers[codes], "")) is not None:
+            yield "column", (column,), quarters[0], quarters[1]
+
+
+def _coded(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
+    import pandas as pd
+
+    codes, names = pd.factorize(values, sort=True)
+    return codes.astype(np.int64), [str(name) for name in names]
+
+
+def _numeric(names: list[str]) -> NDArray[np.float64] | None:
+    try:
+        numbers = np.array([float(name) for name in names])
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _quartiles(values: NDArray[np.float64], unit: str) -> tuple[NDArray[np.int64], list[tuple[str, ...]]] | None:
+    """Rows by quartile of a number, and the bounds of each; None where nearly all rows are alike."""
+    edges = np.unique(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]))
+    if len(edges) < 3:
+        return None
+    codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    tail = f" {unit}" if unit else ""
+    names: list[tuple[str, ...]] = [(f"{low:g} to {high:g}{tail}",) for low, high in pairwise(edges)]
+    return codes.astype(np.int64), names
