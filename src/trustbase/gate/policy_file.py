@@ -1,0 +1,93 @@
+"""A policy file: YAML that a risk owner keeps, read with the line of each limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trustbase import files
+from trustbase.errors import Problem
+from trustbase.gate.limits import Entry
+
+_SCHEMA = "trustbase/policy/1"
+_LARGEST = 1_000_000
+_TOP = ("schema", "gates", "owner", "about")
+
+
+def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
+    """Limits of a policy file, its digest, and what is wrong with its form.
+
+    The file is `{finding id: limit, …}`, or `{schema, owner, about, gates: {finding id: limit}}`; the `policy.json` of
+    a run can be used as well. Only plain YAML is read, and nothing is built from tags.
+    """
+    name = path.name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return (
+            [],
+            "",
+            [Problem("gates.from", f"policy file '{path}' cannot be read: {error.strerror}", "check the path; it starts at the recipe")],
+        )
+    if len(data) > _LARGEST:
+        return [], "", [Problem(name, f"has {len(data)} bytes; a policy has fewer than {_LARGEST}", "is this the policy?")]
+    try:
+        node = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        return [], "", [Problem(name, f"is not valid YAML: {str(error).splitlines()[0]}")]
+    problems: list[Problem] = []
+    top = list(_pairs(node, name, problems))
+    known = {key: value for key, value, _ in top}
+    if "schema" in known and _plain(known["schema"]) != _SCHEMA:
+        problems.append(Problem(name, f"schema must be {_SCHEMA}, got {_plain(known['schema'])!r}", "use the version that wrote it"))
+    if "gates" not in known:
+        entries = [(key, _plain(value), where) for key, value, where in top if key not in _TOP]
+    else:
+        problems += [Problem(where, f"'{key}' is not a known key", f"known: {', '.join(_TOP)}") for key, _, where in top if key not in _TOP]
+        entries = list(_gates(known["gates"], name, problems))
+    if not entries and not problems:
+        problems.append(Problem(name, "sets no limit", "a policy without limits would let everything through"))
+    return entries, "sha256:" + files.sha256_bytes(data), problems
+
+
+def _gates(node: yaml.Node, name: str, problems: list[Problem]) -> Iterator[Entry]:
+    """A mapping of limits, or the list that stands in a `policy.json`."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            gate = _plain(item)
+            where = f"{name}:{item.start_mark.line + 1}"
+            if isinstance(gate, dict) and {"finding", "operator", "written", "judge"} <= gate.keys():
+                yield gate["finding"], {"limit": f"{gate['operator']} {gate['written']}", "judge": gate["judge"]}, where
+            else:
+                problems.append(Problem(where, "is not a gate: expected finding, operator, written and judge"))
+        return
+    for key, value, where in _pairs(node, name, problems):
+        yield key, _plain(value), where
+
+
+def _pairs(node: yaml.Node | None, name: str, problems: list[Problem]) -> Iterator[tuple[str, yaml.Node, str]]:
+    """Keys and values of a mapping with their lines; a key that stands twice is a problem."""
+    if not isinstance(node, yaml.MappingNode):
+        problems.append(Problem(name, "must be a mapping of finding ids to limits", "see docs: gates"))
+        return
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        text = str(key.value)
+        if text in seen:
+            problems.append(Problem(f"{name}:{line}", f"'{text}' stands twice (first at line {seen[text]})", "keep one of them"))
+            continue
+        seen[text] = line
+        yield text, value, f"{name}:{line}"
+
+
+def _plain(node: yaml.Node) -> Any:
+    """Scalars as their own text, so that `0.10` stays what its author wrote; numbers without an operator stay numbers."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _plain(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item) for item in node.value]
+    return str(node.value)
