@@ -1,0 +1,220 @@
+"""What a model folder may hold, checked before any library that could run its content sees it. Imports no torch."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trustbase import files
+from trustbase.errors import ModelError, Problem
+
+CHECKPOINT = "trustbase.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+SETTINGS = ("config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json")
+VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+WEIGHT_PATTERNS = (WEIGHTS, INDEX, "model-*-of-*.safetensors")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
+
+_RUNS_CODE = ("auto_map", "custom_pipelines", "custom_generate")
+_REDIRECTS = ("transformers_weights",)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ModelError: the file is not UTF-8 JSON, or holds no object.
+    """
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise ModelError(
+            f"'{path.name}' in the model folder '{path.parent.name}' cannot be read as JSON: {error}", hint="fetch the folder again"
+        ) from error
+    if not isinstance(value, dict):
+        raise ModelError(
+            f"'{path.name}' in the model folder '{path.parent.name}' must hold an object, got {type(value).__name__}",
+            hint="fetch the folder again",
+        )
+    return value
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder holds a configuration and safetensors weights."""
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS))
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the weight files of a folder: one file, or the parts that an index names.
+
+    Raises:
+        ModelError: no safetensors, or an index that names a file elsewhere or of another kind.
+    """
+    for name in (WEIGHTS, ADAPTER_WEIGHTS):
+        if (folder / name).is_file():
+            return [name]
+    if not (folder / INDEX).is_file():
+        raise _no_weights(folder)
+    parts = read_object(folder / INDEX).get("weight_map")
+    names = sorted(set(parts.values())) if isinstance(parts, dict) and all(isinstance(part, str) for part in parts.values()) else []
+    bad = [name for name in names if not fnmatch.fnmatch(name, "*.safetensors") or not re.fullmatch(r"[\w.-]+", name)]
+    missing = [name for name in names if name not in bad and not (folder / name).is_file()]
+    if not names or bad or missing:
+        what = (
+            f"names files that are no safetensors beside it: {bad}"
+            if bad
+            else f"names missing files: {missing}"
+            if missing
+            else "holds no weight_map"
+        )
+        raise ModelError(f"'{INDEX}' in '{folder.name}' {what}", hint="fetch the folder again; the index and its parts belong together")
+    return names
+
+
+def model_files(folder: Path) -> list[str]:
+    """The files that make up a model: settings, vocabulary and weights (all at the top of its folder)."""
+    fixed = [name for name in (*SETTINGS, *VOCABULARIES, INDEX, ADAPTER_CONFIG) if (folder / name).is_file()]
+    return sorted({*fixed, *weight_files(folder)})
+
+
+def model_digest(folder: Path) -> str:
+    """`sha256:…` over the files that make up a model; nothing else in the folder counts."""
+    wanted = set(model_files(folder))
+    return files.digest_json([[name, files.sha256_file(folder / name)] for name in sorted(wanted)])
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a folder whose content is not plain settings and safetensors weights.
+
+    Raises:
+        ModelError: no configuration, no safetensors, remote code, redirections, quantised or damaged weights; all
+            problems at once.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"'{folder.name}' is no model folder: it has no config.json", hint="name a folder with config.json and model.safetensors"
+        )
+    names = weight_files(folder)
+    config = read_object(folder / "config.json")
+    problems = [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]
+    if "quantization_config" in config:
+        problems.append(
+            Problem("config.json", "the weights are quantised, which this version cannot train or audit", "name the unquantised base model")
+        )
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CHECKPOINT).is_file():
+        problems.append(
+            Problem(
+                ADAPTER_CONFIG, "the folder is a PEFT adapter, not a whole model", "merge it into its base (merge_and_unload) and save that"
+            )
+        )
+    for name in names:
+        problems.extend(_weight_problems(folder / name))
+    if problems:
+        raise ModelError(
+            f"The model folder '{folder.name}' is refused",
+            problems=problems,
+            hint="choose a base model without these, or mend the named files",
+        )
+
+
+def check_tokenizer_files(folder: Path) -> None:
+    """Refuse tokenizer settings that would run code.
+
+    Raises:
+        ModelError: no tokenizer files, or such settings.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"There is no folder '{folder}'", hint="check the path")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", *VOCABULARIES)):
+        raise ModelError(
+            f"'{folder.name}' has no tokenizer (tokenizer.json)", hint="copy the tokenizer files of the base model into the folder"
+        )
+    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if problems := [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]:
+        raise ModelError(
+            f"The tokenizer in '{folder.name}' is refused",
+            problems=problems,
+            hint="choose a base model without these, or mend the named files",
+        )
+
+
+def _tokenizer_problems(folder: Path) -> list[Problem]:
+    path = folder / "tokenizer_config.json"
+    return _settings_problems(path.name, read_object(path)) if path.is_file() else []
+
+
+def _settings_problems(name: str, settings: dict[str, Any]) -> list[Problem]:
+    """Keys, at any depth, by which a setting would run code or send the loader elsewhere."""
+    problems = []
+    for key, value in _walk(settings):
+        if (key in _RUNS_CODE and value) or (key == "trust_remote_code" and value is not False):
+            problems.append(
+                Problem(
+                    name,
+                    f"'{key}' asks to run code that comes with the model, which is never done",
+                    "use an architecture that transformers has built in",
+                )
+            )
+        elif key in _REDIRECTS and value is not None:
+            problems.append(Problem(name, f"'{key}' sends the loader to another weight file", "remove the key and keep model.safetensors"))
+        elif key.lstrip("_").startswith(("attn_implementation", "experts_implementation")) and any("/" in text for text in _texts(value)):
+            problems.append(Problem(name, f"'{key}' names compiled code from a hub, which is never loaded", "remove the key"))
+    return problems
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key), inner
+            yield from _walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner)
+
+
+def _texts(value: Any) -> list[str]:
+    return (
+        [value]
+        if isinstance(value, str)
+        else [text for inner in value.values() for text in _texts(inner)]
+        if isinstance(value, dict)
+        else []
+    )
+
+
+def _weight_problems(path: Path) -> list[Problem]:
+    """Damage that shows in a safetensors header: overlaps, wrong sizes, a pickle under another name."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="np") as handle:
+            return [] if list(handle.keys()) else [Problem(path.name, "the file holds no weights", "fetch it again")]
+    except (SafetensorError, OSError, UnicodeError, ValueError) as error:
+        return [Problem(path.name, f"this is not a sound safetensors file: {error}", "fetch it again")]
+
+
+def _no_weights(folder: Path) -> ModelError:
+    pickles = (
+        sorted(path.name for path in folder.iterdir() if any(fnmatch.fnmatch(path.name, pattern) for pattern in PICKLES))
+        if folder.is_dir()
+        else []
+    )
+    if pickles:
+        return ModelError(
+            f"'{folder.name}' has its weights as pickle only ({', '.join(pickles[:3])}), which can run code when opened and is never loaded",
+            hint="choose a revision with model.safetensors, or convert it once where you trust it: "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder), which writes safetensors",
+        )
+    others = sorted(path.name for path in folder.glob("*.safetensors")) if folder.is_dir() else []
+    found = f"; it has {', '.join(others[:3])}, but the weights must be named {WEIGHTS}" if others else ""
+    return ModelError(
+        f"'{folder.name}' has no weights: expected {WEIGHTS} or {INDEX}{found}", hint="name a folder with config.json and model.safetensors"
+    )

@@ -1,0 +1,268 @@
+"""Texts to token ids, fast: ragged arrays straight from the Rust tokenizer, padded only when a batch is cut.
+
+The result equals `tokenizer(texts, truncation=True, max_length=…)` of transformers (a test holds it). Truncation is
+done here and not by the tokenizer, so that nothing is set on a shared object, the settings that a `tokenizer.json`
+carries (128 tokens for sentence-transformers) have no say, and the full length of each text is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.errors import DataError, ModelError, Problem
+from trustbase.model.folder import check_tokenizer_files
+
+_CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Token ids of many texts, end to end.
+
+    Attributes:
+        ids: int32 `(tokens,)`, special tokens included.
+        offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
+        full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    full_lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row after truncation, `(rows,)`."""
+        return np.diff(self.offsets)
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether a row lost tokens, `(rows,)`."""
+        return self.full_lengths > self.lengths
+
+    def take(self, rows: NDArray[np.integer] | Sequence[int]) -> Encoded:
+        """The named rows, in that order."""
+        picked = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[picked]
+        offsets = _offsets(lengths)
+        where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Encoded(self.ids[where], offsets, self.full_lengths[picked])
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStats:
+    """What a tokenizer makes of some texts.
+
+    Attributes:
+        lengths: tokens of each text before truncation, special tokens included, int64 `(rows,)`.
+        unknown_tokens: share of unknown tokens among the non-special tokens of the whole texts, in [0, 1].
+        truncated: share of the texts that lose tokens at `max_length`, in [0, 1].
+        tokens: non-special tokens, counted.
+        unknown_count: unknown tokens, counted.
+        truncated_rows: texts that lose tokens, counted.
+        lost_tokens: share of all tokens that truncation cuts off, in [0, 1].
+        max_length: the limit that `truncated` speaks of.
+    """
+
+    lengths: NDArray[np.int64]
+    unknown_tokens: float
+    truncated: float
+    tokens: int
+    unknown_count: int
+    truncated_rows: int
+    lost_tokens: float
+    max_length: int
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The fast tokenizer of a model folder, with its own truncation and padding switched off.
+
+    A tokenizer without a padding token gets its end-of-text token for that, as GPT-like models need.
+
+    Raises:
+        ModelError: no tokenizer there, one that would run code of its own, or one without a fast (Rust) form.
+    """
+    check_tokenizer_files(folder)
+    from transformers import AutoTokenizer
+
+    from trustbase.model.quiet import quiet
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library raises whatever its parsers raise; the cause is kept
+        raise ModelError(
+            f"The tokenizer in '{folder.name}' cannot be read: {type(error).__name__}: {error}",
+            hint="copy tokenizer.json and tokenizer_config.json of the base model into the folder",
+        ) from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"The tokenizer in '{folder.name}' ({type(tokenizer).__name__}) has no fast form (tokenizer.json), which Trustbase needs",
+            hint="save one with transformers: AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(folder)",
+        )
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    if tokenizer.pad_token_id is None:
+        spare = tokenizer.eos_token or tokenizer.unk_token
+        if spare is None:
+            raise ModelError(
+                f"The tokenizer in '{folder.name}' has no padding, end-of-text or unknown token",
+                hint="set pad_token in tokenizer_config.json",
+            )
+        tokenizer.pad_token = spare
+    return tokenizer
+
+
+def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> Encoded:
+    """Token ids of texts, special tokens added, cut at `max_length`.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        texts: what the model reads, `(rows,)`.
+        max_length: most tokens of a row, special tokens included.
+
+    Raises:
+        DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
+        ValueError: `max_length` leaves no room for a token of text.
+    """
+    prefix, suffix = _special_affixes(tokenizer)
+    room = max_length - prefix - suffix
+    if room < 1:
+        raise ValueError(f"max_length {max_length} leaves no room for text beside {prefix + suffix} special tokens")
+    pieces: list[NDArray[np.int32]] = []
+    lengths: list[NDArray[np.int64]] = []
+    for start in range(0, len(texts), _CHUNK):
+        ids, count = _encode_chunk(tokenizer, texts, start)
+        pieces.append(ids)
+        lengths.append(count)
+    ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
+    full = np.concatenate(lengths) if lengths else np.empty(0, np.int64)
+    whole = Encoded(ids, _offsets(full), full)
+    if not (full > max_length).any():
+        return whole
+    return _cut(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
+
+
+def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
+    """One batch, padded on the right to its longest row.
+
+    Returns:
+        `input_ids` and `attention_mask`, int64 `(batch, longest)`. Nothing else is needed: models take position 0…
+        and segment 0 by default.
+    """
+    part = encoded.take(rows)
+    lengths = part.lengths
+    mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = part.ids
+    return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+
+
+def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
+    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits."""
+    prefix, suffix = _special_affixes(tokenizer)
+    whole = encode(tokenizer, texts, max_length=2**40)
+    inner = np.ones(len(whole.ids), dtype=bool)
+    for k in range(prefix):
+        inner[whole.offsets[:-1] + k] = False
+    for k in range(1, suffix + 1):
+        inner[whole.offsets[1:] - k] = False
+    unknown_id = tokenizer.unk_token_id
+    tokens = int(inner.sum())
+    unknown = 0 if unknown_id is None else int(((whole.ids == unknown_id) & inner).sum())
+    over = np.maximum(whole.full_lengths - max_length, 0)
+    rows = max(len(whole), 1)
+    return TokenStats(
+        lengths=whole.full_lengths,
+        unknown_tokens=unknown / tokens if tokens else 0.0,
+        truncated=int((over > 0).sum()) / rows,
+        tokens=tokens,
+        unknown_count=unknown,
+        truncated_rows=int((over > 0).sum()),
+        lost_tokens=float(over.sum()) / max(int(whole.full_lengths.sum()), 1),
+        max_length=max_length,
+    )
+
+
+def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int:
+    """The most tokens a model can read: its positions, and what its tokenizer says; `fallback` where neither is bounded."""
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 10**6 else []
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin number positions from padding_idx + 1, so that many rows of the table are never used.
+        kin = {
+            "roberta",
+            "xlm-roberta",
+            "camembert",
+            "xlm-roberta-xl",
+            "longformer",
+            "mpnet",
+            "roberta-prelayernorm",
+            "data2vec-text",
+            "ibert",
+        }
+        offset = (config.pad_token_id or 0) + 1 if config.model_type in kin else 0
+        limits.append(positions - offset)
+    return min(limits) if limits else fallback
+
+
+def _encode_chunk(tokenizer: Any, texts: Sequence[str], start: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    chunk = list(texts[start : start + _CHUNK])
+    try:
+        lists = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(chunk, add_special_tokens=True)]
+    except (TypeError, UnicodeEncodeError, ValueError) as error:
+        raise _not_text(chunk, start, error) from error
+    if not all(lists):  # a tokenizer without special tokens makes nothing of an empty text, and a model needs one token
+        filler = next(x for x in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if x is not None)
+        lists = [ids or [filler] for ids in lists]
+    lengths = np.fromiter(map(len, lists), np.int64, count=len(lists))
+    return np.fromiter(chain.from_iterable(lists), np.int32, count=int(lengths.sum())), lengths
+
+
+def _not_text(chunk: Sequence[Any], start: int, error: Exception) -> DataError:
+    problems = []
+    for row, text in enumerate(chunk, start):
+        if not isinstance(text, str):
+            problems.append(Problem(f"row {row}", f"expected a text, got {type(text).__name__}"))
+        elif any("\ud800" <= letter <= "\udfff" for letter in text):
+            problems.append(Problem(f"row {row}", "the text holds half a surrogate pair, which is no character"))
+    if not problems:
+        problems = [Problem(f"rows {start} to {start + len(chunk) - 1}", f"the tokenizer refused them: {error}")]
+    return DataError("Some texts cannot be tokenized", problems=problems, hint="mend or leave out these rows")
+
+
+def _special_affixes(tokenizer: Any) -> tuple[int, int]:
+    """How many special tokens stand before and after one text."""
+    mask = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).special_tokens_mask
+    if 0 not in mask:
+        raise ModelError(
+            "The tokenizer makes no token of the letter 'a'",
+            hint="check tokenizer.json: its vocabulary or normaliser is not usable for text",
+        )
+    return mask.index(0), mask[::-1].index(0)
+
+
+def _cut(whole: Encoded, max_length: int, suffix: int | None, prefix: int) -> Encoded:
+    """Drop tokens between the special ones: before the suffix, or (`suffix` None: truncation on the left) after the prefix."""
+    lengths = np.minimum(whole.full_lengths, max_length)
+    offsets = _offsets(lengths)
+    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    excess = np.repeat(whole.full_lengths - lengths, lengths)
+    late = position >= (prefix if suffix is None else np.repeat(lengths - suffix, lengths))
+    where = np.repeat(whole.offsets[:-1], lengths) + position + np.where(late, excess, 0)
+    return Encoded(whole.ids[where], offsets, whole.full_lengths)
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
