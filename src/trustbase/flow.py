@@ -15,7 +15,7 @@ from trustbase.errors import UsageError
 from trustbase.events import Listener, RunLog
 from trustbase.recipe.lookup import TASKS
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Bundle, Trained, Verdict
-from trustbase.stages import Stages, locked
+from trustbase.stages import Stages, load_target, locked, machine_key
 
 if TYPE_CHECKING:
     from trustbase.data.load import Dataset
@@ -207,7 +207,7 @@ def _train(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> Tra
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
-        "threads": thread_count(),
+        "machine": machine_key(),
     }
     result = stages.run("train", inputs=inputs, code=MODEL_CODE, outputs=["checkpoints/trained"], compute=compute)
     return Trained.from_json(result, stages.folder)
@@ -246,7 +246,7 @@ def _artifact(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, tra
         "validation": dataset.splits["validation"].digest,
         "release": recipe.release.model_dump(mode="json"),
         "decision": recipe.decision.model_dump(mode="json"),
-        "machine": machine_facts(),
+        "machine": machine_key(),
     }
     stages.run("artifact", inputs=inputs, code=ARTIFACT_CODE, outputs=["artifact"], compute=compute)
     return read_artifact(target)
@@ -270,7 +270,7 @@ def _audit(stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo,
         "data": dataset.digest,
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
-        "machine": machine_facts(),
+        "machine": machine_key(),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "absent"
     return versions
+
+
+def machine_key() -> dict[str, Any]:
+    """What of the machine results depend on: bit-equality holds for equal threads, timings for an equal processor."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return {"processor": model, "architecture": platform.machine(), "cores": cores, "threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def load_target(target: str) -> Any:
+    """The object that an import string `module:attribute` of the registry names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 @dataclass

@@ -1,0 +1,157 @@
+"""The whole journey at toy size: recipe → checked bundle → answers; refused, repeated, reused, changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import write_world
+
+import trustbase
+from trustbase.errors import StaleRunError, UsageError, VerificationError
+from trustbase.flow import RunResult
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("world")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TRUSTBASE_HOME", str(tmp_path_factory.mktemp("home")))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def released(world: Path, home: None) -> RunResult:
+    return trustbase.run(write_world(world), out=world / "run")
+
+
+def test_a_good_model_is_released_with_everything_the_contract_names(released: RunResult) -> None:
+    assert released.exit_code == 0 and released.verdict.released
+    for name in ("recipe.resolved.yaml", "policy.json", "log.jsonl", "audit.json", "verdict.json", "report.html", "data_card.json"):
+        assert (released.folder / name).is_file(), name
+    for name in ("checkpoints", "evidence", "bundle"):
+        assert (released.folder / name).is_dir(), name
+    assert not (released.folder / "rejected").exists()
+    accuracy = released.audit.find("quality.accuracy")
+    assert accuracy is not None and accuracy.value is not None and accuracy.value > 0.8
+    assert accuracy.low is not None and accuracy.high is not None and accuracy.low < accuracy.value < accuracy.high
+    assert released.verdict.test_looks == 1
+
+
+def test_audit_json_keeps_the_contract(released: RunResult) -> None:
+    audit = json.loads((released.folder / "audit.json").read_text())
+    assert audit["schema"] == "trustbase/audit/1"
+    assert audit["policy"]["digest"] and audit["policy"]["set_before_measuring"] is True
+    keys = {"id", "dimension", "metric", "slice", "value", "low", "high", "confidence", "n", "unit", "direction", "method", "source", "seed"}
+    for finding in audit["findings"]:
+        assert keys | {"status", "reason"} <= set(finding), finding["id"]
+        assert finding["status"] == "ok" or finding["reason"], finding["id"]
+        if finding["value"] is not None:
+            assert finding["low"] <= finding["value"] <= finding["high"], finding["id"]
+    failed = [finding["id"] for finding in audit["findings"] if finding["status"] == "failed"]
+    assert not failed
+    ids = {finding["id"] for finding in audit["findings"]}
+    wanted = """quality.accuracy quality.macro_f1 quality.weighted_f1 quality.auroc quality.auprc quality.log_loss quality.brier
+      quality.expected_calibration_error quality.unknown_tokens quality.gain_over_majority quality.gain_over_bag_of_words
+      quality.gain_over_boosting fairness.demographic_parity_difference[sex] fairness.demographic_parity_ratio[sex]
+      fairness.equalized_odds_difference[sex] fairness.equal_opportunity_difference[sex] fairness.average_odds_difference[sex]
+      fairness.accuracy_difference[sex] efficiency.latency_p50_ms efficiency.latency_p95_ms efficiency.throughput
+      efficiency.artifact_bytes efficiency.parameters efficiency.flops_per_input efficiency.peak_memory_bytes
+      efficiency.batch_invariance efficiency.cost_per_1000""".split()
+    assert set(wanted) <= ids, set(wanted) - ids
+
+
+def test_the_limits_are_older_than_the_first_measurement(released: RunResult) -> None:
+    stages = {path.stem: json.loads(path.read_text()) for path in (released.folder / "stages").glob("*.json")}
+    assert stages["wishes"]["started"] <= stages["audit"]["started"]
+    events = [json.loads(line) for line in (released.folder / "log.jsonl").read_text().splitlines()]
+    order = [event["stage"] for event in events if event["event"] == "stage_done"]
+    assert order.index("wishes") < order.index("audit") < order.index("gate")
+
+
+def test_the_same_command_on_a_finished_run_computes_nothing(released: RunResult, world: Path) -> None:
+    again = trustbase.run(world / "toy.yaml", out=world / "run")
+    assert again.computed == () and again.exit_code == 0
+    assert again.verdict == released.verdict
+
+
+def test_changed_wishes_are_refused(released: RunResult, world: Path) -> None:
+    before = (world / "run" / "policy.json").read_bytes()
+    with pytest.raises(StaleRunError, match="gates"):
+        trustbase.run(world / "toy.yaml", ["gates.quality.accuracy=>= 0.1"], out=world / "run")
+    assert (world / "run" / "policy.json").read_bytes() == before
+
+
+def test_the_bundle_is_checked_and_answers(released: RunResult, world: Path) -> None:
+    checked = trustbase.verify(released.bundle.folder)
+    assert checked.manifest_digest == released.bundle.manifest_digest
+    rows = world / "ask.csv"
+    rows.write_text("text,sex\nthe film was lovely,f\n,m\nthe food was awful,m\n", encoding="utf-8")
+    summary = trustbase.predict(released.bundle.folder, input=rows, output=world / "answers.jsonl")
+    answers = [json.loads(line) for line in (world / "answers.jsonl").read_text().splitlines()]
+    assert (summary.rows, summary.failed, len(answers)) == (3, 1, 3)
+    assert answers[0]["label"] == "yes" and answers[2]["label"] == "no"
+    assert abs(sum(answers[0]["probabilities"].values()) - 1) < 1e-6
+    assert "error" in answers[1] and "label" not in answers[1]
+
+
+def test_no_row_of_user_data_ships(released: RunResult) -> None:
+    assert (released.folder / "scores.parquet").is_file()
+    assert not list(released.bundle.folder.rglob("*.parquet"))
+    row = (released.folder.parent / "rows.csv").read_text().splitlines()[5].split(",")[0].encode()
+    for path in released.bundle.folder.rglob("*"):
+        assert not path.is_file() or row not in path.read_bytes(), path
+
+
+def test_nothing_in_a_bundle_depends_on_where_it_stands(released: RunResult, world: Path) -> None:
+    place = str(world.resolve()).encode()
+    for path in released.bundle.folder.rglob("*"):
+        assert not path.is_file() or place not in path.read_bytes(), path
+    moved = world / "elsewhere"
+    shutil.copytree(released.bundle.folder, moved)
+    assert trustbase.verify(moved).manifest_digest == released.bundle.manifest_digest
+
+
+def test_an_altered_bundle_answers_nothing(released: RunResult, world: Path) -> None:
+    altered = world / "altered"
+    shutil.copytree(released.bundle.folder, altered)
+    weights = altered / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(VerificationError):
+        trustbase.predict(altered, input=world / "ask.csv", output=world / "none.jsonl")
+    assert not (world / "none.jsonl").exists()
+
+
+def test_a_stricter_limit_is_refused_in_seconds_with_reuse_and_its_look_is_counted(released: RunResult, world: Path) -> None:
+    strict = trustbase.run(world / "toy.yaml", ["gates.quality.accuracy=>= 0.999"], out=world / "strict", reuse=world / "run")
+    assert strict.exit_code == 3 and not strict.verdict.released
+    assert set(strict.computed) == {"wishes", "gate", "release"}
+    assert strict.verdict.test_looks == 2
+    assert (strict.folder / "rejected").is_dir() and not (strict.folder / "bundle").exists()
+    audit = json.loads((strict.folder / "audit.json").read_text())
+    assert audit["policy"]["set_before_measuring"] is False
+    with pytest.raises(VerificationError):
+        trustbase.verify(strict.folder / "rejected")
+
+
+def test_reuse_of_nothing_is_refused(world: Path) -> None:
+    with pytest.raises(UsageError, match="not a run folder"):
+        trustbase.run(world / "toy.yaml", out=world / "other", reuse=world / "nothing")
+
+
+@pytest.mark.parametrize(("adapt", "runtime"), [("lora", "onnx"), ("frozen", "torch")])
+def test_other_adaptations_and_runtimes_make_the_same_journey(tmp_path: Path, adapt: str, runtime: str) -> None:
+    recipe = write_world(tmp_path, rows=400, adapt=adapt, runtime=runtime, limit=0.3)
+    result = trustbase.run(recipe, out=tmp_path / "run")
+    assert result.audit.model["runtime"] == runtime
+    assert trustbase.verify(result.folder / ("bundle" if result.verdict.released else "rejected")) if result.verdict.released else True
