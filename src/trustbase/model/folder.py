@@ -125,6 +125,21 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
+def check_settings(folder: Path) -> None:
+    """Refuse settings that would run code; for folders whose weights are not there yet.
+
+    Raises:
+        ModelError: such settings, all at once.
+    """
+    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
+    if problems := [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]:
+        raise ModelError(
+            f"The model folder '{folder.name}' is refused",
+            problems=problems,
+            hint="choose a base model without these, or mend the named files",
+        )
+
+
 def check_tokenizer_files(folder: Path) -> None:
     """Refuse tokenizer settings that would run code.
 
@@ -137,13 +152,7 @@ def check_tokenizer_files(folder: Path) -> None:
         raise ModelError(
             f"'{folder.name}' has no tokenizer (tokenizer.json)", hint="copy the tokenizer files of the base model into the folder"
         )
-    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if problems := [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]:
-        raise ModelError(
-            f"The tokenizer in '{folder.name}' is refused",
-            problems=problems,
-            hint="choose a base model without these, or mend the named files",
-        )
+    check_settings(folder)
 
 
 def _tokenizer_problems(folder: Path) -> list[Problem]:
@@ -209,7 +218,7 @@ def _no_weights(folder: Path) -> ModelError:
     )
     if pickles:
         return ModelError(
-            f"'{folder.name}' has its weights as pickle only ({', '.join(pickles[:3])}), which can run code when opened and is never loaded",
+            f"'{folder.name}' has its weights as pickle only ({', '.join(pickles[:3])}), which can run code and is never loaded",
             hint="choose a revision with model.safetensors, or convert it once where you trust it: "
             "AutoModel.from_pretrained(folder).save_pretrained(new_folder), which writes safetensors",
         )

@@ -31,7 +31,7 @@ class AdaptOptions(BaseModel):
     targets: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="lora: names of the layers that get updates, such as [query, value], or [all-linear]; absent: the architecture's usual ones",
+        description="lora: layers that get updates, such as [query, value] or [all-linear]; absent: the architecture's usual ones",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="lora: dropout on what enters an update")
     dora: bool = Field(False, description="lora: train size and direction of each weight apart (DoRA)")
