@@ -33,7 +33,7 @@ from trustbase.audit.stats import Floats, Interval, enclosing, normal_quantile, 
 
 GAP_METHOD = "simultaneous contrasts of all pairs of groups (studentised range below, intersection-union above; MOVER of Wilson bounds)"
 RATIO_METHOD = "simultaneous ratios of all pairs of groups (studentised range above, intersection-union below; MOVER of Wilson bounds)"
-SOURCE = "Hayter (1984), Ann. Statist. 12; Schaarschmidt et al. (2009), J. Biopharm. Statist. 19, sec. 2; Donner & Zou (2012), SMMR 21, sec. 2"
+SOURCE = "Hayter (1984), Ann. Statist. 12; Schaarschmidt et al. (2009), J. Biopharm. Stat. 19, sec. 2; Donner & Zou (2012), SMMR 21, sec. 2"
 
 
 @dataclass(frozen=True, eq=False)

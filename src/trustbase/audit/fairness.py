@@ -1,0 +1,269 @@
+"""How answers and errors differ between groups: rates of each group, and the largest gaps between them.
+
+Measurements, not judgements: nothing here says that a model is fair. Definitions are Fairlearn's (between groups): demographic
+parity is about the share of favourable answers, equalized odds is the larger of the gaps in true and false positive rate,
+average odds their mean (for two groups AIF360's average absolute odds difference), equal opportunity the gap in true positive
+rate.
+
+Source: Hardt, Price & Srebro (2016), NeurIPS, section 2 (equalized odds, equal opportunity); Feldman et al. (2015), KDD,
+definition 1.1 (disparate impact); Bellamy et al. (2019), IBM J. Res. Dev. 63, section 5 (average odds).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from trustbase import finding_id
+from trustbase.audit import contrasts, ranks, stats
+from trustbase.audit.context import AuditContext
+from trustbase.audit.contrasts import Bounds, Rates
+from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, cells, encode, group_counts, rows_by_group
+from trustbase.records import Direction, Finding
+
+_CONDITION = {
+    "true_positive_rate": "rows that truly have the label",
+    "false_positive_rate": "rows that truly do not have the label",
+    "positive_predictive_value": "rows answered with the label",
+}
+_GROUP_DIRECTION: dict[str, Direction] = {
+    "selection_rate": "none",
+    "accuracy": "higher",
+    "true_positive_rate": "higher",
+    "false_positive_rate": "lower",
+    "positive_predictive_value": "higher",
+}
+_MOST_CLASS_FINDINGS = 10  # with more labels, the other labels' gaps stand in the evidence only
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """A gap over groups: the rates it compares, and how they are bounded."""
+
+    metric: str
+    rates: tuple[str, ...]
+    bounds: Callable[[Sequence[Rates], float], Bounds]
+    method: str
+    direction: Direction = "lower"
+
+
+_GAPS = (
+    _Gap("demographic_parity_difference", ("selection_rate",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD),
+    _Gap(
+        "demographic_parity_ratio",
+        ("selection_rate",),
+        lambda r, c: contrasts.ratio_bounds(r[0], confidence=c),
+        f"{contrasts.RATIO_METHOD}; the four-fifths rule of thumb reads this ratio at 0.8: a metric, not the law",
+        "higher",
+    ),
+    _Gap(
+        "equalized_odds_difference",
+        ("true_positive_rate", "false_positive_rate"),
+        lambda r, c: contrasts.worst_gap_bounds(r, confidence=c),
+        f"larger of the gaps in true and false positive rate; {contrasts.GAP_METHOD}",
+    ),
+    _Gap(
+        "equal_opportunity_difference", ("true_positive_rate",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD
+    ),
+    _Gap(
+        "average_odds_difference",
+        ("true_positive_rate", "false_positive_rate"),
+        lambda r, c: contrasts.mean_gap_bounds(r[0], r[1], confidence=c),
+        f"mean of the gaps in true and false positive rate; {contrasts.GAP_METHOD}",
+    ),
+    _Gap("accuracy_difference", ("accuracy",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD),
+)
+
+
+def audit_classes(context: AuditContext) -> list[Finding]:
+    """Findings for each group column and intersection; all rates of all groups go to `evidence/fairness.json`."""
+    if not context.test.groups:
+        reason = "the data name no group columns (data.groups), so differences between groups cannot be measured"
+        return [Finding.without_value("fairness.demographic_parity_difference", "not_applicable", reason, direction="lower")]
+    groups = {column: encode(values) for column, values in context.test.groups.items()}
+    counts = group_counts(context.test.labels, context.answers.predicted, groups, classes=len(context.labels.names))
+    findings: list[Finding] = []
+    evidence: dict[str, Any] = {}
+    for columns in slices(tuple(groups)):
+        audit = _SliceAudit(context, columns, counts.marginal(columns), groups)
+        findings += audit.findings()
+        evidence[finding_id.format_slice(tuple((column, None) for column in columns))] = audit.evidence()
+    if context.answers.scores is None:
+        findings += [_without_scores(metric) for metric in ("auroc", "calibration_gap")]
+    labels = context.labels
+    context.evidence.write(
+        "fairness",
+        {
+            "favourable": labels.favourable,
+            "assumed": labels.favourable_assumed,
+            "confidence": context.confidence,
+            "minimum_cell": context.minimum_cell,
+            "note": _favourable(context),
+            "columns": evidence,
+        },
+    )
+    return findings
+
+
+def slices(columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Each column, each pair, and all columns together, in recipe order."""
+    yield from ((column,) for column in columns)
+    yield from combinations(columns, 2)
+    if len(columns) > 2:
+        yield columns
+
+
+class _SliceAudit:
+    """The audit of one group column or intersection."""
+
+    def __init__(self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes]) -> None:
+        self.context = context
+        self.columns = columns
+        self.counts = counts
+        self.favourable = context.labels.index(context.labels.favourable)
+        self.cells = counts.one_vs_rest(self.favourable)
+        self.scored = self._scored(groups)
+
+    def findings(self) -> list[Finding]:
+        found = [self._gap(gap, self.cells) for gap in _GAPS]
+        for i in range(len(self.counts.members)):
+            found += [self._group_rate(metric, i) for metric in _GROUP_DIRECTION]
+            found += [self.scored[i][metric] for metric in self.scored[i]]
+        if len(self.context.labels.names) <= _MOST_CLASS_FINDINGS:
+            found += [finding for _, finding in self._other_labels()]
+        return found
+
+    def evidence(self) -> dict[str, Any]:
+        gaps = [self._brief(self._gap(gap, self.cells)) for gap in _GAPS]
+        result = {"columns": list(self.columns), "groups": [self._row(i) for i in range(len(self.counts.members))], "gaps": gaps}
+        others: dict[str, list[dict[str, Any]]] = {}
+        for label, finding in self._other_labels():
+            others.setdefault(label, []).append(self._brief(finding))
+        return {**result, "other_labels": others} if others else result
+
+    def _gap(self, gap: _Gap, of: Cells, variant: str | None = None) -> Finding:
+        id_ = finding_id.make("fairness", gap.metric, tuple((column, None) for column in self.columns), variant=variant)
+        rates, left_out, n = [], [], 0
+        for metric in gap.rates:
+            k, trials = of.counts(metric)
+            kept = trials >= self.context.minimum_cell
+            n += int(trials[kept].sum())
+            left_out += [f"{self._name(i)} ({trials[i]} {_CONDITION.get(metric, 'rows')})" for i in np.flatnonzero(~kept).tolist()]
+            rates.append((k[kept], trials[kept]))
+        reason = f"left out, as fewer than {self.context.minimum_cell}: {', '.join(left_out)}" if left_out else ""
+        fields: dict[str, Any] = {"direction": gap.direction, "confidence": self.context.confidence, "n": n, "source": contrasts.SOURCE}
+        fields["method"] = f"{gap.method}; {_favourable(self.context) if variant is None else 'one label against the rest'}"
+        if min(k.size for k, _ in rates) < 2:
+            why = f"a gap needs two groups of at least {self.context.minimum_cell} rows" + (f"; {reason}" if reason else "")
+            return Finding.without_value(id_, "insufficient", why, **fields)
+        bounds = gap.bounds([Rates.of(k, trials) for k, trials in rates], self.context.confidence)
+        if np.isnan(bounds.value):
+            why = "no group was ever given this answer, so the ratio is of nothing to nothing"
+            return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
+        return Finding(id_, float(bounds.value), float(bounds.low), float(bounds.high), reason=reason, **fields)
+
+    def _group_rate(self, metric: str, i: int) -> Finding:
+        k, trials = (int(count[i]) for count in self.cells.counts(metric))
+        id_ = self._group_id(metric, i)
+        if trials < self.context.minimum_cell:
+            return self._too_small(id_, trials, _CONDITION.get(metric, "rows"), _GROUP_DIRECTION[metric])
+        interval = stats.proportion(k, trials, confidence=self.context.confidence)
+        return interval.finding(id_, direction=_GROUP_DIRECTION[metric], confidence=self.context.confidence)
+
+    def _scored(self, groups: Mapping[str, Codes]) -> list[dict[str, Finding]]:
+        """AUROC and calibration of each group; empty where the answers came without scores."""
+        scores = self.context.answers.scores
+        if scores is None:
+            return [{} for _ in self.counts.members]
+        rows = rows_by_group(groups, self.columns)
+        truth, score = self.context.test.labels == self.favourable, np.asarray(scores[:, self.favourable], float)
+        result = []
+        for i, member in enumerate(self.counts.members):
+            index = rows[member]
+            result.append(
+                {"auroc": self._auroc(i, truth[index], score[index]), "calibration_gap": self._calibration(i, truth[index], score[index])}
+            )
+        return result
+
+    def _auroc(self, i: int, truth: Any, score: Any) -> Finding:
+        id_, smaller = self._group_id("auroc", i), int(min(truth.sum(), (~truth).sum()))
+        if smaller < self.context.minimum_cell:
+            return self._too_small(id_, smaller, "rows in the smaller of both classes", "higher")
+        interval = ranks.auroc(truth, score, confidence=self.context.confidence)
+        return interval.finding(id_, direction="higher", confidence=self.context.confidence)
+
+    def _calibration(self, i: int, truth: Any, score: Any) -> Finding:
+        id_ = self._group_id("calibration_gap", i)
+        if truth.size < self.context.minimum_cell:
+            return self._too_small(id_, truth.size, "rows", "none")
+        interval = stats.mean(score - truth, confidence=self.context.confidence)
+        finding = interval.finding(id_, direction="none", confidence=self.context.confidence)
+        return replace(finding, method=f"mean score of the favourable label less its share (calibration in the large); {finding.method}")
+
+    def _other_labels(self) -> Iterator[tuple[str, Finding]]:
+        """Gaps of every other label against the rest, where there are more than two."""
+        names = self.context.labels.names
+        if len(names) <= 2:
+            return
+        variants = class_variants(names)
+        for label, name in enumerate(names):
+            if label != self.favourable:
+                of = cells(self.counts.table, label)
+                yield from ((name, self._gap(gap, of, variants[label])) for gap in _GAPS if gap.rates != ("accuracy",))
+
+    def _row(self, i: int) -> dict[str, Any]:
+        """One group in the evidence: no rate of a cell under the minimum is written."""
+        intervals: dict[str, Any] = {}
+        z = stats.normal_quantile(self.context.confidence)
+        for metric in RATES:
+            k, trials = (int(count[i]) for count in self.cells.counts(metric))
+            if trials >= self.context.minimum_cell:
+                low, high = stats.wilson_bounds(k, trials, z)
+                intervals[metric] = {"value": k / trials, "low": float(low), "high": float(high), "n": trials}
+        for metric, finding in self.scored[i].items():
+            if finding.status == "ok":
+                intervals[metric] = {"value": finding.value, "low": finding.low, "high": finding.high, "n": finding.n}
+        selection = intervals.get("selection_rate", {})
+        values = {metric: intervals.get(metric, {}).get("value") for metric in (*RATES, "auroc", "calibration_gap")}
+        row = {"group": self._name(i), "members": dict(zip(self.columns, self.counts.members[i], strict=True)), "n": int(self.cells.n[i])}
+        return {**row, **values, "low": selection.get("low"), "high": selection.get("high"), "intervals": intervals}
+
+    def _brief(self, finding: Finding) -> dict[str, Any]:
+        keys = ("id", "value", "low", "high", "n", "status", "reason")
+        return {key: getattr(finding, key) for key in keys} | {"metric": finding.parts.metric}
+
+    def _group_id(self, metric: str, i: int) -> str:
+        return finding_id.make("fairness", metric, tuple(zip(self.columns, self.counts.members[i], strict=True)))
+
+    def _name(self, i: int) -> str:
+        return ", ".join(self.counts.members[i])
+
+    def _too_small(self, id_: str, n: int, what: str, direction: Direction) -> Finding:
+        reason = f"{n} {what}, fewer than the minimum of {self.context.minimum_cell}"
+        return Finding.without_value(id_, "insufficient", reason, n=n, direction=direction, confidence=self.context.confidence)
+
+
+def class_variants(names: Sequence[str]) -> list[str]:
+    """A `#variant` for each label: its name where the grammar allows it, made unique otherwise."""
+    variants: list[str] = []
+    for index, name in enumerate(names):
+        plain = re.sub(r"[^\w.+-]+", "-", name).strip("-") or f"label-{index}"
+        variants.append(plain if plain not in variants else f"{plain}-{index}")
+    return variants
+
+
+def _favourable(context: AuditContext) -> str:
+    labels = context.labels
+    if labels.favourable_assumed:
+        return f"favourable label '{labels.favourable}' is assumed: the recipe does not name one (data.favourable)"
+    return f"favourable label '{labels.favourable}' as the recipe says"
+
+
+def _without_scores(metric: str) -> Finding:
+    reason = "the answers came without scores, so how groups are ranked and how sure the answers are cannot be measured"
+    return Finding.without_value(f"fairness.{metric}", "not_applicable", reason)

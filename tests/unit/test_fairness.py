@@ -1,0 +1,197 @@
+"""The fairness audit against Fairlearn, and what it says where there is too little to say."""
+
+import json
+
+import fairlearn.metrics as fl
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trustbase import finding_id
+from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.fairness import audit_classes, class_variants, slices
+from trustbase.records import Decision, LabelSchema, Split
+
+IDS = [
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+    "average_odds_difference",
+    "accuracy_difference",
+]
+
+
+def context(tmp_path, truth, predicted, groups, *, names=("<=50K", ">50K"), favourable=None, scores=None, **fields):
+    rows = len(truth)
+    label = LabelSchema(tuple(names), names[-1], favourable or names[-1], favourable_assumed=favourable is None)
+    split = Split("test", [""] * rows, np.asarray(truth), groups, pa.table({"x": [0] * rows}), np.arange(1, rows + 1), "made", "sha256:0")
+    return AuditContext(split, label, Decision(), Answers(scores, np.asarray(predicted)), Evidence(tmp_path), seed=0, **fields)
+
+
+def make(tmp_path, rows=4000, seed=0, classes=2, **fields):
+    rng = np.random.default_rng(seed)
+    sex = np.array(["Female", "Male"], dtype=object)[rng.integers(0, 2, rows)]
+    race = np.array(["White", "Black", "Asian"], dtype=object)[rng.choice(3, rows, p=[0.6, 0.25, 0.15])]
+    truth = (rng.random(rows) < np.where(sex == "Male", 0.5, 0.3)).astype(int) if classes == 2 else rng.integers(0, classes, rows)
+    scores = rng.dirichlet(np.ones(classes), rows) + 1.2 * np.eye(classes)[truth] * rng.random((rows, 1))
+    scores /= scores.sum(1, keepdims=True)
+    names = ("<=50K", ">50K") if classes == 2 else tuple(f"label {i}" for i in range(classes))
+    return context(tmp_path, truth, scores.argmax(1), {"sex": sex, "race": race}, names=names, scores=scores, **fields)
+
+
+def by_id(findings):
+    assert len({f.id for f in findings}) == len(findings)
+    return {f.id: f for f in findings}
+
+
+@pytest.mark.parametrize("columns", [("sex",), ("race",), ("sex", "race")])
+def test_gaps_equal_fairlearn(tmp_path, columns):
+    made = make(tmp_path, favourable=">50K")
+    found = by_id(audit_classes(made))
+    groups = np.array(["/".join(row) for row in zip(*(made.test.groups[c] for c in columns), strict=True)])
+    y, p = made.test.labels, made.answers.predicted
+    oracle = {
+        "demographic_parity_difference": fl.demographic_parity_difference(y, p, sensitive_features=groups),
+        "demographic_parity_ratio": fl.demographic_parity_ratio(y, p, sensitive_features=groups),
+        "equalized_odds_difference": fl.equalized_odds_difference(y, p, sensitive_features=groups),
+        "equal_opportunity_difference": fl.equal_opportunity_difference(y, p, sensitive_features=groups),
+        "average_odds_difference": fl.equalized_odds_difference(y, p, sensitive_features=groups, agg="mean"),
+        "accuracy_difference": np.ptp([(y[groups == g] == p[groups == g]).mean() for g in np.unique(groups)]),
+    }
+    assert list(oracle) == IDS
+    for metric, value in oracle.items():
+        finding = found[f"fairness.{metric}[{','.join(columns)}]"]
+        assert finding.value == pytest.approx(value, abs=1e-12)
+        assert finding.low < finding.value < finding.high
+        assert finding.n > 0
+        assert finding.method
+        assert finding.source
+
+
+def test_each_group_has_its_rates_with_bounds(tmp_path):
+    made = make(tmp_path)
+    found = by_id(audit_classes(made))
+    women = made.test.groups["sex"] == "Female"
+    y, p, s = made.test.labels[women], made.answers.predicted[women], made.answers.scores[women, 1]
+    assert found["fairness.true_positive_rate[sex=Female]"].value == pytest.approx(fl.true_positive_rate(y, p))
+    assert found["fairness.false_positive_rate[sex=Female]"].value == pytest.approx(fl.false_positive_rate(y, p))
+    assert found["fairness.selection_rate[sex=Female]"].value == pytest.approx(p.mean())
+    assert found["fairness.positive_predictive_value[sex=Female]"].value == pytest.approx(y[p == 1].mean())
+    assert found["fairness.calibration_gap[sex=Female]"].value == pytest.approx((s - y).mean())
+    from sklearn.metrics import roc_auc_score
+
+    assert found["fairness.auroc[sex=Female]"].value == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+    assert found["fairness.accuracy[sex=Female,race=Black]"].n == int((women & (made.test.groups["race"] == "Black")).sum())
+
+
+def test_small_groups_are_insufficient_left_out_and_named(tmp_path):
+    rng = np.random.default_rng(0)
+    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29, dtype=object)
+    truth = rng.integers(0, 2, 1029)
+    predicted = np.where(groups == "tiny", 1, truth)  # the tiny group would widen every gap
+    found = by_id(audit_classes(context(tmp_path, truth, predicted, {"g": groups})))
+    gap = found["fairness.demographic_parity_difference[g]"]
+    assert gap.status == "ok"
+    assert "tiny (29 rows)" in gap.reason
+    assert gap.n == 1000
+    assert gap.value == pytest.approx(abs(truth[:500].mean() - truth[500:1000].mean()))
+    cell = found["fairness.selection_rate[g=tiny]"]
+    assert (cell.status, cell.value, cell.n) == ("insufficient", None, 29)
+    assert "fewer than the minimum of 30" in cell.reason
+    row = json.loads((tmp_path / "fairness.json").read_text())["columns"]["g"]["groups"][2]
+    assert row["group"] == "tiny"
+    assert row["n"] == 29
+    assert row["selection_rate"] is row["low"] is None
+
+
+def test_a_conditional_rate_is_judged_by_the_rows_that_meet_its_condition(tmp_path):
+    groups = np.array(["a"] * 200 + ["b"] * 200, dtype=object)
+    truth = np.concatenate([np.arange(200) % 2, (np.arange(200) < 20)]).astype(int)  # group b has 20 positives only
+    found = by_id(audit_classes(context(tmp_path, truth, truth, {"g": groups})))
+    assert found["fairness.demographic_parity_difference[g]"].status == "ok"
+    for metric in ("equal_opportunity_difference", "equalized_odds_difference", "average_odds_difference"):
+        gap = found[f"fairness.{metric}[g]"]
+        assert gap.status == "insufficient"
+        assert gap.value is None
+        assert "b (20 rows that truly have the label)" in gap.reason
+    assert found["fairness.true_positive_rate[g=b]"].status == "insufficient"
+    assert found["fairness.false_positive_rate[g=b]"].status == "ok"
+
+
+def test_one_group_or_no_selected_row_gives_insufficient(tmp_path):
+    groups = {"one": np.array(["x"] * 100, dtype=object), "two": np.array(["x", "y"] * 50, dtype=object)}
+    found = by_id(audit_classes(context(tmp_path, [0, 1] * 50, [0] * 100, groups)))
+    assert found["fairness.demographic_parity_difference[one]"].status == "insufficient"
+    ratio = found["fairness.demographic_parity_ratio[two]"]
+    assert ratio.status == "insufficient"
+    assert "nothing" in ratio.reason
+    assert found["fairness.demographic_parity_difference[two]"].value == 0
+    assert found["fairness.demographic_parity_difference[two]"].high > 0
+
+
+def test_without_groups_one_finding_says_so(tmp_path):
+    (finding,) = audit_classes(context(tmp_path, [0, 1], [0, 1], {}))
+    assert finding.status == "not_applicable"
+    assert "group columns" in finding.reason
+
+
+def test_without_scores_the_rest_is_still_measured(tmp_path):
+    made = make(tmp_path)
+    bare = context(tmp_path, made.test.labels, made.answers.predicted, made.test.groups)
+    found = by_id(audit_classes(bare))
+    assert found["fairness.auroc"].status == found["fairness.calibration_gap"].status == "not_applicable"
+    assert found["fairness.demographic_parity_difference[sex]"].status == "ok"
+
+
+@pytest.mark.parametrize("named", [None, "<=50K"])
+def test_who_named_the_favourable_label_is_said(tmp_path, named):
+    made = make(tmp_path, favourable=named)
+    found = by_id(audit_classes(made))
+    gap = found["fairness.demographic_parity_difference[sex]"]
+    assert ("is assumed" if named is None else "as the recipe says") in gap.method
+    evidence = json.loads((tmp_path / "fairness.json").read_text())
+    assert evidence["assumed"] is (named is None)
+    assert evidence["favourable"] == (named or ">50K")
+    rate = found["fairness.selection_rate[sex=Male]"].value
+    assert rate == pytest.approx((made.answers.predicted[made.test.groups["sex"] == "Male"] == (1 if named is None else 0)).mean())
+
+
+def test_several_labels_are_each_compared_with_the_rest(tmp_path):
+    made = make(tmp_path, classes=4, favourable="label 2")
+    found = by_id(audit_classes(made))
+    y, p, sex = made.test.labels, made.answers.predicted, made.test.groups["sex"]
+    main = found["fairness.equalized_odds_difference[sex]"]
+    assert main.value == pytest.approx(fl.equalized_odds_difference(y == 2, p == 2, sensitive_features=sex), abs=1e-12)
+    other = found["fairness.demographic_parity_difference[sex]#label-0"]
+    assert other.value == pytest.approx(fl.demographic_parity_difference(y == 0, p == 0, sensitive_features=sex), abs=1e-12)
+    assert found["fairness.accuracy[sex=Male]"].value == pytest.approx((y == p)[sex == "Male"].mean())
+    assert "fairness.demographic_parity_difference[sex]#label-2" not in found
+    assert set(json.loads((tmp_path / "fairness.json").read_text())["columns"]["sex"]["other_labels"]) == {"label 0", "label 1", "label 3"}
+
+
+def test_group_and_column_names_with_signs_survive_in_ids(tmp_path):
+    made = make(tmp_path)
+    groups = {"a,b": np.where(made.test.groups["sex"] == "Male", "x=1]", "\\y,"), "race": made.test.groups["race"]}
+    found = audit_classes(context(tmp_path, made.test.labels, made.answers.predicted, groups))
+    assert {f.parts.slice for f in found} >= {(("a,b", None),), (("a,b", "x=1]"),), (("a,b", "\\y,"), ("race", "Black"))}
+    assert all(str(finding_id.parse(f.id)) == f.id for f in found)
+
+
+def test_the_same_seed_gives_identical_findings_and_evidence(tmp_path):
+    first = audit_classes(make(tmp_path / "a"))
+    second = audit_classes(make(tmp_path / "b"))
+    assert first == second
+    assert (tmp_path / "a/fairness.json").read_bytes() == (tmp_path / "b/fairness.json").read_bytes()
+
+
+def test_slices_are_columns_pairs_and_all_in_recipe_order():
+    assert list(slices(("b", "a"))) == [("b",), ("a",), ("b", "a")]
+    assert list(slices(("c", "a", "b"))) == [("c",), ("a",), ("b",), ("c", "a"), ("c", "b"), ("a", "b"), ("c", "a", "b")]
+
+
+def test_variants_are_unique_and_fit_the_grammar():
+    variants = class_variants(["card lost", "card-lost", "<>", "银行卡", "b+1"])
+    assert len(set(variants)) == 5
+    for variant in variants:
+        assert finding_id.parse(f"fairness.accuracy_difference[sex]#{variant}").variant == variant
