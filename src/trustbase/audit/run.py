@@ -48,7 +48,8 @@ def run_audit(
         findings.extend(_measure(dimension, kind, context, emit))
     emit("progress", what="audit", done=len(dimensions), total=len(dimensions))
     data = {"digest": context.test.digest, "rows": len(context.test)}
-    return AuditReport(_model_facts(context), data, policy_digest, machine_facts(), tuple(findings))
+    before = None if policy_digest is None else True  # a digest that is known now was fixed before any number
+    return AuditReport(_model_facts(context), data, policy_digest, machine_facts(), tuple(findings), before)
 
 
 def find_audit(dimension: str, kind: str) -> AuditFunction | None:

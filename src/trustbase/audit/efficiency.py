@@ -1,0 +1,262 @@
+"""The efficiency audit: what an answer of this artefact costs in bytes, time, memory, energy and money on this machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as distributions
+
+from trustbase import seeds
+from trustbase.audit.context import AuditContext
+from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_sizes
+from trustbase.audit.measure import Effort, Timings, measure, measure_apart
+from trustbase.audit.options import AuditOptions, CostOptions
+from trustbase.audit.stats import Interval, mean, proportion
+from trustbase.errors import TrustbaseError
+from trustbase.outputs.decision import decide_labels
+from trustbase.records import ArtifactInfo, Direction, Finding, Status
+
+QUANTILES = (("latency_p50_ms", 0.50), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
+_COUNTED = ("artifact_bytes", "parameters", "flops_per_input")
+_SAMPLE = 2_000  # distinct test texts that are timed
+_TIMED = (
+    *(name for name, _ in QUANTILES),
+    "throughput",
+    "peak_memory_bytes",
+    "startup_seconds",
+    "batch_invariance",
+    "batch_label_flips",
+    "energy_per_1000",
+    "carbon_per_1000",
+    "cost_per_1000",
+)
+_DIRECTION: dict[str, Direction] = {"throughput": "higher", "flops_per_input": "lower"}
+_ORDER = "David & Nagaraja (2003), Order Statistics, section 7.1"
+_CAVEAT = "calls one after another on this machine, whatever else it was doing"
+
+
+def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Finding]:
+    """All efficiency findings, of answers of any kind; writes `evidence/efficiency.json`."""
+    predictor = context.predictor
+    if predictor is None:
+        reason = "answers were given without a model, so there is nothing to time or count"
+        return [_without(context, name, "not_applicable", reason) for name in (*_COUNTED, *_TIMED)]
+    info: ArtifactInfo | None = context.artifact or getattr(predictor, "info", None)
+    texts = _sample(context)
+    findings = _counted(context, info, texts)
+    try:
+        timings = _time(context, info, texts, effort or Effort())
+    except TrustbaseError as error:  # what was counted stands; what could not be timed is said for each number
+        context.emit("warning", text=f"the artefact could not be timed: {error.message}")
+        return [*findings, *(_without(context, name, "failed", error.message) for name in _TIMED), *_parity(context, info)]
+    cost = next((value for value in context.options.values() if isinstance(value, AuditOptions)), AuditOptions()).cost
+    context.evidence.write("efficiency", _evidence(timings, cost))
+    findings += [*_latencies(context, timings), *_running(context, timings, cost), *_invariance(context, info, timings)]
+    return [*findings, *_parity(context, info)]
+
+
+def quantile_interval(values: Sequence[float], q: float, *, confidence: float = 0.95) -> tuple[float, float | None, float | None]:
+    """A quantile with its distribution-free bounds: value, low, high; a bound is None where the sample is too small for one.
+
+    The number of values below the true quantile is binomial, whatever the distribution; so two order statistics bound it.
+
+    Source: David & Nagaraja (2003), section 7.1.
+    """
+    ordered, n, tail = np.sort(np.asarray(values, float)), len(values), (1 - confidence) / 2
+    low = int(distributions.binom.ppf(tail, n, q))
+    high = int(distributions.binom.ppf(1 - tail, n, q)) + 1
+    value = float(ordered[min(max(math.ceil(q * n), 1), n) - 1])
+    return value, float(ordered[low - 1]) if low >= 1 else None, float(ordered[high - 1]) if high <= n else None
+
+
+def _sample(context: AuditContext) -> list[str]:
+    """Distinct test texts in a seeded order: repeated texts would be answered once and flatter every number."""
+    distinct = np.array(list(dict.fromkeys(context.test.texts)), dtype=object)
+    order = seeds.generator(context.seed, "efficiency", "texts").permutation(len(distinct))[:_SAMPLE]
+    return [str(text) for text in distinct[order]]
+
+
+def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], effort: Effort) -> Timings:
+    """In a process of its own where the artefact lies on disk; else (a stand-in) by asking it here."""
+    if info is not None and (info.folder / "config.json").is_file():
+        context.emit("progress", what="timing the artefact", done=0, total=1)
+        return measure_apart(info.folder, texts, effort=effort, seed=context.seed)
+    assert context.predictor is not None
+    return measure(context.predictor, texts, effort=effort, seed=context.seed)
+
+
+def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str]) -> list[Finding]:
+    """Bytes, parameters and operations; `failed` where the folder does not tell."""
+    if info is None or not info.folder.is_dir():
+        return [_without(context, name, "not_applicable", "this model has no artefact folder") for name in _COUNTED]
+    size = folder_bytes(info.folder)
+    findings = [Finding.exact("efficiency.artifact_bytes", size, unit="bytes", direction="lower", method="all files of the artefact")]
+    try:
+        sizes = tensor_sizes(info.folder)
+    except TrustbaseError as error:
+        return [*findings, *(_without(context, name, "failed", error.message) for name in _COUNTED[1:])]
+    method = "elements of the stored tensors"
+    findings.append(Finding.exact("efficiency.parameters", sum(sizes.values()), unit="parameters", direction="lower", method=method))
+    return [*findings, _operations(context, info, sizes, texts)]
+
+
+def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, int], texts: list[str]) -> Finding:
+    """Operations at the mean length of the test texts; the interval is that of the mean length."""
+    tokenizer = getattr(context.predictor, "tokenizer", None)
+    if tokenizer is None:
+        return _without(context, "flops_per_input", "not_applicable", "this model has no tokenizer, so the length of its inputs is unknown")
+    if len(texts) < 2:
+        return _without(context, "flops_per_input", "insufficient", "fewer than two distinct test texts")
+    from trustbase.model.tokenizer import encode
+
+    lengths = mean(encode(tokenizer, texts, max_length=info.max_length).lengths, confidence=context.confidence)
+    config, classes = read_config(info.folder), len(info.labels.names)
+    value, method = flops(config, sizes, lengths.value, classes)
+    low, high = flops(config, sizes, max(lengths.low, 1.0), classes)[0], flops(config, sizes, lengths.high, classes)[0]
+    return Interval(
+        min(low, value),
+        max(high, value),
+        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted",
+        "Kaplan et al. (2020), section 2.1",
+        value,
+        lengths.n,
+    ).finding("efficiency.flops_per_input", direction="lower", confidence=context.confidence, unit="FLOPs")
+
+
+def _latencies(context: AuditContext, timings: Timings) -> list[Finding]:
+    findings = []
+    n = len(timings.latency_ms)
+    for name, q in QUANTILES:
+        value, low, high = quantile_interval(timings.latency_ms, q, confidence=context.confidence)
+        if low is None or high is None:
+            reason = f"{n} calls are too few to bound the {q:.0%} quantile"
+            findings.append(_without(context, name, "insufficient", reason, n=n, unit="ms"))
+            continue
+        method = f"order statistics of {n} warm single questions on real test texts; {_CAVEAT}"
+        findings.append(
+            Interval(low, high, method, _ORDER, value, n).finding(
+                f"efficiency.{name}", direction="lower", confidence=context.confidence, unit="ms"
+            )
+        )
+    return findings
+
+
+def _running(context: AuditContext, timings: Timings, cost: CostOptions) -> list[Finding]:
+    """Throughput and what follows from it, memory and start-up."""
+    each = mean(np.array(timings.chunk_seconds) / np.array(timings.chunk_inputs), confidence=context.confidence)
+    if each.low <= 0:
+        reason = f"the {each.n} bulk calls differ so much that their mean has no positive lower bound"
+        names = ("throughput", "energy_per_1000", "carbon_per_1000", "cost_per_1000")
+        findings = [_without(context, name, "insufficient", reason, n=each.n) for name in names]
+    else:
+        inputs = sum(timings.chunk_inputs) // len(timings.chunk_inputs)
+        method = f"mean of {each.n} bulk calls of {inputs} inputs, no cache; {_CAVEAT}"
+        findings = [_scaled(context, "throughput", each, lambda seconds: 1 / seconds, "inputs/s", method)]
+        assumed = f"assuming {cost.watts:g} W"
+        findings.append(_scaled(context, "energy_per_1000", each, lambda s: cost.watts * s * 1000 / 3600, "Wh", assumed))
+        grid = f"{assumed} and {cost.carbon_grams_per_kwh:g} g CO2-equivalent per kWh"
+        factor = cost.watts * cost.carbon_grams_per_kwh / 3600
+        findings.append(_scaled(context, "carbon_per_1000", each, lambda s: factor * s, "g", grid))
+        price = f"assuming {cost.price_per_hour:g} {cost.currency} per hour of a machine that is always busy"
+        findings.append(_scaled(context, "cost_per_1000", each, lambda s: cost.price_per_hour * s * 1000 / 3600, cost.currency, price))
+    return [*findings, *_process(context, timings)]
+
+
+def _scaled(context: AuditContext, name: str, each: Interval, convert: Callable[[float], float], unit: str, method: str) -> Finding:
+    """A monotone function of the seconds per input, with its bounds carried along."""
+    bounds = sorted((convert(each.low), convert(each.high)))
+    value = convert(each.value)
+    interval = Interval(min(bounds[0], value), max(bounds[1], value), method, each.source, value, each.n)
+    return interval.finding(f"efficiency.{name}", direction=_DIRECTION.get(name, "lower"), confidence=context.confidence, unit=unit)
+
+
+def _process(context: AuditContext, timings: Timings) -> list[Finding]:
+    findings = []
+    measured = (
+        (
+            "peak_memory_bytes",
+            timings.peak_memory_bytes,
+            "bytes",
+            "high-water mark of a process that only answers; one process, so no interval",
+        ),
+        ("startup_seconds", timings.startup_seconds, "s", "from starting a process to its first answer; one start, so no interval"),
+    )
+    for name, value, unit, method in measured:
+        if value is None:
+            findings.append(_without(context, name, "not_applicable", "not measured in a process of its own"))
+        else:
+            findings.append(Finding.exact(f"efficiency.{name}", value, n=1, unit=unit, direction="lower", method=method))
+    if timings.peak_device_bytes is not None:
+        method = "most memory of the accelerator that tensors held at once"
+        findings.append(
+            Finding.exact("efficiency.peak_device_bytes", timings.peak_device_bytes, n=1, unit="bytes", direction="lower", method=method)
+        )
+    return findings
+
+
+def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timings) -> list[Finding]:
+    """How much an answer depends on its neighbours in the batch."""
+    alone, mixed = np.array(timings.alone), np.array(timings.mixed)
+    n = len(alone)
+    largest = float(np.abs(alone - mixed).max())
+    method = f"largest |difference of a probability| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    findings = [
+        Finding.exact("efficiency.batch_invariance", largest, n=n, unit="probability", direction="lower", method=method, seed=context.seed)
+    ]
+    labels = info.labels if info is not None else context.labels
+    flips = int((_labels(context, alone, labels) != _labels(context, mixed, labels)).sum())
+    interval = proportion(flips, n, confidence=context.confidence)
+    findings.append(
+        interval.finding("efficiency.batch_label_flips", direction="lower", confidence=context.confidence, unit="share", seed=context.seed)
+    )
+    return findings
+
+
+def _labels(context: AuditContext, scores: NDArray[np.float64], labels: Any) -> NDArray[np.int64]:
+    return decide_labels(scores, labels, context.decision)
+
+
+def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
+    """How far an artefact that is not fp32 torch strays from it on real rows, as its export measured it."""
+    parity = info.facts.get("parity") if info is not None else None
+    if info is None or not isinstance(parity, Mapping):
+        if info is None or info.precision == "fp32":
+            return []
+        reason = f"the artefact is {info.precision} and carries no comparison with fp32"
+        return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
+    n = int(parity["n"])
+    method = f"largest |difference of a probability| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    largest = Finding.exact(
+        "efficiency.parity_max_difference", float(parity["max_difference"]), n=n, unit="probability", direction="lower", method=method
+    )
+    flips = proportion(int(parity["label_flips"]), n, confidence=context.confidence)
+    return [largest, flips.finding("efficiency.parity_label_flips", direction="lower", confidence=context.confidence, unit="share")]
+
+
+def _evidence(timings: Timings, cost: CostOptions) -> dict[str, Any]:
+    latency = np.array(timings.latency_ms)
+    edges = np.linspace(0, float(np.quantile(latency, 0.995)) * 1.02, 31)
+    shown = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+    return {
+        "latency_ms": {
+            "calls": len(latency),
+            "quantiles": {str(q): float(np.percentile(latency, q)) for q in shown},
+            "histogram": {
+                "edges": edges.tolist(),
+                "counts": np.histogram(latency, edges)[0].tolist(),
+                "above": int((latency > edges[-1]).sum()),
+            },
+        },
+        "throughput": {"inputs": timings.chunk_inputs, "seconds": timings.chunk_seconds},
+        "assumptions": cost.model_dump(),
+        "process": {"startup_seconds": timings.startup_seconds, "peak_memory_bytes": timings.peak_memory_bytes, **timings.facts},
+    }
+
+
+def _without(context: AuditContext, name: str, status: Status, reason: str, **fields: Any) -> Finding:
+    direction = _DIRECTION.get(name, "lower")
+    return Finding.without_value(f"efficiency.{name}", status, reason, direction=direction, confidence=context.confidence, **fields)

@@ -1,0 +1,201 @@
+"""Times one artefact in a process of its own: `python -m trustbase.audit.measure` (a request on standard input, JSON back).
+
+A fresh process is what a server is: start-up and peak memory are then the artefact's and not those of the training
+that went before. Every answer is computed: no cache, no repeated text within a call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.errors import PredictionError
+
+CHILD_SECONDS = 600.0
+
+
+class Scorer(Protocol):
+    """What is timed: a Predictor, or a stand-in for one in tests."""
+
+    def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
+
+    def clear_cache(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured; the defaults take some 20 seconds for a small encoder on two cores."""
+
+    warm_up: int = 20
+    calls: int = 500  # single questions; a distribution-free bound of the 99th percentile needs 368
+    call_seconds: float = 10.0
+    chunks: int = 10
+    chunk_seconds: float = 8.0
+    invariance: int = 64
+
+
+@dataclass(frozen=True)
+class Timings:
+    """What was measured; JSON as it stands.
+
+    Attributes:
+        latency_ms: milliseconds of single questions, in the order asked.
+        chunk_inputs, chunk_seconds: inputs and seconds of each bulk call.
+        alone, mixed: class scores of the same texts asked alone and among others `(texts, classes)`.
+        startup_seconds, peak_memory_bytes: of the process; None where it was not a process of its own.
+        facts: threads, device and the like.
+    """
+
+    latency_ms: list[float]
+    chunk_inputs: list[int]
+    chunk_seconds: list[float]
+    alone: list[list[float]]
+    mixed: list[list[float]]
+    startup_seconds: float | None
+    peak_memory_bytes: int | None
+    peak_device_bytes: int | None
+    facts: dict[str, Any]
+
+
+def measure_apart(folder: Path, texts: Sequence[str], *, effort: Effort, seed: int) -> Timings:
+    """Measure an artefact folder in a process of its own.
+
+    Raises:
+        PredictionError: that process failed or took too long; carries the end of what it said.
+    """
+    request = {"folder": str(folder), "texts": list(texts), "effort": asdict(effort), "seed": seed, "started": time.time()}
+    command = [sys.executable, "-m", "trustbase.audit.measure"]
+    try:
+        done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, timeout=CHILD_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise PredictionError(f"measuring the artefact took more than {CHILD_SECONDS:g} s, so it was stopped") from error
+    if done.returncode != 0:
+        tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
+        raise PredictionError(f"the process that measures the artefact ended with code {done.returncode}: {' / '.join(tail)}")
+    return Timings(**json.loads(done.stdout))
+
+
+def measure(scorer: Scorer, texts: Sequence[str], *, effort: Effort, seed: int) -> Timings:
+    """Latency, throughput and dependence on the batch of anything that scores texts.
+
+    Args:
+        scorer: is asked; its cache is emptied before every call.
+        texts: distinct texts.
+        effort: how much to measure.
+        seed: of the batches' composition.
+    """
+    for text in _cycle(texts, effort.warm_up):
+        scorer.class_scores([text])
+    latency, alone = _latency(scorer, texts, effort)
+    inputs, seconds = _bulk(scorer, texts, effort)
+    mixed = _among_others(scorer, texts, len(alone), seed)
+    return Timings(latency, inputs, seconds, alone, mixed, None, None, None, {})
+
+
+def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list[float], list[list[float]]]:
+    latency: list[float] = []
+    alone: list[list[float]] = []
+    end = time.perf_counter() + effort.call_seconds
+    for text in _cycle(texts, effort.calls):
+        scorer.clear_cache()
+        started = time.perf_counter()
+        scores = scorer.class_scores([text])
+        latency.append((time.perf_counter() - started) * 1000)
+        if len(alone) < min(effort.invariance, len(texts)):
+            alone.append([float(x) for x in scores[0]])
+        elif time.perf_counter() > end:
+            break
+    return latency, alone
+
+
+def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list[int], list[float]]:
+    """Chunks of about a second's work each, so that a slow model does not take minutes and a fast one is not timed by its overhead."""
+    size = min(32, len(texts))
+    scorer.clear_cache()
+    started = time.perf_counter()
+    scorer.class_scores(list(texts[:size]))
+    rate = size / max(time.perf_counter() - started, 1e-6)
+    size = int(min(max(rate * effort.chunk_seconds / effort.chunks, 32), 512, len(texts)))
+    inputs, seconds = [], []
+    end = time.perf_counter() + effort.chunk_seconds
+    for chunk in range(effort.chunks):
+        start = chunk * size % max(len(texts) - size + 1, 1)
+        part = list(texts[start : start + size])
+        scorer.clear_cache()
+        started = time.perf_counter()
+        scorer.class_scores(part)
+        seconds.append(time.perf_counter() - started)
+        inputs.append(len(part))
+        if time.perf_counter() > end and len(seconds) >= 3:
+            break
+    return inputs, seconds
+
+
+def _among_others(scorer: Scorer, texts: Sequence[str], count: int, seed: int) -> list[list[float]]:
+    """Scores of the first `count` texts, asked together with up to three times as many others in a random order."""
+    from trustbase import seeds
+
+    scorer.clear_cache()
+    order = seeds.generator(seed, "efficiency", "batches").permutation(min(4 * count, len(texts)))
+    scores = scorer.class_scores([texts[i] for i in order])
+    place = np.argsort(order)
+    return [[float(x) for x in scores[place[i]]] for i in range(count)]
+
+
+def _cycle(texts: Sequence[str], count: int) -> list[str]:
+    return [texts[i % len(texts)] for i in range(count)]
+
+
+def peak_memory_bytes() -> int | None:
+    """Most memory that this process ever held; None where the system does not tell.
+
+    Linux's `ru_maxrss` starts from what the *parent* held, so the high-water mark of this address space is read instead.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        return int(line.split()[1]) * 1024 if line is not None else None
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _main() -> None:
+    """The child: answers one request."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries that print must not spoil the answer
+    request = json.loads(sys.stdin.buffer.read())
+    from trustbase.model.predict import Predictor
+
+    texts = request["texts"]
+    with Predictor.open(request["folder"], cache_size=0) as predictor:
+        predictor.class_scores(texts[:1])
+        startup = time.time() - request["started"]
+        timed = asdict(measure(predictor, texts, effort=Effort(**request["effort"]), seed=request["seed"]))
+        timed |= {"startup_seconds": startup, "facts": {"runtime": predictor.runtime.name, "precision": predictor.runtime.precision}}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        timed["facts"] |= {"threads": torch.get_num_threads()}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            timed["peak_device_bytes"] = int(torch.cuda.max_memory_allocated())
+            timed["facts"] |= {"device": torch.cuda.get_device_name()}
+    timed["peak_memory_bytes"] = peak_memory_bytes()
+    json.dump(timed, out)
+    out.close()
+
+
+if __name__ == "__main__":
+    _main()
