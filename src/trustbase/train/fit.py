@@ -1,0 +1,216 @@
+"""From a base model and two splits to a trained checkpoint that was reloaded and found equal. The one call flow makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trustbase import files
+from trustbase.device import choose_device, choose_precision
+from trustbase.errors import RecipeError, UsageError
+from trustbase.events import Emit, ignore
+from trustbase.model.adapt import adapt as prepare
+from trustbase.model.adapt import frozen_features, head_only
+from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.options import AdaptOptions
+from trustbase.model.tokenizer import Encoded, encode, load_tokenizer
+from trustbase.records import BaseModel, LabelSchema, Split, Trained
+from trustbase.train.batches import FeatureRows, Material, TokenRows
+from trustbase.train.forward import DTYPES, Forward
+from trustbase.train.loop import facts_of, train
+from trustbase.train.objective import classification
+from trustbase.train.options import TrainOptions
+from trustbase.train.state import Progress
+from trustbase.train.track import tracked
+from trustbase.train.update import plain
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is set before the first step."""
+
+    model: nn.Module  # the whole model, as saved
+    learner: nn.Module  # what is trained: the model, or its head on features
+    tokenizer: Any
+    encoded: Encoded  # training rows
+    material: Material
+    validation: Material | None
+    precision: str
+    reason: str
+    device: str
+    frozen: bool
+
+
+def fit(
+    base: BaseModel,
+    task: Any,
+    labels: LabelSchema,
+    train_split: Split,
+    validation_split: Split | None,
+    *,
+    adapt: AdaptOptions,
+    options: TrainOptions,
+    folder: Path,
+    emit: Emit = ignore,
+) -> Trained:
+    """Train a task on a base model; the same call on the same folder goes on where it stopped.
+
+    Args:
+        base: from `resolve_base`.
+        task: from the registry, such as `TEXT_CLASSIFICATION`.
+        labels: the label schema.
+        train_split: the training rows.
+        validation_split: rows that choose the best checkpoint; None or empty takes the last.
+        adapt: which parameters are trained.
+        options: how.
+        folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        emit: takes events.
+
+    Raises:
+        TrainingError: training stopped itself, or the saved model is not the one in memory.
+        Interrupted: a signal came; the state left behind is resumable.
+        StaleRunError: the folder holds checkpoints of other inputs.
+        UsageError: a precision that this machine lacks, or an option that does not fit the adaptation.
+    """
+    began = time.monotonic()
+    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, _threads(options.threads):
+        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options)
+        forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
+        route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
+        told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
+        progress = train(
+            scene.learner,
+            classification,
+            plain,
+            scene.material,
+            options=options,
+            folder=folder,
+            forward=forward,
+            validation=scene.validation,
+            device=scene.device,
+            fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
+            emit=told,
+        )
+        facts = _facts(scene, progress, options, route=route, seconds=time.monotonic() - began)
+        return _finish(scene, progress, options, folder / "trained", facts)
+
+
+def _set(
+    base: BaseModel,
+    task: Any,
+    labels: LabelSchema,
+    train_split: Split,
+    validation_split: Split | None,
+    *,
+    adapt: AdaptOptions,
+    options: TrainOptions,
+) -> _Scene:
+    """Build the model, tokenize once, and decide on device and precision."""
+    device = choose_device()
+    precision, reason = choose_precision(options.precision, device)
+    frozen = adapt.method == "frozen"
+    tokenizer = load_tokenizer(base.folder)
+    model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
+    model = prepare(model, adapt, seed=options.seed).to(device)
+    if options.gradient_checkpointing:
+        _checkpoint_gradients(model, frozen)
+    parts: dict[str, Material] = {}
+    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length)
+    for name, split in (("train", train_split), ("validation", validation_split)):
+        if split is not None and len(split):
+            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length)
+            parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device)
+    if "train" not in parts:
+        raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
+    learner = head_only(model) if frozen else model
+    if frozen:
+        precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
+    return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen)
+
+
+def _material(model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str) -> Material:
+    if not frozen:
+        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id))
+    autocast = None if precision == "fp32" else DTYPES[precision]
+    features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast)
+    return FeatureRows(features, rows.lengths, split.labels)
+
+
+def _checkpoint_gradients(model: Any, frozen: bool) -> None:
+    if frozen or not getattr(model, "supports_gradient_checkpointing", False):
+        what = "adapt: frozen keeps no activations" if frozen else f"{type(model).__name__} does not support it"
+        raise RecipeError(f"gradient_checkpointing cannot be used: {what}", hint="remove train.gradient_checkpointing")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _route(forward: Forward, scene: _Scene, options: TrainOptions) -> str:
+    if options.gradient_checkpointing:
+        return "the model's own forward, with gradient checkpointing"
+    return forward.try_quick(scene.material)
+
+
+def _fingerprint(
+    scene: _Scene, base: BaseModel, labels: LabelSchema, train_split: Split, validation_split: Split | None, adapt: AdaptOptions
+) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be gone on from."""
+    return {
+        "base": base.digest,
+        "labels": list(labels.names),
+        "train": train_split.digest,
+        "validation": None if validation_split is None else validation_split.digest,
+        "adapt": adapt.model_dump(mode="json"),
+        "precision": scene.precision,
+    }
+
+
+def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: str, seconds: float) -> dict[str, Any]:
+    trained = sum(parameter.numel() for parameter in scene.model.parameters() if parameter.requires_grad)
+    return {
+        **facts_of(progress),
+        "precision": scene.precision,
+        "precision_reason": scene.reason,
+        "device": scene.device,
+        "route": route,
+        "threads": torch.get_num_threads(),
+        "total_seconds": seconds,
+        "trained_parameters": trained,
+        "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
+        "training_rows": len(scene.material.labels),
+        "truncated_rows": int(scene.encoded.truncated.sum()),
+        "seed": options.seed,
+    }
+
+
+def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Path, facts: dict[str, Any]) -> Trained:
+    """Save the result, reload it, and compare answers."""
+    if options.gradient_checkpointing:
+        scene.model.gradient_checkpointing_disable()  # type: ignore[operator]
+    model = scene.model.to("cpu").eval()
+    has_best = progress.best_value is not None
+    metric = options.early_stopping_metric if has_best else "training_loss"
+    value = float(progress.best_value if progress.best_value is not None else progress.history[-1]["training_loss"])
+    epochs = float(progress.best_epoch if progress.best_epoch is not None else progress.history[-1]["epoch"])
+    # the checkpoint's digest must depend on what was trained, not on how long it took
+    save_checkpoint(model, scene.tokenizer, folder, meta={"steps": progress.step, "best_metric": metric, "best_value": value})
+    difference = assert_reload_equal(model, folder, scene.encoded)
+    files.write_json(folder.parent / "facts.json", facts)
+    return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """Torch's CPU threads as asked for, and as they were afterwards."""
+    before = torch.get_num_threads()
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

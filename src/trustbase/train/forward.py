@@ -1,0 +1,95 @@
+"""How a batch goes through the model: precision, dropout streams, and the quicker route where it gives the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trustbase import seeds
+from trustbase.train.batches import Batch, Material
+from trustbase.train.quick import Dropout, QuickBert
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ROUTE_TOLERANCE = 1e-4  # of the largest score, in fp32
+
+
+class Forward:
+    """Scores before softmax of a batch, `(rows, classes)`.
+
+    Attributes:
+        route: "model" (its own forward) or "quick", for the facts of the run.
+    """
+
+    def __init__(self, model: nn.Module, *, precision: str, device: str, seed: int) -> None:
+        self.route = "model"
+        self._model = model
+        self._device = device
+        self._dtype = DTYPES[precision]
+        self._seed = seed
+        self._dropout = Dropout()
+        self._quick: QuickBert | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Training pass: dropout is drawn from the stream of this batch's number, wherever the process started."""
+        torch.manual_seed(seeds.stream_seed(self._seed, "dropout", batch.number))
+        self._dropout.start(self._seed, "dropout", batch.number)
+        return self._scores(batch)
+
+    def score(self, batch: Batch) -> Tensor:
+        """Scoring pass, without dropout."""
+        with evaluating(self._model):
+            self._dropout.stop()
+            return self._scores(batch)
+
+    def try_quick(self, material: Material) -> str:
+        """Take the quicker route if it knows the model and agrees with it; returns the reason in words."""
+        inner = unwrapped(self._model)
+        if self._device != "cpu" or inner is None or not QuickBert.serves(inner):
+            return "the quicker route knows BERT classifiers on a CPU only"
+        quick = QuickBert(inner, self._dropout)
+        order = np.argsort(material.lengths, kind="stable")
+        batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
+        with torch.inference_mode(), evaluating(self._model):
+            own, other = self._model(**batch.inputs).logits, quick.logits(batch.inputs, torch.float32)
+        difference = float((own - other).abs().max())
+        if not difference <= _ROUTE_TOLERANCE * max(1.0, float(own.abs().max())):
+            return f"the quicker route differs from the model's own by {difference:.1e}"
+        self._quick, self.route = quick, "quick"
+        return f"the quicker route agrees with the model's own to {difference:.1e}"
+
+    def _scores(self, batch: Batch) -> Tensor:
+        with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
+            if self._quick is not None:
+                return self._quick.logits(batch.inputs, self._dtype)
+            if "features" in batch.inputs:
+                scores: Tensor = self._model(batch.inputs["features"]).logits
+                return scores
+            result: Any = self._model(**batch.inputs)
+            return result.logits  # type: ignore[no-any-return]
+
+
+def unwrapped(model: nn.Module) -> nn.Module | None:
+    """The transformers model itself, out of a LoRA wrapper; None where a wrapper changes more than its layers."""
+    kinds = {str(getattr(config.peft_type, "value", config.peft_type)) for config in getattr(model, "peft_config", {}).values()}
+    if not kinds or not hasattr(model, "get_base_model"):  # updates injected in place leave the model's own class
+        return model
+    if kinds != {"LORA"}:
+        return None
+    inner: nn.Module = model.get_base_model()  # type: ignore[operator]
+    return inner
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout while the context lasts."""
+    was = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was)

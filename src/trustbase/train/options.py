@@ -1,0 +1,76 @@
+"""What a recipe may say under `train`. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trustbase import finding_id
+
+STOPPING_METRICS = {
+    "quality.accuracy": "higher",
+    "quality.macro_f1": "higher",
+    "quality.weighted_f1": "higher",
+    "quality.log_loss": "lower",
+    "quality.brier": "lower",
+}
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+class TrainOptions(BaseModel):
+    """How parameters are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(3, ge=1, le=10_000, description="passes over the training rows")
+    max_steps: int | None = Field(None, ge=1, description="stop after this many updates, whatever `epochs` says")
+    batch_tokens: int = Field(1024, ge=8, description="most tokens of a batch, padding included")
+    accumulation: int = Field(1, ge=1, description="batches per update; every row of an update weighs the same")
+    learning_rate: float = Field(1e-4, gt=0, lt=1, description="highest learning rate")
+    head_learning_rate: float | None = Field(None, gt=0, lt=1, description="learning rate of the new head; like the body's where not given")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the learning rate falls after warm-up")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all updates in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW weight decay; never applied to biases and norms")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the mean of gradients")
+    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW: decay of the mean of squared gradients")
+    epsilon: float = Field(1e-8, gt=0, description="AdamW: added to the denominator")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout of hidden states and attention; the base model's own where not given"
+    )
+    clip: float | None = Field(1.0, gt=0, description="longest gradient norm of an update; null for no clipping")
+    max_length: int = Field(128, ge=4, description="most tokens of a text; the rest is cut off (the data card counts how often)")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto takes bf16 where the hardware has it")
+    early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
+    early_stopping_metric: str = Field("quality.log_loss", description="finding of the validation split that chooses the best checkpoint")
+    evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
+    save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")
+    gradient_checkpointing: bool = Field(False, description="compute activations twice to save memory")
+    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own choice where not given")
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        (), description="experiment trackers to report to, where installed"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random stream of training")
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: object) -> object:
+        if value in (None, "none"):
+            return ()
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("early_stopping_metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        name = str(finding_id.parse(value if "." in value else f"quality.{value}"))
+        if name not in STOPPING_METRICS:
+            raise ValueError(f"early stopping can watch {', '.join(STOPPING_METRICS)}; got '{value}'")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainOptions:
+        if self.max_length > self.batch_tokens:
+            raise ValueError(
+                f"max_length ({self.max_length}) must be at most batch_tokens ({self.batch_tokens}), or a long text breaks the budget"
+            )
+        return self

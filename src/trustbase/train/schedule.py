@@ -1,0 +1,64 @@
+"""Optimizer and learning rate: AdamW without decay on biases and norms; warm-up, then a straight, cosine or no fall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from trustbase.train.options import TrainOptions
+
+
+def learning_rate_factor(step: int, total: int, *, schedule: str, warmup: float) -> float:
+    """Share of the highest learning rate at an update counted from 0.
+
+    Source: linear and cosine as in `transformers.get_scheduler`, which the tests use as oracle.
+    """
+    rising = math.ceil(warmup * total)
+    if step < rising:
+        return step / max(1, rising)
+    if schedule == "constant":
+        return 1.0
+    share = (step - rising) / max(1, total - rising)
+    if schedule == "linear":
+        return max(0.0, 1.0 - share)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * min(1.0, share))))
+
+
+def undecayed(model: nn.Module) -> set[str]:
+    """Names of parameters that weight decay must not touch: biases and everything in a norm layer."""
+    names = {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    for prefix, module in model.named_modules():
+        if "norm" in type(module).__name__.lower():
+            names |= {f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters(recurse=False)}
+    return names
+
+
+def make_optimizer(model: nn.Module, trained: Sequence[tuple[str, nn.Parameter]], options: TrainOptions) -> torch.optim.AdamW:
+    """AdamW over the trained parameters, in the order given (which is the order in checkpoints)."""
+    plain_names = undecayed(model)
+    head = head_names(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained:
+        decay = 0.0 if name in plain_names else options.weight_decay
+        rate = options.head_learning_rate if options.head_learning_rate is not None and name in head else options.learning_rate
+        groups.setdefault((decay, rate), []).append(parameter)
+    described = [{"params": members, "weight_decay": decay, "lr": rate, "highest_lr": rate} for (decay, rate), members in groups.items()]
+    betas = (options.beta1, options.beta2)
+    return torch.optim.AdamW(described, lr=options.learning_rate, betas=betas, eps=options.epsilon, fused=True)
+
+
+def head_names(model: nn.Module) -> set[str]:
+    """Names of the parameters of the classification head."""
+    parts = {"classifier", "score", "classification_head", "pre_classifier"}
+    return {name for name, _ in model.named_parameters() if parts & set(name.split("."))}
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, total: int, options: TrainOptions) -> float:
+    """Give every group the rate of update `step` (from 0); returns the body's."""
+    factor = learning_rate_factor(step, total, schedule=options.schedule, warmup=options.warmup)
+    for group in optimizer.param_groups:
+        group["lr"] = group["highest_lr"] * factor
+    return options.learning_rate * factor

@@ -1,0 +1,167 @@
+"""Training state on disk: folders that are complete or absent, safetensors and JSON only, found again after any crash.
+
+`step-00000120/` holds `weights.safetensors` (the trained parameters), `optimizer.safetensors` and `state.json`
+(position, early stopping, history, digests of the two). Random streams are named by seed and position, so they need no state.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from trustbase import files
+from trustbase.errors import StaleRunError, TrainingError
+
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_KEPT = 2  # the newest, and one to fall back to should the disk have lost it
+
+Trained = Sequence[tuple[str, nn.Parameter]]
+
+
+@dataclass
+class Progress:
+    """Where training stands."""
+
+    step: int = 0  # updates done
+    epoch: int = 0  # epoch under way, from 0
+    position: int = 0  # batches of that epoch that are done
+    batches: int = 0  # batches done in all
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int | None = None
+    best_value: float | None = None
+    best_epoch: float | None = None
+    evaluations_since_best: int = 0
+    finished: str = ""  # why no further step is wanted; empty while training goes on
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry an evaluation or epoch
+    loss_sum: float = 0.0  # of the epoch under way, over rows
+    loss_rows: int = 0
+
+
+def name_of(step: int) -> str:
+    """Folder name of a step's checkpoint."""
+    return f"step-{step:08d}"
+
+
+def save(
+    folder: Path, trained: Trained, optimizer: torch.optim.Optimizer | None, progress: Progress, fingerprint: Mapping[str, Any]
+) -> Path:
+    """Write one checkpoint whole or not at all, then drop those that nothing needs.
+
+    Raises:
+        TrainingError: asked to save step 0, which is the base model and not training.
+    """
+    if progress.step == 0:
+        raise TrainingError("a checkpoint of step 0 was asked for; nothing is trained yet")
+    target = folder / name_of(progress.step)
+
+    def fill(staging: Path) -> None:
+        names = {_WEIGHTS: weights_of(trained)}
+        if optimizer is not None:
+            names[_OPTIMIZER] = _optimizer_tensors(trained, optimizer)
+        for name, tensors in names.items():
+            save_file(tensors, staging / name)
+        digests = {name: files.sha256_file(staging / name) for name in names}
+        files.write_json(staging / _STATE, {"progress": asdict(progress), "fingerprint": dict(fingerprint), "sha256": digests})
+
+    files.replace_folder(target, fill)
+    prune(folder, keep={progress.step, progress.best_step})
+    return target
+
+
+def latest(folder: Path) -> tuple[Path, list[str]]:
+    """The newest complete checkpoint, and what was wrong with newer ones.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    problems: list[str] = []
+    for path in _steps(folder)[::-1]:
+        problem = _problem(path)
+        if not problem:
+            return path, problems
+        problems.append(f"{path.name}: {problem}")
+    raise FileNotFoundError("; ".join(problems) or f"no checkpoint in {folder.name}")
+
+
+def load(path: Path, trained: Trained, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, Any]) -> Progress:
+    """Put a checkpoint's state into parameters and optimizer.
+
+    Raises:
+        StaleRunError: the checkpoint belongs to other data, options or another base model.
+    """
+    state = files.read_json(path / _STATE)
+    changed = sorted(key for key in {*state["fingerprint"], *fingerprint} if state["fingerprint"].get(key) != fingerprint.get(key))
+    if changed:
+        raise StaleRunError(
+            f"the checkpoints in '{path.parent.name}' were made with other inputs (changed: {', '.join(changed)})",
+            hint="give another output folder, or remove the checkpoints to train anew",
+        )
+    load_weights(path, trained)
+    if (path / _OPTIMIZER).exists():
+        _restore_optimizer(load_file(path / _OPTIMIZER), trained, optimizer)
+    return Progress(**state["progress"])
+
+
+def load_weights(path: Path, trained: Trained) -> None:
+    """Copy a checkpoint's weights into the parameters."""
+    tensors = load_file(path / _WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in trained:
+            parameter.copy_(tensors[name])
+
+
+def weights_of(trained: Trained) -> dict[str, Tensor]:
+    """The trained parameters by name."""
+    return {name: parameter.detach().contiguous() for name, parameter in trained}
+
+
+def prune(folder: Path, *, keep: set[int | None]) -> None:
+    """Remove checkpoints but the newest few and those named; and what an interrupted save left."""
+    for path in _steps(folder)[:-_KEPT]:
+        if int(path.name.removeprefix("step-")) not in keep:
+            shutil.rmtree(path)
+    for left in (*folder.glob(".step-*.part"), *folder.glob(".step-*.old")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder.exists() else []
+
+
+def _problem(path: Path) -> str:
+    """Why a checkpoint cannot be used; empty where it can."""
+    try:
+        wanted = files.read_json(path / _STATE)["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"{_STATE} cannot be read ({error})"
+    for name, digest in wanted.items():
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        if files.sha256_file(path / name) != digest:
+            return f"{name} is not what was written"
+    return ""
+
+
+def _optimizer_tensors(trained: Trained, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, parameter in trained:
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}:{name}"] = torch.as_tensor(value).detach().contiguous()
+    return tensors
+
+
+def _restore_optimizer(tensors: Mapping[str, Tensor], trained: Trained, optimizer: torch.optim.Optimizer) -> None:
+    by_name = dict(trained)
+    for full, value in tensors.items():
+        key, name = full.split(":", 1)
+        parameter = by_name[name]
+        optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
