@@ -1,0 +1,221 @@
+"""What the report shows of each audited dimension: its main numbers, and charts of its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trustbase.finding_id import DIMENSIONS
+from trustbase.records import Finding
+from trustbase.report import charts
+from trustbase.report.formats import interval, kind_of, show
+from trustbase.report.groups import fairness_blocks
+from trustbase.report.material import Material
+from trustbase.report.words import Words
+
+Block = dict[str, Any]
+
+_GRID_LABELS = 12  # more labels than this do not fit a readable grid
+_CONFUSIONS = 15
+_SLICES = 12
+
+
+def dimension_sections(material: Material, t: Words) -> list[Block]:
+    """One section for each dimension that has findings, in the design's order."""
+    builders = {"quality": quality_blocks, "fairness": fairness_blocks, "efficiency": efficiency_blocks}
+    sections = []
+    for name in DIMENSIONS:
+        findings = material.of(name)
+        if not findings:
+            continue
+        evidence = material.evidence.get(name, {})
+        build = builders.get(name)
+        sections.append(
+            {
+                "key": name,
+                "name": t(f"dimension.{name}"),
+                "about": t(f"dimension_about.{name}"),
+                "rows": [finding_row(f, t) for f in findings if _heads(f)],
+                "blocks": build(material, evidence, t) if build else [],
+            }
+        )
+    return sections
+
+
+def _heads(finding: Finding) -> bool:
+    """Whether a finding stands at the head of its section: numbers of one group or slice stand in the charts and the full table."""
+    gain = finding.parts.metric.startswith("gain_over_")  # these stand among the rivals
+    return not gain and all(group is None for _, group in finding.parts.slice) and finding.status == "ok"
+
+
+def finding_row(finding: Finding, t: Words) -> Block:
+    """A finding in words."""
+    kind = kind_of(finding.id, finding.unit)
+    return {
+        "id": finding.id,
+        "name": t.finding(finding.id),
+        "about": t.metric_about(finding.id),
+        "dimension": finding.parts.dimension,
+        "value": show(finding.value, kind, t, unit=finding.unit),
+        "interval": interval(finding.low, finding.high, kind, t, unit=finding.unit),
+        "raw": finding.value,
+        "counted": finding.status == "ok" and finding.low == finding.high,
+        "n": f"{finding.n:,}" if finding.n is not None else "",
+        "status": finding.status,
+        "status_word": t.of("status", finding.status),
+        "reason": finding.reason,
+        "method": finding.method,
+        "source": finding.source,
+        "seed": finding.seed,
+    }
+
+
+def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
+    """Confusion matrix, reliability curve, labels, weakest slices."""
+    labels = [str(name) for name in evidence.get("labels") or evidence.get("classes") or []]
+    blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
+    blocks += [_per_label(evidence.get("classes"), t), _slices(evidence.get("slices"), t)]
+    return [block for block in blocks if block]
+
+
+def _confusion(labels: Sequence[str], table: Any, t: Words) -> Block:
+    if not table or len(table) != len(labels):
+        return {}
+    totals = [sum(row) for row in table]
+    pairs = [(count, i, j) for i, row in enumerate(table) for j, count in enumerate(row) if i != j and count]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+    most = [
+        {"pair": t("confusion.pair", truth=labels[i], answer=labels[j]), "n": f"{count:,}", "share": show(count / totals[i], "percent", t)}
+        for count, i, j in pairs[:_CONFUSIONS]
+    ]
+    block: Block = {"kind": "confusion", "labels": labels, "largest": most, "many": ""}
+    if len(labels) > _GRID_LABELS:
+        return {**block, "rows": [], "many": t("confusion.many", n=len(labels))}
+    rows = []
+    for i, row in enumerate(table):
+        cells = [{"n": f"{count:,}", "share": show(count / totals[i], "percent", t) if totals[i] else "–", "heat": _heat(count, totals[i]), "hit": i == j} for j, count in enumerate(row)]  # fmt: skip
+        rows.append({"label": labels[i], "cells": cells, "total": f"{totals[i]:,}"})
+    columns = [f"{sum(row[j] for row in table):,}" for j in range(len(labels))]
+    return {**block, "rows": rows, "columns": columns, "sum": f"{sum(totals):,}", "largest": most if len(labels) > 3 else []}
+
+
+def _heat(count: int, total: int) -> int:
+    """Shade of a cell, 0 to 9, by its share of the true label's rows."""
+    return min(9, int(10 * count / total)) if total and count else 0
+
+
+def _reliability(rows: Any, t: Words) -> Block:
+    if not rows:
+        return {}
+    points = []
+    for row in rows:
+        low, high = row.get("low", row["accuracy"]), row.get("high", row["accuracy"])
+        stated, observed = show(row["confidence"], "percent", t), show(row["accuracy"], "percent", t)
+        title = t("reliability.point", stated=stated, observed=observed, interval=interval(low, high, "percent", t), n=f"{row['n']:,}")
+        points.append(charts.Point(row["confidence"], row["accuracy"], low, high, row["n"], title))
+    gap = max(abs(p.observed - p.stated) for p in points)
+    desc = t("reliability.desc", bins=len(points), n=f"{sum(p.n for p in points):,}", gap=show(gap, "points", t))
+    chart = charts.reliability(
+        points,
+        title=t("reliability.title"),
+        desc=desc,
+        x=t("reliability.x"),
+        y=t("reliability.y"),
+        rows=t("reliability.rows"),
+        show=lambda value: f"{100 * value:.0f}%",
+    )
+    return {"kind": "reliability", "chart": chart, "desc": desc, "points": [p.title for p in points]}
+
+
+def _per_label(rows: Any, t: Words) -> Block:
+    if not rows or not isinstance(rows[0], Mapping):
+        return {}
+    scale = charts.Scale(0, 1)
+    table = []
+    for row in rows:
+        cells = [_rate_cell(str(row["label"]), row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"), row["n"], scale, t) for name in _SCORES]
+        table.append({"label": str(row["label"]), "n": f"{row['n']:,}", "cells": cells})
+    heads = [t(f"classes.{name}") for name in _SCORES]
+    return {"kind": "rates", "title": t("classes.title"), "first": t("table.class"), "heads": heads, "rows": table, "axis": _percent_axis(t)}
+
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def _rate_cell(label: str, value: Any, low: Any, high: Any, n: int, scale: charts.Scale, t: Words) -> Block:
+    if value is None:
+        return {"value": "–", "interval": "", "bar": None}
+    spread = interval(low, high, "percent", t)
+    title = t("groups.bar", group=label, value=show(value, "percent", t), interval=spread, n=f"{n:,}")
+    return {"value": show(value, "percent", t), "interval": spread, "bar": charts.rate_bar(value, low, high, scale=scale, title=title)}
+
+
+def _percent_axis(t: Words) -> Any:
+    return charts.axis(charts.Scale(0, 1), lambda value: f"{100 * value:.0f}%")
+
+
+def _slices(rows: Any, t: Words) -> Block:
+    if rows is None:
+        return {}
+    known = [row for row in rows if row.get("kind") not in {"true_label", "predicted_label"}][:_SLICES]
+    scale = charts.Scale(0, 1)
+    table = []
+    for row in known:
+        name = t("list.pair").join(t("finding.group", column=c, group=g) for c, g in row["slice"].items())
+        cell = _rate_cell(name, row["accuracy"], row.get("low"), row.get("high"), row["n"], scale, t)
+        table.append({"label": name, "n": f"{row['n']:,}", "cells": [cell]})
+    block = {"kind": "rates", "title": t("slices.title"), "about": t("slices.about"), "first": t("table.name"), "heads": [t("classes.accuracy")]}
+    return {**block, "rows": table, "axis": _percent_axis(t), "none": t("slices.none")}
+
+
+def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
+    """Latency as it was timed, and what cost and energy assume."""
+    blocks = []
+    if latency := _latency(material, evidence.get("latency_ms"), t):
+        blocks.append(latency)
+    if assumptions := evidence.get("assumptions"):
+        blocks.append({"kind": "facts", "title": t("assumptions.title"), "about": t("assumptions.about"), "facts": plain_facts(assumptions)})
+    return blocks
+
+
+def _latency(material: Material, evidence: Any, t: Words) -> Block:
+    if not isinstance(evidence, Mapping):
+        return {}
+    marks = {}
+    for name in ("p50", "p95", "p99"):
+        finding = material.find(f"efficiency.latency_{name}_ms")
+        if finding is not None and finding.value is not None:
+            marks[f"{name[1:]} %"] = finding.value
+    shape = evidence.get("histogram") or {}
+    edges, counts = shape.get("edges") or [], shape.get("counts") or []
+    quantiles = [t("latency.quantile", name=name, value=show(value, "ms", t)) for name, value in marks.items()]
+    block: Block = {"kind": "latency", "quantiles": quantiles, "chart": None, "desc": ""}
+    if len(edges) == len(counts) + 1 and counts:
+        desc = t("latency.desc", n=f"{sum(counts):,}", low=show(edges[0], "ms", t), high=show(edges[-1], "ms", t))
+        title, x, y = t("latency.histogram"), t("latency.x"), t("latency.y")
+        named = {f"{name} · {show(value, 'ms', t)}": value for name, value in marks.items()}
+        chart = charts.histogram(edges, counts, named, title=title, desc=desc, x=x, y=y, show=lambda value: f"{value:g}")
+        block |= {"chart": chart, "desc": desc}
+    return block
+
+
+def plain_facts(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as flat pairs of name and text, as they are recorded."""
+    rows: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows.extend(plain_facts(value, f"{name} · "))
+        elif isinstance(value, list | tuple):
+            rows.append((name, ", ".join(_plain(item) for item in value[:40]) + (" …" if len(value) > 40 else "")))
+        else:
+            rows.append((name, _plain(value)))
+    return rows
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "–" if value is None else str(value)

@@ -1,0 +1,189 @@
+"""The plain facts of a report: data, model and artefact, purpose, looks, what was not measured, digests, and notes at the top."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from trustbase.finding_id import DIMENSIONS
+from trustbase.report.dimensions import plain_facts
+from trustbase.report.formats import show
+from trustbase.report.groups import favourable_label, shown_columns
+from trustbase.report.material import Material
+from trustbase.report.rivals import RivalTable
+from trustbase.report.words import Words
+
+Facts = list[tuple[str, str]]
+_MANY_LOOKS = 2
+_UNKNOWN_TOKENS = 0.05  # the share from which a base model is said not to read the language well
+_LISTED = 8
+
+
+def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
+    """What a reader should know beside the verdict, at most a handful of sentences."""
+    found = _rival_notes(rivals, t)
+    if material.audit.policy_set_before is False:
+        found.append(t("note.after_measuring"))
+    judged = sum(gate.judge == "value" for gate in material.verdict.gates) if material.verdict else 0
+    if judged:
+        found.append(t.count("note.judged_by_value", judged))
+    unknown = material.find("quality.unknown_tokens")
+    if unknown is not None and unknown.value is not None and unknown.value > _UNKNOWN_TOKENS:
+        found.append(t("note.unknown_tokens", value=show(unknown.value, "percent", t)))
+    audited = bool(material.of("fairness"))
+    label, assumed = favourable_label(material)
+    if audited and label and assumed:
+        found.append(t("note.favourable_assumed", label=label))
+    shown = shown_columns(material, [str(name) for name in (material.recipe.get("data") or {}).get("groups") or []])
+    if shown:
+        found.append(t("note.shown", columns=t("list.pair").join(shown)))
+    if audited and material.recipe and not material.recipe.get("mitigate"):
+        found.append(t("note.no_mitigation"))
+    if material.verdict is not None and material.verdict.test_looks > _MANY_LOOKS:
+        found.append(t("note.looks", n=f"{material.verdict.test_looks:,}"))
+    return found
+
+
+def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
+    found = []
+    for row in rivals.rows:
+        if row.outcome == "worse" and rivals.model is not None and row.accuracy != "–":
+            found.append(t("note.rival_wins", rival=row.name, rival_accuracy=row.accuracy, model_accuracy=rivals.model.accuracy))
+        elif row.outcome == "worse":
+            found.append(t("note.rival_wins_gain", rival=row.name, gain=row.gain.lstrip("−-")))
+        elif row.outcome == "even":
+            found.append(t("note.rival_even", rival=row.name))
+    return found
+
+
+def headline_facts(material: Material, counts: str, t: Words) -> Facts:
+    """The strip under the verdict: gates, rows, looks, model, artefact."""
+    facts = [(t("fact.gates"), counts)] if counts else []
+    rows = material.audit.data.get("rows")
+    if rows is not None:
+        facts.append((t("fact.rows"), f"{rows:,}" if isinstance(rows, int) else str(rows)))
+    if material.verdict is not None and material.verdict.test_looks:
+        facts.append((t("fact.looks"), f"{material.verdict.test_looks:,}"))
+    model = material.audit.model
+    if model.get("base"):
+        facts.append((t("fact.model"), str(model["base"])))
+    if model.get("runtime"):
+        facts.append((t("fact.artefact"), " · ".join(str(model[key]) for key in ("runtime", "precision") if model.get(key))))
+    return facts
+
+
+def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
+    """What the model is and how it was made: the facts with names of their own, then the rest as recorded."""
+    artifact, recipe, audited = material.artifact, material.recipe, material.audit.model
+    if not artifact and not audited.get("runtime") and not recipe:
+        return [], []
+    recorded = dict(artifact.get("facts") or {})
+    labels = artifact.get("labels") or {}
+    rows: list[tuple[str, Any]] = [
+        ("base", artifact.get("base") or audited.get("base") or recipe.get("base")),
+        ("revision", artifact.get("revision") or audited.get("revision")),
+        ("task", artifact.get("task") or recipe.get("task")),
+        ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
+        ("text", artifact.get("text")),
+        ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
+        ("runtime", artifact.get("runtime") or audited.get("runtime")),
+        ("precision", artifact.get("precision") or audited.get("precision")),
+        ("precision_why", recorded.pop("precision_reason", None) or recorded.pop("why", None)),
+        ("parity", _parity(recorded)),
+        ("flips", _flips(recorded)),
+        ("decision", _decision(artifact, t)),
+        ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
+        ("lineage", _one_line(recorded.pop("lineage", None))),
+    ]
+    if recipe:
+        rows.append(("mitigation", _one_line(recipe.get("mitigate")) or t("model.no_mitigation")))
+    return [(t(f"model.{key}"), str(value)) for key, value in rows if value not in (None, "")], plain_facts(recorded)
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items() if item not in (None, "", [], {}))
+    if isinstance(value, list | tuple):
+        return ", ".join(_one_line(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _parity(facts: Mapping[str, Any]) -> str | None:
+    parity = facts.get("parity")
+    if not isinstance(parity, Mapping):
+        return None
+    value = next((parity[key] for key in ("max_difference", "max_probability_difference", "max_abs_difference", "max") if key in parity), None)
+    rows = parity.get("rows", parity.get("n"))
+    if value is None:
+        return _one_line(parity)
+    return f"{float(value):.2g}" + (f" (n = {rows:,})" if isinstance(rows, int) else "")
+
+
+def _flips(facts: Mapping[str, Any]) -> str | None:
+    parity = facts.get("parity")
+    flips = parity.get("label_flips", parity.get("flips")) if isinstance(parity, Mapping) else None
+    return None if flips is None else f"{flips:,}"
+
+
+def _decision(artifact: Mapping[str, Any], t: Words) -> str | None:
+    decision = artifact.get("decision")
+    if not isinstance(decision, Mapping):
+        return None
+    if decision.get("threshold") is None:
+        return t("model.highest")
+    label = (artifact.get("labels") or {}).get("positive", "")
+    rule = t("model.threshold", label=label, threshold=f"{float(decision['threshold']):.4g}")
+    return f"{rule} ({decision['method']})" if decision.get("method") else rule
+
+
+def purpose_facts(material: Material, t: Words) -> Facts:
+    """Purpose in the owner's words."""
+    purpose = material.recipe.get("purpose") or {}
+    names = (("intended", "intended_use"), ("prohibited", "prohibited_uses"), ("owner", "owner"), ("contact", "contact"))
+    facts = [(t(f"purpose.{word}"), purpose.get(key)) for word, key in names]
+    return [(word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value)) for word, value in facts if value]
+
+
+def unmeasured(material: Material, t: Words) -> dict[str, Any]:
+    """Dimensions nobody measured, and measurements without a number, gathered by their reason."""
+    present = {finding.parts.dimension for finding in material.audit.findings}
+    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for finding in material.audit.findings:
+        if finding.status != "ok":
+            reasons[(finding.status, finding.reason)].append(t.finding(finding.id))
+    rows = []
+    for (status, reason), names in reasons.items():
+        listed = t("list.items").join(names[:_LISTED])
+        more = t.count("unmeasured.more", len(names) - _LISTED) if len(names) > _LISTED else ""
+        rows.append({"names": listed, "more": more, "status": status, "word": t.of("status", status), "reason": reason})
+    order = {"failed": 0, "insufficient": 1, "not_applicable": 2}
+    rows.sort(key=lambda row: order.get(row["status"], 3))
+    return {"dimensions": [t(f"dimension.{name}") for name in DIMENSIONS if name not in present], "rows": rows}
+
+
+def digest_facts(material: Material, t: Words) -> Facts:
+    """The digests by which model, data, policy and bundle are known."""
+    audit = material.audit
+    rows: list[tuple[str, Any]] = [
+        ("model", audit.model.get("digest")),
+        ("data", audit.data.get("digest")),
+        ("policy", audit.policy_digest),
+        ("manifest", material.manifest_digest),
+    ]
+    if audit.policy_set_before is not None:
+        rows.append(("before", t("value.true") if audit.policy_set_before else t("digests.afterwards")))
+    return [(t(f"digests.{key}"), str(value)) for key, value in rows if value]
+
+
+def machine_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
+    """The machine that measured, and its library versions."""
+    machine = dict(material.audit.machine)
+    libraries = machine.pop("libraries", {})
+    facts = []
+    for key, value in machine.items():
+        if isinstance(value, Mapping | list) or value is None:
+            continue
+        text = show(value, "bytes", t) if key.endswith("_bytes") and isinstance(value, int | float) else str(value)
+        facts.append((t.of("machine", key), text))
+    return facts, plain_facts(libraries) if isinstance(libraries, Mapping) else []

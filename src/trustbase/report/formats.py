@@ -1,0 +1,135 @@
+"""How a measured number is written: percent, percentage points, milliseconds, bytes, and the like.
+
+A metric's kind fixes its form; a metric nobody listed here falls back to its finding's unit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from trustbase import finding_id
+from trustbase.report.words import Words
+
+Kind = Literal["percent", "points", "ratio", "number", "ms", "seconds", "bytes", "count", "per_second", "flops", "money", "energy", "difference"]
+
+_PERCENT = "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
+_FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
+_POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
+
+KINDS: dict[str, Kind] = {
+    **{f"quality.{name}": "percent" for name in _PERCENT.split()},
+    **{f"fairness.{name}": "percent" for name in _FAIR_PERCENT.split()},
+    **{f"fairness.{name}": "points" for name in _POINTS.split()},
+    **{f"quality.gain_over_{rival}": "points" for rival in ("majority", "bag_of_words", "boosting")},
+    "quality.recall_at_fpr": "percent",
+    "quality.worst_slice_accuracy": "percent",
+    "quality.expected_calibration_error": "points",
+    "quality.auroc": "number",
+    "quality.auprc": "number",
+    "quality.log_loss": "number",
+    "quality.brier": "number",
+    "quality.expected_cost": "number",
+    "fairness.auroc": "number",
+    "fairness.demographic_parity_ratio": "ratio",
+    "efficiency.latency_p50_ms": "ms",
+    "efficiency.latency_p95_ms": "ms",
+    "efficiency.latency_p99_ms": "ms",
+    "efficiency.throughput": "per_second",
+    "efficiency.artifact_bytes": "bytes",
+    "efficiency.peak_memory_bytes": "bytes",
+    "efficiency.parameters": "count",
+    "efficiency.flops_per_input": "flops",
+    "efficiency.batch_invariance": "difference",
+    "efficiency.cost_per_1000": "money",
+}
+
+_BY_UNIT: dict[str, Kind] = {
+    "%": "percent",
+    "share": "percent",
+    "proportion": "percent",
+    "ms": "ms",
+    "s": "seconds",
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "FLOPs": "flops",
+    "flops": "flops",
+    "parameters": "count",
+    "count": "count",
+    "Wh": "energy",
+    "USD": "money",
+    "EUR": "money",
+    "CNY": "money",
+}
+
+
+def kind_of(id: str, unit: str = "") -> Kind:
+    """The kind of number that a finding id stands for."""
+    parts = finding_id.parse(id)
+    return KINDS.get(f"{parts.dimension}.{parts.metric}") or _BY_UNIT.get(unit, "number")
+
+
+def show(value: float | None, kind: Kind, t: Words, *, unit: str = "") -> str:
+    """A number in words; an absent one is a dash."""
+    if value is None:
+        return "–"
+    if kind == "percent":
+        return t("unit.percent", value=_decimals(100 * value, 1))
+    if kind == "points":
+        return t("unit.points", value=_decimals(100 * value, 1))
+    if kind == "bytes":
+        return _scaled(value, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)), "B")
+    if kind == "flops":
+        return _scaled(value, (("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)), "FLOP")
+    if kind == "count":
+        return f"{value:,.0f}"
+    if kind == "ms":
+        return t("unit.ms", value=_significant(value))
+    if kind == "seconds":
+        return t("unit.seconds", value=_significant(value))
+    if kind == "per_second":
+        return t("unit.per_second", value=_significant(value))
+    if kind == "money":
+        return f"{_significant(value)} {unit.split('/')[0].split(' ')[0] or 'USD'}".strip()
+    if kind == "energy":
+        return f"{_significant(value)} {unit or 'Wh'}"
+    if kind == "difference":
+        return "0" if value == 0 else f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4f}"
+    if kind == "ratio":
+        return f"{value:.2f}"
+    return _plain(value)
+
+
+def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, unit: str = "") -> str:
+    """`84.1 % to 85.3 %`; empty where nothing was sampled or nothing was measured."""
+    if low is None or high is None or low == high:
+        return ""
+    return t("interval.range", low=show(low, kind, t, unit=unit), high=show(high, kind, t, unit=unit))
+
+
+def _decimals(value: float, places: int) -> str:
+    """A fixed number of places, more where rounding would hide a value that is not zero, and never `-0.0`."""
+    text = f"{value:,.{places}f}"
+    if float(text.replace(",", "")) == 0:
+        return f"{value:.2g}" if 1e-4 < abs(value) else f"{0:.{places}f}"
+    return text
+
+
+def _plain(value: float) -> str:
+    if value != 0 and (abs(value) >= 1e6 or abs(value) < 5e-4):
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+
+
+def _significant(value: float) -> str:
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def _scaled(value: float, steps: tuple[tuple[str, float], ...], base: str) -> str:
+    for name, size in steps:
+        if abs(value) >= size:
+            return f"{_significant(value / size)} {name}"
+    return f"{value:,.0f} {base}"

@@ -1,0 +1,133 @@
+"""What a report is made from: the files that lie in a run folder, an audit's output folder, or a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from trustbase import files
+from trustbase.errors import UsageError
+from trustbase.records import AuditReport, Finding, Verdict
+
+Form = Literal["run", "audit", "bundle"]
+_FINDING_FIELDS = {field.name for field in fields(Finding)}
+_MOST_BYTES = 64_000_000  # a part larger than this is no aggregate, and is not read
+
+
+@dataclass(frozen=True)
+class Material:
+    """The parts of a report. Each but the audit may be missing; a part that cannot be read is named in `unreadable`."""
+
+    folder: Path
+    form: Form
+    audit: AuditReport
+    verdict: Verdict | None
+    policy: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    evidence: Mapping[str, Mapping[str, Any]]
+    data_card: Mapping[str, Any]
+    artifact: Mapping[str, Any]
+    manifest_digest: str | None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def decides(self) -> bool:
+        """Whether a release hangs on the verdict (a run or a bundle), or only limits were compared (an audit)."""
+        return self.form != "audit"
+
+    def find(self, id: str) -> Finding | None:
+        """The finding with this id, or None."""
+        return self.audit.find(id)
+
+    def of(self, dimension: str) -> list[Finding]:
+        """The findings of one dimension, in their order."""
+        return [finding for finding in self.audit.findings if finding.parts.dimension == dimension]
+
+
+def read_material(folder: Path) -> Material:
+    """Read the parts of a report from a folder.
+
+    Raises:
+        UsageError: the folder has no `audit.json`, or it is none.
+    """
+    home = _evidence_home(folder)
+    reader = _Reader()
+    audit = _read_audit(home / "audit.json")
+    raw_verdict = reader.json(home / "verdict.json")
+    verdict = reader.convert("verdict.json", Verdict.from_json, raw_verdict) if raw_verdict else None
+    evidence = {path.stem: reader.json(path) for path in sorted((home / "evidence").glob("*.json"))}
+    places = [folder, home, *(folder / name for name in ("bundle", "rejected"))]
+    card = reader.first([place / name for place in places for name in ("data_card.json", "data/data_card.json", "data/card.json")])
+    names = ("artifact.json", "model/artifact.json", "artifact/artifact.json", "release/artifact.json", "artefact/artifact.json")
+    artifact = reader.first([place / name for place in places for name in names])
+    manifest = next((place / "manifest.json" for place in places if (place / "manifest.json").is_file()), None)
+    recipe = reader.yaml(next((p for p in (place / "recipe.resolved.yaml" for place in places) if p.is_file()), home / "recipe.resolved.yaml"))
+    policy = reader.first([place / "policy.json" for place in places])
+    digest = f"sha256:{files.sha256_file(manifest)}" if manifest else None
+    form: Form = "bundle" if (folder / "manifest.json").is_file() else "run" if recipe else "audit"
+    return Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, tuple(reader.unreadable))
+
+
+def _evidence_home(folder: Path) -> Path:
+    """The folder that holds `audit.json`: the one given, or the bundle inside a run."""
+    for place in (folder, folder / "bundle", folder / "rejected"):
+        if (place / "audit.json").is_file():
+            return place
+    raise UsageError(
+        f"a report needs an audit.json, and '{folder}' has none",
+        hint="name a run folder, the --out folder of `trustbase audit`, or a bundle; if the run was interrupted, the same command goes on",
+    )
+
+
+def _read_audit(path: Path) -> AuditReport:
+    try:
+        data = files.read_json(path)
+        findings = tuple(Finding(**{k: v for k, v in item.items() if k in _FINDING_FIELDS}) for item in data["findings"])
+        policy = data.get("policy") or {}
+        return AuditReport(data.get("model") or {}, data.get("data") or {}, policy.get("digest"), data.get("machine") or {}, findings)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"'{path}' is not an audit of Trustbase: {error}", hint="run the audit again") from error
+
+
+class _Reader:
+    """Reads optional parts; remembers the names of those that are there but cannot be read."""
+
+    def __init__(self) -> None:
+        self.unreadable: list[str] = []
+
+    def json(self, path: Path) -> dict[str, Any]:
+        return self._read(path, json.loads)
+
+    def yaml(self, path: Path) -> dict[str, Any]:
+        return self._read(path, yaml.safe_load)
+
+    def first(self, paths: list[Path]) -> dict[str, Any]:
+        """The first of the files that exists; empty where none does."""
+        path = next((path for path in paths if path.is_file()), None)
+        return self.json(path) if path else {}
+
+    def convert(self, name: str, build: Any, data: Mapping[str, Any]) -> Any:
+        try:
+            return build(data)
+        except (ValueError, KeyError, TypeError) as error:
+            self.unreadable.append(f"{name}: {error!r}")
+            return None
+
+    def _read(self, path: Path, parse: Any) -> dict[str, Any]:
+        if not path.is_file():
+            return {}
+        try:
+            if path.stat().st_size > _MOST_BYTES:
+                raise ValueError(f"{path.stat().st_size} bytes are more than {_MOST_BYTES}")
+            data = parse(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict):
+                raise ValueError(f"expected an object, got {type(data).__name__}")
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            self.unreadable.append(f"{path.name}: {str(error).splitlines()[0]}")
+            return {}
+        return data

@@ -1,0 +1,93 @@
+"""The one catalogue of words, read from `words/LANG.yaml`: everything a report says, in English and in Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trustbase import finding_id
+from trustbase.errors import UsageError
+
+LANGUAGES = ("en", "zh")
+_FOLDER = Path(__file__).with_name("words")
+
+
+@dataclass(frozen=True)
+class Words:
+    """The catalogue in one language. Calling it gives a phrase: `t("gates.title")`, `t("verdict.all_passed", n=6)`."""
+
+    lang: str
+    table: Mapping[str, str]
+
+    def __call__(self, key: str, /, **values: object) -> str:
+        """The phrase of a key with its values filled in.
+
+        Raises:
+            KeyError: the catalogue has no such key (a mistake in the report's code, held by a test).
+        """
+        return self.table[key].format(**values) if values else self.table[key]
+
+    def count(self, key: str, n: int, /, **values: object) -> str:
+        """The phrase for a number of things: `KEY.one` for one, else `KEY.other`."""
+        return self(f"{key}.{'one' if n == 1 else 'other'}", n=f"{n:,}", **values)
+
+    def of(self, family: str, name: str) -> str:
+        """The word of an open family (`status`, `dimension`, …); an unknown member is shown as it is written."""
+        return self.table.get(f"{family}.{name}", name)
+
+    def has(self, key: str) -> bool:
+        """Whether the catalogue holds this key."""
+        return key in self.table
+
+    def metric(self, id: str) -> str:
+        """The name of a finding's metric; an unknown metric is shown by its id."""
+        parts = finding_id.parse(id)
+        return self.table.get(f"metric.{parts.dimension}.{parts.metric}.name", f"{parts.dimension}.{parts.metric}")
+
+    def metric_about(self, id: str) -> str:
+        """One line on what the metric says; empty for an unknown metric."""
+        parts = finding_id.parse(id)
+        return self.table.get(f"metric.{parts.dimension}.{parts.metric}.about", "")
+
+    def finding(self, id: str) -> str:
+        """A finding's full name: metric, then slice, data set and variant in plain words."""
+        parts = finding_id.parse(id)
+        name = self.metric(id)
+        if parts.slice:
+            columns = self("list.pair").join(c if group is None else self("finding.group", column=c, group=group) for c, group in parts.slice)
+            key = "finding.between" if any(group is None for _, group in parts.slice) else "finding.within"
+            name = self(key, name=name, slice=columns)
+        if parts.variant:
+            name = self("finding.variant", name=name, variant=parts.variant)
+        return self("finding.dataset", name=name, dataset=parts.dataset) if parts.dataset else name
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def words(lang: str) -> Words:
+    """The catalogue of a language.
+
+    Raises:
+        UsageError: there is no such catalogue.
+    """
+    if lang not in LANGUAGES:
+        raise UsageError(f"the language of a report must be one of {', '.join(LANGUAGES)}, got '{lang}'", hint="use --lang en or --lang zh")
+    data = yaml.safe_load((_FOLDER / f"{lang}.yaml").read_text(encoding="utf-8"))
+    return Words(lang, dict(_flatten(data)))
+
+
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in data.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.extend(_flatten(value, f"{name}."))
+        elif isinstance(value, str):
+            rows.append((name, value))
+        else:
+            raise TypeError(f"the catalogue key '{name}' must be a text, got {value!r}; put it in quotes")
+    return rows
