@@ -34,9 +34,15 @@ class Encodings(Protocol):
 class Runtime(Protocol):
     """What runs the model; `runtime_torch` and `runtime_onnx` are the two of this version."""
 
-    name: str
-    precision: str
-    outputs: tuple[str, ...]  # what `forward` can compute: "logits", "embedding"
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What `forward` can compute: "logits", "embedding"."""
 
     def prepare(self, inputs: Sequence[Any]) -> Any:
         """Inputs → `Encodings` (tokenised in one call)."""
@@ -252,11 +258,11 @@ class Engine:
         self._deliver(done)
         return [plan for output, items in fresh.items() if (plan := self._encode(output, items)) is not None]
 
-    def _identify(self, question: Question) -> tuple[Kind, bytes] | Failure:
+    def _identify(self, question: object) -> tuple[Kind, bytes] | Failure:
         """The kind of a question and the key of the row that it needs."""
-        if not isinstance(question, Question):
-            return Failure("bad_question", f"asked with {type(question).__name__}; expected a Question")
-        kind = self._kinds.get(question.kind)
+        if not isinstance(question, Question) or not isinstance(name := question.kind, str):
+            return Failure("bad_question", f"expected a Question with the name of its kind, got {question!r}")
+        kind = self._kinds.get(name)
         if kind is None:
             return Failure("bad_question", f"unknown kind '{question.kind}'; known: {', '.join(sorted(self._kinds))}")
         if "*" not in kind.answers and self._answer_kind not in kind.answers:
@@ -334,7 +340,7 @@ class Engine:
 
     def _settle(self, plan: _Plan, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         """Store and deliver the rows of one batch; a row that is not finite fails alone and is not kept."""
-        finite = np.isfinite(values).all(axis=1)
+        finite = [bool(np.isfinite(row).all()) for row in values]
         values.setflags(write=False)
         done: list[tuple[_Waiter, Result | NDArray[np.float32]]] = []
         for index, row in enumerate(rows.tolist()):

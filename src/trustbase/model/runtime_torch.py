@@ -1,4 +1,8 @@
-"""PyTorch behind the Predictor's face: fp32 or bf16, on CPU or GPU, any `…ForSequenceClassification` of transformers."""
+"""PyTorch behind the Predictor's face: fp32 or bf16, on CPU or GPU, any `…ForSequenceClassification` of transformers.
+
+BERT classifiers take the packed path (`packed.py`: no padding, nothing computed that is not read); every other
+architecture runs as transformers wrote it, padded, in bf16 by autocast.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +15,54 @@ import torch
 from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
-from trustbase.errors import ModelError
-from trustbase.model.tokenizer import encode, pad
+from trustbase.model.packed import PackedBert, packed_tokens, unsupported
+from trustbase.model.tokenizer import Encoded, encode, pad
 
 
 class TorchRuntime:
     """Runs a transformers model on ragged encodings.
 
-    Attributes:
-        precision_reason: why this precision, in words.
+    Args:
+        model: a transformers classifier in fp32; it is moved and switched to eval mode.
+        tokenizer: a fast tokenizer.
+        max_length: tokens after which an input is cut.
+        precision: `fp32` or `bf16` (weights stay fp32 on disk).
+        device: where it runs.
+        reason: why this precision, in words.
+        packed: False keeps to the forward pass of transformers (comparisons).
     """
 
     name = "torch"
-    outputs = ("logits", "embedding")
+    outputs: tuple[str, ...] = ("logits", "embedding")
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, max_length: int, precision: str = "fp32", device: str = "cpu", reason: str = ""
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        precision: str = "fp32",
+        device: str = "cpu",
+        reason: str = "",
+        packed: bool = True,
     ) -> None:
         self.precision = precision
         self.precision_reason = reason
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._device = torch.device(device)
-        self._model = model.to(self._device).eval().requires_grad_(False)
-        pad_id = tokenizer.pad_token_id if tokenizer is not None else None
-        self._pad_id = int(pad_id if pad_id is not None else 0)
+        self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
+        model = model.to(self._device).eval().requires_grad_(False)
+        why_not = unsupported(model) if packed else "not asked for"
+        self.path = "packed" if why_not is None else f"transformers ({why_not})"
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._packed = PackedBert(model, dtype=dtype) if why_not is None else None
+        self._model: Any = model if self._packed is None else None  # the packed path keeps its own form of the weights
 
     @classmethod
-    def open(cls, folder: Path, *, tokenizer: Any, max_length: int, precision: str = "fp32", device: str | None = None) -> TorchRuntime:
+    def open(
+        cls, folder: Path, *, tokenizer: Any, max_length: int, precision: str = "fp32", device: str | None = None, packed: bool = True
+    ) -> TorchRuntime:
         """Load the weights of an artefact.
 
         Raises:
@@ -47,26 +71,33 @@ class TorchRuntime:
         """
         where = device or choose_device()
         chosen, reason = choose_precision(precision, where)
-        return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason)
+        return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
-    def prepare(self, inputs: Sequence[Any]) -> Any:
+    def prepare(self, inputs: Sequence[Any]) -> Encoded:
         return encode(self._tokenizer, inputs, max_length=self._max_length)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
-        return int(lengths.max()) * len(lengths)
+        return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
 
-    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            if self._packed is not None:
+                return self._forward_packed(self._packed, output, encodings, rows)
+            return self._forward_padded(output, encodings, rows)
+
+    def _forward_packed(self, packed: PackedBert, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        order = np.argsort(encodings.lengths[rows], kind="stable")  # a batch that was halved or filtered is still sorted; be sure
+        tokens = [encodings.ids[encodings.offsets[row] : encodings.offsets[row + 1]] for row in rows[order]]
+        values = (packed.logits(tokens) if output == "logits" else packed.embedding(tokens)).float().cpu().numpy()
+        result = np.empty_like(values)
+        result[order] = values
+        return result
+
+    def _forward_padded(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         batch = {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            result = self._logits(batch) if output == "logits" else self._embedding(batch)
-        return result.float().cpu().numpy()
-
-    def _logits(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        logits: torch.Tensor = self._model(**batch).logits
-        return logits
-
-    def _embedding(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return mean_hidden(self._model, batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
+        return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
 
 
 def mean_hidden(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -76,22 +107,18 @@ def mean_hidden(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     if hidden is None:
         hidden = outputs.last_hidden_state
     mask = batch["attention_mask"].unsqueeze(-1).float()
-    return (hidden.float() * mask).sum(dim=1) / mask.sum(dim=1)
+    mean: torch.Tensor = (hidden.float() * mask).sum(dim=1) / mask.sum(dim=1)
+    return mean
 
 
 def load_model(folder: Path) -> Any:
-    """The plain transformers model of a folder, in fp32: safetensors only, no remote code, no network.
+    """The plain transformers model of a folder, in fp32, an adapter merged into its base: no pickle, remote code or random head.
 
     Raises:
-        ModelError: weights or configuration cannot be read.
+        ModelError: weights or configuration cannot be read, or are not those of a whole classifier.
     """
-    from transformers import AutoModelForSequenceClassification
+    from trustbase.model.adapt import adapted_layers, merge
+    from trustbase.model.checkpoint import load_checkpoint
 
-    try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{folder}: the weights cannot be loaded: {error}", hint="the folder must hold config.json and model.safetensors"
-        ) from error
+    model = load_checkpoint(folder)[0]
+    return merge(model) if adapted_layers(model) else model

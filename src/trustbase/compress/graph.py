@@ -1,0 +1,80 @@
+"""One ONNX graph with two outputs, logits and embedding, for any number of rows and any length."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trustbase.errors import ModelError
+from trustbase.model.tokenizer import encode, pad
+
+
+class _BothOutputs(torch.nn.Module):
+    """Logits, and the mean of the last hidden states over the real tokens, from one pass."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        states = outputs.hidden_states if getattr(outputs, "hidden_states", None) is not None else outputs.encoder_hidden_states
+        mask = attention_mask.unsqueeze(-1).to(states[-1].dtype)
+        return outputs.logits, (states[-1] * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str], max_length: int) -> None:
+    """Write the graph to one file (no second file of weights beside it).
+
+    Args:
+        model: a transformers classifier in fp32.
+        tokenizer: its tokenizer, for example inputs.
+        path: `model.onnx`.
+        texts: at least two example texts; two rows of more than one token, so that no dimension is taken for a constant.
+        max_length: tokens after which an input is cut.
+
+    Raises:
+        ModelError: the architecture cannot be exported.
+    """
+    pad_id = int(tokenizer.pad_token_id or 0)
+    batch = pad(encode(tokenizer, [*texts[:2], "export"][:2], max_length=max_length), [0, 1], pad_id)
+    arguments = (torch.from_numpy(batch["input_ids"]), torch.from_numpy(batch["attention_mask"]))
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    try:
+        with torch.no_grad(), _quiet():
+            torch.onnx.export(
+                _BothOutputs(model).eval(),
+                arguments,
+                str(path),
+                input_names=["input_ids", "attention_mask"],
+                output_names=["logits", "embedding"],
+                dynamo=True,
+                dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever its parts raise; the cause is kept
+        path.unlink(missing_ok=True)
+        raise ModelError(
+            f"{type(model).__name__} cannot be exported to ONNX: {type(error).__name__}: {error}", hint="set release: {runtime: torch}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own chatter (deprecations, missing optional packages) is no news to the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,252 @@
+"""BERT encoders without padding: an own forward pass over the weights of a transformers model, for scoring only.
+
+Tokens of all rows lie one after another, so that linear layers, norms and activations see real tokens only; attention
+runs per group of rows of equal (or nearly equal) length. Where only the first token is read (classification heads of
+BERT), the last layer computes that token alone: the others would be thrown away. In fp32 the outcome equals the
+transformers forward to 1e-5 (tests hold that); anything that is not exactly this architecture is not taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's own name)
+from numpy.typing import NDArray
+
+_GROUP_TOKENS = 8  # starting another attention group costs about as much time as this many tokens of padding
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neighbouring rows that attend together: `rows × length` places of the packed tokens."""
+
+    start: int
+    rows: int
+    length: int
+    padded: bool
+
+
+def plan_groups(lengths: NDArray[np.integer]) -> list[Group]:
+    """Cut rows (sorted by length, ascending) into groups that waste at most a few tokens each."""
+    groups: list[Group] = []
+    end = len(lengths)
+    sizes = [int(length) for length in lengths]
+    while end:
+        longest, first, waste = sizes[end - 1], end - 1, 0
+        while first and waste + longest - sizes[first - 1] <= _GROUP_TOKENS:
+            first -= 1
+            waste += longest - sizes[first]
+        groups.append(Group(0, end - first, longest, waste > 0))
+        end = first
+    groups.reverse()
+    start, placed = 0, []
+    for group in groups:
+        placed.append(Group(start, group.rows, group.length, group.padded))
+        start += group.rows * group.length
+    return placed
+
+
+def packed_tokens(lengths: NDArray[np.integer]) -> int:
+    """Tokens that a packed batch computes, its little padding included."""
+    return sum(group.rows * group.length for group in plan_groups(np.sort(lengths)))
+
+
+def unsupported(model: Any) -> str | None:
+    """Why this model cannot take the packed path, or None where it can."""
+    config = model.config
+    if type(model).__name__ != "BertForSequenceClassification":
+        return f"{type(model).__name__} is not on the white list"
+    if config.hidden_act != "gelu":
+        return f"activation {config.hidden_act}"
+    if getattr(config, "position_embedding_type", None) not in (None, "absolute"):
+        return f"positions are {config.position_embedding_type}"
+    if config.is_decoder or config.add_cross_attention:
+        return "it is a decoder"
+    return None
+
+
+class _Linear:
+    """A linear layer; on a CPU with weights reordered once for oneDNN, GELU and the residual sum inside the product."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
+        self._weight = weight.detach().to(dtype).contiguous()
+        self._bias = bias.detach().to(dtype).contiguous()
+        self._packed = _reordered(self._weight)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            return F.linear(x, self._weight, self._bias)
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "none")  # type: ignore[no-any-return]
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            return F.gelu(F.linear(x, self._weight, self._bias))
+        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "gelu", [], "none")  # type: ignore[no-any-return]
+
+    def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        if self._packed is None:
+            return F.linear(x, self._weight, self._bias) + residual
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed, self._bias, "add")  # type: ignore[no-any-return]
+
+
+def _reordered(weight: torch.Tensor) -> torch.Tensor | None:
+    """The weight in oneDNN's blocked form, or None where this torch or device has no such operation."""
+    operations = torch.ops.mkldnn
+    if weight.device.type != "cpu" or not torch._C._has_mkldnn or not hasattr(operations, "_linear_pointwise"):
+        return None
+    try:
+        packed: torch.Tensor = operations._reorder_linear_weight(weight)
+    except (RuntimeError, TypeError):  # other torch versions spell it otherwise; F.linear gives the same numbers
+        return None
+    return packed
+
+
+class _Norm:
+    def __init__(self, norm: Any, dtype: torch.dtype) -> None:
+        self._weight = norm.weight.detach().to(dtype)
+        self._bias = norm.bias.detach().to(dtype)
+        self._eps = norm.eps
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, self._weight.shape, self._weight, self._bias, self._eps)
+
+
+class _Layer:
+    """Weights of one encoder layer; query is scaled by 1/sqrt(head width) beforehand."""
+
+    def __init__(self, layer: Any, heads: int, dtype: torch.dtype, *, last: bool) -> None:
+        attention = layer.attention.self
+        scale = 1.0 / math.sqrt(attention.query.weight.shape[0] // heads)
+        query, query_bias = attention.query.weight * scale, attention.query.bias * scale
+        key_value = [attention.key.weight, attention.value.weight]
+        key_value_bias = [attention.key.bias, attention.value.bias]
+        self.query_key_value = _Linear(torch.cat([query, *key_value]), torch.cat([query_bias, *key_value_bias]), dtype)
+        self.query = _Linear(query, query_bias, dtype) if last else None
+        self.key_value = _Linear(torch.cat(key_value), torch.cat(key_value_bias), dtype) if last else None
+        self.output = _Linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias, dtype)
+        self.output_norm = _Norm(layer.attention.output.LayerNorm, dtype)
+        self.up = _Linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias, dtype)
+        self.down = _Linear(layer.output.dense.weight, layer.output.dense.bias, dtype)
+        self.down_norm = _Norm(layer.output.LayerNorm, dtype)
+
+    def after_attention(self, context: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        x = self.output_norm(self.output.plus(context, x))
+        return self.down_norm(self.down.plus(self.up.gelu(x), x))
+
+
+class PackedBert:
+    """Scores of a `BertForSequenceClassification`, from packed tokens.
+
+    Args:
+        model: the transformers model, in fp32, already on its device; its embeddings and head are used as they are.
+        dtype: number format of the encoder layers.
+
+    Raises:
+        ValueError: not an architecture of the white list.
+    """
+
+    def __init__(self, model: Any, *, dtype: torch.dtype) -> None:
+        reason = unsupported(model)
+        if reason is not None:
+            raise ValueError(f"the packed path does not know this model: {reason}")
+        self._dtype = dtype
+        self._heads: int = model.config.num_attention_heads
+        embeddings = model.bert.embeddings
+        self._words: torch.Tensor = embeddings.word_embeddings.weight.detach()
+        self._places = (embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]).detach()
+        self._norm = _Norm(embeddings.LayerNorm, torch.float32)
+        layers = list(model.bert.encoder.layer)
+        self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
+        self._pooler, self._classifier = model.bert.pooler, model.classifier
+
+    def logits(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+        """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length."""
+        x, groups, masks = self._enter(rows)
+        for layer in self._layers[:-1]:
+            x = layer.after_attention(self._attend(layer.query_key_value(x), groups, masks), x)
+        first = self._last_layer_first_token(x, groups, masks).float()
+        logits: torch.Tensor = self._classifier(self._pooler(first.unsqueeze(1)))
+        return logits
+
+    def embedding(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+        """Mean of the last hidden states over the real tokens, fp32 `(rows, width)`."""
+        x, groups, masks = self._enter(rows)
+        for layer in self._layers:
+            x = layer.after_attention(self._attend(layer.query_key_value(x), groups, masks), x)
+        means = []
+        for group, mask in zip(groups, masks, strict=True):
+            block = x[group.start : group.start + group.rows * group.length].view(group.rows, group.length, -1).float()
+            if mask is None:
+                means.append(block.mean(dim=1))
+            else:
+                real = (mask.float().view(group.rows, group.length, 1) == 0).float()
+                means.append((block * real).sum(dim=1) / real.sum(dim=1))
+        return torch.cat(means)
+
+    def _enter(self, rows: Sequence[NDArray[np.integer]]) -> tuple[torch.Tensor, list[Group], list[torch.Tensor | None]]:
+        """Embedded tokens `(tokens, width)`, their groups, and each group's additive mask `(rows, 1, length)` or None."""
+        lengths = np.array([len(row) for row in rows])
+        groups = plan_groups(lengths)
+        ids = np.zeros(sum(group.rows * group.length for group in groups), dtype=np.int64)
+        places = np.empty_like(ids)
+        masks: list[torch.Tensor | None] = []
+        device = self._words.device
+        number = 0
+        for group in groups:
+            block = ids[group.start : group.start + group.rows * group.length].reshape(group.rows, group.length)
+            places[group.start : group.start + group.rows * group.length].reshape(group.rows, group.length)[:] = np.arange(group.length)
+            for row in range(group.rows):
+                block[row, : lengths[number + row]] = rows[number + row]
+            masks.append(self._mask(lengths[number : number + group.rows], group.length) if group.padded else None)
+            number += group.rows
+        embedded = F.embedding(torch.from_numpy(ids).to(device), self._words) + F.embedding(
+            torch.from_numpy(places).to(device), self._places
+        )
+        return self._norm(embedded).to(self._dtype), groups, masks
+
+    def _mask(self, lengths: NDArray[np.integer], length: int) -> torch.Tensor:
+        hidden = np.where(np.arange(length) < lengths[:, None], 0.0, -30000.0).astype(
+            np.float32
+        )  # finite: exp() of it is 0 in either format
+        return torch.from_numpy(hidden).to(self._words.device, self._dtype).unsqueeze(1)
+
+    def _attend(self, mixed: torch.Tensor, groups: Sequence[Group], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """Self-attention inside each group: queries, keys and values `(tokens, 3 × width)` → contexts `(tokens, width)`."""
+        width = mixed.shape[1] // 3
+        contexts = mixed.new_empty(mixed.shape[0], width)
+        for group, mask in zip(groups, masks, strict=True):
+            places = slice(group.start, group.start + group.rows * group.length)
+            shape = (group.rows, group.length, 3, self._heads, width // self._heads)
+            query, key, value = mixed[places].view(shape).permute(2, 0, 3, 1, 4)  # (rows, heads, length, head width) each
+            context = self._weighted(query, key, value, mask)
+            contexts[places].view(group.rows, group.length, self._heads, -1).copy_(context.transpose(1, 2))
+        return contexts
+
+    def _weighted(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """softmax(q kᵀ + mask) v. Source: Vaswani et al. 2017, section 3.2.1 (the scale is in the query weights)."""
+        scores = query @ key.transpose(-1, -2)
+        if mask is not None:
+            scores += mask.unsqueeze(1)
+        return torch.softmax(scores, dim=-1) @ value
+
+    def _last_layer_first_token(self, x: torch.Tensor, groups: Sequence[Group], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
+        """The last layer for the first token of each row only, `(rows, width)`: no other token of it is read."""
+        layer = self._layers[-1]
+        assert layer.query is not None and layer.key_value is not None  # made for the last layer in __init__
+        firsts = torch.cat([torch.arange(g.rows, device=x.device) * g.length + g.start for g in groups])
+        first = x[firsts]
+        queries, mixed = layer.query(first), layer.key_value(x)
+        width = first.shape[1]
+        contexts, number = [], 0
+        for group, mask in zip(groups, masks, strict=True):
+            shape = (group.rows, group.length, 2, self._heads, width // self._heads)
+            key, value = mixed[group.start : group.start + group.rows * group.length].view(shape).permute(2, 0, 3, 1, 4)
+            query = queries[number : number + group.rows].view(group.rows, self._heads, 1, -1)
+            contexts.append(self._weighted(query, key, value, mask).reshape(group.rows, width))
+            number += group.rows
+        return layer.after_attention(torch.cat(contexts), first)

@@ -1,0 +1,62 @@
+"""ONNX Runtime behind the Predictor's face: one fp32 graph with two outputs, logits and embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.errors import ModelError
+from trustbase.model.artifact import ONNX_FILE
+from trustbase.model.tokenizer import Encoded, encode, pad
+
+
+class OnnxRuntime:
+    """Runs `model.onnx` on the CPU."""
+
+    name = "onnx"
+    precision = "fp32"
+    precision_reason = "the exported graph is fp32"
+    path = "graph"
+
+    def __init__(self, session: Any, tokenizer: Any, *, max_length: int) -> None:
+        self._session = session
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._pad_id = int(tokenizer.pad_token_id or 0)
+        self.outputs: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
+
+    @classmethod
+    def open(cls, folder: Path, *, tokenizer: Any, max_length: int, threads: int | None = None) -> OnnxRuntime:
+        """Open the graph of an artefact.
+
+        Raises:
+            ModelError: there is no graph, or ONNX Runtime refuses it.
+        """
+        import onnxruntime
+
+        path = folder / ONNX_FILE
+        if not path.is_file():
+            raise ModelError(f"{folder}: artifact.json names the runtime onnx, but there is no {ONNX_FILE}", hint="make the artefact again")
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base of their own
+            raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
+        return cls(session, tokenizer, max_length=max_length)
+
+    def prepare(self, inputs: Sequence[Any]) -> Encoded:
+        return encode(self._tokenizer, inputs, max_length=self._max_length)
+
+    def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
+        return int(lengths.max()) * len(lengths)
+
+    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        (values,) = self._session.run([output], pad(encodings, rows, self._pad_id))
+        return np.asarray(values, dtype=np.float32)
