@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from trustbase.audit.command import audit as audit
+    from trustbase.audit_command import audit as audit
     from trustbase.bundle.answer import predict as predict
     from trustbase.bundle.verify import verify as verify
     from trustbase.doctor import doctor as doctor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trustbase.report.html import report as report
 
 _HOMES = {
-    "audit": "trustbase.audit.command",
+    "audit": "trustbase.audit_command",
     "doctor": "trustbase.doctor",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",

@@ -1,0 +1,291 @@
+"""`trustbase audit`: any model on any rows, or somebody else's answers. Leaves audit.json, verdict.json, report.html, evidence/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trustbase import files
+from trustbase.errors import Problem, UsageError
+from trustbase.events import Emit, ignore
+from trustbase.finding_id import DIMENSIONS
+from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
+
+if TYPE_CHECKING:
+    from trustbase.gate.policy import Policy
+
+_NO_POLICY = "no limits were given, so nothing was judged"
+_GIVEN_DIMENSIONS = ("quality", "fairness")
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What an audit came to.
+
+    `exit_code` is 0 where every gate passed or there was none, and 3 where a gate did not pass.
+    """
+
+    report: AuditReport
+    verdict: Verdict
+    folder: Path
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.verdict.released or not self.verdict.gates else 3
+
+    def _repr_html_(self) -> str:
+        return (self.folder / "report.html").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The splits of an audit: `test`, and `train` where the rivals' rows were given."""
+
+    splits: Mapping[str, Split]
+    labels: LabelSchema
+
+
+def audit(
+    model: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    groups: Sequence[str] = (),
+    train: str | Path | None = None,
+    policy: str | Path | None = None,
+    only: Sequence[str] = (),
+    predictions: str | Path | None = None,
+    score: str | None = None,
+    predicted: str | None = None,
+    positive: str | None = None,
+    favourable: str | None = None,
+    out: str | Path,
+    lang: str = "en",
+    seed: int = 0,
+    emit: Emit = ignore,
+) -> AuditResult:
+    """Audit a model on rows, or the answers that somebody else's model gave.
+
+    Args:
+        model: checkpoint folder, bundle, run folder, `package:NAME` or hub id; needs `data`, `text` and `label`.
+        data: rows to audit on.
+        text: text column or template; a bundle knows its own.
+        label: column of the true label.
+        groups: columns to audit by.
+        train: training rows for the rivals, with the same columns.
+        policy: file of limits; by default a bundle's own, and for other models none.
+        only: dimensions to measure; by default every one that exists (with `predictions`: quality and fairness).
+        predictions: file of answers, in place of a model; imports no torch.
+        score: its column with the probability of the positive label, or
+        predicted: its column with the predicted label.
+        positive: the positive label; by default the model's own, else the last in sorted order.
+        favourable: the outcome that counts as selected in fairness; by default the positive label.
+        out: folder for the results.
+        lang: language of the report, "en" or "zh".
+        seed: of everything that is sampled.
+        emit: takes events.
+
+    Raises:
+        UsageError: options that are missing, or do not go together; every one of them.
+        DataError: rows that cannot be used; every one of them.
+        ModelError: the model cannot be opened.
+    """
+    folder = Path(out)
+    _check(model, data, label, train, only, predictions, score, predicted, text)
+    if predictions is not None:
+        limits = _policy(policy, None)
+        report = _audit_given(
+            predictions, str(label), score, predicted, groups, positive, favourable, list(only), folder, seed, limits, emit
+        )
+    else:
+        info, bundle = _open(str(model))
+        limits = _policy(policy, bundle)
+        rows = _read(info, data, text, str(label), groups, train, positive, favourable)
+        report = _audit_model(info, rows, list(only), folder, seed, limits, emit)
+    return _finish(report, limits, folder, lang)
+
+
+def _check(
+    model: str | Path | None,
+    data: str | Path | None,
+    label: str | None,
+    train: str | Path | None,
+    only: Sequence[str],
+    predictions: str | Path | None,
+    score: str | None,
+    predicted: str | None,
+    text: str | None,
+) -> None:
+    """Refuse options that are missing or do not go together, all at once."""
+    problems: list[Problem] = []
+    if (model is None) == (predictions is None):
+        problems.append(Problem("", "name a model, or a file of answers with --predictions: one of the two"))
+    if label is None:
+        problems.append(Problem("--label", "the column of the true label must be named"))
+    if model is not None and data is None:
+        problems.append(Problem("--data", "a model is audited on rows: name their file"))
+    if predictions is not None:
+        if (score is None) == (predicted is None):
+            problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
+        extra = [name for name, value in (("--data", data), ("--text", text), ("--train", train)) if value is not None]
+        problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
+    elif score is not None or predicted is not None:
+        problems.append(Problem("--score/--predicted", "belong to --predictions"))
+    wrong = [name for name in only if name not in DIMENSIONS]
+    problems += [Problem("--only", f"'{name}' is no dimension", f"dimensions: {', '.join(DIMENSIONS)}") for name in wrong]
+    if problems:
+        raise UsageError("this audit cannot start", problems=problems, hint="trustbase audit --help shows both forms")
+
+
+def _policy(given: str | Path | None, bundle: Path | None) -> Policy | None:
+    """The limits, read before anything is measured: the file named, else the bundle's own, else none."""
+    from trustbase.gate.policy import Policy, read_policy
+
+    if given is not None:
+        return read_policy(Path(given))
+    own = bundle / "policy.json" if bundle is not None else None
+    return Policy.from_json(files.read_json(own)) if own is not None and own.is_file() else None
+
+
+def _open(model: str) -> tuple[ArtifactInfo, Path | None]:
+    """The artefact behind a reference, and the bundle or run folder that holds limits for it."""
+    from trustbase.model.artifact import read_artifact
+    from trustbase.model.load import resolve_base
+
+    folder = Path(model).expanduser()
+    if (folder / "recipe.resolved.yaml").is_file() and not (folder / "manifest.json").is_file():
+        for name in ("artifact", "bundle/model", "rejected/model"):  # what a run ships, not what it trained
+            if (folder / name / "artifact.json").is_file():
+                return read_artifact(folder / name), folder
+    base = resolve_base(model)
+    info = read_artifact(base.folder)
+    if (base.folder / "artifact.json").is_file():
+        return info, folder if folder.is_dir() else None
+    return replace(info, base=base.reference if not folder.is_dir() else folder.resolve().name, revision=base.revision), None
+
+
+def _read(
+    info: ArtifactInfo,
+    data: str | Path | None,
+    text: str | None,
+    label: str,
+    groups: Sequence[str],
+    train: str | Path | None,
+    positive: str | None,
+    favourable: str | None,
+) -> _Rows:
+    from trustbase.data.load import load_single
+
+    shown = text if text is not None else info.text
+    if shown is None:
+        problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
+        raise UsageError("this audit cannot start", problems=[problem])
+    labels = _labels(info.labels, positive, favourable)
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test")[0]}
+    if train is not None:
+        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train")[0]
+    return _Rows(splits, labels)
+
+
+def _labels(labels: LabelSchema, positive: str | None, favourable: str | None) -> LabelSchema:
+    """The model's labels, with the words of this call about which of them is positive and which favourable."""
+    known = ", ".join(labels.names)
+    named = (("--positive", positive), ("--favourable", favourable))
+    problems = [
+        Problem(option, f"'{name}' is no label of the model", f"labels: {known}")
+        for option, name in named
+        if name is not None and name not in labels.names
+    ]
+    if problems:
+        raise UsageError("the labels are not what this call says", problems=problems)
+    if positive is not None:
+        labels = replace(labels, positive=positive, positive_assumed=False)
+        if labels.favourable_assumed:
+            labels = replace(labels, favourable=positive)
+    return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
+
+
+def _audit_model(
+    info: ArtifactInfo, rows: _Rows, only: list[str], folder: Path, seed: int, limits: Policy | None, emit: Emit
+) -> AuditReport:
+    from trustbase.audit.artifact import audit_artifact
+    from trustbase.audit.options import AuditOptions
+
+    options = AuditOptions.model_validate({"dimensions": only or None})
+    digest = limits.digest if limits is not None else None
+    _look(rows.splits["test"].digest, limits, info.digest)  # counted before the model is asked, so that a look cut short counts too
+    return audit_artifact(info, rows, options=options, folder=folder, seed=seed, policy_digest=digest, emit=emit)
+
+
+def _audit_given(
+    predictions: str | Path,
+    label: str,
+    score: str | None,
+    predicted: str | None,
+    groups: Sequence[str],
+    positive: str | None,
+    favourable: str | None,
+    only: list[str],
+    folder: Path,
+    seed: int,
+    limits: Policy | None,
+    emit: Emit,
+) -> AuditReport:
+    from trustbase.audit.context import AuditContext, Evidence
+    from trustbase.audit.given import read_given
+    from trustbase.audit.options import AuditOptions
+    from trustbase.audit.run import run_audit, write_scores
+    from trustbase.records import Decision
+
+    given = read_given(predictions, label=label, score=score, predicted=predicted, groups=groups, positive=positive, favourable=favourable)
+    if score is not None and given.labels.positive_assumed:
+        emit(
+            "note",
+            text=f"column '{score}' is read as the probability of '{given.labels.positive}' (last in sorted order; --positive changes it)",
+        )
+    options = AuditOptions()
+    _look(given.test.digest, limits, given.digest)
+    write_scores(folder / "scores.parquet", given.test, given.labels, given.answers)
+    decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")
+    context = AuditContext(
+        test=given.test,
+        labels=given.labels,
+        decision=decision,
+        answers=given.answers,
+        evidence=Evidence(folder / "evidence"),
+        seed=seed,
+        options={"audit": options},
+        emit=emit,
+        confidence=options.confidence,
+        minimum_cell=options.minimum_cell,
+    )
+    digest = limits.digest if limits is not None else None
+    report = run_audit(context, only or list(_GIVEN_DIMENSIONS), policy_digest=digest, emit=emit)
+    return replace(report, model={**report.model, "digest": given.digest})
+
+
+def _look(data_digest: str, limits: Policy | None, model_digest: str) -> int:
+    """Count this look at the test rows; the same model under the same limits counts once, however often it is asked for."""
+    from trustbase.gate.ledger import record_look
+
+    return record_look(data_digest, run="audit", policy_digest=limits.digest if limits else None, model_digest=model_digest)
+
+
+def _finish(report: AuditReport, limits: Policy | None, folder: Path, lang: str) -> AuditResult:
+    """Judge, and write what a person and a machine read."""
+    from trustbase.gate.decide import decide
+    from trustbase.report.html import report as write_report
+
+    files.write_json(folder / "audit.json", report.to_json())
+    looks = _look(report.data["digest"], limits, report.model["digest"])
+    if limits is None:
+        verdict = Verdict(False, looks, (), _NO_POLICY)
+    else:
+        verdict = decide(limits, report, test_looks=looks)
+        files.write_text(folder / "policy.json", limits.to_text())
+    files.write_json(folder / "verdict.json", verdict.to_json())
+    write_report(folder, lang=lang)
+    return AuditResult(report, verdict, folder)
