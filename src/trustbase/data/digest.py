@@ -1,0 +1,28 @@
+"""What rows are, as one digest: texts, labels and groups, whatever file they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def digest_rows(texts: Sequence[str], labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
+    """`sha256:…` over the rows in order; label names rather than codes, so that it does not depend on a label schema.
+
+    Args:
+        texts: `(rows,)`.
+        labels: label names, `(rows,)`.
+        groups: column → group of each row, `(rows,)`; the order of columns does not matter.
+    """
+    total = hashlib.sha256(b"trustbase/rows/1\0")
+    columns = [("text", texts), ("label", labels), *((f"group:{name}", groups[name]) for name in sorted(groups))]
+    for name, values in columns:
+        encoded = [value.encode("utf-8") for value in values]
+        lengths: NDArray[np.int64] = np.fromiter(map(len, encoded), np.dtype("<i8"), len(encoded))
+        header = f"{len(name.encode())}:{name}:{len(encoded)}\0".encode()
+        for part in (header, lengths.tobytes(), b"".join(encoded)):  # lengths first: ("ab", "c") is not ("a", "bc")
+            total.update(part)
+    return "sha256:" + total.hexdigest()

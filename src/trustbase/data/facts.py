@@ -1,0 +1,114 @@
+"""What is worth knowing about the rows of a run: counts and choices for log and data card, never a row itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trustbase.data import clean, groups, labels, split
+from trustbase.data.gather import Source, all_bad
+from trustbase.data.options import DataOptions
+from trustbase.data.samples import find_sample, is_sample
+from trustbase.data.template import TextTemplate
+from trustbase.records import LabelSchema, Split
+
+
+def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[str, Source]) -> dict[str, Any]:
+    """Files, bad rows, text and split rule, as they are before any row became part of a split."""
+    sample = find_sample(options.train) if is_sample(options.train) else None
+    shown = groups.shown_to_model(template, options.groups)
+    return {
+        "sources": {name: _file(source) for name, source in sources.items()},
+        "bad_rows": _bad(sources),
+        "text": {"template": template.source, "columns": list(template.columns), "plain": template.plain},
+        "label": options.label,
+        "groups": {
+            "columns": list(options.groups),
+            "shown_to_model": shown,
+            "hidden_from_model": [n for n in options.groups if n not in shown],
+        },
+        "split": _rule(options, sources),
+        "licence": options.licence or (sample.licence if sample else None),
+        "attribution": sample.attribution if sample else None,
+        "splits": {},
+        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown],
+    }
+
+
+def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
+    """Counts of one split."""
+    counts = np.bincount(part.labels, minlength=len(schema.names))
+    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), part.labels)
+    return {
+        "rows": len(part),
+        "source": public_name(source.reference),
+        "labels": {name: int(count) for name, count in zip(schema.names, counts, strict=True)},
+        "groups": groups.count_groups(part.groups),
+        "missing": dict(missing),
+        "duplicate_rows": repeats.duplicates,
+        "conflicting_texts": repeats.conflicting_texts,
+        "conflicting_rows": repeats.conflicting_rows,
+        **more,
+    }
+
+
+def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
+    """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
+    texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
+    pairs = [*pairwise(split.SPLITS), ("train", "test")]
+    shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
+    notes = list(facts["notes"])
+    for pair, rows in shared.items():
+        one, other = pair.split("/")
+        if rows:
+            notes.append(f"{rows:,} of {len(splits[other]):,} {other} rows have a text that also stands in {one}")
+    for name, found in facts["splits"].items():
+        if found["conflicting_texts"]:
+            notes.append(f"{name}: {found['conflicting_texts']:,} texts carry more than one label ({found['conflicting_rows']:,} rows)")
+        if found["labels_trimmed"]:
+            notes.append(f"{name}: blanks around {found['labels_trimmed']:,} labels were left away")
+    notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
+    return {"overlap": shared, "notes": notes}
+
+
+def public_name(reference: str) -> str:
+    """A file as the card may name it: as in the recipe, but never where it stands on somebody's machine."""
+    path = PurePath(reference)
+    return path.name if path.is_absolute() or reference.startswith("~") or ".." in path.parts else reference
+
+
+def _file(source: Source) -> dict[str, Any]:
+    raw = source.raw
+    bad = len(all_bad(source))
+    return {"name": public_name(source.reference), "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
+
+
+def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
+    """Rows left out: how many, of which kind, and where; without any value of theirs."""
+    rows: list[str] = []
+    kinds: dict[str, int] = {}
+    for source in sources.values():
+        for item in all_bad(source):
+            rows.append(f"{public_name(source.reference)}:{item.line}: {item.kind}")
+            kinds[item.kind] = kinds.get(item.kind, 0) + 1
+    return {"count": len(rows), "kinds": kinds, "rows": rows}
+
+
+def _rule(options: DataOptions, sources: Mapping[str, Source]) -> dict[str, Any]:
+    """How each split came to be."""
+    found = {}
+    for name in split.SPLITS:
+        if name in sources and name != "train":
+            found[name] = "a file of its own"
+        elif options.split.column is not None and name in sources["train"].named:
+            found[name] = f"column '{options.split.column}'"
+        elif name == "train":
+            found[name] = "the other rows of its file" if len(sources) < len(split.SPLITS) else "a file of its own"
+        else:
+            found[name] = f"cut from train by content hash, share {getattr(options.split, name):g} (equal texts stay together)"
+    return {"column": options.split.column, "how": found}

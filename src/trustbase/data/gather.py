@@ -1,0 +1,167 @@
+"""The files of a recipe together: what they hold, which row is for which part, and what becomes of rows that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.data import split
+from trustbase.data.options import DataOptions
+from trustbase.data.rows import BadRow, RawTable, check_rows
+from trustbase.data.source import read_columns, read_table
+from trustbase.data.template import TextTemplate, unknown_column
+from trustbase.errors import DataError, Problem
+from trustbase.events import Emit
+
+
+@dataclass
+class Source:
+    """One file: its rows, their texts, and which part each row is for."""
+
+    reference: str
+    raw: RawTable
+    texts: list[str] = field(default_factory=list)
+    parts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    named: tuple[str, ...] = ()  # parts that a split column names
+    bad: list[BadRow] = field(default_factory=list)  # found after reading
+
+
+def check_columns(options: DataOptions, root: Path) -> list[Problem]:
+    """What is wrong with files and columns as far as headers show it; cheap enough for reading a recipe."""
+    problems: list[Problem] = []
+    for name in split.SPLITS:
+        reference = getattr(options, name)
+        if reference is None:
+            continue
+        try:
+            columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted)
+        except DataError as error:
+            where = f"data.{name}"
+            problems += [Problem(where, str(item), error.hint) for item in error.problems] or [Problem(where, error.message, error.hint)]
+            continue
+        found = _column_problems(options, columns, split_column=name == "train")
+        problems += [problem for problem in found if problem not in problems]
+    return problems
+
+
+def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[str, Source]]:
+    """Every file's rows; problems of all files are raised together."""
+    problems = check_columns(options, root)
+    if problems:
+        raise DataError("the data is not what the recipe describes", problems=problems)
+    columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted)
+    template = TextTemplate.parse(options.text, columns, missing=options.missing)
+    sources: dict[str, Source] = {}
+    for name in split.SPLITS:
+        reference = getattr(options, name)
+        if reference is None:
+            continue
+        try:
+            raw = _read(options, reference, template, root, first=name == "train")
+            sources[name] = Source(reference, raw, template.render_table(raw.table))
+        except DataError as error:
+            problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
+    if problems:
+        raise DataError("the data cannot be read", problems=problems)
+    return template, sources
+
+
+def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, *, first: bool) -> RawTable:
+    extra = [options.split.column] if first and options.split.column else []
+    extra += [options.id] if options.id else []
+    wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
+    optional = set(options.groups) - set(template.columns)
+    raw = read_table(
+        reference, root=root, columns=wanted, format=options.format, optional=optional, whole=(options.label,), quoted=options.quoted
+    )
+    text = template.columns[0] if template.plain else None
+    return check_rows(raw, label=options.label, text=text, shown=template.columns, unique=options.id)
+
+
+def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
+    """Say for every row which part it is for; parts that are not given are cut from the training rows."""
+    for name, source in sources.items():
+        source.parts = {name: np.arange(len(source.raw))}
+    train = sources["train"]
+    if options.split.column is not None:
+        train.parts, unknown = split.by_column(train.raw.table[options.split.column])
+        kind = f"column '{options.split.column}' (split) is neither train, validation nor test"
+        train.bad += [train.raw.as_bad(row, kind, f"got '{value}'" if value else "got nothing") for row, value in unknown.items()]
+        train.named = tuple(train.parts)
+        if "test" not in train.parts:
+            raise DataError(
+                f"column '{options.split.column}' of {train.reference} names no test rows", hint="name train and test rows in it"
+            )
+    present = {part for source in sources.values() for part in source.parts}
+    shares = {name: 0.0 if name in present else getattr(options.split, name) for name in ("test", "validation")}
+    rows = train.parts.get("train", np.zeros(0, np.int64))
+    if any(shares.values()):
+        cut = split.by_content([train.texts[row] for row in rows], **shares)
+        train.parts.update({name: rows[index] for name, index in cut.items() if name == "train" or shares[name]})
+
+
+def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
+    """Stop on bad rows, or leave them out where the recipe tolerates that many.
+
+    Raises:
+        DataError: more bad rows than tolerated; every one is named.
+    """
+    for source in sources.values():
+        found = _merge(source.bad)
+        source.bad = found
+        gone = {item.row for item in found}
+        keep = np.array([row not in gone for row in source.raw.row_numbers.tolist()], dtype=bool) if gone else None
+        if keep is not None:
+            source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
+    problems = [problem for source in sources.values() for problem in _bad_problems(source)]
+    total = sum(source.raw.total for source in sources.values())
+    if not options.tolerance.allows(len(problems), total):
+        raise DataError(
+            f"{len(problems):,} of {total:,} rows cannot be used",
+            problems=problems,
+            hint="mend these rows, or set data.tolerance to leave up to that many out (they are counted and listed in the data card)",
+        )
+    if problems:
+        emit("warning", text=f"{len(problems):,} of {total:,} rows cannot be used and are left out, as data.tolerance allows")
+
+
+def _merge(bad: Sequence[BadRow]) -> list[BadRow]:
+    """One entry for each row, with all its reasons."""
+    by_row: dict[int, list[BadRow]] = {}
+    for item in bad:
+        by_row.setdefault(item.row, []).append(item)
+    merged = []
+    for row, items in sorted(by_row.items()):
+        merged.append(
+            BadRow(row, items[0].line, "; ".join(item.kind for item in items), "; ".join(item.detail for item in items if item.detail))
+        )
+    return merged
+
+
+def all_bad(source: Source) -> list[BadRow]:
+    return sorted([*source.raw.bad_rows, *source.bad], key=lambda item: item.row)
+
+
+def _bad_problems(source: Source) -> list[Problem]:
+    return [Problem(f"{source.reference}:{item.line}", item.reason) for item in all_bad(source)]
+
+
+def _column_problems(options: DataOptions, columns: Sequence[str], *, split_column: bool) -> list[Problem]:
+    """Columns that the recipe names and a file does not have."""
+    problems = []
+    try:
+        template = TextTemplate.parse(options.text, columns, missing=options.missing)
+        if options.label in template.columns:
+            problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
+    except DataError as error:
+        problems += error.problems
+    named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]
+    if options.id is not None:
+        named.append(("data.id", options.id))
+    if options.split.column is not None and split_column:
+        named.append(("data.split.column", options.split.column))
+    return problems + [unknown_column(where, name, columns) for where, name in named if name not in columns]

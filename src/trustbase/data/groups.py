@@ -1,0 +1,36 @@
+"""Group columns: what is audited, kept apart from what the model reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trustbase.data.template import TextTemplate
+from trustbase.records import UNKNOWN_GROUP
+
+
+def read_groups(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.object_]]:
+    """Group of each row, column by column; an empty cell is the group "unknown", never a dropped row, `(rows,)`."""
+    found = {}
+    for name in names:
+        filled = pc.fill_null(pc.utf8_trim_whitespace(table[name]), UNKNOWN_GROUP)
+        found[name] = np.array(filled.to_pylist(), dtype=object)
+    return found
+
+
+def count_groups(groups: Mapping[str, NDArray[np.object_]]) -> dict[str, dict[str, int]]:
+    """Rows of each group of each column."""
+    counted = {}
+    for name, values in groups.items():
+        counted[name] = dict(sorted(Counter(values.tolist()).items()))
+    return counted
+
+
+def shown_to_model(template: TextTemplate, names: Sequence[str]) -> list[str]:
+    """Group columns that the text shows to the model because it names them."""
+    return [name for name in names if name in template.columns]

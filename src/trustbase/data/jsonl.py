@@ -1,0 +1,137 @@
+"""One JSON object a line, read exactly: numbers keep the form they were written in, every line that is no such object is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from trustbase.data.delimited import Parsed, content_end
+from trustbase.data.rows import BadRow
+
+
+class _Number(str):
+    """A JSON number with a fraction or exponent, as it was written."""
+
+    __slots__ = ()
+
+
+class _RefusedError(ValueError):
+    """Valid or nearly valid JSON that cannot be a row: kind and detail."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(kind)
+        self.kind, self.detail = kind, detail
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RefusedError("key given twice", next(f"'{name}'" for name in names if names.count(name) > 1))
+    return found
+
+
+def _not_finite(word: str) -> NoReturn:
+    raise _RefusedError("NaN or infinity, which JSON does not have", word)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=_Number, parse_constant=_not_finite)
+
+
+def keys_of(data: bytes, *, lines: int | None = None) -> list[str]:
+    """Every key of the objects on the first `lines` lines (all of them by default), in order of appearance.
+
+    Lines that are no objects are passed over: reading the rows reports them.
+    """
+    found: dict[str, None] = {}
+    for number, line in enumerate(data.split(b"\n", -1 if lines is None else lines)):
+        if lines is not None and number >= lines:
+            break
+        try:
+            value = _DECODER.decode(line.decode("utf-8"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.update(dict.fromkeys(value))
+    return list(found)
+
+
+def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = (), whole: Collection[str] = ()) -> Parsed:
+    """All rows of the file.
+
+    Args:
+        data: the file, without a byte order mark.
+        columns: the keys wanted.
+        optional: keys that may be absent, which is then an empty cell.
+        whole: keys whose numbers must be whole, such as the label.
+    """
+    kept: list[list[str | None]] = [[] for _ in columns]
+    needed = [name for name in columns if name not in optional]
+    numbers: list[int] = []
+    bad: list[BadRow] = []
+    position, row, end = 0, 0, content_end(data)
+    while position < end:
+        stop = data.find(b"\n", position)
+        stop = len(data) if stop < 0 else stop
+        row += 1
+        try:
+            values = _row(data[position:stop], columns, needed, whole)
+        except _RefusedError as refused:
+            bad.append(BadRow(row, row, refused.kind, refused.detail))
+        else:
+            numbers.append(row)
+            for store, value in zip(kept, values, strict=True):
+                store.append(value)
+        position = stop + 1
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in zip(columns, kept, strict=True)})
+    rows = np.array(numbers, np.int64)
+    return Parsed(table, rows, rows, bad, exact=True)
+
+
+def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Collection[str]) -> list[str | None]:
+    value = _decode(line)
+    if not isinstance(value, dict):
+        raise _RefusedError("not a JSON object", f"got {_kind_of(value)}")
+    missing = [name for name in needed if name not in value]
+    if missing:
+        raise _RefusedError("missing key", ", ".join(f"'{name}'" for name in missing))
+    escaped = b"\\u" in line  # only an escape can write half of a surrogate pair
+    return [_cell(value.get(name), name, whole, escaped) for name in columns]
+
+
+def _decode(line: bytes) -> Any:
+    if b"\0" in line:
+        raise _RefusedError("NUL byte")
+    if not line.strip():
+        raise _RefusedError("empty line")
+    try:
+        return _DECODER.decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _RefusedError("not UTF-8", f"byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line") from error
+    except json.JSONDecodeError as error:
+        raise _RefusedError("not valid JSON", f"{error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise _RefusedError("not valid JSON", "nested too deeply") from error
+
+
+def _cell(value: Any, name: str, whole: Collection[str], escaped: bool) -> str | None:
+    if isinstance(value, str):
+        if name in whole and isinstance(value, _Number):
+            raise _RefusedError(f"column '{name}' (label) is not text", f"the number {value}; write it as a string")
+        if escaped and any("\ud800" <= char <= "\udfff" for char in value):
+            raise _RefusedError(f"column '{name}' holds half of a surrogate pair, which is no character")
+        return str(value) or None
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    raise _RefusedError(f"column '{name}' is not text", f"got {_kind_of(value)}")
+
+
+def _kind_of(value: Any) -> str:
+    names = {dict: "an object", list: "a list", bool: "a boolean", type(None): "null", _Number: "a number"}
+    return names.get(type(value), "a string or number")

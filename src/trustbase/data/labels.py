@@ -1,0 +1,59 @@
+"""Labels: their names in score order, and which of them thresholds and fairness speak about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trustbase.errors import DataError, Problem
+from trustbase.records import LabelSchema
+
+#: Words that stand for "nothing" more often than for a class; kept as labels, but never without a warning.
+SUSPECT = ("nan", "null", "none", "n/a", "na", "<na>", "?")
+
+
+def make_schema(found: Sequence[str], *, positive: str | None = None, favourable: str | None = None, source: str = "train") -> LabelSchema:
+    """The label schema of these labels, sorted by name.
+
+    Where the recipe names no positive label the last by name is taken, where it names no favourable one the positive is; both are
+    marked as assumed.
+
+    Raises:
+        DataError: fewer than two labels, or a name that is no label.
+    """
+    names = tuple(sorted(set(found)))
+    problems = []
+    if len(names) < 2:
+        problems.append(Problem(source, f"needs at least two labels, found {len(names)}: {', '.join(names) or 'none'}", "check data.label"))
+    for where, name in (("data.positive", positive), ("data.favourable", favourable)):
+        if name is not None and name not in names:
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"labels: {', '.join(names[:20])}"
+            problems.append(Problem(where, f"'{name}' is no label of the training rows", hint))
+    if problems:
+        raise DataError("the labels are not what the recipe says", problems=problems)
+    chosen = positive if positive is not None else names[-1]
+    return LabelSchema(names, chosen, favourable if favourable is not None else chosen, positive is None, favourable is None)
+
+
+def label_texts(column: pa.ChunkedArray) -> tuple[pa.Array, int]:
+    """Labels without blanks around them, and how many had some."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    changed = int(pc.sum(pc.not_equal(trimmed, column)).as_py() or 0)
+    return trimmed.combine_chunks(), changed
+
+
+def label_codes(texts: pa.Array, schema: LabelSchema) -> NDArray[np.int64]:
+    """Index of each label in the schema, int64 `(rows,)`; -1 where it is none of them."""
+    codes = pc.fill_null(pc.index_in(texts, value_set=pa.array(schema.names, texts.type)), -1)
+    return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def suspects(names: Sequence[str]) -> list[str]:
+    """Labels that look like missing values."""
+    return [name for name in names if name.lower() in SUSPECT]

@@ -1,0 +1,238 @@
+"""From files to splits: read, check, render, divide, and only then make the records that every later stage uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trustbase import files, seeds
+from trustbase.data import clean, groups, labels, split
+from trustbase.data.digest import digest_rows
+from trustbase.data.facts import facts_across, source_facts, split_facts
+from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
+from trustbase.data.options import DataOptions, Format
+from trustbase.data.source import locate
+from trustbase.data.template import DEFAULT_MISSING, TextTemplate
+from trustbase.errors import DataError, Problem
+from trustbase.events import Emit, ignore
+from trustbase.records import LabelSchema, Split
+
+__all__ = ["Dataset", "check_columns", "dataset_digest", "load", "load_single", "source_digests"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """All splits of a run, and what was found while they were made.
+
+    Attributes:
+        splits: "train", "validation", "test" → rows.
+        labels: the label schema.
+        template: how columns become text.
+        facts: counts and choices for the data card; aggregates only.
+        digest: `sha256:…` over the splits' digests, the labels and the template.
+    """
+
+    splits: Mapping[str, Split]
+    labels: LabelSchema
+    template: TextTemplate
+    facts: dict[str, Any]
+    digest: str
+
+
+def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) -> Dataset:
+    """Read the rows that the recipe describes.
+
+    Args:
+        options: the recipe's `data` section.
+        root: folder that relative paths start from.
+        seed: seed of the run; only `data.sample` uses it.
+        emit: told what a reader of the log should know.
+
+    Raises:
+        DataError: files, columns, labels or rows are not as described; every problem is in it.
+    """
+    template, sources = read_sources(options, root)
+    divide(options, sources)
+    schema = _schema(options, sources)
+    _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
+    judge_bad_rows(options, sources, emit)
+    facts = source_facts(options, template, sources)
+    splits = {}
+    for name in split.SPLITS:
+        splits[name], facts["splits"][name] = _make_split(name, options, schema, template, _source_of(name, sources), seed)
+    _refuse_unlearnable(splits["train"], schema, options)
+    facts.update(facts_across(splits, facts, schema))
+    for text in facts["notes"]:
+        emit("note", text=text)
+    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+
+
+def load_single(
+    path: str | Path,
+    *,
+    text: str,
+    label: str,
+    groups: Sequence[str] = (),
+    labels: LabelSchema | None = None,
+    name: str = "test",
+    root: Path | None = None,
+    format: Format | None = None,
+    missing: str = DEFAULT_MISSING,
+    positive: str | None = None,
+    favourable: str | None = None,
+) -> tuple[Split, LabelSchema, TextTemplate]:
+    """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
+
+    Args:
+        path: the file, or `sample:NAME`.
+        text: a column, or a template over columns.
+        label: column of the true label.
+        groups: columns to audit by.
+        labels: the labels of a model that is to be audited; taken from the file where there are none.
+        name: name of the split.
+        root: folder that relative paths start from; the working folder by default.
+        format: what the file is, where its name does not say it.
+        missing: what the template writes for an empty cell.
+        positive: label that thresholds speak about, where `labels` is not given.
+        favourable: label that counts as selected, where `labels` is not given.
+
+    Raises:
+        DataError: the file, a column, or any row cannot be used; every problem is in it.
+    """
+    values = {"train": str(path), "text": text, "label": label, "groups": list(groups), "format": format, "missing": missing}
+    options = DataOptions.model_validate({**values, "positive": positive, "favourable": favourable})
+    template, sources = read_sources(options, root or Path())
+    source = sources["train"]
+    rows = np.arange(len(source.raw))
+    if options.split.column is not None:
+        rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
+    source.parts = {name: rows}
+    schema = _schema(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
+    _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
+    judge_bad_rows(options, sources, ignore)
+    return _make_split(name, options, schema, template, source, 0)[0], schema, template
+
+
+def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
+    """`sha256:…` of every file that the recipe names, by the name it has there.
+
+    Raises:
+        DataError: a file is not there.
+    """
+    found = {}
+    for name in split.SPLITS:
+        reference = getattr(options, name)
+        if reference is not None:
+            path = locate(reference, root)
+            if not path.is_file():
+                raise DataError(f"data.{name}: {reference} does not exist", hint=f"looked at {path}")
+            found[name] = "sha256:" + files.sha256_file(path)
+    return found
+
+
+def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: TextTemplate) -> str:
+    """`sha256:…` of all that a later stage can see."""
+    named = [schema.names, schema.positive, schema.favourable]
+    return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
+
+
+def _schema(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
+    """The label schema of the training rows (of the only rows, where one file is read alone)."""
+    source = sources["train"]
+    texts, _ = labels_of(source, options)
+    found = texts.take(pa.array(source.parts.get(of, []), pa.int64())).unique().to_pylist()
+    if len(found) < 2 and source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
+        raise DataError(f"{source.reference}: fewer than two labels are left beside the bad rows", problems=source.raw.bad)
+    if not found:
+        raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
+    return labels.make_schema(found, positive=options.positive, favourable=options.favourable, source=source.reference)
+
+
+def labels_of(source: Source, options: DataOptions) -> tuple[pa.Array, int]:
+    """Label texts of a source's rows, and how many had blanks around them."""
+    return labels.label_texts(source.raw.table[options.label])
+
+
+def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) -> LabelSchema:
+    """A model's own labels, with the positive and favourable ones that the caller names."""
+    if positive is None and favourable is None:
+        return schema
+    named = labels.make_schema(schema.names, positive=positive or schema.positive, favourable=favourable or schema.favourable)
+    assumed = (positive is None and schema.positive_assumed, favourable is None and schema.favourable_assumed)
+    return replace(named, names=schema.names, positive_assumed=assumed[0], favourable_assumed=assumed[1])
+
+
+def _refuse_unknown_labels(options: DataOptions, schema: LabelSchema, sources: Mapping[str, Source], *, whose: str) -> None:
+    """Rows with a label outside the schema become bad rows: no model can answer them rightly."""
+    for source in sources.values():
+        texts, _ = labels_of(source, options)
+        codes = labels.label_codes(texts, schema)
+        for rows in source.parts.values():
+            for row in rows[codes[rows] < 0].tolist():
+                kind = f"column '{options.label}' (label) is none {whose}"
+                source.bad.append(source.raw.as_bad(row, kind, f"got '{texts[row].as_py()}'"))
+
+
+def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
+    return sources.get(name, sources["train"])
+
+
+def _make_split(
+    name: str, options: DataOptions, schema: LabelSchema, template: TextTemplate, source: Source, seed: int
+) -> tuple[Split, dict[str, Any]]:
+    """One split and its facts.
+
+    Raises:
+        DataError: no row is for it.
+    """
+    rows = source.parts.get(name, np.zeros(0, np.int64))
+    if not len(rows):
+        hint = f"give more rows, a larger data.split.{name}, or a file of its own"
+        raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
+    codes = labels.label_codes(labels_of(source, options)[0], schema)
+    found = len(rows)
+    if options.deduplicate:
+        texts = pa.array([source.texts[row] for row in rows], pa.large_string())
+        rows = rows[clean.one_of_each(texts, codes[rows])]
+    distinct = len(rows)
+    rows = _sample(rows, getattr(options.sample, name, None), seed, name)
+    table = source.raw.table.take(pa.array(rows))
+    texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
+    names = np.array(schema.names, dtype=object)[codes[rows]]
+    digest = digest_rows(texts_, names.tolist(), {column: values.tolist() for column, values in grouped.items()})
+    made = Split(
+        name=name,
+        texts=texts_,
+        labels=codes[rows],
+        groups=grouped,
+        table=table.select(list(template.columns)),
+        row_numbers=source.raw.row_numbers[rows],
+        source=source.reference,
+        digest=digest,
+    )
+    used = dict.fromkeys([*template.columns, *options.groups])
+    missing = {column: table[column].null_count for column in used}
+    counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
+    trimmed = labels.label_texts(table[options.label])[1]
+    return made, split_facts(made, schema, source, missing=missing, labels_trimmed=trimmed, **counts)
+
+
+def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
+    """A seeded part of the rows, in their order; all of them where there are not more."""
+    if size is None or size >= len(rows):
+        return rows
+    return np.sort(seeds.generator(seed, "data", "sample", name).choice(rows, size, replace=False))
+
+
+def _refuse_unlearnable(train: Split, schema: LabelSchema, options: DataOptions) -> None:
+    """Every label needs a training row that is left after sampling."""
+    counts = np.bincount(train.labels, minlength=len(schema.names))
+    absent = [Problem("data.sample.train", f"no row of label '{schema.names[code]}' is left") for code in np.flatnonzero(counts == 0)]
+    if absent:
+        raise DataError(f"{len(train):,} sampled training rows do not show every label", problems=absent, hint="sample more training rows")

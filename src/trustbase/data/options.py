@@ -1,0 +1,224 @@
+"""What a recipe may say about its data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trustbase.data.samples import SAMPLES, is_sample
+
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
+
+SUFFIXES: dict[str, Format] = {
+    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
+    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"},
+}
+_LATER_SUFFIXES = {
+    ".gz": "compressed files",
+    ".zst": "compressed files",
+    ".bz2": "compressed files",
+    ".xz": "compressed files",
+    ".zip": "archives",
+    ".conll": "CoNLL files",
+    ".bio": "CoNLL files",
+    ".iob": "CoNLL files",
+    ".xlsx": "spreadsheets",
+    ".json": "a JSON document (write one JSON object a line and call it .jsonl)",
+}
+_LATER_KEYS = {
+    "features": "table columns beside the text",
+    "text_pair": "pairs of texts",
+    "query": "SQL sources",
+    "stride": "windows over long texts",
+}
+_MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
+
+
+class SplitOptions(BaseModel):
+    """Which rows are for training, for choosing, and for testing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    test: float = Field(default=0.2, gt=0, lt=1, description="share of the rows for testing, where no test rows are given")
+    validation: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the training rows for choosing, where no validation rows are given"
+    )
+    by: Literal["content-hash"] = Field(
+        default="content-hash", description="a row's part follows from its text alone: equal texts never straddle two parts"
+    )
+    column: str | None = Field(default=None, description="column that says train, validation or test for each row")
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _later(cls, value: Any) -> Any:
+        if isinstance(value, dict) and set(value) & {"entity", "time"}:
+            kind = next(iter(set(value) & {"entity", "time"}))
+            raise ValueError(f"this version cannot split by {kind}; write the parts into a column and name it: split: {{column: NAME}}")
+        return value
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> SplitOptions:
+        if self.test + self.validation >= 1:
+            raise ValueError(f"test ({self.test}) and validation ({self.validation}) leave no rows for training; their sum must be below 1")
+        return self
+
+
+class ToleranceOptions(BaseModel):
+    """How many bad rows may be left out instead of stopping the run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int | None = Field(default=None, ge=0, description="at most this many bad rows, all files together")
+    share: float | None = Field(default=None, ge=0, lt=1, description="at most this share of all rows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"must be a number of rows, a share below 1, or {{rows: N}}, got {value}")
+        if isinstance(value, int):
+            return {"rows": value}
+        return {"share": value} if isinstance(value, float) else value
+
+    def allows(self, bad: int, rows: int) -> bool:
+        """Whether `bad` of `rows` rows may be left out."""
+        if self.rows is None and self.share is None:
+            return bad == 0
+        return (self.rows is None or bad <= self.rows) and (self.share is None or bad <= self.share * rows)
+
+
+class RowSampleOptions(BaseModel):
+    """A seeded part of the rows of a split, in place of all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: int | None = Field(default=None, ge=1, description="training rows to use")
+    validation: int | None = Field(default=None, ge=1, description="validation rows to use")
+    test: int | None = Field(default=None, ge=1, description="test rows to use")
+
+
+class DataOptions(BaseModel):
+    """Where the rows are, and which columns mean what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: str = Field(description="csv, tsv, jsonl or parquet file, or sample:census-income")
+    validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
+    test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
+    text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
+    label: str = Field(description="column of the true label")
+    groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")
+    positive: str | None = Field(
+        default=None, description="label that threshold and AUROC speak about (default: last by name, said to be assumed)"
+    )
+    favourable: str | None = Field(
+        default=None, description="outcome that counts as selected in fairness (default: positive, said to be assumed)"
+    )
+    split: SplitOptions = Field(default_factory=SplitOptions, description="which rows are for training, choosing and testing")
+    deduplicate: bool = Field(
+        default=False, description="keep one row of each text within a split; of contradicting labels the most frequent"
+    )
+    tolerance: ToleranceOptions = Field(
+        default_factory=lambda: ToleranceOptions(rows=0),
+        description="bad rows that may be left out, counted and listed: N, a share, {rows: N}",
+    )
+    sample: RowSampleOptions = Field(default_factory=RowSampleOptions, description="a seeded part of the rows of a split: {train: 8000}")
+    missing: str = Field(default="unknown", description="what the template writes for an empty cell")
+    licence: str | None = Field(default=None, description="licence of the data, for the data card")
+    format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
+    quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
+    id: str | None = Field(default=None, description="column whose values must be unique within a file")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _later_and_own_split(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        later = [f"{key}: this version cannot read {what}" for key, what in _LATER_KEYS.items() if key in value]
+        if later:
+            raise ValueError("; ".join(later))
+        return {**value, "split": _own_split(value)} if value.get("split") is None else value
+
+    @field_validator("positive", "favourable", mode="before")
+    @classmethod
+    def _label_as_text(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # YAML reads `true` as a boolean; the files hold it as text
+            return str(value).lower()
+        return str(value) if isinstance(value, int) else value
+
+    @field_validator("train", "validation", "test")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            _refuse_source(value)
+        return value
+
+    @field_validator("missing")
+    @classmethod
+    def _writable(cls, value: str) -> str:
+        if set(value) & set("{}|"):
+            raise ValueError(f"'{value}' must not hold any of {{ }} |, which have a meaning in templates")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataOptions:
+        problems = list(_contradictions(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _own_split(value: dict[str, Any]) -> dict[str, Any]:
+    """The split where the recipe names none: the sample's own, else by content hash."""
+    sample = SAMPLES.get(str(value.get("train", "")).removeprefix("sample:"))
+    alone = not value.get("test") and not value.get("validation")
+    if sample is not None and sample.split_column and is_sample(str(value["train"])) and alone:
+        return {"column": sample.split_column}
+    return dict(_MISSING_SPLIT)
+
+
+def _refuse_source(value: str) -> None:
+    """Say which sources this version cannot read.
+
+    Raises:
+        ValueError: with what to do instead.
+    """
+    if not value.strip():
+        raise ValueError("names no file")
+    if is_sample(value):
+        if value.removeprefix("sample:") not in SAMPLES:
+            raise ValueError(f"'{value}' is no sample of this version; there is: {', '.join('sample:' + name for name in SAMPLES)}")
+        return
+    if re.match(r"[a-z][a-z0-9+.-]+://", value):
+        raise ValueError(f"'{value}': this version reads local files only, no URLs, SQL sources or hub data sets; save it as parquet first")
+    suffix = PurePath(value).suffix.lower()
+    if suffix in _LATER_SUFFIXES:
+        raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl and parquet")
+
+
+def _contradictions(options: DataOptions) -> list[str]:
+    found = []
+    if options.text == options.label:
+        found.append(f"text and label are the same column '{options.label}': the model would be shown the answer")
+    if "{" + options.label + "}" in options.text:
+        found.append(f"the text template shows the label '{options.label}' to the model; take it out")
+    if options.label in options.groups:
+        found.append(f"the label '{options.label}' cannot be a group column")
+    repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})
+    if repeated:
+        found.append(f"groups names {', '.join(repeated)} more than once")
+    if options.split.column is not None:
+        if options.split.column == options.label or options.split.column == options.text:
+            found.append(f"split.column '{options.split.column}' is also the text or label column")
+        given = [name for name in ("validation", "test") if getattr(options, name) is not None]
+        if given:
+            found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
+    for name in ("train", "validation", "test"):
+        path = getattr(options, name)
+        if path is not None and not is_sample(path) and options.format is None and PurePath(path).suffix.lower() not in SUFFIXES:
+            known = ", ".join(get_args(Format))
+            found.append(f"{name} '{path}' does not end in {', '.join(SUFFIXES)}; rename it, or say what it is with data.format: {known}")
+    return found

@@ -1,0 +1,179 @@
+"""Rows as they were read: good ones as a table of strings, bad ones with their line and reason; and the checks all formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trustbase.errors import Problem
+
+Mark = Callable[[Any, str], None]  # (mask of rows, kind) → None
+
+CELL_LIMIT = 1_000_000  # bytes; a longer cell is a broken quote or a wrong column far more often than a text
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used: `kind` never holds a value of the data, `detail` may."""
+
+    row: int  # 1-based data row
+    line: int  # 1-based physical line in its file (Parquet: the row)
+    kind: str
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+@dataclass(frozen=True, eq=False)
+class RawTable:
+    """What one file holds.
+
+    Attributes:
+        table: string columns of the good rows; null is an empty cell, `(rows, columns)`.
+        row_numbers: 1-based data row of each good row, int64 `(rows,)`.
+        lines: physical line on which each good row begins, int64 `(rows,)`; the row itself where a format has no lines.
+        bad_rows: the other rows, in file order.
+        total: rows of the file, good and bad.
+        source: the file's name for messages.
+        digest: `sha256:…` of the file.
+        size: bytes of the file.
+        exact: whether the strict reader had to go through the file row by row.
+    """
+
+    table: pa.Table
+    row_numbers: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    bad_rows: tuple[BadRow, ...]
+    total: int
+    source: str
+    digest: str
+    size: int
+    exact: bool = False
+
+    def __len__(self) -> int:
+        return len(self.row_numbers)
+
+    @property
+    def bad(self) -> list[Problem]:
+        """`file:line: reason` of every bad row."""
+        return [Problem(f"{self.source}:{bad.line}", bad.reason) for bad in self.bad_rows]
+
+    def without(self, bad: Sequence[BadRow]) -> RawTable:
+        """This table less the rows of `bad`, which join its bad rows."""
+        if not bad:
+            return self
+        keep = ~np.isin(self.row_numbers, np.array([item.row for item in bad], dtype=np.int64))
+        rows = tuple(sorted([*self.bad_rows, *bad], key=lambda item: item.row))
+        table = self.table.filter(pa.array(keep))
+        return replace(self, table=table, row_numbers=self.row_numbers[keep], lines=self.lines[keep], bad_rows=rows)
+
+    def as_bad(self, index: int, kind: str, detail: str = "") -> BadRow:
+        """The `index`-th good row as a bad one."""
+        return BadRow(int(self.row_numbers[index]), int(self.lines[index]), kind, detail)
+
+
+def check_rows(
+    raw: RawTable,
+    *,
+    label: str | None = None,
+    text: str | None = None,
+    shown: Sequence[str] = (),
+    unique: str | None = None,
+    cell_limit: int = CELL_LIMIT,
+) -> RawTable:
+    """Move rows whose cells cannot be used to the bad rows; every reason of a row is named.
+
+    Args:
+        raw: the rows as read.
+        label: column that must not be empty.
+        text: column that must not be empty.
+        shown: columns of a template; not all of them may be empty.
+        unique: column whose values must not repeat.
+        cell_limit: bytes that no cell may exceed.
+    """
+    raw = replace(raw, table=_blank_to_null(raw.table, keep=(text,)))
+    kinds: dict[int, list[str]] = {}
+    details: dict[int, str] = {}
+
+    def mark(mask: pa.Array | pa.ChunkedArray, kind: str) -> None:
+        for index in np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist():
+            kinds.setdefault(index, []).append(kind)
+
+    _check_cells(raw, mark, cell_limit)
+    if label is not None:
+        mark(_empty(raw.table[label]), f"column '{label}' (label) is empty")
+    if text is not None:
+        mark(_empty(raw.table[text]), f"column '{text}' (text) is empty")
+    elif shown:
+        mark(_all_null(raw.table, shown), "every column of the template is empty")
+    if len(raw.table.column_names) > 1:
+        mark(_repeats_header(raw.table), "repeats the header")
+    if unique is not None:
+        for index, first in _repeated(raw.table[unique]).items():
+            kinds.setdefault(index, []).append(f"column '{unique}' repeats an earlier value")
+            details[index] = f"first on line {raw.lines[first]}"
+    return raw.without([raw.as_bad(index, "; ".join(found), details.get(index, "")) for index, found in sorted(kinds.items())])
+
+
+def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
+    for name in raw.table.column_names:
+        column = raw.table[name]
+        longest = pc.max(pc.binary_length(column)).as_py() or 0
+        if longest > cell_limit:
+            mark(
+                pc.fill_null(pc.greater(pc.binary_length(column), cell_limit), False),
+                f"column '{name}' is longer than {cell_limit:,} bytes",
+            )
+        nul = pc.fill_null(pc.match_substring(column, "\0"), False)
+        if pc.any(nul).as_py():
+            mark(nul, f"NUL character in column '{name}'")
+
+
+def _blank_to_null(table: pa.Table, *, keep: Collection[str | None]) -> pa.Table:
+    """Cells of nothing but white space are empty cells."""
+    for index, name in enumerate(table.column_names):
+        if name not in keep:
+            column = table[name]
+            blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+            if pc.any(blank).as_py():
+                table = table.set_column(index, name, pc.if_else(blank, pa.scalar(None, column.type), column))
+    return table
+
+
+def _empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
+
+
+def _all_null(table: pa.Table, names: Sequence[str]) -> pa.ChunkedArray:
+    mask = pc.is_null(table[names[0]])
+    for name in names[1:]:
+        mask = pc.and_(mask, pc.is_null(table[name]))
+    return mask
+
+
+def _repeats_header(table: pa.Table) -> pa.ChunkedArray:
+    mask = None
+    for name in table.column_names:
+        same = pc.fill_null(pc.equal(table[name], name), False)
+        mask = same if mask is None else pc.and_(mask, same)
+        if not pc.any(mask).as_py():
+            break
+    return mask
+
+
+def _repeated(column: pa.ChunkedArray) -> dict[int, int]:
+    """Index of each repeated value → index of its first appearance."""
+    first: dict[str, int] = {}
+    found = {}
+    for index, value in enumerate(column.to_pylist()):
+        if value is not None and first.setdefault(value, index) != index:
+            found[index] = first[value]
+    return found

@@ -1,0 +1,211 @@
+"""Reading files of rows: which format, which columns, which bytes cannot be a table at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from trustbase import files
+from trustbase.data import delimited, jsonl
+from trustbase.data.columnar import parquet_columns, read_parquet
+from trustbase.data.options import SUFFIXES, Format
+from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
+from trustbase.data.samples import find_sample, is_sample, read_sample
+from trustbase.data.template import unknown_column
+from trustbase.errors import DataError, Problem
+
+__all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
+
+_BOM = b"\xef\xbb\xbf"
+_HEAD = 1 << 20  # enough for a header, and for the keys of many JSON lines
+_MAGIC = {
+    b"\x1f\x8b": "a gzip file; unpack it first",
+    b"PK\x03\x04": "a zip archive or spreadsheet; save it as csv or parquet",
+    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it first",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+}
+
+
+def format_of(path: Path, given: Format | None = None) -> Format:
+    """The format of a file, by the recipe's word or its suffix.
+
+    Raises:
+        DataError: neither says it.
+    """
+    if given is not None:
+        return given
+    if path.suffix.lower() in SUFFIXES:
+        return SUFFIXES[path.suffix.lower()]
+    raise DataError(f"{path} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
+
+
+def locate(reference: str, root: Path) -> Path:
+    """The path that a recipe means: relative ones start at `root`."""
+    return find_sample(reference).path if is_sample(reference) else root / Path(reference).expanduser()
+
+
+def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True) -> list[str]:
+    """Column names, from the first bytes of a file.
+
+    Raises:
+        DataError: no such file, or nothing in it that names columns.
+    """
+    if is_sample(reference):
+        return list(find_sample(reference).columns)
+    path = locate(reference, root)
+    kind = format_of(_existing(path, reference), format)
+    if kind == "parquet":
+        return parquet_columns(path, reference)
+    with path.open("rb") as handle:
+        data = _plain(handle.read(_HEAD), reference)
+    if kind == "jsonl":
+        complete = data if len(data) < _HEAD - len(_BOM) else data[: data.rfind(b"\n") + 1]
+        return jsonl.keys_of(complete, lines=100)
+    return _header(data, reference, _delimiter(kind), quoted=quoted)[0]
+
+
+def read_table(
+    reference: str,
+    *,
+    root: Path,
+    columns: Sequence[str] | None = None,
+    format: Format | None = None,
+    optional: Collection[str] = (),
+    whole: Collection[str] = (),
+    quoted: bool = True,
+) -> RawTable:
+    """Read the rows of a file or sample, in whatever format it is.
+
+    Args:
+        reference: `sample:NAME` or a path.
+        root: where relative paths start.
+        columns: the columns wanted; all of them by default.
+        format: what the file is, where its name does not say it.
+        optional: columns that a JSON object may lack.
+        whole: columns whose numbers must be whole, such as the label.
+        quoted: whether csv/tsv cells may be quoted.
+
+    Raises:
+        DataError: the file as a whole cannot be read; bad rows are in the result instead.
+    """
+    if is_sample(reference):
+        return read_sample(reference, columns=columns)
+    path = locate(reference, root)
+    kind = format_of(_existing(path, reference), format)
+    if kind == "parquet":
+        return read_parquet(path, columns=columns, source=reference, whole=whole)
+    if kind == "jsonl":
+        return read_jsonl(path, columns=columns, source=reference, optional=optional, whole=whole)
+    return read_delimited(path, columns=columns, source=reference, delimiter=_delimiter(kind), quoted=quoted)
+
+
+def read_delimited(
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    source: str | None = None,
+    delimiter: str | None = None,
+    quoted: bool = True,
+    cell_limit: int = CELL_LIMIT,
+) -> RawTable:
+    """Read comma- or tab-separated values with a header.
+
+    Raises:
+        DataError: no such file, not text, no header, or a column is not there.
+    """
+    source = source or str(path)
+    delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
+    contents = _existing(path, source).read_bytes()
+    data = _plain(contents, source)
+    header, start = _header(data, source, delimiter, quoted=quoted)
+    wanted = list(header) if columns is None else list(columns)
+    missing = [unknown_column(f"{source}:1", name, header) for name in wanted if name not in header]
+    if missing:
+        raise DataError(f"{source} does not hold the columns that are asked for", problems=missing)
+    dialect = delimited.dialect_of(data, delimiter, quoted=quoted)
+    return _raw(delimited.parse(data, header, start, wanted, dialect, cell_limit=cell_limit), contents, source)
+
+
+def read_jsonl(
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    source: str | None = None,
+    optional: Collection[str] = (),
+    whole: Collection[str] = (),
+) -> RawTable:
+    """Read one JSON object a line.
+
+    Raises:
+        DataError: no such file, not text, or a key that no line has.
+    """
+    source = source or str(path)
+    contents = _existing(path, source).read_bytes()
+    data = _plain(contents, source)
+    wanted = jsonl.keys_of(data) if columns is None else list(columns)
+    parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
+    if parsed.total and columns is not None:
+        absent = [name for name in wanted if parsed.table[name].null_count == len(parsed.table)]
+        known = jsonl.keys_of(data) if absent else []
+        missing = [unknown_column(source, name, known) for name in absent if name not in known]
+        if missing:
+            raise DataError(f"{source} does not hold the keys that are asked for", problems=missing)
+    return _raw(parsed, contents, source)
+
+
+def _raw(parsed: delimited.Parsed, contents: bytes, source: str) -> RawTable:
+    digest = "sha256:" + files.sha256_bytes(contents)
+    bad = tuple(parsed.bad)
+    return RawTable(parsed.table, parsed.row_numbers, parsed.lines, bad, parsed.total, source, digest, len(contents), parsed.exact)
+
+
+def _delimiter(kind: Format) -> str:
+    return "\t" if kind == "tsv" else ","
+
+
+def _existing(path: Path, source: str) -> Path:
+    if path.is_file():
+        return path
+    what = "is a folder" if path.is_dir() else "does not exist"
+    raise DataError(
+        f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint="name a csv, tsv, jsonl or parquet file"
+    )
+
+
+def _plain(data: bytes, source: str) -> bytes:
+    """The text of a file without its byte order mark.
+
+    Raises:
+        DataError: it is empty, or no UTF-8 text at all.
+    """
+    for magic, what in _MAGIC.items():
+        if data.startswith(magic):
+            raise DataError(f"{source} is {what}", problems=[Problem(f"{source}:1", f"is {what}")])
+    data = data.removeprefix(_BOM)
+    if not data.strip():
+        raise DataError(f"{source} is empty", problems=[Problem(f"{source}:1", "the file is empty")])
+    return data
+
+
+def _header(data: bytes, source: str, delimiter: str, *, quoted: bool) -> tuple[list[str], int]:
+    """Column names, and where the first row begins.
+
+    Raises:
+        DataError: the first line is no header.
+    """
+    where = f"{source}:1"
+    dialect = delimited.dialect_of(data, delimiter, quoted=quoted)
+    try:
+        cells, start = delimited.read_record(data, 0, dialect)
+        names = [cell.decode("utf-8") for cell in cells]
+    except delimited.MalformedError as error:
+        raise DataError(f"{source} has no readable header", problems=[Problem(where, str(error))]) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8", problems=[Problem(where, "the header is not UTF-8", "save the file as UTF-8")]) from error
+    problems = [Problem(where, f"column '{name}' is named twice in the header") for name in dict.fromkeys(names) if names.count(name) > 1]
+    if any("\0" in name for name in names):
+        problems.append(Problem(where, "the header holds a NUL byte"))
+    if problems:
+        raise DataError(f"{source} has no usable header", problems=problems)
+    return names, start
