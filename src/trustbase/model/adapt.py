@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -14,11 +15,24 @@ from torch import nn
 from trustbase.errors import ModelError, Problem, RecipeError
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.options import AdaptOptions
-from trustbase.model.pretrained import body_prefix, config_of, head_names
+from trustbase.model.pretrained import body_prefix, config_of, empty_classifier, head_names, origin_of, set_origin
 from trustbase.recipe.lookup import ADAPTATIONS
+from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
 
-__all__ = ["adapt", "adapted_layers", "adapted_with", "frozen", "frozen_features", "full", "head_only", "lora", "merge", "trainable"]
+__all__ = [
+    "adapt",
+    "adapt_problems",
+    "adapted_layers",
+    "adapted_with",
+    "frozen",
+    "frozen_features",
+    "full",
+    "head_only",
+    "lora",
+    "merge",
+    "trainable",
+]
 
 _OPTIONS = "trustbase_adaptation"
 _ADAPTER = "default"
@@ -76,7 +90,8 @@ def lora(model: nn.Module, options: AdaptOptions, *, seed: int) -> nn.Module:
 
 def adapted_with(model: nn.Module) -> AdaptOptions | None:
     """The options a model was adapted with; None for one that was not, or was merged."""
-    return getattr(model, _OPTIONS, None)
+    options: AdaptOptions | None = getattr(model, _OPTIONS, None)
+    return options
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Any]:
@@ -98,6 +113,9 @@ def merge(model: nn.Module) -> nn.Module:
         ModelError: a merged weight is not finite.
     """
     merged = copy.deepcopy(model)
+    options, origin = adapted_with(model), origin_of(model)
+    if options is not None and origin is not None:
+        set_origin(merged, replace(origin, adaptation=options.model_dump(mode="json", exclude_unset=True)))
     for name, layer in adapted_layers(merged).items():
         try:
             layer.merge(safe_merge=True)
@@ -135,6 +153,21 @@ def target_names(model: nn.Module, targets: Sequence[str] | None) -> list[str]:
             f"Some LoRA targets are no layers of {type(model).__name__}", problems=problems, hint="name layers of the body, or [all-linear]"
         )
     return [name for name in linear if _ends_with(name, targets)]
+
+
+def adapt_problems(base: BaseModel, options: AdaptOptions) -> list[Problem]:
+    """What cannot work about an adaptation of this base, found before any weight is read or trained.
+
+    Raises:
+        ModelError: the architecture has no classification head at all.
+    """
+    if options.method != "lora" or options.targets is None:
+        return []
+    try:
+        target_names(empty_classifier(base.folder), options.targets)
+    except RecipeError as error:
+        return list(error.problems)
+    return []
 
 
 def lora_config(model: nn.Module, options: AdaptOptions, names: Sequence[str], *, plain_start: bool = False) -> Any:

@@ -15,7 +15,7 @@ from trustbase import files
 from trustbase.errors import ModelError, TrainingError, TrustbaseError
 from trustbase.model.adapt import adapted_layers, adapted_with, adapter_state, lora_config, restore_adapter, trainable
 from trustbase.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT, check_model_folder, model_digest, read_object
-from trustbase.model.load import describe_base, resolve_base
+from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import Origin, config_of, load_classifier, origin_of, set_origin
 from trustbase.model.quiet import quiet
@@ -79,10 +79,14 @@ def load_checkpoint(folder: Path, *, base: BaseModel | None = None) -> tuple[nn.
             f"'{folder.name}' is a checkpoint of another format: {description.get('schema')}, expected {SCHEMA}",
             hint="use the version that wrote it",
         )
+    if (description.get("kind") == "adapter") != (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"'{folder.name}' does not hold what its {CHECKPOINT} says", hint="take it from a sound copy")
     if description.get("kind") == "adapter":
         model = _load_adapter(folder, description, base)
     else:
         model = load_classifier(folder, check=False)
+        if description:
+            set_origin(model, Origin(str(description["task"]), description["base"] or {}, adaptation=description["adaptation"]))
     has_tokenizer = (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file()
     return model, load_tokenizer(folder) if has_tokenizer else None, dict(description.get("meta", {}))
 
@@ -147,15 +151,15 @@ def _batch(model: nn.Module, rows: Encoded | Mapping[str, Any], device: torch.de
 
 def _description(model: nn.Module, options: AdaptOptions | None, adapter: bool, meta: Mapping[str, Any]) -> dict[str, Any]:
     origin = origin_of(model)
-    if adapter and origin is None:
+    if adapter and (origin is None or not origin.described):
         raise ModelError("A LoRA model cannot be saved without knowing its base", hint="build it with Task.build, or save merge(model)")
     return {
         "schema": SCHEMA,
         "trustbase": trustbase.__version__,
         "kind": "adapter" if adapter else "model",
-        "task": origin.task if origin else None,
-        "base": describe_base(origin.base) if origin else None,
-        "adaptation": options.model_dump(mode="json", exclude_unset=True) if options else None,
+        "task": origin.task if origin else "text-classification",
+        "base": dict(origin.described) or None if origin else None,
+        "adaptation": options.model_dump(mode="json", exclude_unset=True) if options else origin.adaptation if origin else None,
         "meta": dict(meta),
     }
 
@@ -173,7 +177,7 @@ def _write_adapter(model: nn.Module, folder: Path, options: AdaptOptions) -> Non
     config |= {
         "target_modules": names,
         "modules_to_save": heads,
-        "base_model_name_or_path": describe_base(origin.base)["reference"] if origin else None,
+        "base_model_name_or_path": origin.described.get("reference") if origin else None,
     }
     files.write_json(folder / ADAPTER_CONFIG, config)
     state = {_PREFIX + name.replace(".default.", "."): tensor.contiguous().cpu() for name, tensor in adapter_state(model).items()}
@@ -194,7 +198,7 @@ def _load_adapter(folder: Path, description: Mapping[str, Any], base: BaseModel 
     state = {_with_adapter_name(name): tensor for name, tensor in saved.items()}
     names = list(read_object(folder / ADAPTER_CONFIG)["target_modules"])
     restore_adapter(model, options, names, state)
-    set_origin(model, Origin(str(description["task"]), base))
+    set_origin(model, Origin(str(description["task"]), wanted, base=base))
     return model.eval()
 
 

@@ -52,30 +52,29 @@ def is_model_folder(folder: Path) -> bool:
     return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS))
 
 
-def weight_files(folder: Path) -> list[str]:
+def weight_files(folder: Path, *, name: str | None = None) -> list[str]:
     """Names of the weight files of a folder: one file, or the parts that an index names.
 
     Raises:
         ModelError: no safetensors, or an index that names a file elsewhere or of another kind.
     """
-    for name in (WEIGHTS, ADAPTER_WEIGHTS):
-        if (folder / name).is_file():
-            return [name]
+    for single in (WEIGHTS, ADAPTER_WEIGHTS):
+        if (folder / single).is_file():
+            return [single]
     if not (folder / INDEX).is_file():
-        raise _no_weights(folder)
+        raise _no_weights(folder, name or folder.name)
     parts = read_object(folder / INDEX).get("weight_map")
     names = sorted(set(parts.values())) if isinstance(parts, dict) and all(isinstance(part, str) for part in parts.values()) else []
-    bad = [name for name in names if not fnmatch.fnmatch(name, "*.safetensors") or not re.fullmatch(r"[\w.-]+", name)]
-    missing = [name for name in names if name not in bad and not (folder / name).is_file()]
+    bad = [part for part in names if not re.fullmatch(r"[\w.-]+\.safetensors", part)]
+    missing = [part for part in names if part not in bad and not (folder / part).is_file()]
     if not names or bad or missing:
-        what = (
-            f"names files that are no safetensors beside it: {bad}"
-            if bad
-            else f"names missing files: {missing}"
-            if missing
-            else "holds no weight_map"
-        )
-        raise ModelError(f"'{INDEX}' in '{folder.name}' {what}", hint="fetch the folder again; the index and its parts belong together")
+        what = "holds no weight_map"
+        if bad:
+            what = f"names files that are no safetensors beside it: {', '.join(bad[:3])}"
+        elif missing:
+            what = f"names missing files: {', '.join(missing[:3])}"
+        hint = "fetch the folder again; the index and its parts belong together"
+        raise ModelError(f"'{INDEX}' in '{name or folder.name}' {what}", hint=hint)
     return names
 
 
@@ -91,53 +90,47 @@ def model_digest(folder: Path) -> str:
     return files.digest_json([[name, files.sha256_file(folder / name)] for name in sorted(wanted)])
 
 
-def check_model_folder(folder: Path) -> None:
+def check_model_folder(folder: Path, *, name: str | None = None) -> None:
     """Refuse a folder whose content is not plain settings and safetensors weights.
+
+    Args:
+        folder: the folder.
+        name: what the user calls it, for messages; by default the folder's own name.
 
     Raises:
         ModelError: no configuration, no safetensors, remote code, redirections, quantised or damaged weights; all
             problems at once.
     """
+    name = name or folder.name
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"'{folder.name}' is no model folder: it has no config.json", hint="name a folder with config.json and model.safetensors"
-        )
-    names = weight_files(folder)
-    config = read_object(folder / "config.json")
-    problems = [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]
-    if "quantization_config" in config:
-        problems.append(
-            Problem("config.json", "the weights are quantised, which this version cannot train or audit", "name the unquantised base model")
-        )
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CHECKPOINT).is_file():
-        problems.append(
-            Problem(
-                ADAPTER_CONFIG, "the folder is a PEFT adapter, not a whole model", "merge it into its base (merge_and_unload) and save that"
-            )
-        )
-    for name in names:
-        problems.extend(_weight_problems(folder / name))
-    if problems:
-        raise ModelError(
-            f"The model folder '{folder.name}' is refused",
-            problems=problems,
-            hint="choose a base model without these, or mend the named files",
-        )
+        raise ModelError(f"'{name}' is no model folder: it has no config.json", hint="name a folder with config.json and model.safetensors")
+    weights = weight_files(folder, name=name)
+    problems = _all_settings_problems(folder)
+    if "quantization_config" in read_object(folder / "config.json"):
+        why = "the weights are quantised, which this version can neither train nor audit"
+        problems.append(Problem("config.json", why, "name the unquantised base model"))
+    if (folder / ADAPTER_CONFIG).is_file() and (weights != [ADAPTER_WEIGHTS] or not (folder / CHECKPOINT).is_file()):
+        # With this file in a folder, transformers would fetch and load whatever base it names.
+        hint = "merge the adapter into its base (merge_and_unload) and save that"
+        problems.append(Problem(ADAPTER_CONFIG, "the folder holds a PEFT adapter, not a whole model", hint))
+    for part in weights:
+        problems.extend(_weight_problems(folder / part))
+    _refuse(name, problems)
 
 
-def check_settings(folder: Path) -> None:
+def check_settings(folder: Path, *, name: str | None = None) -> None:
     """Refuse settings that would run code; for folders whose weights are not there yet.
 
     Raises:
         ModelError: such settings, all at once.
     """
-    config = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
-    if problems := [*_settings_problems("config.json", config), *_tokenizer_problems(folder)]:
-        raise ModelError(
-            f"The model folder '{folder.name}' is refused",
-            problems=problems,
-            hint="choose a base model without these, or mend the named files",
-        )
+    _refuse(name or folder.name, _all_settings_problems(folder))
+
+
+def _refuse(name: str, problems: list[Problem]) -> None:
+    if problems:
+        hint = "choose a base model without these, or mend the named files"
+        raise ModelError(f"The model '{name}' is refused", problems=problems, hint=hint)
 
 
 def check_tokenizer_files(folder: Path) -> None:
@@ -155,9 +148,9 @@ def check_tokenizer_files(folder: Path) -> None:
     check_settings(folder)
 
 
-def _tokenizer_problems(folder: Path) -> list[Problem]:
-    path = folder / "tokenizer_config.json"
-    return _settings_problems(path.name, read_object(path)) if path.is_file() else []
+def _all_settings_problems(folder: Path) -> list[Problem]:
+    present = [name for name in ("config.json", "tokenizer_config.json") if (folder / name).is_file()]
+    return [problem for name in present for problem in _settings_problems(name, read_object(folder / name))]
 
 
 def _settings_problems(name: str, settings: dict[str, Any]) -> list[Problem]:
@@ -190,13 +183,9 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _texts(value: Any) -> list[str]:
-    return (
-        [value]
-        if isinstance(value, str)
-        else [text for inner in value.values() for text in _texts(inner)]
-        if isinstance(value, dict)
-        else []
-    )
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in _texts(inner)]
+    return [value] if isinstance(value, str) else []
 
 
 def _weight_problems(path: Path) -> list[Problem]:
@@ -210,20 +199,16 @@ def _weight_problems(path: Path) -> list[Problem]:
         return [Problem(path.name, f"this is not a sound safetensors file: {error}", "fetch it again")]
 
 
-def _no_weights(folder: Path) -> ModelError:
-    pickles = (
-        sorted(path.name for path in folder.iterdir() if any(fnmatch.fnmatch(path.name, pattern) for pattern in PICKLES))
-        if folder.is_dir()
-        else []
-    )
+def _no_weights(folder: Path, name: str) -> ModelError:
+    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    pickles = [file for file in present if any(fnmatch.fnmatch(file, pattern) for pattern in PICKLES)]
     if pickles:
         return ModelError(
-            f"'{folder.name}' has its weights as pickle only ({', '.join(pickles[:3])}), which can run code and is never loaded",
+            f"'{name}' has its weights as pickle only ({', '.join(pickles[:3])}), which can run code and is never loaded",
             hint="choose a revision with model.safetensors, or convert it once where you trust it: "
             "AutoModel.from_pretrained(folder).save_pretrained(new_folder), which writes safetensors",
         )
-    others = sorted(path.name for path in folder.glob("*.safetensors")) if folder.is_dir() else []
-    found = f"; it has {', '.join(others[:3])}, but the weights must be named {WEIGHTS}" if others else ""
-    return ModelError(
-        f"'{folder.name}' has no weights: expected {WEIGHTS} or {INDEX}{found}", hint="name a folder with config.json and model.safetensors"
-    )
+    others = [file for file in present if file.endswith(".safetensors")]
+    found = f"; it has {', '.join(others[:3])}" if others else ""
+    hint = f"name a model with safetensors weights, called {WEIGHTS} (many hub repositories keep them in a revision such as @refs/pr/1)"
+    return ModelError(f"'{name}' has no weights: expected {WEIGHTS} or {INDEX}{found}", hint=hint)

@@ -12,6 +12,7 @@ from torch import nn
 from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.model.pretrained import body_prefix, config_of
+from trustbase.model.quiet import quiet
 from trustbase.model.tokenizer import Encoded, pad
 
 _TOLERANCE = 1e-4
@@ -44,12 +45,23 @@ class _StandIn(nn.Module):
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.pooler = getattr(body, "pooler", None)
+        self.activation = getattr(body, "pooler_activation", None)  # ALBERT keeps it beside a plain linear pooler
 
     def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> Any:
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        pooled = self.pooler(inputs_embeds) if self.pooler is not None else None
-        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+        class Output(BaseModelOutputWithPooling):  # type: ignore[misc]
+            """Also answers None for what bodies of other families return (caches, memories), which heads pass on unread."""
+
+            def __getattr__(self, name: str) -> Any:
+                if name.startswith("_"):
+                    raise AttributeError(name)
+                return None
+
+        pooled = None
+        if self.pooler is not None:
+            pooled = self.pooler(inputs_embeds) if self.activation is None else self.activation(self.pooler(inputs_embeds[:, 0]))
+        return Output(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
 def head_only(model: nn.Module) -> HeadOnly:
@@ -123,7 +135,9 @@ def _check_head(model: nn.Module, encoded: Encoded, pad_id: int, device: torch.d
     batch = _tensors(encoded, rows, pad_id, device)
     kind = type(model).__name__
     try:
-        difference = float((head_only(model).eval()(_pooled(model, batch)).logits - model(**batch).logits).abs().max())
+        with quiet():  # decoders warn that padding is not seen in embeddings; there is none
+            on_features = head_only(model).eval()(_pooled(model, batch)).logits
+        difference = float((on_features - model(**batch).logits).abs().max())
     except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
         raise _not_frozen(kind, f"{type(error).__name__}: {error}") from error
     if not difference <= _TOLERANCE:

@@ -13,10 +13,12 @@ from typing import Any
 from trustbase import files
 from trustbase.errors import ModelError
 from trustbase.model.folder import (
+    ADAPTER_WEIGHTS,
     CHECKPOINT,
     SETTINGS,
     VOCABULARIES,
     WEIGHT_PATTERNS,
+    WEIGHTS,
     check_model_folder,
     check_settings,
     is_model_folder,
@@ -69,7 +71,7 @@ def _from_package(reference: str, parsed: Reference) -> BaseModel:
             f"base '{reference}' must hold exactly one folder with config.json and safetensors weights, found {found}",
             hint="name the folder itself by its path" if folders else "name a package that ships a model as safetensors",
         )
-    check_model_folder(folders[0])
+    check_model_folder(folders[0], name=reference)
     licence = _licence(folders[0]) or _package_licence(distribution)
     return BaseModel(reference, folders[0], distribution.version, model_digest(folders[0]), licence)
 
@@ -99,13 +101,25 @@ def _from_path(reference: str, folder: Path) -> BaseModel:
 
 
 def _from_run(reference: str, run: Path) -> BaseModel:
-    """An earlier run: what it trained, whether released or not."""
-    for name in ("checkpoints/trained", "bundle/model", "rejected/model"):
-        if is_model_folder(run / name):
-            return _checked(reference, run / name, "local", _lineage(run / name))
-    raise ModelError(
-        f"base '{reference}' is a run that has trained nothing yet: no checkpoints/trained", hint="finish that run first: trustbase run …"
-    )
+    """An earlier run: what it trained, whether released or not.
+
+    An adapter whose own base was a local folder cannot be loaded by itself: then the run's merged artefact stands for it.
+    """
+    trained = run / "checkpoints" / "trained"
+    if not is_model_folder(trained):
+        raise ModelError(
+            f"base '{reference}' is a run that has trained nothing yet: no checkpoints/trained",
+            hint="finish that run first: trustbase run …",
+        )
+    folder = trained
+    ancestor = read_object(trained / CHECKPOINT).get("base") if (trained / CHECKPOINT).is_file() else None
+    if (trained / ADAPTER_WEIGHTS).is_file() and isinstance(ancestor, Mapping) and str(ancestor["reference"]).startswith("local:"):
+        whole = [run / name for name in ("artifact", "bundle/model", "rejected/model") if (run / name / WEIGHTS).is_file()]
+        if not whole:
+            what = f"base '{reference}' is a run that trained an adapter of a local base model, and it has no merged model"
+            raise ModelError(what, hint="finish that run with release: {weights: merged}")
+        folder = whole[0]
+    return _checked(reference, folder, "local", _lineage(trained))
 
 
 def _from_bundle(reference: str, bundle: Path) -> BaseModel:
@@ -125,7 +139,7 @@ def _from_bundle(reference: str, bundle: Path) -> BaseModel:
 
 
 def _checked(reference: str, folder: Path, revision: str, lineage: tuple[str, ...]) -> BaseModel:
-    check_model_folder(folder)
+    check_model_folder(folder, name=reference)
     return BaseModel(reference, folder, revision, model_digest(folder), _licence(folder) or "unknown", lineage)
 
 
@@ -165,9 +179,9 @@ def _from_hub(reference: str, parsed: Reference) -> BaseModel:
             f"base '{reference}': the hub repository has no config.json at its top",
             hint="name a transformers model, or download it and name its folder",
         )
-    check_settings(folder)
+    check_settings(folder, name=reference)
     folder = _snapshot(reference, parsed, [*settings, *WEIGHT_PATTERNS])
-    check_model_folder(folder)
+    check_model_folder(folder, name=reference)
     revision = folder.name if _COMMIT.fullmatch(folder.name) else parsed.revision or "unknown"
     return BaseModel(reference, folder, revision, model_digest(folder), _licence(folder) or "unknown", ())
 
@@ -187,7 +201,12 @@ def _snapshot(reference: str, parsed: Reference, patterns: list[str]) -> Path:
     offline = os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
     try:
         found = snapshot_download(
-            parsed.name, revision=parsed.revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=offline
+            parsed.name,
+            revision=parsed.revision,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],
+            local_files_only=offline,
+            endpoint=os.environ.get("HF_ENDPOINT") or None,
         )
     except GatedRepoError as error:
         raise ModelError(

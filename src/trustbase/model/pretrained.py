@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trustbase.errors import ModelError, Problem
-from trustbase.model.folder import check_model_folder
+from trustbase.model.folder import ADAPTER_CONFIG, check_model_folder, read_object
 from trustbase.model.quiet import quiet
 from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
@@ -42,10 +42,19 @@ _ORIGIN = "trustbase_origin"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model in memory came from; saved with it, without any path."""
+    """Where a model in memory came from; all but `base` is saved with it, and holds no path.
+
+    Attributes:
+        task: the task it was built for.
+        described: its base model by reference, revision, digest, licence and lineage.
+        adaptation: how it was adapted, where that is no longer in the model (merged, or reloaded).
+        base: the base model itself, where its folder is known.
+    """
 
     task: str
-    base: BaseModel
+    described: Mapping[str, Any]
+    adaptation: Mapping[str, Any] | None = None
+    base: BaseModel | None = None
 
 
 def set_origin(model: nn.Module, origin: Origin) -> None:
@@ -55,7 +64,8 @@ def set_origin(model: nn.Module, origin: Origin) -> None:
 
 def origin_of(model: nn.Module) -> Origin | None:
     """Where a model came from, if one of our tasks built it."""
-    return getattr(model, _ORIGIN, None)
+    origin: Origin | None = getattr(model, _ORIGIN, None)
+    return origin
 
 
 def load_classifier(
@@ -86,6 +96,8 @@ def load_classifier(
     """
     if check:
         check_model_folder(folder)
+    if weights is None and (folder / ADAPTER_CONFIG).is_file():
+        raise ModelError(f"'{folder.name}' is an adapter, not a whole model", hint="load it with load_checkpoint")
     config = _read_config(folder)
     own_labels = _label_names(config)
     if label_names is not None:
@@ -104,6 +116,20 @@ def load_classifier(
         _draw(model, fresh, seed)
     _finite(folder, model)
     return model.eval()
+
+
+def empty_classifier(folder: Path) -> nn.Module:
+    """The architecture of a folder without its weights (on torch's meta device): names and shapes, in no time.
+
+    Raises:
+        ModelError: no such architecture.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    config = _read_config(folder)
+    with quiet(), torch.device("meta"):
+        model: nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    return model
 
 
 def config_of(model: nn.Module) -> Any:
@@ -143,8 +169,6 @@ def _in_body(model: nn.Module, name: str) -> bool:
 
 def _read_config(folder: Path) -> Any:
     from transformers import AutoConfig
-
-    from trustbase.model.folder import read_object
 
     model_type = read_object(folder / "config.json").get("model_type")
     if not isinstance(model_type, str):

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from trustbase.errors import ModelError
 from trustbase.model.folder import ADAPTER_WEIGHTS
-from trustbase.model.pretrained import Origin, load_classifier, set_origin
+from trustbase.model.load import describe_base
+from trustbase.model.pretrained import Origin, config_of, load_classifier, set_origin
 from trustbase.records import BaseModel, LabelSchema
 
 Batch = Mapping[str, Any]
@@ -56,26 +58,37 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         dropout: dropout everywhere in the model; None keeps the model's own.
 
     Raises:
-        ModelError: no such architecture, or the weights are not whole.
+        ModelError: no such architecture, weights that are not whole, a tokenizer of another model, or fewer than two labels.
     """
     from trustbase.model.tokenizer import load_tokenizer
 
+    if len(set(labels.names)) != len(labels.names) or len(labels.names) < 2:
+        raise ModelError(
+            f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
+        )
     weights = None
     if (base.folder / ADAPTER_WEIGHTS).is_file():
         from trustbase.model.adapt import merge
         from trustbase.model.checkpoint import load_checkpoint
 
         weights = merge(load_checkpoint(base.folder)[0]).state_dict()
+    tokenizer = load_tokenizer(base.folder)
     model = load_classifier(
-        base.folder,
-        label_names=labels.names,
-        seed=seed,
-        dropout=dropout,
-        pad_id=load_tokenizer(base.folder).pad_token_id,
-        weights=weights,
+        base.folder, label_names=labels.names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights
     )
-    set_origin(model, Origin("text-classification", base))
+    _check_vocabulary(base, model, tokenizer)
+    set_origin(model, Origin("text-classification", describe_base(base), base=base))
     return model
+
+
+def _check_vocabulary(base: BaseModel, model: nn.Module, tokenizer: Any) -> None:
+    """A token without an embedding would stop training in the middle, with an index error that says nothing."""
+    known = config_of(model).vocab_size
+    if len(tokenizer) > known:
+        raise ModelError(
+            f"base '{base.reference}': its tokenizer has {len(tokenizer)} tokens, but the model has embeddings for {known}",
+            hint="use the tokenizer that the model was trained with, or resize the model's embeddings and save it",
+        )
 
 
 def logits_of(model: nn.Module, batch: Batch) -> torch.Tensor:
