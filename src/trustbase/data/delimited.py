@@ -39,7 +39,7 @@ class Parsed:
         return len(self.row_numbers) + len(self.bad)
 
 
-class MalformedError(ValueError):
+class Malformed(ValueError):  # noqa: N818  (the state of a record, caught where it is read)
     """A record whose quotes do not pair."""
 
 
@@ -168,7 +168,7 @@ def _read_strict(data: bytes, start: int, header: Sequence[str], columns: Sequen
         try:
             cells, following = read_record(data, position, dialect)
             kind, detail = _check_record(cells, data[position:following], header, cell_limit)
-        except MalformedError as error:
+        except Malformed as error:
             cells, kind, detail = [], str(error), ""
             following = _next_line(data, position, dialect)
         if kind:
@@ -215,7 +215,7 @@ def read_record(data: bytes, position: int, dialect: Dialect) -> tuple[list[byte
     """The cells of the record that begins at `position`, and where the next one begins.
 
     Raises:
-        MalformedError: a quote that is not closed, text after a closing quote, or a carriage return in the middle of a line.
+        Malformed: a quote that is not closed, text after a closing quote, or a carriage return in the middle of a line.
     """
     following = _next_line(data, position, dialect)
     line = data[position:following].removesuffix(dialect.newline)
@@ -223,7 +223,7 @@ def read_record(data: bytes, position: int, dialect: Dialect) -> tuple[list[byte
         line = line.removesuffix(b"\r")
     if not dialect.quoted or b'"' not in line:
         if b"\r" in line:
-            raise MalformedError("carriage return inside a line")
+            raise Malformed("carriage return inside a line")
         return line.split(dialect.delimiter), following
     return _read_quoted(data, position, dialect)
 
@@ -252,7 +252,7 @@ def _plain_cell(data: bytes, position: int, dialect: Dialect) -> tuple[bytes, in
     if border < 0 and cell.endswith(b"\r") and dialect.newline == b"\n":
         cell, end = cell[:-1], end - 1
     if b"\r" in cell:
-        raise MalformedError("carriage return inside a line")
+        raise Malformed("carriage return inside a line")
     return cell, end
 
 
@@ -261,9 +261,9 @@ def _quoted_cell(data: bytes, position: int, dialect: Dialect) -> tuple[bytes, i
     while close >= 0 and data[close + 1 : close + 2] == b'"':
         close = data.find(b'"', close + 2)
     if close < 0:
-        raise MalformedError("quote that is never closed")
+        raise Malformed("quote that is never closed")
     after = data[close + 1 : close + 3]
     if after[:1] not in (b"", dialect.delimiter, dialect.newline) and after != b"\r\n" and not (after == b"\r" and close + 2 == len(data)):
         same_line = data.find(dialect.newline, position, close) < 0
-        raise MalformedError("text after a closing quote" if same_line else "quote that is never closed")
+        raise Malformed("text after a closing quote" if same_line else "quote that is never closed")
     return data[position + 1 : close].replace(b'""', b'"'), close + 1

@@ -199,7 +199,7 @@ def _header(data: bytes, source: str, delimiter: str, *, quoted: bool) -> tuple[
     try:
         cells, start = delimited.read_record(data, 0, dialect)
         names = [cell.decode("utf-8") for cell in cells]
-    except delimited.MalformedError as error:
+    except delimited.Malformed as error:
         raise DataError(f"{source} has no readable header", problems=[Problem(where, str(error))]) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not UTF-8", problems=[Problem(where, "the header is not UTF-8", "save the file as UTF-8")]) from error

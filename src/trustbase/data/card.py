@@ -1,0 +1,228 @@
+"""The data card: what a data set holds, counted, as JSON and as a page to read. Aggregates only, never a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.data.load import Dataset
+from trustbase.data.scripts import count_scripts
+from trustbase.records import Split
+
+SCHEMA = "trustbase/data-card/1"
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+class TokenStats(Protocol):
+    """What a tokenizer makes of texts; the model part computes it.
+
+    Attributes:
+        lengths: tokens of each text before truncation, `(rows,)`.
+        unknown_tokens: share of tokens that the tokenizer does not know.
+        truncated: share of texts that lose tokens.
+    """
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+    @property
+    def unknown_tokens(self) -> float: ...
+    @property
+    def truncated(self) -> float: ...
+
+
+def data_card(
+    dataset: Dataset, *, tokenizer_stats: Callable[[Sequence[str]], TokenStats] | None = None, licence: str | None = None
+) -> dict[str, Any]:
+    """Everything worth knowing about the data before trusting a model that learnt from it.
+
+    Args:
+        dataset: the splits.
+        tokenizer_stats: how the base model's tokenizer sees texts; without it the card has no token counts.
+        licence: the recipe's word on the licence, over what the data itself says.
+    """
+    facts = dataset.facts
+    schema = dataset.labels
+    return {
+        "schema": SCHEMA,
+        "digest": dataset.digest,
+        "licence": licence or facts["licence"] or "not stated",
+        "attribution": facts["attribution"],
+        "sources": facts["sources"],
+        "text": facts["text"],
+        "label": {
+            "column": facts["label"],
+            "names": list(schema.names),
+            "positive": schema.positive,
+            "positive_assumed": schema.positive_assumed,
+            "favourable": schema.favourable,
+            "favourable_assumed": schema.favourable_assumed,
+        },
+        "groups": facts["groups"],
+        "split": facts["split"],
+        "splits": {name: _split_card(part, facts["splits"][name], tokenizer_stats) for name, part in dataset.splits.items()},
+        "overlap": facts["overlap"],
+        "bad_rows": facts["bad_rows"],
+        "notes": facts["notes"],
+    }
+
+
+def _split_card(part: Split, facts: Mapping[str, Any], stats: Callable[[Sequence[str]], TokenStats] | None) -> dict[str, Any]:
+    characters = np.fromiter(map(len, part.texts), np.int64, len(part))
+    card = {**facts, "digest": part.digest, "characters": _quantiles(characters), "scripts": count_scripts(part.texts), "tokens": None}
+    if stats is not None:
+        seen = stats(part.texts)
+        card["tokens"] = {
+            **_quantiles(np.asarray(seen.lengths)),
+            "truncated_share": float(seen.truncated),
+            "unknown_share": float(seen.unknown_tokens),
+            "max_length": getattr(seen, "max_length", None),
+        }
+    return card
+
+
+def _quantiles(lengths: NDArray[np.int64]) -> dict[str, Any]:
+    """Quantiles that are lengths of actual rows (the lower of two neighbours), and the mean."""
+    found = np.quantile(lengths, QUANTILES, method="inverted_cdf")
+    return {"mean": float(lengths.mean()), "quantiles": {f"{q:g}": int(value) for q, value in zip(QUANTILES, found, strict=True)}}
+
+
+def card_markdown(card: Mapping[str, Any]) -> str:
+    """The card as a Markdown page."""
+    parts = [_about(card), _rows(card), _labels(card), _groups(card), _lengths(card), _scripts(card), _missing(card), _repeats(card)]
+    return "\n\n".join(part for part in [*parts, _bad_rows(card), _notes(card)] if part) + "\n"
+
+
+def _about(card: Mapping[str, Any]) -> str:
+    text, label, groups = card["text"], card["label"], card["groups"]
+    said = {True: "assumed: the recipe does not say", False: "as the recipe says"}
+    lines = [
+        "# Data card",
+        "",
+        f"- **Digest**: `{card['digest']}`",
+        f"- **Licence**: {_plain(card['licence'])}",
+        *([f"- **Attribution**: {_plain(card['attribution'])}"] if card["attribution"] else []),
+        f"- **Text**: {'column' if text['plain'] else 'template'} {_code(text['template'])}",
+        f"- **Label**: column {_code(label['column'])}; labels {', '.join(map(_code, label['names']))}",
+        f"- **Positive label**: {_code(label['positive'])} ({said[label['positive_assumed']]}); "
+        f"**favourable**: {_code(label['favourable'])} ({said[label['favourable_assumed']]})",
+        f"- **Group columns**: {', '.join(map(_code, groups['columns'])) or 'none'}; "
+        f"shown to the model: {', '.join(map(_code, groups['shown_to_model'])) or 'none'}",
+        *(
+            f"- **File** ({name}): {_code(source['name'])}, {source['rows']:,} rows, {source['bytes']:,} bytes, `{source['digest']}`"
+            for name, source in card["sources"].items()
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _rows(card: Mapping[str, Any]) -> str:
+    rows = []
+    for name, part in card["splits"].items():
+        sampled = f"{part['rows']:,} sampled of {part['sampled_from']:,}" if part["sampled_from"] else f"{part['rows']:,}"
+        rows.append([name, sampled, f"{part['duplicates_removed']:,}", _plain(card["split"]["how"][name])])
+    return _section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
+
+
+def _labels(card: Mapping[str, Any]) -> str:
+    parts = card["splits"]
+    rows = [[_code(name), *(_share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
+    return _section("Labels", ["label", *parts], rows)
+
+
+def _groups(card: Mapping[str, Any]) -> str:
+    parts = card["splits"]
+    rows = []
+    for column in card["groups"]["columns"]:
+        names = sorted({group for part in parts.values() for group in part["groups"][column]})
+        rows += [
+            [_code(column), _code(group), *(_share(part["groups"][column].get(group, 0), part["rows"]) for part in parts.values())]
+            for group in names
+        ]
+    return _section("Groups", ["column", "group", *parts], rows)
+
+
+def _lengths(card: Mapping[str, Any]) -> str:
+    shown = [f"{q:g}" for q in QUANTILES]
+    rows = []
+    for name, part in card["splits"].items():
+        for unit in ("characters", "tokens"):
+            found = part[unit]
+            if found:
+                rows.append([name, unit, f"{found['mean']:.1f}", *(f"{found['quantiles'][q]:,}" for q in shown)])
+    table = _section("Lengths", ["split", "unit", "mean", *(f"quantile {q}" for q in shown)], rows)
+    lines = [
+        f"- {name}: {part['tokens']['truncated_share']:.2%} of the texts are truncated"
+        + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
+        + f", {part['tokens']['unknown_share']:.2%} of the tokens are unknown to the tokenizer"
+        for name, part in card["splits"].items()
+        if part["tokens"]
+    ]
+    return "\n\n".join([table, "\n".join(lines)]) if lines else table
+
+
+def _scripts(card: Mapping[str, Any]) -> str:
+    rows = []
+    for name, part in card["splits"].items():
+        letters = ", ".join(f"{script} {share:.2%}" for script, share in part["scripts"]["letters"].items()) or "none"
+        rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
+    how = next(iter(card["splits"].values()))["scripts"]["how"]
+    return _section("Languages, by script", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+
+
+def _missing(card: Mapping[str, Any]) -> str:
+    parts = card["splits"]
+    columns = next(iter(parts.values()))["missing"]
+    rows = [[_code(column), *(_share(part["missing"][column], part["rows"]) for part in parts.values())] for column in columns]
+    return _section("Empty cells", ["column", *parts], rows)
+
+
+def _repeats(card: Mapping[str, Any]) -> str:
+    rows = [
+        [name, f"{part['duplicate_rows']:,}", f"{part['conflicting_texts']:,}", f"{part['conflicting_rows']:,}"]
+        for name, part in card["splits"].items()
+    ]
+    table = _section("Equal texts", ["split", "repeated rows", "texts with several labels", "rows with such a text"], rows)
+    lines = []
+    for pair, shared in card["overlap"].items():
+        one, other = pair.split("/")
+        lines.append(f"- {shared:,} {other} rows have a text that also stands in {one}")
+    return table + "\n\n" + "\n".join(lines)
+
+
+def _bad_rows(card: Mapping[str, Any]) -> str:
+    bad = card["bad_rows"]
+    if not bad["count"]:
+        return "## Rows left out\n\nNone."
+    rows = [[_plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
+    listed = "\n".join(f"- {_plain(row)}" for row in bad["rows"])
+    return _section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
+
+
+def _notes(card: Mapping[str, Any]) -> str:
+    return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in card["notes"]) if card["notes"] else ""
+
+
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [header, ["---"] * len(header), *rows]]
+    return f"## {title}\n\n" + "\n".join(lines)
+
+
+def _share(count: int, rows: int) -> str:
+    return f"{count:,} ({count / rows:.1%})"
+
+
+def _plain(text: str) -> str:
+    """Words of the data on one line, without meaning to Markdown or HTML."""
+    for sign in "\\`*_[]<>|":
+        text = text.replace(sign, "\\" + sign) if sign != "<" else text.replace("<", "&lt;")
+    return " ".join(text.split())
+
+
+def _code(text: str) -> str:
+    """A name of the data as code, safe inside a table."""
+    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`" if text.strip() else "(empty)"
