@@ -61,7 +61,7 @@ class AdaptOptions(BaseModel):
 
     @model_validator(mode="after")
     def _options_of_the_method(self) -> AdaptOptions:
-        stray = [name for name in _LORA_ONLY if name in self.model_fields_set]
+        stray = [name for name in _LORA_ONLY if getattr(self, name) != type(self).model_fields[name].default]
         if self.method != "lora" and stray:
             raise ValueError(
                 f"{', '.join(stray)} belong to method lora, but the method is {self.method}: remove them, or write method: lora"

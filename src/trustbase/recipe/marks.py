@@ -49,9 +49,12 @@ def read_yaml(text: str, name: str) -> Marked:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        marks = [getattr(error, "problem_mark", None), getattr(error, "context_mark", None)]
+        if "stream end" in what:
+            marks.reverse()  # what was never closed began earlier
+        mark = next((mark for mark in marks if mark is not None), None)
+        where = f"{name}:{mark.line + 1}" if mark else name
         marked.problems.append(Problem(where, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line"))
         return marked
     if node is not None:

@@ -108,7 +108,8 @@ def _override(value: dict[str, Any], text: str, locate: _Locator) -> list[Proble
     parts = tuple(_split_key(key.strip()))
     if not separator or not parts:
         return [Problem(where, "is not of the form key=value, such as train.epochs=2")]
-    parsed = marks.read_yaml(raw or "null", where)
+    limit = raw.lstrip()[:1] in {"<", ">"}  # a gate's limit, which YAML would take for the start of a block of text
+    parsed = marks.Marked(raw.strip()) if limit else marks.read_yaml(raw or "null", where)
     if parsed.problems:
         return parsed.problems
     target = value
