@@ -1,0 +1,155 @@
+"""Batch answers of a released bundle: checked first, then one JSON line for each input row, in the same order."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from trustbase import files
+from trustbase.bundle.verify import VerifiedBundle, verify
+from trustbase.errors import UsageError
+from trustbase.events import Emit, ignore
+from trustbase.records import ArtifactInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from trustbase.bundle.rows import Row
+    from trustbase.model.predict import Predictor
+    from trustbase.model.questions import Result
+
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a batch came to: `rows == answered + failed`."""
+
+    rows: int
+    answered: int
+    failed: int
+    output: Path
+    seconds: float
+    manifest_digest: str
+
+
+def predict(
+    bundle: str | Path,
+    *,
+    input: str | Path,
+    output: str | Path,
+    trust: str | Path | None = None,
+    emit: Emit = ignore,
+) -> PredictSummary:
+    """Answer every row of a file with a bundle that was checked first.
+
+    A row that cannot be asked about, or that the model fails on, gets `{"error": {"type", "message"}}` on its line and
+    leaves the others alone. The output appears whole, at the end, or not at all.
+
+    Args:
+        bundle: the bundle folder.
+        input: csv, tsv, jsonl or parquet with the recipe's own columns.
+        output: JSONL to write.
+        trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
+        emit: takes `progress` events.
+
+    Raises:
+        VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
+        DataError: the input as a whole cannot be read, or lacks a column.
+    """
+    started = time.monotonic()
+    checked = verify(bundle, trust=trust)
+    source, target = Path(input), Path(output)
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UsageError(f"input and output are the same file: {source}", hint="name another output")
+    if target.resolve().is_relative_to(checked.folder.resolve()):
+        raise UsageError(f"the output {target} would stand inside the bundle and break it", hint="name an output elsewhere")
+    answered, failed = _answer(checked, source, target, emit)
+    return PredictSummary(answered + failed, answered, failed, target, time.monotonic() - started, checked.manifest_digest)
+
+
+def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:
+    from trustbase.bundle.rows import read_rows
+    from trustbase.data.template import TextTemplate
+    from trustbase.model.predict import Predictor
+
+    answered = failed = 0
+    size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
+    with checked.private_model() as model, Predictor.open(model) as predictor:
+        template = TextTemplate.parse(predictor.info.text or "text", None)
+        chunks = read_rows(source, template, quoted=_quoted(checked))
+        with _whole_file(target) as stream:
+            for chunk in chunks:
+                for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
+                    lines = answer_rows(predictor, chunk.rows[start : start + ROWS_AT_ONCE])
+                    stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
+                    bad = sum("error" in line for line in lines)
+                    answered, failed = answered + len(lines) - bad, failed + bad
+                    done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
+                    emit("progress", what="predict", done=done, total=size)
+    return answered, failed
+
+
+def answer_rows(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One JSON object for each row: an answer, or an error of its own."""
+    from trustbase.bundle.rows import BadInput
+    from trustbase.model.questions import Question
+
+    texts = [row for row in rows if not isinstance(row, BadInput)]
+    results = iter(predictor.ask_all([Question("class_scores", text) for text in texts]))
+    return [
+        _error("bad_row", f"{row.where}: {row.reason}") if isinstance(row, BadInput) else _line(next(results), predictor.info)
+        for row in rows
+    ]
+
+
+def _line(result: Result, info: ArtifactInfo) -> dict[str, Any]:
+    from trustbase.model.questions import Failure
+
+    if isinstance(result, Failure):
+        return _error(result.code, result.reason)
+    return _label(result.value, info)
+
+
+def _label(scores: np.ndarray[Any, Any], info: ArtifactInfo) -> dict[str, Any]:
+    from trustbase.outputs.decision import decide_labels
+
+    index = int(decide_labels(scores[None, :], info.labels, info.decision)[0])
+    return {"label": info.labels.names[index], "probabilities": {name: float(p) for name, p in zip(info.labels.names, scores, strict=True)}}
+
+
+def _error(kind: str, message: str) -> dict[str, Mapping[str, str]]:
+    return {"error": {"type": kind, "message": message}}
+
+
+def _quoted(checked: VerifiedBundle) -> bool:
+    """Whether the recipe's own tables have quoted cells."""
+    import yaml
+
+    recipe = yaml.safe_load(checked.read("recipe.resolved.yaml"))
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    return bool(data.get("quoted", True)) if isinstance(data, dict) else True
+
+
+@contextmanager
+def _whole_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when it is finished and synced."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+        files.sync_folder(target.parent)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,280 @@
+"""The model card (Hugging Face format): every number in it is an artefact's number; what nobody said is said to be absent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
+
+#: finding → the name that the Hub knows the metric by
+_HUB_METRICS = {
+    "quality.accuracy": "accuracy",
+    "quality.macro_f1": "f1",
+    "quality.auroc": "roc_auc",
+    "quality.auprc": "average_precision",
+    "quality.brier": "brier_score",
+    "quality.log_loss": "log_loss",
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ABSENT = "*The recipe does not say.*"
+_MOST_SLICES = 60
+
+
+def model_card(
+    *,
+    artifact: ArtifactInfo,
+    report: AuditReport,
+    verdict: Verdict,
+    recipe_text: str,
+    purpose: Mapping[str, Any],
+    data_card: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> str:
+    """The text of `README.md`, YAML front matter included."""
+    recipe = yaml.safe_load(recipe_text)
+    recipe = recipe if isinstance(recipe, dict) else {}
+    name = _name(recipe)
+    sections = [
+        _front_matter(name, artifact, report, recipe),
+        f"# {name}",
+        "",
+        *_verdict(verdict),
+        *_purpose(purpose),
+        *_model(artifact, report, recipe),
+        *_findings(report),
+        *_gaps(report),
+        *_data(data_card, report),
+        *_environment(environment, report),
+        *_use(verdict),
+    ]
+    return "\n".join(sections) + "\n"
+
+
+def show(number: float | int) -> str:
+    """A number as the card writes it: counts whole, others to four significant digits."""
+    if isinstance(number, int) or float(number).is_integer() or abs(number) >= 10_000:
+        return str(round(number))
+    return f"{number:.4g}"
+
+
+def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> str:
+    metrics = []
+    for id, kind in _HUB_METRICS.items():
+        finding = report.find(id)
+        if finding is not None and finding.status == "ok" and finding.value is not None:
+            metrics.append({"type": kind, "name": id, "value": finding.value})
+    dataset = _data_name(recipe)
+    front: dict[str, Any] = {
+        "pipeline_tag": "text-classification",
+        "library_name": "onnxruntime" if artifact.runtime == "onnx" else "transformers",
+        "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
+        "model-index": [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": "text-classification"},
+                        "dataset": {"type": _slug(dataset), "name": dataset, "split": "test"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+    if _HUB_ID.fullmatch(artifact.base):
+        front["base_model"] = artifact.base
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
+
+
+def _verdict(verdict: Verdict) -> Iterator[str]:
+    yield "## Verdict"
+    yield ""
+    if verdict.released:
+        yield "**Released**: every limit that was set before measuring was met."
+    else:
+        yield "**Not released.** This model must not be used." + (f" {_plain(verdict.reason)}." if verdict.reason else "")
+    yield ""
+    yield f"Looks at this test set so far: {verdict.test_looks}. Each look makes the next one say a little less."
+    yield ""
+    if verdict.gates:
+        yield from _table(["gate", "verdict", "value", "interval", "n", "reason"], [_gate(gate) for gate in verdict.gates])
+
+
+def _gate(gate: GateResult) -> list[str]:
+    word = gate.verdict if gate.judge == "interval" else f"{gate.verdict} (judged by the point value)"
+    return [f"`{gate.gate}`", word, _maybe(gate.value), _interval(gate.low, gate.high), _maybe(gate.n), gate.reason]
+
+
+def _purpose(purpose: Mapping[str, Any]) -> Iterator[str]:
+    for key, title in (
+        ("intended_use", "Intended use"),
+        ("prohibited_uses", "Prohibited uses"),
+        ("owner", "Owner"),
+        ("contact", "Contact"),
+    ):
+        said = purpose.get(key)
+        yield f"## {title}"
+        yield ""
+        if isinstance(said, Sequence) and not isinstance(said, str):
+            yield from (f"- {_plain(str(item))}" for item in said)
+        else:
+            yield _plain(str(said)) if said else _ABSENT
+        yield ""
+
+
+def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
+    labels, decision = artifact.labels, artifact.decision
+    adapt = recipe.get("adapt")
+    method = adapt.get("method") if isinstance(adapt, dict) else adapt
+    yield "## Model"
+    yield ""
+    rows = [
+        ["task", _code(artifact.task)],
+        ["base model", f"{_code(artifact.base)}, revision {_code(artifact.revision)}"],
+        ["adaptation", _code(str(method)) if method else "not stated"],
+        ["runtime, precision", f"{_code(artifact.runtime)}, {_code(artifact.precision)} (this very form was audited)"],
+        ["reads", f"{_code(artifact.text or 'text')}, at most {artifact.max_length} tokens"],
+        ["labels", ", ".join(_code(name) for name in labels.names)],
+        ["positive label", _code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
+        ["favourable label", _code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
+        ["decision", _plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],
+        ["model digest", _code(str(report.model.get("digest")))],
+    ]
+    yield from _table(["", ""], rows)
+
+
+def _findings(report: AuditReport) -> Iterator[str]:
+    measured = [finding for finding in report.findings if finding.status == "ok"]
+    shown = [finding for finding in measured if not any(group is not None for _, group in finding.parts.slice)]
+    yield "## Evaluation"
+    yield ""
+    yield (
+        f"Measured on {report.data.get('rows')} test rows (digest {_code(str(report.data.get('digest')))}). "
+        "The interval is where the true number lies with the confidence stated; equal bounds mean that nothing was sampled."
+    )
+    yield ""
+    for dimension in dict.fromkeys(finding.parts.dimension for finding in shown):
+        yield f"### {dimension.capitalize()}"
+        yield ""
+        yield from _table(
+            ["finding", "value", "interval", "confidence", "n", "unit"], [_row(f) for f in shown if f.parts.dimension == dimension]
+        )
+    if len(shown) < len(measured):
+        yield "Numbers of single groups stand in `audit.json` and `evidence/`."
+        yield ""
+
+
+def _row(finding: Finding) -> list[str]:
+    sampled = finding.low != finding.high
+    interval = _interval(finding.low, finding.high) if sampled else "counted"
+    return [
+        _code(finding.id),
+        _maybe(finding.value),
+        interval,
+        show(finding.confidence) if sampled else "",
+        _maybe(finding.n),
+        finding.unit,
+    ]
+
+
+def _gaps(report: AuditReport) -> Iterator[str]:
+    """What is not known: as much a part of the card as what is."""
+    without = [finding for finding in report.findings if finding.status != "ok"]
+    yield "## What was not measured"
+    yield ""
+    if not without:
+        yield "Everything that was asked for was measured. What no audit of this version covers stands in `audit.json` by its absence."
+        yield ""
+        return
+    yield from _table(
+        ["finding", "status", "reason"], [[_code(f.id), f.status.replace("_", " "), f.reason] for f in without[:_MOST_SLICES]]
+    )
+    if len(without) > _MOST_SLICES:
+        yield "The rest stands in `audit.json`."
+        yield ""
+
+
+def _data(data_card: Mapping[str, Any], report: AuditReport) -> Iterator[str]:
+    yield "## Data"
+    yield ""
+    if not data_card:
+        yield "*No data card came with this model.*"
+    else:
+        licence = data_card.get("licence") or data_card.get("license")
+        yield f"Licence of the data: {_plain(str(licence)) if licence else 'not stated'}."
+        yield "The data card is `data_card.md`; no row of the data is in this folder."
+    yield ""
+
+
+def _environment(environment: Mapping[str, Any], report: AuditReport) -> Iterator[str]:
+    libraries = environment.get("libraries") or {}
+    yield "## Environment"
+    yield ""
+    rows = [["Python", str(environment.get("python"))], ["platform", str(environment.get("platform"))]]
+    rows += [[name, str(version)] for name, version in libraries.items()]
+    processor = report.machine.get("processor")
+    rows += [["processor of the measurements", _plain(str(processor))]] if processor else []
+    yield from _table(["", ""], rows)
+
+
+def _use(verdict: Verdict) -> Iterator[str]:
+    yield "## How to check and use it"
+    yield ""
+    if verdict.released:
+        yield "```"
+        yield "trustbase verify . --trust KEY.pub"
+        yield "trustbase predict . --input rows.csv --output answers.jsonl --trust KEY.pub"
+        yield "```"
+    else:
+        yield "It is not signed, and every command of Trustbase that answers questions refuses it."
+    yield ""
+    yield "A signature says who released it and that nothing was changed since."
+    yield "It does not say that the model is right, lawful or free of bias."
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+    yield ""
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return "`" + re.sub(r"\s+", " ", text).replace("`", "'") + "`"
+
+
+def _plain(text: str) -> str:
+    """Somebody's own words, unable to become markup."""
+    return re.sub(r"([\\`*_\[\]#])", r"\\\1", re.sub(r"\s+", " ", text).strip()).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _maybe(number: float | int | None) -> str:
+    return "" if number is None else show(number)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{show(low)}, {show(high)}]"
+
+
+def _name(recipe: Mapping[str, Any]) -> str:
+    return f"{_data_name(recipe)} text classifier"
+
+
+def _data_name(recipe: Mapping[str, Any]) -> str:
+    data = recipe.get("data")
+    train = str(data.get("train") or "") if isinstance(data, dict) else ""
+    return train.removeprefix("sample:") if train.startswith("sample:") else (PurePath(train).stem or "unnamed data")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "data"

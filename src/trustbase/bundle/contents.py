@@ -1,0 +1,100 @@
+"""What the files of a bundle say, read after their bytes were found to be signed: policy, audit, verdict and model must agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from trustbase.errors import Problem, VerificationError
+from trustbase.gate.decide import decide
+from trustbase.gate.policy import POLICY_SCHEMA, Policy
+from trustbase.records import AUDIT_SCHEMA, VERDICT_SCHEMA, AuditReport, Verdict
+
+ARTIFACT_SCHEMA = "trustbase/artifact/1"
+REQUIRED = (
+    "policy.json",
+    "audit.json",
+    "verdict.json",
+    "labels.json",
+    "recipe.resolved.yaml",
+    "environment.json",
+    "golden.json",
+    "README.md",
+)
+
+
+def check_contents(contents: Mapping[str, bytes], artifact: bytes | None, model_digest: str) -> tuple[Policy, AuditReport, Verdict]:
+    """Read policy, audit and verdict, and decide again.
+
+    Args:
+        contents: path → bytes of the files outside `model/`, each already known to be signed.
+        artifact: bytes of `model/artifact.json`.
+        model_digest: digest of the artefact, computed from the files.
+
+    Raises:
+        VerificationError: a part is missing or of an unknown form, the parts contradict each other, or a gate does not pass.
+    """
+    missing = [name for name in REQUIRED if name not in contents] + ([] if artifact is not None else ["model/artifact.json"])
+    if missing or artifact is None:
+        raise VerificationError(f"the bundle lacks {', '.join(missing)}", hint="its signer must pack it again")
+    read_strict(artifact, "model/artifact.json", ARTIFACT_SCHEMA)
+    try:
+        policy = Policy.from_json(read_strict(contents["policy.json"], "policy.json", POLICY_SCHEMA))
+        report = AuditReport.from_json(read_strict(contents["audit.json"], "audit.json", AUDIT_SCHEMA))
+        verdict = Verdict.from_json(read_strict(contents["verdict.json"], "verdict.json", VERDICT_SCHEMA))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VerificationError(f"policy, audit or verdict cannot be read: {error!r}", hint="its signer must pack it again") from error
+    problems = disagreements(policy, report, verdict, model_digest)
+    if problems:
+        raise VerificationError(
+            "the evidence in the bundle does not support its release", problems=problems, hint="it must not be used; ask its signer"
+        )
+    return policy, report, verdict
+
+
+def disagreements(policy: Policy, report: AuditReport, verdict: Verdict, model_digest: str) -> list[Problem]:
+    """Every way in which policy, audit, verdict and model contradict each other, or do not amount to a release."""
+    problems = []
+    if report.policy_digest != policy.digest:
+        problems.append(Problem("audit.json", "was measured under another policy than policy.json"))
+    if report.model.get("digest") != model_digest:
+        problems.append(Problem("audit.json", f"is about another model: {report.model.get('digest')}, but model/ is {model_digest}"))
+    again = decide(policy, report, test_looks=verdict.test_looks, model_digest=model_digest)
+    if again.gates != verdict.gates or again.released != verdict.released:
+        problems.append(Problem("verdict.json", "says something else than the gates do when they are computed again"))
+    if type(verdict.test_looks) is not int or verdict.test_looks < 1:
+        problems.append(Problem("verdict.json", f"must count at least this look at the test set, got {verdict.test_looks!r}"))
+    if again.reason:
+        problems.append(Problem("verdict.json", again.reason))
+    problems += [Problem(gate.gate, f"{gate.verdict}: {gate.reason}") for gate in again.gates if gate.verdict != "pass"]
+    return problems
+
+
+def read_strict(data: bytes, name: str, schema: str) -> dict[str, Any]:
+    """A JSON object of the expected schema: UTF-8, no key twice, no NaN.
+
+    Raises:
+        VerificationError: anything else; a newer schema is named as such.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_twice, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"{name} cannot be read: {error}", hint="its signer must pack it again") from error
+    if not isinstance(value, dict) or value.get("schema") != schema:
+        got = value.get("schema") if isinstance(value, dict) else type(value).__name__
+        raise VerificationError(
+            f"{name}: this version reads {schema}, got {got!r}", hint="use the version of Trustbase that made the bundle"
+        )
+    return value
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number that JSON has")

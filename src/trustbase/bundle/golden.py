@@ -1,0 +1,130 @@
+"""Golden inputs: synthetic rows and what the artefact answered, so that another machine can find out whether it answers the same.
+
+No row of user data is used: words are drawn from the tokenizer's vocabulary, which came with the base model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import seeds
+from trustbase.data.template import TextTemplate
+from trustbase.errors import ModelError
+from trustbase.records import ArtifactInfo
+
+GOLDEN_SCHEMA = "trustbase/golden/1"
+#: Largest |Δ probability| that another machine may show: in bf16 the order of additions alone moves the third decimal.
+TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
+_WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 30)
+_FALLBACK = ("alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six")
+Ask = Callable[[Sequence[str]], NDArray[np.float64]]
+
+
+class Scorer(Protocol):
+    """What gives class scores: a `Predictor`, or a stand-in."""
+
+    def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
+
+
+def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Content of `golden.json`.
+
+    Args:
+        artifact: the artefact, as it is packed.
+        ask: texts → probabilities `(rows, classes)`; by default a Predictor is opened on the artefact.
+        seed: seed of the synthetic rows.
+
+    Raises:
+        ModelError: the artefact answers with something that is no probability.
+    """
+    template = TextTemplate.parse(artifact.text or "text", None)
+    rows = synthetic_rows(artifact.folder, template.columns, max_length=artifact.max_length, seed=seed)
+    texts = [template.render(row) for row in rows]
+    scores = np.asarray(ask(texts) if ask is not None else _ask(artifact, texts), dtype=np.float64)
+    shape = (len(texts), len(artifact.labels.names))
+    if scores.shape != shape or not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+        raise ModelError(f"{artifact.folder}: the golden inputs need probabilities {shape}, got {scores.shape}", hint="check the artefact")
+    inputs = [
+        {"row": row, "text": text, "probabilities": [float(p) for p in line]} for row, text, line in zip(rows, texts, scores, strict=True)
+    ]
+    return {
+        "schema": GOLDEN_SCHEMA,
+        "about": "synthetic rows, no user data; another machine repeats them before it answers",
+        "template": template.source,
+        "labels": list(artifact.labels.names),
+        "precision": artifact.precision,
+        "runtime": artifact.runtime,
+        "tolerance": TOLERANCE[artifact.precision],
+        "seed": seed,
+        "inputs": inputs,
+    }
+
+
+def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer) -> float:
+    """Largest |Δ probability| between the golden outputs and what `predictor` answers now (infinite where it answers no number).
+
+    The caller compares it with the record's `tolerance`.
+
+    Args:
+        golden: a bundle folder, or the content of its `golden.json` (from `VerifiedBundle.read`, where trust matters).
+        predictor: asks the artefact on this machine.
+
+    Raises:
+        ModelError: the rows no longer render to the same texts, or the number of classes differs.
+    """
+    record = json.loads((golden / "golden.json").read_text(encoding="utf-8")) if isinstance(golden, Path) else golden
+    template = TextTemplate.parse(record["template"], None)
+    inputs = record["inputs"]
+    texts = [template.render(item["row"]) for item in inputs]
+    if texts != [item["text"] for item in inputs]:
+        raise ModelError("the golden rows render to other texts than when the bundle was made", hint="use the version that made the bundle")
+    expected = np.array([item["probabilities"] for item in inputs], dtype=np.float64)
+    found = np.asarray(predictor.class_scores(texts), dtype=np.float64)
+    if found.shape != expected.shape:
+        raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
+    difference = np.abs(found - expected)
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def synthetic_rows(folder: Path, columns: Sequence[str], *, max_length: int, seed: int) -> list[dict[str, str]]:
+    """Rows of made-up values, from one word to more tokens than the model reads."""
+    words = _words(folder)
+    rng = seeds.generator(seed, "golden")
+    counts = [*_WORD_COUNTS, max_length + 1]
+    rows = []
+    for count in counts:
+        row = {}
+        for position, column in enumerate(columns):
+            if position % 3 == 1 and len(columns) > 1:  # many columns of a table are numbers
+                row[column] = str(int(rng.integers(0, 100)))
+            else:
+                share = max(1, count // len(columns))
+                row[column] = " ".join(words[int(i)] for i in rng.integers(0, len(words), size=share))
+        rows.append(row)
+    return rows
+
+
+def _words(folder: Path) -> list[str]:
+    """Whole words of the artefact's tokenizer, in a fixed order; a few plain ones where it has none."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return list(_FALLBACK)
+    from tokenizers import Tokenizer
+
+    vocabulary = Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=False)
+    words = {token.lstrip("Ġ▁") for token in vocabulary if not token.startswith("##")}
+    kept = sorted(word for word in words if word.isalpha() and ((word.isascii() and len(word) > 2) or all("一" <= c <= "鿿" for c in word)))
+    return kept or list(_FALLBACK)
+
+
+def _ask(artifact: ArtifactInfo, texts: Sequence[str]) -> NDArray[np.float64]:
+    from trustbase.model.predict import Predictor
+
+    with Predictor.open(artifact) as predictor:
+        return predictor.class_scores(texts)

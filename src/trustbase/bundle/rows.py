@@ -1,0 +1,153 @@
+"""Input rows of a batch, a chunk at a time: each row is a text, or the reason why it is none. Memory does not grow with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from trustbase.data import delimited, jsonl
+from trustbase.data.options import Format
+from trustbase.data.rows import RawTable, check_rows
+from trustbase.data.source import format_of, read_columns, read_parquet
+from trustbase.data.template import TextTemplate, unknown_column
+from trustbase.errors import DataError, Problem
+
+BLOCK = 4_000_000
+_LONGEST_LINE = 64_000_000
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A row that cannot be asked about."""
+
+    where: str  # "rows.csv:3"
+    reason: str
+
+
+Row = str | BadInput
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows, and how much of the file (in bytes) was read with them."""
+
+    rows: list[Row]
+    read: int
+
+
+def read_rows(path: Path, template: TextTemplate, *, quoted: bool = True, block: int = BLOCK) -> Iterator[Chunk]:
+    """Chunks of rows, in the order of the file.
+
+    Args:
+        path: csv, tsv, jsonl or parquet (Parquet is read as a whole, its needed columns only).
+        template: which columns make the text.
+        quoted: whether csv/tsv cells may be quoted.
+        block: bytes read at a time.
+
+    Raises:
+        DataError: the file as a whole cannot be read, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(
+            f"the input {path} {'is a folder' if path.is_dir() else 'does not exist'}", hint="name a csv, tsv, jsonl or parquet file"
+        )
+    kind = format_of(path)
+    if kind == "parquet":
+        raw = read_parquet(path, columns=template.columns, source=path.name)
+        yield from _chunks(_rows(raw, template), path.stat().st_size)
+        return
+    header = read_columns(str(path), root=Path(), format=kind, quoted=quoted)
+    problems = [unknown_column(f"{path.name}:1", name, header) for name in template.columns if name not in header]
+    if problems and kind != "jsonl":
+        raise DataError(f"{path} lacks columns that the model reads", problems=problems, hint="the bundle answers the recipe's own columns")
+    with path.open("rb") as stream:
+        yield from (_json_blocks if kind == "jsonl" else _delimited_blocks)(stream, path, template, header, kind, quoted, block)
+
+
+def _json_blocks(
+    stream: BinaryIO, path: Path, template: TextTemplate, header: Sequence[str], kind: Format, quoted: bool, block: int
+) -> Iterator[Chunk]:
+    done = 0
+    for data in _blocks(stream, path, block, lambda buffer, last: len(buffer) if last else buffer.rfind(b"\n") + 1):
+        parsed = jsonl.parse(data, template.columns)
+        yield Chunk(_rows(_raw(parsed, path, rows=done, lines=done), template), stream.tell())
+        done += parsed.total
+
+
+def _delimited_blocks(
+    stream: BinaryIO, path: Path, template: TextTemplate, header: Sequence[str], kind: Format, quoted: bool, block: int
+) -> Iterator[Chunk]:
+    head = stream.read(block).removeprefix(_BOM)
+    dialect = delimited.dialect_of(head, "\t" if kind == "tsv" else ",", quoted=quoted)
+    _, start = delimited.read_record(head, 0, dialect)
+    rows, lines = 0, head.count(dialect.newline, 0, start)
+    for data in _blocks(stream, path, block, lambda buffer, last: _border(buffer, last, dialect), head[start:]):
+        parsed = delimited.parse(data, header, 0, template.columns, dialect)
+        yield Chunk(_rows(_raw(parsed, path, rows=rows, lines=lines), template), stream.tell())
+        rows += parsed.total
+        lines += data.count(dialect.newline)
+
+
+def _border(buffer: bytes, last: bool, dialect: delimited.Dialect) -> int:
+    """Where the last record ends that is known to be whole."""
+    position = 0
+    while position < len(buffer):
+        doubtful = False
+        try:
+            _, following = delimited.read_record(buffer, position, dialect)
+        except ValueError:  # reported by the parser; here it may only mean that the rest was not read yet
+            end = buffer.find(dialect.newline, position)
+            following = len(buffer) if end < 0 else end + 1
+            doubtful = len(buffer) - position < BLOCK
+        if not last and (following >= len(buffer) or doubtful):
+            break
+        position = following
+    return position
+
+
+def _blocks(stream: BinaryIO, path: Path, block: int, border: object, buffer: bytes | None = None) -> Iterator[bytes]:
+    """Pieces of a file that end where a row ends; empty lines at the very end belong to no row."""
+    assert callable(border)
+    buffer = stream.read(block).removeprefix(_BOM) if buffer is None else buffer
+    while True:
+        more = stream.read(block)
+        last = not more
+        buffer += more
+        end = border(buffer, last)
+        content = len(buffer[:end].rstrip(b"\r\n"))
+        if not last:  # an empty line is a row where another row follows it: keep it until that is known
+            newline = buffer.find(b"\n", content, end)
+            end = newline + 1 if content and newline >= 0 else 0
+        if content and end:
+            yield buffer[:end]
+            buffer = buffer[end:]
+        if last:
+            return
+        if len(buffer) > _LONGEST_LINE:
+            raise DataError(
+                f"{path} has a row of more than {_LONGEST_LINE:,} bytes", problems=[Problem(str(path), "no end of a row was found")]
+            )
+
+
+def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawTable:
+    bad = tuple(replace(item, row=item.row + rows, line=item.line + lines) for item in parsed.bad)
+    numbers, places = parsed.row_numbers + rows, parsed.lines + lines
+    return RawTable(parsed.table, numbers, places, bad, parsed.total, path.name, "", 0, parsed.exact)
+
+
+def _rows(raw: RawTable, template: TextTemplate) -> list[Row]:
+    """Good and bad rows in file order, checked as training rows are."""
+    names = template.columns
+    checked = check_rows(raw, text=names[0]) if template.plain else check_rows(raw, shown=names)
+    texts = template.render_table(checked.table) if len(checked) else []
+    rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), texts, strict=True))
+    rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]
+    return [row for _, row in sorted(rows, key=lambda item: item[0])]
+
+
+def _chunks(rows: list[Row], size: int, at_once: int = 4096) -> Iterator[Chunk]:
+    for start in range(0, len(rows), at_once):
+        yield Chunk(rows[start : start + at_once], size * min(start + at_once, len(rows)) // len(rows))
