@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One tiny BERT base model for all tests that only read it; copy it before changing anything."""
+    from tiny import tiny_bert
+
+    return tiny_bert(tmp_path_factory.mktemp("tiny") / "base")
