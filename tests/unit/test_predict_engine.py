@@ -320,7 +320,7 @@ def test_the_cache_forgets_the_least_recently_used_and_can_be_off(runtime):
 
 def test_the_table_of_kinds_is_open_and_sampled_kinds_are_never_shared(runtime):
     def finish(rows, questions, labels):
-        if questions[0].input == "broken kind":
+        if any(question.input == "broken kind" for question in questions):
             raise ArithmeticError("wrong")
         return [float(row[1]) for row in rows]
 

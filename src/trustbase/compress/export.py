@@ -22,6 +22,7 @@ from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.engine import Runtime
 from trustbase.model.questions import log_softmax
+from trustbase.model.load import describe_base
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
 from trustbase.model.tokenizer import load_tokenizer
@@ -115,7 +116,7 @@ def make_artifact(
             runtime=chosen.runtime,
             precision=chosen.precision,
             max_length=max_length,
-            base=base.reference,
+            base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
             revision=base.revision,
             text=text,
             facts=facts,

@@ -53,7 +53,7 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
                 arguments,
                 str(path),
                 input_names=["input_ids", "attention_mask"],
-                output_names=["logits", "embedding"],
+                output_names=["output_logits", "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
                 dynamo=True,
                 dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
                 external_data=False,

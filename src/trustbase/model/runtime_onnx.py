@@ -13,6 +13,8 @@ from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.tokenizer import Encoded, encode, pad
 
+_PREFIX = "output_"  # of the names of the graph's outputs
+
 
 class OnnxRuntime:
     """Runs `model.onnx` on the CPU."""
@@ -27,7 +29,7 @@ class OnnxRuntime:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._pad_id = int(tokenizer.pad_token_id or 0)
-        self.outputs: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
+        self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
 
     @classmethod
     def open(cls, folder: Path, *, tokenizer: Any, max_length: int, threads: int | None = None) -> OnnxRuntime:
@@ -58,5 +60,5 @@ class OnnxRuntime:
         return int(lengths.max()) * len(lengths)
 
     def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        (values,) = self._session.run([output], pad(encodings, rows, self._pad_id))
+        (values,) = self._session.run([_PREFIX + output], pad(encodings, rows, self._pad_id))
         return np.asarray(values, dtype=np.float32)
