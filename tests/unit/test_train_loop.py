@@ -1,0 +1,216 @@
+"""The loop: whatever stops it, the same call goes on to the same bits."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from train_kit import Log, Toy, job, rows, weights
+
+from trustbase.errors import Interrupted, StaleRunError, TrainingError
+from trustbase.train import state
+from trustbase.train.update import plain
+
+
+class Stopping(Log):
+    """Does something once when a step is reported."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step, self.action = step, action
+
+    def __call__(self, event, /, **fields):
+        super().__call__(event, **fields)
+        if event == "step" and fields["step"] == self.step:
+            self.action()
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_call_goes_on_to_the_same_bits(tmp_path, number, accumulation):
+    whole, progress, _ = job(tmp_path / "whole", validation=rows(30, 1), accumulation=accumulation, early_stopping=5)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as stopped:
+        job(
+            tmp_path / "cut",
+            validation=rows(30, 1),
+            accumulation=accumulation,
+            early_stopping=5,
+            emit=Stopping(4, lambda: os.kill(os.getpid(), number)),
+        )
+    assert stopped.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    torch.manual_seed(12345)  # whatever the new process's random state is
+    resumed, again, second = job(tmp_path / "cut", validation=rows(30, 1), accumulation=accumulation, early_stopping=5)
+    assert second.of("resumed")[0]["step"] == 4
+    assert [fields["step"] for fields in second.of("step")] == list(range(5, progress.step + 1))
+    assert weights(resumed) == weights(whole)
+    assert again.history == progress.history
+    assert (again.best_step, again.tokens, again.rows) == (progress.best_step, progress.tokens, progress.rows)
+
+
+def test_signals_are_left_alone_outside_the_main_thread(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(job(tmp_path, epochs=1)))
+    thread.start()
+    thread.join()
+    assert results and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_in_the_last_step_is_not_lost(tmp_path):
+    _, progress, _ = job(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        job(tmp_path / "cut", emit=Stopping(progress.step, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    _, again, log = job(tmp_path / "cut")
+    assert again.step == progress.step and not log.of("step")
+
+
+def test_the_callers_random_state_is_not_touched(tmp_path):
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    job(tmp_path, epochs=1)
+    assert torch.equal(torch.rand(2), wanted)
+
+
+def test_seeds_decide_batches_and_dropout(tmp_path):
+    first, again, other = (weights(job(tmp_path / name, seed=seed, epochs=1)[0]) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert first == again != other
+
+
+def test_checkpoints_stand_at_epoch_ends_and_never_at_step_0(tmp_path):
+    _, progress, log = job(tmp_path, save_every=1e6)
+    saved = [fields["step"] for fields in log.of("checkpoint")]
+    assert saved == [entry["step"] for entry in progress.history] and len(saved) == 3 and min(saved) > 0
+    with pytest.raises(TrainingError, match="step 0"):
+        state.save(tmp_path, [], None, state.Progress(), {})
+
+
+def test_save_every_bounds_the_steps_between_two_saves(tmp_path):
+    _, progress, log = job(tmp_path, save_every=1e-9)
+    assert [fields["step"] for fields in log.of("checkpoint")] == list(range(1, progress.step + 1))
+    assert len(list(tmp_path.glob("step-*"))) <= 3  # the newest two and the best
+
+
+def test_early_stopping_takes_the_best_and_stops(tmp_path):
+    # labels of the validation rows are turned round: the better the training rows are learnt, the worse these get
+    validation = rows(30, 1)
+    validation.labels = 1 - validation.labels
+    model, progress, log = job(tmp_path, validation=validation, epochs=30, early_stopping=2, learning_rate=0.05)
+    losses = [entry["quality.log_loss"] for entry in progress.history]
+    assert progress.best_value == min(losses) and len(losses) == losses.index(min(losses)) + 3 < 30
+    assert "no better quality.log_loss" in progress.finished
+    state.load_weights(tmp_path / state.name_of(progress.best_step), list((best := Toy()).named_parameters()))
+    assert weights(best) == weights(model)
+    again, _, log = job(tmp_path, validation=validation, epochs=30, early_stopping=2, learning_rate=0.05)
+    assert weights(again) == weights(model) and not log.of("step")
+
+
+def test_max_steps_and_evaluate_every(tmp_path):
+    _, progress, log = job(tmp_path, validation=rows(20, 1), max_steps=7, evaluate_every=3)
+    assert progress.step == 7 and {3, 6, 7} <= {entry["step"] for entry in progress.history}
+    assert log.of("progress")[-1]["done"] == log.of("progress")[-1]["total"] == 7
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_number_that_is_not_finite_stops_at_once_and_keeps_the_last_good_state(tmp_path, where):
+    def spoil(tools, batches, step):
+        if step == 5 and where == "loss":
+            real = tools.losses
+            tools.losses = lambda batch: real(batch) * torch.where(torch.arange(len(batch.rows)) == 1, torch.nan, 1.0)
+        if step == 5 and where == "gradient":
+            tools.parameters[0].register_hook(lambda gradient: gradient * torch.inf)
+        return plain(tools, batches, step)
+
+    with pytest.raises(TrainingError, match=f"{where} of step 5 ") as stopped:
+        job(tmp_path, update=spoil)
+    named = re.findall(r"\d+", re.search(r"rows ([\d, ]+)", str(stopped.value)).group(1))
+    assert len(named) == 1 if where == "loss" else len(named) > 1
+    path, _ = state.latest(tmp_path)
+    assert path.name == "step-00000004"
+    loaded = Toy()
+    state.load_weights(path, list(loaded.named_parameters()))
+    assert all(torch.isfinite(parameter).all() for parameter in loaded.parameters())
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path):
+    whole, progress, _ = job(tmp_path / "whole", save_every=1e-9)
+    job(tmp_path / "cut", save_every=1e-9)
+    newest = tmp_path / "cut" / state.name_of(progress.step)
+    with (newest / "weights.safetensors").open("r+b") as handle:
+        handle.seek(-1, os.SEEK_END)
+        handle.write(b"\x55")
+    resumed, _, log = job(tmp_path / "cut", save_every=1e-9)
+    assert "not what was written" in log.of("warning")[0]["text"]
+    assert log.of("resumed")[0]["step"] == progress.step - 1 and weights(resumed) == weights(whole)
+
+
+def test_checkpoints_of_other_inputs_are_refused(tmp_path):
+    job(tmp_path, epochs=1)
+    with pytest.raises(StaleRunError, match="options"):
+        job(tmp_path, epochs=2)
+    job(tmp_path, epochs=1, save_every=5)  # how often to save changes no weight
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import trustbase.files as files, trustbase.train.state as state
+from train_kit import Log, job, rows
+from trustbase.events import RunLog
+count = 0
+def die(): os.kill(os.getpid(), signal.SIGKILL)
+def dying(function, at, after=False):
+    def wrapper(*args, **kwargs):
+        global count
+        count += 1
+        if count == at and not after: die()
+        result = function(*args, **kwargs)
+        if count == at and after: die()
+        return result
+    return wrapper
+where, folder = sys.argv[1], Path(sys.argv[2])
+if where == "mid-save": state.save_file = dying(state.save_file, 4)  # the second save, its optimizer
+if where == "before-rename": files.sync_tree = dying(files.sync_tree, 2)
+if where == "after-rename": state.prune = dying(state.prune, 2)            # renamed, nothing tidied
+def listen(record):
+    if where == "mid-epoch" and record["event"] == "step" and record["step"] == 12: die()
+log = RunLog(folder / "log.jsonl", listeners=(listen,))
+job(folder / "checkpoints", validation=rows(30, 1), save_every={every}, emit=log)
+print("finished")
+"""
+
+
+@pytest.mark.parametrize("where", ["mid-save", "before-rename", "after-rename", "mid-epoch"])
+def test_kill_9_at_any_point_costs_at_most_one_save_interval_and_no_bit(tmp_path, where, reference):
+    program = KILLED.format(tests=str(Path(__file__).parent), every=1e6)
+    run = subprocess.run([sys.executable, "-c", program, where, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    log = Log()
+    before = _steps(tmp_path / "log.jsonl")
+    model, progress, log = job(tmp_path / "checkpoints", validation=rows(30, 1), save_every=1e6)
+    wanted, total, ends = reference
+    resumed = log.of("resumed")[0]["step"]
+    assert resumed > 0 and resumed in ends
+    twice = set(before) & {fields["step"] for fields in log.of("step")}
+    assert len(twice) <= max(b - a for a, b in zip([0, *ends], ends, strict=False))
+    assert progress.step == total and hashlib.sha256(weights(model)).hexdigest() == wanted
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    model, progress, log = job(tmp_path_factory.mktemp("whole"), validation=rows(30, 1), save_every=1e6)
+    return hashlib.sha256(weights(model)).hexdigest(), progress.step, [fields["step"] for fields in log.of("checkpoint")]
+
+
+def _steps(path):
+    return [int(step) for step in re.findall(r'"event": "step".*?"step": (\d+)', path.read_text())]
