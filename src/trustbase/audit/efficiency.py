@@ -100,6 +100,8 @@ def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str])
     except TrustbaseError as error:
         return [*findings, *(_without(context, name, "failed", error.message) for name in _COUNTED[1:])]
     method = "elements of the stored tensors"
+    if info.facts.get("weights") == "adapter":
+        method += ": the adapter and head alone, as the base is named by its digest and not stored"
     findings.append(Finding.exact("efficiency.parameters", sum(sizes.values()), unit="parameters", direction="lower", method=method))
     return [*findings, _operations(context, info, sizes, texts)]
 
