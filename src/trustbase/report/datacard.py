@@ -1,14 +1,111 @@
-"""The data section of the report, from the data card."""
+"""The data section of the report, from the data card: parts, labels, groups, lengths, repeats, and what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trustbase.report.dimensions import plain_facts
+from trustbase.report.formats import show
 from trustbase.report.words import Words
 
+Block = dict[str, Any]
 
-def data_section(card: Mapping[str, Any], t: Words) -> dict[str, Any]:
+_MOST_ROWS = 60
+
+
+def data_section(card: Mapping[str, Any], t: Words) -> Block:
     """The data card in words; empty where the folder has none."""
-    return {"facts": plain_facts(card)} if card else {}
+    if not card:
+        return {}
+    parts = {str(name): part for name, part in (card.get("splits") or {}).items() if isinstance(part, Mapping)}
+    tables = [_parts(parts, t), _labels(card, parts, t), *_groups(card, parts, t), _missing(parts, t)]
+    notes = [str(note) for note in card.get("notes") or []]
+    return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes}
+
+
+def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
+    groups, text, label = card.get("groups") or {}, card.get("text") or {}, card.get("label") or {}
+    shown, hidden = groups.get("shown_to_model") or [], groups.get("hidden_from_model") or []
+    overlap = [f"{pair.replace('/', ' / ')}: {count:,}" for pair, count in (card.get("overlap") or {}).items()]
+    bad = card.get("bad_rows") or {}
+    rows: list[tuple[str, Any]] = [
+        (t("data.source"), _sources(card, t)),
+        (t("data.licence"), card.get("licence")),
+        (t("data.attribution"), card.get("attribution")),
+        (t("data.text"), text.get("template")),
+        (t("data.label"), label.get("column")),
+        (t("data.shown"), t("list.pair").join(map(str, shown)) or t("value.none") if groups else None),
+        (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),
+        (t("data.overlap"), t("list.items").join(overlap)),
+        (t("data.bad_rows"), f"{bad.get('count', 0):,}" if bad else None),
+        (t("data.languages"), _scripts(card)),
+        (t("data.digest"), card.get("digest")),
+    ]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def _sources(card: Mapping[str, Any], t: Words) -> str:
+    sources = card.get("sources") or {}
+    named = [f"{source.get('name', name)} ({t.count('data.count', int(source.get('rows') or 0))})" for name, source in sources.items()]
+    return t("list.items").join(dict.fromkeys(named))
+
+
+def _scripts(card: Mapping[str, Any]) -> str:
+    """Writing systems of the first part that says: which share of its letters each has."""
+    for part in (card.get("splits") or {}).values():
+        letters = (part.get("scripts") or {}).get("letters") or {}
+        if letters:
+            return ", ".join(f"{script} {100 * share:.1f} %" for script, share in letters.items())
+    return ""
+
+
+def _parts(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
+    """One row for each part of the data."""
+    heads = ["rows", "sampled", "length", "longest", "truncated", "unknown", "duplicates", "conflicting"]
+    rows = []
+    for name, part in parts.items():
+        tokens = part.get("tokens") or {}
+        quantiles = tokens.get("quantiles") or {}
+        cells = [part.get("rows"), part.get("sampled_from"), quantiles.get("0.5"), quantiles.get("1")]
+        shares = [show(tokens.get(key), "percent", t) for key in ("truncated_share", "unknown_share")]
+        repeats = [_count(part.get(key)) for key in ("duplicate_rows", "conflicting_texts")]
+        rows.append((t.of("split", name), [*map(_count, cells), *shares, *repeats]))
+    return _table("", t("data.split"), [t(f"data.{head}") for head in heads], rows)
+
+
+def _labels(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
+    names = [str(name) for name in (card.get("label") or {}).get("names") or []]
+    rows = [(name, [_share((part.get("labels") or {}).get(name), part.get("rows"), t) for part in parts.values()]) for name in names]
+    return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], rows)
+
+
+def _groups(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Iterable[Block]:
+    for column in (card.get("groups") or {}).get("columns") or []:
+        counts = [(part.get("groups") or {}).get(column) or {} for part in parts.values()]
+        names = sorted({str(name) for table in counts for name in table}, key=lambda name: -sum(table.get(name, 0) for table in counts))
+        rows = []
+        for name in names:
+            cells = [_share(table.get(name, 0), part.get("rows"), t) for table, part in zip(counts, parts.values(), strict=True)]
+            rows.append((name or t("groups.empty"), cells))
+        yield _table(t("groups.title", column=column), t("table.group"), [t.of("split", name) for name in parts], rows)
+
+
+def _missing(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
+    """Columns with empty cells, where there are any."""
+    columns = list(dict.fromkeys(name for part in parts.values() for name, count in (part.get("missing") or {}).items() if count))
+    rows = [(name, [_share((part.get("missing") or {}).get(name, 0), part.get("rows"), t) for part in parts.values()]) for name in columns]
+    return _table(t("data.missing"), t("table.name"), [t.of("split", name) for name in parts], rows)
+
+
+def _table(title: str, first: str, heads: list[str], rows: list[tuple[str, list[str]]]) -> Block:
+    return {"title": title, "first": first, "heads": heads, "rows": rows[:_MOST_ROWS], "cut": max(0, len(rows) - _MOST_ROWS)} if rows else {}
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–"
+
+
+def _share(count: Any, rows: Any, t: Words) -> str:
+    if not isinstance(count, int) or not isinstance(rows, int) or rows == 0:
+        return "–"
+    return f"{count:,} ({show(count / rows, 'percent', t)})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trustbase.finding_id import DIMENSIONS
@@ -18,6 +20,7 @@ Block = dict[str, Any]
 _GRID_LABELS = 12  # more labels than this do not fit a readable grid
 _CONFUSIONS = 15
 _SLICES = 12
+_LENGTH = re.compile(r"(\S+) to (\S+) characters")
 
 
 def dimension_sections(material: Material, t: Words) -> list[Block]:
@@ -35,7 +38,8 @@ def dimension_sections(material: Material, t: Words) -> list[Block]:
                 "key": name,
                 "name": t(f"dimension.{name}"),
                 "about": t(f"dimension_about.{name}"),
-                "rows": [finding_row(f, t) for f in findings if _heads(f)],
+                "rows": [finding_row(f, t) for f in findings if _heads(f) and not f.parts.slice],
+                "gaps": _gap_table([f for f in findings if _heads(f) and f.parts.slice], t),
                 "blocks": build(material, evidence, t) if build else [],
             }
         )
@@ -46,6 +50,22 @@ def _heads(finding: Finding) -> bool:
     """Whether a finding stands at the head of its section: numbers of one group or slice stand in the charts and the full table."""
     gain = finding.parts.metric.startswith("gain_over_")  # these stand among the rivals
     return not gain and all(group is None for _, group in finding.parts.slice) and finding.status == "ok"
+
+
+def _gap_table(findings: Sequence[Finding], t: Words) -> Block | None:
+    """Findings over slices: one row for each measure, one column for each slice, so that a measure is explained once."""
+    if not findings:
+        return None
+    slices = list(dict.fromkeys(f.parts.slice for f in findings))
+    measures = list(dict.fromkeys((f.parts.metric, f.parts.variant, f.parts.dataset) for f in findings))
+    at = {(f.parts.metric, f.parts.variant, f.parts.dataset, f.parts.slice): f for f in findings}
+    rows = []
+    for measure in measures:
+        cells = [finding_row(at[(*measure, part)], t) if (*measure, part) in at else None for part in slices]
+        first = next(f for f in findings if (f.parts.metric, f.parts.variant, f.parts.dataset) == measure)
+        name = t.finding(str(replace(first.parts, slice=())))
+        rows.append({"name": name, "about": t.metric_about(first.id), "cells": cells})
+    return {"heads": [" × ".join(column for column, _ in part) for part in slices], "rows": rows}
 
 
 def finding_row(finding: Finding, t: Words) -> Block:
@@ -133,10 +153,20 @@ def _per_label(rows: Any, t: Words) -> Block:
     scale = charts.Scale(0, 1)
     table = []
     for row in rows:
-        cells = [_rate_cell(str(row["label"]), row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"), row["n"], scale, t) for name in _SCORES]
+        cells = [
+            _rate_cell(str(row["label"]), row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"), row["n"], scale, t)
+            for name in _SCORES
+        ]
         table.append({"label": str(row["label"]), "n": f"{row['n']:,}", "cells": cells})
     heads = [t(f"classes.{name}") for name in _SCORES]
-    return {"kind": "rates", "title": t("classes.title"), "first": t("table.class"), "heads": heads, "rows": table, "axis": _percent_axis(t)}
+    return {
+        "kind": "rates",
+        "title": t("classes.title"),
+        "first": t("table.class"),
+        "heads": heads,
+        "rows": table,
+        "axis": _percent_axis(t),
+    }
 
 
 _SCORES = ("precision", "recall", "f1")
@@ -161,11 +191,24 @@ def _slices(rows: Any, t: Words) -> Block:
     scale = charts.Scale(0, 1)
     table = []
     for row in known:
-        name = t("list.pair").join(t("finding.group", column=c, group=g) for c, g in row["slice"].items())
+        name = t("list.pair").join(_slice_part(c, str(g), row.get("kind"), t) for c, g in row["slice"].items())
         cell = _rate_cell(name, row["accuracy"], row.get("low"), row.get("high"), row["n"], scale, t)
         table.append({"label": name, "n": f"{row['n']:,}", "cells": [cell]})
-    block = {"kind": "rates", "title": t("slices.title"), "about": t("slices.about"), "first": t("table.name"), "heads": [t("classes.accuracy")]}
+    block = {
+        "kind": "rates",
+        "title": t("slices.title"),
+        "about": t("slices.about"),
+        "first": t("table.name"),
+        "heads": [t("classes.accuracy")],
+    }
     return {**block, "rows": table, "axis": _percent_axis(t), "none": t("slices.none")}
+
+
+def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
+    span = _LENGTH.fullmatch(group) if kind == "text_length" else None
+    if span is None:
+        return t("finding.group", column=column, group=group)
+    return t("slices.length", low=span[1], high=span[2])
 
 
 def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
@@ -174,7 +217,9 @@ def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words)
     if latency := _latency(material, evidence.get("latency_ms"), t):
         blocks.append(latency)
     if assumptions := evidence.get("assumptions"):
-        blocks.append({"kind": "facts", "title": t("assumptions.title"), "about": t("assumptions.about"), "facts": plain_facts(assumptions)})
+        blocks.append(
+            {"kind": "facts", "title": t("assumptions.title"), "about": t("assumptions.about"), "facts": plain_facts(assumptions)}
+        )
     return blocks
 
 

@@ -47,7 +47,7 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
 
 def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
     found = []
-    for row in rivals.rows:
+    for row in sorted(rivals.rows, key=lambda row: row.outcome != "worse"):
         if row.outcome == "worse" and rivals.model is not None and row.accuracy != "–":
             found.append(t("note.rival_wins", rival=row.name, rival_accuracy=row.accuracy, model_accuracy=rivals.model.accuracy))
         elif row.outcome == "worse":
@@ -79,6 +79,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
     if not artifact and not audited.get("runtime") and not recipe:
         return [], []
     recorded = dict(artifact.get("facts") or {})
+    parity = recorded.pop("parity", None)
     labels = artifact.get("labels") or {}
     rows: list[tuple[str, Any]] = [
         ("base", artifact.get("base") or audited.get("base") or recipe.get("base")),
@@ -89,9 +90,9 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", artifact.get("runtime") or audited.get("runtime")),
         ("precision", artifact.get("precision") or audited.get("precision")),
-        ("precision_why", recorded.pop("precision_reason", None) or recorded.pop("why", None)),
-        ("parity", _parity(recorded)),
-        ("flips", _flips(recorded)),
+        ("precision_why", recorded.pop("why", None)),
+        ("parity", _parity(parity)),
+        ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
@@ -109,21 +110,17 @@ def _one_line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _parity(facts: Mapping[str, Any]) -> str | None:
-    parity = facts.get("parity")
-    if not isinstance(parity, Mapping):
+def _parity(parity: Any) -> str | None:
+    """Largest difference of a probability from fp32, over how many rows."""
+    if not isinstance(parity, Mapping) or not isinstance(parity.get("max_difference"), int | float):
         return None
-    value = next((parity[key] for key in ("max_difference", "max_probability_difference", "max_abs_difference", "max") if key in parity), None)
-    rows = parity.get("rows", parity.get("n"))
-    if value is None:
-        return _one_line(parity)
-    return f"{float(value):.2g}" + (f" (n = {rows:,})" if isinstance(rows, int) else "")
+    rows = f" (n = {parity['n']:,})" if isinstance(parity.get("n"), int) else ""
+    return f"{float(parity['max_difference']):.2g}{rows}"
 
 
-def _flips(facts: Mapping[str, Any]) -> str | None:
-    parity = facts.get("parity")
-    flips = parity.get("label_flips", parity.get("flips")) if isinstance(parity, Mapping) else None
-    return None if flips is None else f"{flips:,}"
+def _flips(parity: Any) -> str | None:
+    """Answers that differ from fp32."""
+    return f"{parity['label_flips']:,}" if isinstance(parity, Mapping) and isinstance(parity.get("label_flips"), int) else None
 
 
 def _decision(artifact: Mapping[str, Any], t: Words) -> str | None:
@@ -142,7 +139,11 @@ def purpose_facts(material: Material, t: Words) -> Facts:
     purpose = material.recipe.get("purpose") or {}
     names = (("intended", "intended_use"), ("prohibited", "prohibited_uses"), ("owner", "owner"), ("contact", "contact"))
     facts = [(t(f"purpose.{word}"), purpose.get(key)) for word, key in names]
-    return [(word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value)) for word, value in facts if value]
+    return [
+        (word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value))
+        for word, value in facts
+        if value
+    ]
 
 
 def unmeasured(material: Material, t: Words) -> dict[str, Any]:

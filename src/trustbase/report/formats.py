@@ -5,14 +5,20 @@ A metric's kind fixes its form; a metric nobody listed here falls back to its fi
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 from trustbase import finding_id
 from trustbase.report.words import Words
 
-Kind = Literal["percent", "points", "ratio", "number", "ms", "seconds", "bytes", "count", "per_second", "flops", "money", "energy", "difference"]
+Kind = Literal[
+    "percent", "points", "ratio", "number", "ms", "seconds", "bytes", "count", "per_second", "flops", "money", "energy", "difference",
+    "other",
+]
 
-_PERCENT = "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
+_PERCENT = (
+    "accuracy balanced_accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
+)
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
 
@@ -30,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "quality.brier": "number",
     "quality.expected_cost": "number",
     "fairness.auroc": "number",
+    "fairness.calibration_gap": "points",
     "fairness.demographic_parity_ratio": "ratio",
     "efficiency.latency_p50_ms": "ms",
     "efficiency.latency_p95_ms": "ms",
@@ -40,6 +47,13 @@ KINDS: dict[str, Kind] = {
     "efficiency.parameters": "count",
     "efficiency.flops_per_input": "flops",
     "efficiency.batch_invariance": "difference",
+    "efficiency.parity_max_difference": "difference",
+    "efficiency.parity_label_flips": "percent",
+    "efficiency.batch_label_flips": "percent",
+    "efficiency.peak_device_bytes": "bytes",
+    "efficiency.startup_seconds": "seconds",
+    "efficiency.energy_per_1000": "energy",
+    "efficiency.carbon_per_1000": "energy",
     "efficiency.cost_per_1000": "money",
 }
 
@@ -56,6 +70,8 @@ _BY_UNIT: dict[str, Kind] = {
     "parameters": "count",
     "count": "count",
     "Wh": "energy",
+    "g": "energy",
+    "inputs/s": "per_second",
     "USD": "money",
     "EUR": "money",
     "CNY": "money",
@@ -65,17 +81,17 @@ _BY_UNIT: dict[str, Kind] = {
 def kind_of(id: str, unit: str = "") -> Kind:
     """The kind of number that a finding id stands for."""
     parts = finding_id.parse(id)
-    return KINDS.get(f"{parts.dimension}.{parts.metric}") or _BY_UNIT.get(unit, "number")
+    return KINDS.get(f"{parts.dimension}.{parts.metric}") or _BY_UNIT.get(unit, "other")
 
 
-def show(value: float | None, kind: Kind, t: Words, *, unit: str = "") -> str:
-    """A number in words; an absent one is a dash."""
+def show(value: float | None, kind: Kind, t: Words, *, unit: str = "", long: bool = False) -> str:
+    """A number in words; an absent one is a dash. `long` spells out units that a reader may not know."""
     if value is None:
         return "–"
     if kind == "percent":
         return t("unit.percent", value=_decimals(100 * value, 1))
     if kind == "points":
-        return t("unit.points", value=_decimals(100 * value, 1))
+        return t("unit.points_long" if long else "unit.points", value=_decimals(100 * value, 1))
     if kind == "bytes":
         return _scaled(value, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)), "B")
     if kind == "flops":
@@ -96,28 +112,34 @@ def show(value: float | None, kind: Kind, t: Words, *, unit: str = "") -> str:
         return "0" if value == 0 else f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4f}"
     if kind == "ratio":
         return f"{value:.2f}"
-    return _plain(value)
+    return f"{_plain(value)} {unit}".strip() if kind == "other" else _plain(value)
 
 
-def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, unit: str = "") -> str:
-    """`84.1 % to 85.3 %`; empty where nothing was sampled or nothing was measured."""
+def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, unit: str = "", bare: bool = False) -> str:
+    """`84.1 to 85.3 %`; empty where nothing was sampled or nothing was measured. `bare` leaves out the unit."""
     if low is None or high is None or low == high:
         return ""
+    if kind in ("percent", "points"):
+        span = t("interval.range", low=_decimals(100 * low, 1), high=_decimals(100 * high, 1))
+        return span if bare else t(f"unit.{kind}", value=span)
     return t("interval.range", low=show(low, kind, t, unit=unit), high=show(high, kind, t, unit=unit))
 
 
 def _decimals(value: float, places: int) -> str:
     """A fixed number of places, more where rounding would hide a value that is not zero, and never `-0.0`."""
-    text = f"{value:,.{places}f}"
-    if float(text.replace(",", "")) == 0:
-        return f"{value:.2g}" if 1e-4 < abs(value) else f"{0:.{places}f}"
-    return text
+    if 0 < abs(value) < 0.1:
+        return _minus(f"{value:.2f}") if abs(value) >= 0.005 else _minus(f"{value:.1g}") if abs(value) > 1e-4 else f"{0:.{places}f}"
+    return _minus(f"{value:,.{places}f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def _plain(value: float) -> str:
     if value != 0 and (abs(value) >= 1e6 or abs(value) < 5e-4):
-        return f"{value:.2e}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+        return _minus(f"{value:.2e}")
+    return _minus(f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}")
 
 
 def _significant(value: float) -> str:
@@ -125,7 +147,7 @@ def _significant(value: float) -> str:
         return "0"
     if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{Decimal(f'{value:.2g}'):f}"
 
 
 def _scaled(value: float, steps: tuple[tuple[str, float], ...], base: str) -> str:

@@ -15,7 +15,14 @@ from trustbase.report.words import Words
 
 _GATE = re.compile(r"(?P<id>.*?)\s*(?P<sign><=|>=|==|<|>)\s*(?P<limit>[-+0-9.eE]+)\s*")
 _LIMIT_WORDS = {">=": "limit.at_least", "<=": "limit.at_most", ">": "limit.above", "<": "limit.below", "==": "limit.exactly"}
-_UNIT_BOUNDS: dict[Kind, tuple[float | None, float | None]] = {"percent": (0, 1), "points": (None, 1), "ratio": (0, None), "ms": (0, None), "bytes": (0, None)}
+_ZOOMED = ("percent", "number", "other")  # their zero is far away, and an interval drawn from it would be a dot
+_UNIT_BOUNDS: dict[Kind, tuple[float | None, float | None]] = {
+    "percent": (0, 1),
+    "points": (None, 1),
+    "ratio": (0, None),
+    "ms": (0, None),
+    "bytes": (0, None),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ def headline(material: Material, t: Words) -> Headline:
     counts = t("verdict.counts", passed=tally["pass"], failed=tally["fail"], insufficient=tally["insufficient"])
     if not verdict.gates and not material.decides:
         return Headline("open", t("verdict.open"), t("verdict.no_gates"), "")
-    word = {(True, True): "released", (True, False): "refused", (False, True): "met", (False, False): "missed"}[material.decides, verdict.released]
+    word = {(True, True): "released", (True, False): "refused", (False, True): "met", (False, False): "missed"}[
+        material.decides, verdict.released
+    ]
     state = "pass" if verdict.released else "fail" if tally["fail"] or not tally["insufficient"] else "insufficient"
     if verdict.released:
         return Headline(state, t(f"verdict.{word}"), t.count("verdict.why_released", len(verdict.gates)), counts)
@@ -74,10 +83,12 @@ def headline(material: Material, t: Words) -> Headline:
 
 def _why_not(verdict: Verdict, material: Material, t: Words) -> str:
     blocking = [gate for gate in verdict.gates if gate.verdict == "fail"] or [gate for gate in verdict.gates if gate.verdict != "pass"]
+    if not verdict.gates:
+        return t("verdict.no_gates_run")
     if not blocking:
-        return verdict.reason or (t("verdict.refused_elsewhere") if verdict.gates else t("verdict.no_gates"))
+        return t("verdict.set_after") if material.audit.policy_set_before is False else verdict.reason or t("verdict.refused_elsewhere")
     key = "verdict.why_failed" if blocking[0].verdict == "fail" else "verdict.why_unsettled"
-    row = _row(blocking[0], material, t)
+    row = _row(blocking[0], material, t, long=True)
     if row.value == "–":
         first = t("verdict.because_missing", name=row.name)
     else:
@@ -86,7 +97,7 @@ def _why_not(verdict: Verdict, material: Material, t: Words) -> str:
     return t.count(key, len(verdict.gates), failed=len(blocking), first=first)
 
 
-def _row(gate: GateResult, material: Material, t: Words) -> GateRow:
+def _row(gate: GateResult, material: Material, t: Words, *, long: bool = False) -> GateRow:
     match = _GATE.fullmatch(gate.gate)
     id, sign, limit = (match["id"], match["sign"], float(match["limit"])) if match else (gate.gate, "", None)
     finding = material.find(id)
@@ -94,18 +105,30 @@ def _row(gate: GateResult, material: Material, t: Words) -> GateRow:
     try:
         kind, name, about = kind_of(id, unit), t.finding(id), t.metric_about(id)
     except ValueError:  # a gate on something that is no finding id is shown as it is written
-        kind, name, about = "number", id, ""
-    shown = show(gate.value, kind, t, unit=unit)
-    limit_number = "–" if limit is None else show(limit, kind, t, unit=unit)
+        kind, name, about = "other", id, ""
+    shown = show(gate.value, kind, t, unit=unit, long=long)
+    limit_number = "–" if limit is None else show(limit, kind, t, unit=unit, long=long)
     limit_text = t(_LIMIT_WORDS[sign], limit=limit_number) if sign else gate.gate
     word = t.of("verdict", gate.verdict)
     bar = None
     if limit is not None and sign != "==" and gate.value is not None:
-        scale = charts.scale_over((gate.value, gate.low, gate.high), include=[limit], bounds=_UNIT_BOUNDS.get(kind, (None, None)))
+        scale = charts.scale_over(
+            (gate.value, gate.low, gate.high),
+            include=[limit] if kind in _ZOOMED else [limit, 0.0],
+            bounds=_UNIT_BOUNDS.get(kind, (None, None)),
+        )
         title = t("gates.bar", name=name, value=shown, limit=limit_text, verdict=word)
         upwards = sign.startswith(">")
         bar = charts.limit_bar(
-            gate.value, gate.low, gate.high, limit=limit, upwards=upwards, scale=scale, css=gate.verdict, title=title, limit_text=limit_number
+            gate.value,
+            gate.low,
+            gate.high,
+            limit=limit,
+            upwards=upwards,
+            scale=scale,
+            css=gate.verdict,
+            title=title,
+            limit_text=limit_number,
         )
     return GateRow(
         id=gate.gate,
@@ -113,7 +136,7 @@ def _row(gate: GateResult, material: Material, t: Words) -> GateRow:
         about=about,
         limit=limit_text,
         value=shown,
-        interval=interval(gate.low, gate.high, kind, t, unit=unit),
+        interval=interval(gate.low, gate.high, kind, t, unit=unit, bare=long),
         n=f"{gate.n:,}" if gate.n is not None else "",
         verdict=gate.verdict,
         word=word,

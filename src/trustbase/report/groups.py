@@ -8,30 +8,59 @@ from typing import Any
 
 from trustbase import finding_id
 from trustbase.report import charts
-from trustbase.report.formats import interval, show
+from trustbase.report.formats import Kind, interval, kind_of, show
 from trustbase.report.material import Material
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
 
-RATES = ("base_rate", "selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "positive_predictive_value", "auroc", "calibration")
+RATES = (
+    "base_rate",
+    "selection_rate",
+    "accuracy",
+    "true_positive_rate",
+    "false_positive_rate",
+    "positive_predictive_value",
+    "auroc",
+    "calibration_gap",
+)
 _DRAWN = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate")
-_MOST_GROUPS = 60  # rows drawn of one column; the evidence file holds all of them
+_MOST_GROUPS = 40  # rows drawn of one column; the evidence file holds all of them
 
 
 def fairness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """For each group column (and intersection): a chart of rates, and all rates as a table."""
-    blocks: list[Block] = []
-    notes = group_notes(material, t)
-    if notes:
-        blocks.append({"kind": "notes", "notes": notes})
-    for column, favourable, groups in _columns(evidence):
-        title = t("groups.title", column=column.replace(",", " × "))
-        if favourable:
-            title = t("label.colon", label=title) + t("groups.classwise", label=favourable)
-        rows = sorted((row for row in groups if isinstance(row, Mapping)), key=lambda row: -int(row.get("n") or 0))
-        blocks.append(_chart(title, column, rows[:_MOST_GROUPS], material, t))
+    """For each group column and intersection: a chart of rates, all rates as a table, and the gaps of other labels."""
+    sections = list(_columns(evidence))
+    notes = group_notes(material, t) if sections else [t("groups.none")] if _not_asked(material) else []
+    blocks: list[Block] = [{"kind": "notes", "notes": notes}] if notes else []
+    for columns, content in sorted(sections, key=lambda item: len(item[0])):
+        rows = sorted((row for row in content["groups"] if isinstance(row, Mapping)), key=lambda row: -int(row.get("n") or 0))
+        block = _chart(columns, rows, material, t)
+        blocks.append({**block, "others": _other_labels(content.get("other_labels"), t)})
     return blocks
+
+
+def _not_asked(material: Material) -> bool:
+    return all(finding.status == "not_applicable" and not finding.parts.slice for finding in material.of("fairness"))
+
+
+def _other_labels(others: Any, t: Words) -> Block | None:
+    """Gaps of the labels that are not the favourable one, each against the rest."""
+    if not isinstance(others, Mapping) or not others:
+        return None
+    metrics = list(dict.fromkeys(gap["metric"] for gaps in others.values() for gap in gaps))
+    rows = []
+    for label, gaps in others.items():
+        by_metric = {gap["metric"]: gap for gap in gaps}
+        rows.append({"label": label, "cells": [_gap_cell(by_metric.get(metric), t) for metric in metrics]})
+    return {"heads": [t.metric(f"fairness.{metric}") for metric in metrics], "rows": rows}
+
+
+def _gap_cell(gap: Mapping[str, Any] | None, t: Words) -> Block:
+    if gap is None or gap.get("value") is None:
+        return {"value": "–", "interval": ""}
+    kind = kind_of(f"fairness.{gap['metric']}")
+    return {"value": show(gap["value"], kind, t), "interval": interval(gap.get("low"), gap.get("high"), kind, t)}
 
 
 def group_notes(material: Material, t: Words) -> list[str]:
@@ -41,7 +70,7 @@ def group_notes(material: Material, t: Words) -> list[str]:
     notes = []
     if label:
         notes.append(t("groups.favourable", label=label, how=t("groups.assumed") if assumed else t("groups.given")))
-    columns = [str(column) for column in evidence.get("columns") or {} if "," not in column]
+    columns = [columns[0] for columns, _ in _columns(evidence) if len(columns) == 1]
     if material.decides or material.artifact:
         shown = shown_columns(material, columns)
         hidden = [column for column in columns if column not in shown]
@@ -65,52 +94,58 @@ def shown_columns(material: Material, columns: list[str]) -> list[str]:
     return [column for column in columns if column in named]
 
 
-def _columns(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
-    """(column or intersection, favourable label where there are several, groups) in the order of the evidence."""
+def _columns(evidence: Mapping[str, Any]) -> Iterator[tuple[list[str], Mapping[str, Any]]]:
+    """(column or columns of an intersection, content) in the order of the evidence; single columns come first."""
     for column, content in (evidence.get("columns") or {}).items():
         if not isinstance(content, Mapping):
             continue
         if isinstance(content.get("groups"), list):
-            yield str(column), "", content["groups"]
-        for label, rest in (content.get("labels") or content.get("one_vs_rest") or {}).items():
-            if isinstance(rest, Mapping) and isinstance(rest.get("groups"), list):
-                yield str(column), str(label), rest["groups"]
+            yield [str(name) for name in content.get("columns") or [column]], content
 
 
-def _chart(title: str, column: str, rows: list[Mapping[str, Any]], material: Material, t: Words) -> Block:
-    names = [group_name(row) for row in rows]
+def _chart(columns: list[str], rows: list[Mapping[str, Any]], material: Material, t: Words) -> Block:
     drawn, every = [], []
     scale = charts.Scale(0, 1)
-    for name, row in zip(names, rows, strict=True):
-        n = f"{int(row.get('n') or 0):,}"
-        cells = {rate: rate_cell(name, column, rate, row, material, scale, t) for rate in RATES}
+    for row in rows[:_MOST_GROUPS]:
+        name, n = group_name(row, t), f"{int(row.get('n') or 0):,}"
+        cells = {rate: rate_cell(name, columns, rate, row, material, scale, t) for rate in RATES}
         drawn.append({"label": name, "n": n, "cells": [cells[rate] for rate in _DRAWN]})
         every.append({"label": name, "n": n, "cells": [cells[rate] for rate in RATES]})
-    heads = [t(f"rate.{rate}") for rate in _DRAWN]
-    abouts = [t(f"rate_about.{rate}") for rate in _DRAWN]
-    block: Block = {"kind": "rates", "title": title, "about": t("groups.about"), "first": t("table.group"), "heads": heads, "abouts": abouts}
-    axis = charts.axis(scale, lambda value: f"{100 * value:.0f}%")
-    return {**block, "rows": drawn, "axis": axis, "every": every, "every_heads": [t(f"rate.{rate}") for rate in RATES]}
+    about = t("groups.about")
+    if len(rows) > _MOST_GROUPS:
+        about += " " + t("groups.cut", shown=_MOST_GROUPS, n=f"{len(rows):,}")
+    return {
+        "kind": "rates",
+        "title": t("groups.title", column=" × ".join(columns)),
+        "about": about,
+        "first": t("table.group"),
+        "heads": [t(f"rate.{rate}") for rate in _DRAWN],
+        "abouts": [t(f"rate_about.{rate}") for rate in _DRAWN],
+        "rows": drawn,
+        "axis": charts.axis(scale, lambda value: f"{100 * value:.0f}%"),
+        "every": every,
+        "every_heads": [t(f"rate.{rate}") for rate in RATES],
+        "none": t("groups.small"),
+    }
 
 
-def group_name(row: Mapping[str, Any]) -> str:
-    """The name of a group, or of an intersection of groups."""
-    group = row.get("group", row.get("groups", ""))
-    if isinstance(group, Mapping):
-        group = list(group.values())
-    return " × ".join(str(part) for part in group) if isinstance(group, list | tuple) else str(group)
+def group_name(row: Mapping[str, Any], t: Words) -> str:
+    """The name of a group, or of an intersection of groups; an empty name is shown as such."""
+    members = row.get("members")
+    parts = [str(part) for part in members.values()] if isinstance(members, Mapping) else [str(row.get("group", ""))]
+    return " × ".join(part or t("groups.empty") for part in parts)
 
 
-def rate_cell(name: str, column: str, rate: str, row: Mapping[str, Any], material: Material, scale: charts.Scale, t: Words) -> Block:
+def rate_cell(name: str, columns: list[str], rate: str, row: Mapping[str, Any], material: Material, scale: charts.Scale, t: Words) -> Block:
     """A rate of one group with its interval, from the evidence, else from the group's own finding."""
     value, low, high, n = _numbers(rate, row)
-    if value is None:
-        finding = material.find(finding_id.make("fairness", rate, _slice(column, row)))
+    if value is None and (id := _finding_id(rate, columns, row)):
+        finding = material.find(id)
         if finding is not None and finding.value is not None:
             value, low, high, n = finding.value, finding.low, finding.high, finding.n
     if value is None:
         return {"value": "–", "interval": "", "bar": None, "small": t("groups.small")}
-    kind = "number" if rate == "auroc" else "points" if rate == "calibration" else "percent"
+    kind: Kind = "number" if rate == "auroc" else "points" if rate == "calibration_gap" else "percent"
     spread = interval(low, high, kind, t)
     title = t("groups.bar", group=name, value=show(value, kind, t), interval=spread, n=f"{n:,}" if n is not None else row.get("n", ""))
     bar = charts.rate_bar(value, low, high, scale=scale, title=title) if kind == "percent" else None
@@ -118,7 +153,7 @@ def rate_cell(name: str, column: str, rate: str, row: Mapping[str, Any], materia
 
 
 def _numbers(rate: str, row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None, int | None]:
-    found = row.get(rate)
+    found = (row.get("intervals") or {}).get(rate, row.get(rate))
     if isinstance(found, Mapping):
         return found.get("value"), found.get("low"), found.get("high"), found.get("n")
     if found is None:
@@ -126,9 +161,7 @@ def _numbers(rate: str, row: Mapping[str, Any]) -> tuple[float | None, float | N
     return found, row.get(f"{rate}_low"), row.get(f"{rate}_high"), row.get(f"{rate}_n")
 
 
-def _slice(column: str, row: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
-    group = row.get("group", row.get("groups", ""))
-    if isinstance(group, Mapping):
-        return tuple((str(key), str(value)) for key, value in group.items())
-    parts = [str(part) for part in group] if isinstance(group, list | tuple) else [str(group)]
-    return tuple(zip(column.split(","), parts, strict=False)) if len(parts) == len(column.split(",")) else ((column, "×".join(parts)),)
+def _finding_id(rate: str, columns: list[str], row: Mapping[str, Any]) -> str:
+    members = row.get("members")
+    values = [str(part) for part in members.values()] if isinstance(members, Mapping) else [str(row.get("group", ""))]
+    return finding_id.make("fairness", rate, tuple(zip(columns, values, strict=True))) if len(values) == len(columns) else ""

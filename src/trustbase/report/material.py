@@ -62,14 +62,17 @@ def read_material(folder: Path) -> Material:
     verdict = reader.convert("verdict.json", Verdict.from_json, raw_verdict) if raw_verdict else None
     evidence = {path.stem: reader.json(path) for path in sorted((home / "evidence").glob("*.json"))}
     places = [folder, home, *(folder / name for name in ("bundle", "rejected"))]
-    card = reader.first([place / name for place in places for name in ("data_card.json", "data/data_card.json", "data/card.json")])
-    names = ("artifact.json", "model/artifact.json", "artifact/artifact.json", "release/artifact.json", "artefact/artifact.json")
+    card = reader.first([place / "data_card.json" for place in places])
+    names = ("artifact.json", "model/artifact.json", "artifact/artifact.json")
     artifact = reader.first([place / name for place in places for name in names])
-    manifest = next((place / "manifest.json" for place in places if (place / "manifest.json").is_file()), None)
-    recipe = reader.yaml(next((p for p in (place / "recipe.resolved.yaml" for place in places) if p.is_file()), home / "recipe.resolved.yaml"))
+    recipe = reader.yaml(
+        next((p for p in (place / "recipe.resolved.yaml" for place in places) if p.is_file()), home / "recipe.resolved.yaml")
+    )
     policy = reader.first([place / "policy.json" for place in places])
-    digest = f"sha256:{files.sha256_file(manifest)}" if manifest else None
-    form: Form = "bundle" if (folder / "manifest.json").is_file() else "run" if recipe else "audit"
+    manifest = folder / "manifest.json"
+    # A run writes its report before its bundle is packed, so a manifest in there may be that of an earlier one.
+    digest = f"sha256:{files.sha256_file(manifest)}" if manifest.is_file() else None
+    form: Form = "bundle" if manifest.is_file() else "run" if recipe else "audit"
     return Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, tuple(reader.unreadable))
 
 

@@ -98,4 +98,4 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
 
 def _signed(value: float | None, t: Words) -> str:
     text = show(value, "points", t)
-    return f"+{text}" if value is not None and value > 0 else text.replace("-", "−")
+    return f"+{text}" if value is not None and value > 0 else text

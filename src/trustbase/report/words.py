@@ -19,7 +19,7 @@ _FOLDER = Path(__file__).with_name("words")
 
 @dataclass(frozen=True)
 class Words:
-    """The catalogue in one language. Calling it gives a phrase: `t("gates.title")`, `t("verdict.all_passed", n=6)`."""
+    """The catalogue in one language. Calling it gives a phrase: `t("gates.title")`, `t("limit.at_most", limit="10 %")`."""
 
     lang: str
     table: Mapping[str, str]
@@ -47,6 +47,8 @@ class Words:
     def metric(self, id: str) -> str:
         """The name of a finding's metric; an unknown metric is shown by its id."""
         parts = finding_id.parse(id)
+        if parts.metric == "audit":  # what an audit that broke as a whole leaves
+            return self("label.colon", label=self.of("dimension", parts.dimension)) + self("finding.whole")
         return self.table.get(f"metric.{parts.dimension}.{parts.metric}.name", f"{parts.dimension}.{parts.metric}")
 
     def metric_about(self, id: str) -> str:
@@ -59,7 +61,9 @@ class Words:
         parts = finding_id.parse(id)
         name = self.metric(id)
         if parts.slice:
-            columns = self("list.pair").join(c if group is None else self("finding.group", column=c, group=group) for c, group in parts.slice)
+            columns = self("list.pair").join(
+                c if group is None else self("finding.group", column=c, group=group) for c, group in parts.slice
+            )
             key = "finding.between" if any(group is None for _, group in parts.slice) else "finding.within"
             name = self(key, name=name, slice=columns)
         if parts.variant:

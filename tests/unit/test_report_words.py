@@ -1,0 +1,147 @@
+"""The catalogue: both languages whole, nothing unused, nothing promised, every metric named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import trustbase.report
+from trustbase.errors import UsageError
+from trustbase.report.formats import KINDS, interval, kind_of, show
+from trustbase.report.words import LANGUAGES, words
+
+HERE = Path(trustbase.report.__file__).parent
+ISSUE_IDS = """
+quality.accuracy quality.macro_f1 quality.weighted_f1 quality.auroc quality.auprc quality.log_loss quality.brier
+quality.expected_calibration_error quality.unknown_tokens quality.gain_over_majority quality.gain_over_bag_of_words
+quality.gain_over_boosting fairness.demographic_parity_difference[sex] fairness.demographic_parity_ratio[sex]
+fairness.equalized_odds_difference[sex] fairness.equal_opportunity_difference[sex] fairness.average_odds_difference[sex]
+fairness.accuracy_difference[sex] efficiency.latency_p50_ms efficiency.latency_p95_ms efficiency.throughput
+efficiency.artifact_bytes efficiency.parameters efficiency.flops_per_input efficiency.peak_memory_bytes
+efficiency.batch_invariance efficiency.cost_per_1000
+""".split()
+# Families whose members are named by data: each with the members that the code or the records can name.
+FAMILIES = {
+    "metric": None,
+    "dimension": None,
+    "dimension_about": None,
+    "status": {"ok", "failed", "not_applicable", "insufficient"},
+    "rate": None,
+    "rate_about": None,
+    "rival": {"majority", "bag_of_words", "boosting"},
+    "rival_about": {"majority", "bag_of_words", "boosting"},
+    "machine": None,
+    "split": {"train", "validation", "test"},
+}
+
+
+def _sources() -> str:
+    files = [*HERE.glob("*.py"), *(HERE / "templates").glob("*.j2")]
+    assert len(files) > 12
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def test_both_languages_have_the_same_keys_and_the_same_places_for_values():
+    english, chinese = words("en").table, words("zh").table
+    assert english.keys() == chinese.keys() and len(english) > 300
+    for key in english:
+        if key.endswith(".one"):  # "the one gate" needs no number in English, and Chinese has no such form
+            continue
+        assert set(re.findall(r"\{(\w+)\}", english[key])) == set(re.findall(r"\{(\w+)\}", chinese[key])), key
+
+
+def test_every_key_that_the_code_names_is_there_and_every_key_is_named():
+    source, table = _sources(), words("en").table
+    named = set(re.findall(r"""\bt\(\s*["']([a-z_]+(?:\.[a-z_]+)+)["']""", source)) | set(re.findall(r'"((?:limit|unit|verdict|gates|note|finding)\.[a-z_]+)"', source)) - {"verdict.json"}
+    counted = set(re.findall(r"""t\.count\(\s*["']([a-z_.]+)["']""", source))
+    built = {prefix for prefix in re.findall(r"""t\(\s*f["']([a-z_.]+)\{""", source)}
+    assert len(named) > 100
+    missing = [key for key in named if key not in table and f"{key}.one" not in table]
+    assert missing == []
+    assert [key for key in counted if f"{key}.one" not in table or f"{key}.other" not in table] == []
+    assert all(any(key.startswith(prefix) for key in table) for prefix in built)
+
+    def used(key: str) -> bool:
+        stem = re.sub(r"\.(one|other)$", "", key)
+        if key.split(".")[0] in FAMILIES or stem in named or stem in counted:
+            return True
+        tails = [key.removeprefix(prefix) for prefix in built if key.startswith(prefix)]
+        return any(f'"{re.sub(r"[.](one|other)$", "", tail)}"' in source for tail in tails)
+
+    assert [key for key in table if not used(key)] == []
+
+
+def test_families_have_their_members():
+    for family, members in FAMILIES.items():
+        keys = {key.split(".", 1)[1] for key in words("en").table if key.startswith(f"{family}.")}
+        assert keys and (members is None or keys == members), family
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_no_word_promises_what_only_a_number_is_known_of(lang: str):
+    forbidden = r"\b(fair|unbiased|compliant|verified|safe|guarantee\w*|trustworthy|certified)\b|合规|公平|安全|保证|可信|认证|无偏见"
+    assert {key: text for key, text in words(lang).table.items() if re.search(forbidden, text, re.IGNORECASE)} == {}
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("id", ISSUE_IDS)
+def test_every_metric_of_the_issue_has_a_name_a_line_and_a_form(id: str, lang: str):
+    t = words(lang)
+    assert t.metric(id) and not t.metric(id).startswith(id.split(".")[0] + ".")
+    assert len(t.metric_about(id)) > 8
+    assert id.split("[")[0] in KINDS
+
+
+def test_an_unknown_metric_is_shown_by_its_id():
+    t = words("zh")
+    assert t.metric("robustness.accuracy_under_typos#0.10") == "robustness.accuracy_under_typos"
+    assert t.metric_about("robustness.accuracy_under_typos") == ""
+    assert t.finding("robustness.some_thing[sex=Female]") == "robustness.some_thing（sex = Female）"
+
+
+def test_names_of_findings_in_plain_words():
+    t = words("en")
+    assert t.finding("fairness.demographic_parity_difference[sex]") == "Difference in favourable answers between groups of sex"
+    assert t.finding("quality.auroc@out-of-time") == "AUROC, on out-of-time"
+    assert t.finding("quality.audit") == "Quality: All measurements of this dimension"
+
+
+def test_a_language_that_is_not_there_is_refused_by_name():
+    with pytest.raises(UsageError, match="en, zh.*'fr'"):
+        words("fr")
+
+
+@pytest.mark.parametrize(
+    ("id", "value", "unit", "text"),
+    [
+        ("quality.accuracy", 0.8658, "share", "86.6 %"),
+        ("quality.accuracy", 1.0, "", "100.0 %"),
+        ("quality.unknown_tokens", 0.0003, "", "0.03 %"),
+        ("quality.unknown_tokens", 0.0, "", "0.0 %"),
+        ("quality.gain_over_boosting", -0.0081, "", "−0.8 pp"),
+        ("quality.auroc", 0.90814, "", "0.908"),
+        ("fairness.demographic_parity_ratio[sex]", 0.314, "", "0.31"),
+        ("efficiency.latency_p95_ms", 6.024, "ms", "6.02 ms"),
+        ("efficiency.artifact_bytes", 90_874_112, "bytes", "90.9 MB"),
+        ("efficiency.artifact_bytes", 512, "bytes", "512 B"),
+        ("efficiency.parameters", 22_713_986, "", "22,713,986"),
+        ("efficiency.flops_per_input", 2.1e9, "", "2.10 GFLOP"),
+        ("efficiency.throughput", 1180, "", "1,180 /s"),
+        ("efficiency.cost_per_1000", 0.000094, "EUR", "0.000094 EUR"),
+        ("efficiency.batch_invariance", 0.0021, "", "0.0021"),
+        ("robustness.unknown_thing", 0.5, "share", "50.0 %"),
+        ("robustness.unknown_thing", 0.5, "furlongs", "0.500 furlongs"),
+    ],
+)
+def test_numbers_are_written_with_their_units(id: str, value: float, unit: str, text: str):
+    assert show(value, kind_of(id, unit), words("en"), unit=unit) == text
+
+
+def test_intervals_name_their_unit_once_and_are_empty_where_nothing_was_sampled():
+    t = words("en")
+    assert interval(0.183, 0.209, "points", t) == "18.3 to 20.9 pp"
+    assert interval(0.183, 0.209, "percent", words("zh")) == "18.3 至 20.9 %"
+    assert interval(5.0, 5.0, "bytes", t) == "" and interval(None, None, "percent", t) == ""
+    assert show(None, "percent", t) == "–"
