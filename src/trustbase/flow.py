@@ -258,6 +258,8 @@ def _audit(stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo,
     seed = seeds.stream_seed(recipe.train.seed, "audit") % 2**31
 
     def compute() -> dict[str, Any]:
+        from trustbase.audit.artifact import audit_artifact
+
         _look(folder, artifact, dataset.splits["test"].digest, policy)  # counted before the rows are seen
         report = audit_artifact(
             artifact, dataset, options=recipe.audit, folder=folder, seed=seed, policy_digest=policy.digest, emit=stages.log
