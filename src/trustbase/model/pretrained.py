@@ -201,19 +201,18 @@ def _set_dropout(config: Any, dropout: float) -> None:
 
 
 def _read_weights(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None) -> tuple[nn.Module, set[str], set[str], set[str]]:
-    from transformers import AutoModelForSequenceClassification
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-    source = folder if weights is None else None
     try:
+        architecture = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
         # The library draws what it does not find from the global generator; nothing outside may notice.
         with quiet(), torch.random.fork_rng(devices=[]):
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                source,
+            model, info = architecture.from_pretrained(
+                folder if weights is None else None,
                 config=config,
                 state_dict=None if weights is None else dict(weights),
                 use_safetensors=True,
                 local_files_only=True,
-                trust_remote_code=False,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
