@@ -17,7 +17,11 @@ from trustbase.model.artifact import write_artifact
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, Decision, Finding, LabelSchema
 
 LABELS = LabelSchema(("<=50K", ">50K"), ">50K", ">50K", positive_assumed=False)
-RECIPE = "schema: trustbase/recipe/1\ntask: text-classification\ndata: {train: 'sample:census-income', text: text, label: income}\nadapt: {method: lora}\n"
+RECIPE = """schema: trustbase/recipe/1
+task: text-classification
+data: {train: 'sample:census-income', text: text, label: income}
+adapt: {method: lora}
+"""
 GATES = {"quality.accuracy": ">= 0.80", "fairness.demographic_parity_difference[sex]": "<= 0.30"}
 
 
@@ -37,7 +41,16 @@ def fake_artifact(folder: Path, *, text: str = "text", threshold: float | None =
 def findings() -> tuple[Finding, ...]:
     gap = "fairness.demographic_parity_difference"
     return (
-        Finding("quality.accuracy", 0.861234, 0.855678, 0.866789, 16281, direction="higher", method="share of right answers", source="Wilson 1927"),
+        Finding(
+            "quality.accuracy",
+            0.861234,
+            0.855678,
+            0.866789,
+            16281,
+            direction="higher",
+            method="share of right answers",
+            source="Wilson 1927",
+        ),
         Finding("quality.macro_f1", 0.80123, 0.79234, 0.81034, 16281, direction="higher"),
         Finding("quality.auroc", 0.90512, 0.90011, 0.91013, 16281, direction="higher"),
         Finding(f"{gap}[sex]", 0.19876, 0.18765, 0.20987, 16281, direction="lower"),

@@ -94,7 +94,7 @@ def _policy(run_folder: Path, report: AuditReport, verdict: Verdict, artifact: A
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrustbaseError(f"{run_folder / 'policy.json'} cannot be read: {error}", hint="run it again from the start") from error
     problems = disagreements(policy, report, verdict, artifact.digest) if verdict.released else []
-    if not verdict.released and decide(policy, report, test_looks=verdict.test_looks).released:
+    if not verdict.released and decide(policy, report, test_looks=verdict.test_looks, model_digest=artifact.digest).released:
         raise TrustbaseError("the verdict says not released, but every gate passes", hint="run it again from the start")
     if problems:
         raise TrustbaseError("nothing was signed: the parts of this run do not belong together", problems=problems, hint="run it again")

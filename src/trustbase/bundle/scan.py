@@ -34,8 +34,11 @@ def list_files(folder: Path) -> tuple[list[str], list[Problem]]:
     pending: list[tuple[Path, str]] = [(folder, "")]
     while pending:
         place, prefix = pending.pop()
-        with os.scandir(place) as listing:
-            items = sorted(listing, key=lambda item: item.name)
+        try:
+            with os.scandir(place) as listing:
+                items = sorted(listing, key=lambda item: item.name)
+        except OSError as error:
+            raise VerificationError(f"the folder {shown(prefix) or place} cannot be listed: {error.strerror}") from error
         if prefix and not items:
             problems.append(Problem(shown(prefix.rstrip("/")), "is an empty folder, which no bundle holds"))
         for item in items:
@@ -77,23 +80,27 @@ def read_plain(
         VerificationError: it is not a plain file of its own, or cannot be read.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    digest, size, kept = hashlib.sha256(), 0, bytearray()
     try:
         handle = os.open(folder / path, flags)
+        try:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+                raise VerificationError("is a link, a folder or a special file where a file must be")
+            keep = keep and facts.st_size <= KEPT_BYTES
+            while chunk := os.read(handle, _CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                if size > facts.st_size:
+                    raise VerificationError("grew while it was being read")
+                if keep:
+                    kept += chunk
+                if sink is not None:
+                    sink(chunk)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise VerificationError(f"cannot be opened as a plain file: {error.strerror}") from error
-    digest, size, kept = hashlib.sha256(), 0, bytearray()
-    with os.fdopen(handle, "rb", buffering=0) as stream:
-        facts = os.fstat(stream.fileno())
-        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-            raise VerificationError("is a link or a special file")
-        keep = keep and facts.st_size <= KEPT_BYTES
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            if keep:
-                kept += chunk
-            if sink is not None:
-                sink(chunk)
+        raise VerificationError(f"cannot be read as a plain file: {error.strerror}") from error
     return FileEntry(path, digest.hexdigest(), size), bytes(kept) if keep else None
 
 
