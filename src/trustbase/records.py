@@ -205,6 +205,11 @@ class Finding:
         """Inverse of `to_json`."""
         return cls(**{key: value for key, value in data.items() if key not in {"dimension", "metric", "slice"}})
 
+    def _repr_html_(self) -> str:
+        from trustbase.report.notebook import finding_html  # only a notebook asks; records stay below every stage
+
+        return finding_html(self)
+
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -236,6 +241,11 @@ class AuditReport:
     def find(self, id: str) -> Finding | None:
         """The finding with this id, or None."""
         return next((finding for finding in self.findings if finding.id == id), None)
+
+    def _repr_html_(self) -> str:
+        from trustbase.report.notebook import audit_html  # only a notebook asks; records stay below every stage
+
+        return audit_html(self)
 
 
 @dataclass(frozen=True)
@@ -272,6 +282,11 @@ class Verdict:
     def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         gates = tuple(GateResult(**gate) for gate in data["gates"])
         return cls(data["released"], data["test_looks"], gates, data.get("reason", ""))
+
+    def _repr_html_(self) -> str:
+        from trustbase.report.notebook import verdict_html  # only a notebook asks; records stay below every stage
+
+        return verdict_html(self)
 
 
 @dataclass(frozen=True)

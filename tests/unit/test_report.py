@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -75,7 +76,12 @@ def test_every_page_is_whole_small_and_asks_nothing_of_the_network(pages):
     for name, text in pages.items():
         page = Page(text)
         assert len(text.encode()) < 1_000_000, name
-        fetching = [(tag, key, value) for tag, found in page.tags for key, value in found.items() if key in {"src", "srcset", "data", "action", "formaction", "poster", "background"}]
+        fetching = [
+            (tag, key, value)
+            for tag, found in page.tags
+            for key, value in found.items()
+            if key in {"src", "srcset", "data", "action", "formaction", "poster", "background"}
+        ]
         links = [found.get("href") for tag, found in page.tags if tag in {"a", "link", "image", "use"}]
         assert fetching == [] and all(link and link.startswith("#") for link in links), name
         style = "".join(page.content["style"])
@@ -103,7 +109,9 @@ def test_hostile_names_stay_text(pages):
         page = Page(text)
         assert "<img" not in text and "alert(1)</script><script>" not in text.replace("&lt;", "").replace("&#39;", "")
         assert len(re.findall(r"<script", text)) == 1
-        assert page.text().count("</script><script>alert(1)</script><img src=x onerror=alert(2)>") >= 4  # labels, groups, column, owner, base
+        assert (
+            page.text().count("</script><script>alert(1)</script><img src=x onerror=alert(2)>") >= 4
+        )  # labels, groups, column, owner, base
         assert "{{7*7}}" in page.text() and "49" not in page.text("h3")
 
 
@@ -112,9 +120,9 @@ def test_hostile_names_stay_text(pages):
     [
         ("released", "en", "Released", "All 5 gates passed."),
         ("released", "zh", "准予发布", "5 道门槛全部通过。"),
-        ("rejected", "en", "Not released", "1 of 8 gates failed. Difference in favourable answers between groups of sex is 19.6 percentage points (18.3 to 20.9); the limit is at most 10.0 percentage points."),
-        ("rejected", "zh", "未予发布", "8 道门槛中有 1 道未通过。有利回答之差（按 sex 分组）为 19.6 个百分点（18.3 至 20.9），限值为不高于 10.0 个百分点。"),
-        ("unsettled", "en", "Not released", "1 of 6 gates could not be settled. Macro F1 is 80.7 % (80.0 to 81.4); the limit is at least 81.0 %."),
+        ("rejected", "en", "Not released", "1 of 8 gates failed. Difference in favourable answers between groups of sex is 19.6 percentage points (18.3 to 20.9); the limit is at most 10.0 percentage points."),  # noqa: E501
+        ("rejected", "zh", "未予发布", "8 道门槛中有 1 道未通过。有利回答之差（按 sex 分组）为 19.6 个百分点（18.3 至 20.9），限值为不高于 10.0 个百分点。"),  # noqa: E501
+        ("unsettled", "en", "Not released", "1 of 6 gates could not be settled. Macro F1 is 80.7 % (80.0 to 81.4); the limit is at least 81.0 %."),  # noqa: E501
         ("predictions", "en", "No verdict", "No limit was set, so nothing was decided. The measurements below stand for themselves."),
     ],
 )  # fmt: skip
@@ -140,7 +148,7 @@ def test_each_gate_has_limit_value_interval_word_reason_and_bar(pages):
         "Even the weaker end of the interval, 86.1 %, keeps the limit.",
     ):
         assert phrase in text
-    words_in_order = [w for w in re.findall(r'<tr class="(\w+)">', section)]
+    words_in_order = list(re.findall(r'<tr class="(\w+)">', section))
     assert words_in_order == ["fail", "insufficient", "insufficient", "pass", "pass", "pass", "pass", "pass"]
 
 
@@ -153,7 +161,15 @@ def test_a_rival_that_wins_is_named_plainly(pages):
 
 def test_what_was_assumed_hidden_or_not_asked_for_is_said(pages, tmp_path):
     body = Page(pages["released", "en"]).text("main")
-    for phrase in ("No mitigation was asked for.", "Favourable label: >50K (named in the recipe).", "Never shown to the model: ", "These test rows were looked at once.", "Model risk, example bank", "credit decisions; hiring", "bf16 was 2.3 times faster"):
+    for phrase in (
+        "No mitigation was asked for.",
+        "Favourable label: >50K (named in the recipe).",
+        "Never shown to the model: ",
+        "These test rows were looked at once.",
+        "Model risk, example bank",
+        "credit decisions; hiring",
+        "bf16 was 2.3 times faster",
+    ):
         assert phrase in body, phrase
     folder = make(tmp_path / "run")
     evidence = files.read_json(folder / "evidence" / "fairness.json")
@@ -196,7 +212,7 @@ def test_headings_go_down_by_one_and_every_table_has_scoped_heads(pages):
     for text in pages.values():
         page = Page(text)
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
-        assert levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+        assert levels.count(1) == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
         assert all(found.get("scope") in {"col", "row"} for found in page.all("th"))
         assert page.all("html")[0]["lang"] in {"en", "zh-CN"}
 
@@ -222,7 +238,9 @@ def test_text_stands_out_from_its_ground_in_light_and_dark(pages):
         pairs += [(tone, ground) for tone in ("pass", "fail", "insufficient", "open") for ground in ("paper", f"{tone}-soft")]
         pairs += [("ink", f"{tone}-soft") for tone in ("pass", "fail", "insufficient", "open")]
         pairs += [("ink", f"heat{i}") for i in range(7)] + [("heat-ink", f"heat{i}") for i in (7, 8, 9)]
-        low = {pair: round(_contrast(theme[pair[0]], theme[pair[1]]), 2) for pair in pairs if _contrast(theme[pair[0]], theme[pair[1]]) < 4.5}
+        low = {
+            pair: round(_contrast(theme[pair[0]], theme[pair[1]]), 2) for pair in pairs if _contrast(theme[pair[0]], theme[pair[1]]) < 4.5
+        }
         assert low == {}  # WCAG 2.2, success criterion 1.4.3
 
 
@@ -235,7 +253,10 @@ def _real(folder: Path, *, classes: int = 2, scores: bool = True, groups: bool =
     table = rng.dirichlet(np.ones(classes), n)
     table[np.arange(n), truth] += 0.8
     table /= table.sum(1, keepdims=True)
-    columns = {"sex": rng.choice(["Female", "Male"], n).astype(object), "region": rng.choice(["north", "south", "west"], n, p=[0.5, 0.48, 0.02]).astype(object)}
+    columns = {
+        "sex": rng.choice(["Female", "Male"], n).astype(object),
+        "region": rng.choice(["north", "south", "west"], n, p=[0.5, 0.48, 0.02]).astype(object),
+    }
     texts = [f"row {i} of some length {'x' * (i % 40)}" for i in range(n)]
     raw = pa.table({"age": [str(20 + i % 50) for i in range(n)], "job": rng.choice(["a", "b"], n).tolist()})
     split = Split("test", texts, truth.astype(np.int64), columns if groups else {}, raw, np.arange(1, n + 1), "test", "sha256:0")
@@ -244,7 +265,9 @@ def _real(folder: Path, *, classes: int = 2, scores: bool = True, groups: bool =
     labels = LabelSchema(names, names[-1], names[-1])
     context = AuditContext(split, labels, Decision(), answers, Evidence(folder / "evidence"), 0, train=split, rivals={"majority": rival})
     findings = [*quality.audit_classes(context), *fairness.audit_classes(context)]
-    files.write_json(folder / "audit.json", AuditReport({}, {"digest": "sha256:0", "rows": n}, None, {"cores": 2}, tuple(findings)).to_json())
+    files.write_json(
+        folder / "audit.json", AuditReport({}, {"digest": "sha256:0", "rows": n}, None, {"cores": 2}, tuple(findings)).to_json()
+    )
     return folder
 
 
@@ -254,10 +277,19 @@ def test_what_the_audits_really_write_is_drawn(tmp_path, classes):
     for lang in ("en", "zh"):
         text = render(folder, lang=lang)
         t, body = words(lang), Page(text).text("main")
-        for title in (t("confusion.title"), t("reliability.title"), t("classes.title"), t("slices.title"), t("groups.title", column="sex"), t("groups.title", column="sex × region")):
+        for title in (
+            t("confusion.title"),
+            t("reliability.title"),
+            t("classes.title"),
+            t("slices.title"),
+            t("groups.title", column="sex"),
+            t("groups.title", column="sex × region"),
+        ):
             assert title in body, title
         assert text.count("ratebar") > 30 and t("groups.assumed") in body and t("groups.small") in body
-    row = next(row for row in files.read_json(folder / "evidence" / "fairness.json")["columns"]["sex"]["groups"] if row["group"] == "Female")
+    row = next(
+        row for row in files.read_json(folder / "evidence" / "fairness.json")["columns"]["sex"]["groups"] if row["group"] == "Female"
+    )
     assert f"{100 * row['intervals']['selection_rate']['value']:.1f} %" in body
     assert (t("groups.others") in body) == (classes > 2)
 
@@ -324,7 +356,7 @@ def test_an_unknown_metric_is_shown_by_its_id_and_its_unit(tmp_path):
 
 def test_reports_are_made_without_torch(tmp_path):
     make(tmp_path / "run")
-    code = f"import sys; from trustbase.report.html import render; render({str(tmp_path / 'run')!r}); assert not {{'torch', 'transformers', 'pandas'}} & set(sys.modules)"
+    code = f"import sys; from trustbase.report.html import render; render({str(tmp_path / 'run')!r}); assert not {{'torch', 'transformers', 'pandas'}} & set(sys.modules)"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -13,15 +13,7 @@ from trustbase.report.formats import KINDS, interval, kind_of, show
 from trustbase.report.words import LANGUAGES, words
 
 HERE = Path(trustbase.report.__file__).parent
-ISSUE_IDS = """
-quality.accuracy quality.macro_f1 quality.weighted_f1 quality.auroc quality.auprc quality.log_loss quality.brier
-quality.expected_calibration_error quality.unknown_tokens quality.gain_over_majority quality.gain_over_bag_of_words
-quality.gain_over_boosting fairness.demographic_parity_difference[sex] fairness.demographic_parity_ratio[sex]
-fairness.equalized_odds_difference[sex] fairness.equal_opportunity_difference[sex] fairness.average_odds_difference[sex]
-fairness.accuracy_difference[sex] efficiency.latency_p50_ms efficiency.latency_p95_ms efficiency.throughput
-efficiency.artifact_bytes efficiency.parameters efficiency.flops_per_input efficiency.peak_memory_bytes
-efficiency.batch_invariance efficiency.cost_per_1000
-""".split()
+ISSUE_IDS = ["quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.auroc", "quality.auprc", "quality.log_loss", "quality.brier", "quality.expected_calibration_error", "quality.unknown_tokens", "quality.gain_over_majority", "quality.gain_over_bag_of_words", "quality.gain_over_boosting", "fairness.demographic_parity_difference[sex]", "fairness.demographic_parity_ratio[sex]", "fairness.equalized_odds_difference[sex]", "fairness.equal_opportunity_difference[sex]", "fairness.average_odds_difference[sex]", "fairness.accuracy_difference[sex]", "efficiency.latency_p50_ms", "efficiency.latency_p95_ms", "efficiency.throughput", "efficiency.artifact_bytes", "efficiency.parameters", "efficiency.flops_per_input", "efficiency.peak_memory_bytes", "efficiency.batch_invariance", "efficiency.cost_per_1000"]  # noqa: E501
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
     "metric": None,
@@ -54,9 +46,11 @@ def test_both_languages_have_the_same_keys_and_the_same_places_for_values():
 
 def test_every_key_that_the_code_names_is_there_and_every_key_is_named():
     source, table = _sources(), words("en").table
-    named = set(re.findall(r"""\bt\(\s*["']([a-z_]+(?:\.[a-z_]+)+)["']""", source)) | set(re.findall(r'"((?:limit|unit|verdict|gates|note|finding)\.[a-z_]+)"', source)) - {"verdict.json"}
+    named = set(re.findall(r"""\bt\(\s*["']([a-z_]+(?:\.[a-z_]+)+)["']""", source)) | set(
+        re.findall(r'"((?:limit|unit|verdict|gates|note|finding)\.[a-z_]+)"', source)
+    ) - {"verdict.json"}
     counted = set(re.findall(r"""t\.count\(\s*["']([a-z_.]+)["']""", source))
-    built = {prefix for prefix in re.findall(r"""t\(\s*f["']([a-z_.]+)\{""", source)}
+    built = set(re.findall(r"""t\(\s*f["']([a-z_.]+)\{""", source))
     assert len(named) > 100
     missing = [key for key in named if key not in table and f"{key}.one" not in table]
     assert missing == []
@@ -109,7 +103,7 @@ def test_names_of_findings_in_plain_words():
 
 
 def test_a_language_that_is_not_there_is_refused_by_name():
-    with pytest.raises(UsageError, match="en, zh.*'fr'"):
+    with pytest.raises(UsageError, match="en, zh.*'fr'"):  # noqa: RUF043
         words("fr")
 
 

@@ -162,9 +162,8 @@ def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: st
         body.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{top + size}"/>')
         body.append(f'<line class="grid" x1="{left}" x2="{left + size}" y1="{py(tick)}" y2="{py(tick)}"/>')
         body.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 4}" text-anchor="end">{escape(show(tick))}</text>')
-        body.append(
-            f'<text class="tick" x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if tick == 1 else "middle"}">{escape(show(tick))}</text>'
-        )
+        place = f'x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if tick == 1 else "middle"}"'
+        body.append(f'<text class="tick" {place}>{escape(show(tick))}</text>')
     body.append(f'<line class="diagonal" x1="{px(0)}" y1="{py(0)}" x2="{px(1)}" y2="{py(1)}"/>')
     if len(points) > 1:
         body.append(f'<polyline class="curve" points="{" ".join(f"{px(p.stated)},{py(p.observed)}" for p in points)}"/>')
@@ -172,9 +171,8 @@ def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: st
     for point in points:
         height = round(max((strip - 8) * point.n / most, 0.6), 1)
         body.append(f'<line class="whisker" x1="{px(point.stated)}" x2="{px(point.stated)}" y1="{py(point.low)}" y2="{py(point.high)}"/>')
-        body.append(
-            f'<circle class="dot plain" cx="{px(point.stated)}" cy="{py(point.observed)}" r="4"><title>{escape(point.title)}</title></circle>'
-        )
+        centre = f'cx="{px(point.stated)}" cy="{py(point.observed)}"'
+        body.append(f'<circle class="dot plain" {centre} r="4"><title>{escape(point.title)}</title></circle>')
         body.append(f'<rect class="rate" x="{px(point.stated) - 4}" y="{top + size + strip - height}" width="8" height="{height}"/>')
     body.append(f'<text class="tick" x="{left - 6}" y="{top + size + strip}" text-anchor="end">n</text>')
     body.append(f'<text class="name" x="{left + size / 2}" y="{top + size + strip + 40}" text-anchor="middle">{escape(x)}</text>')
@@ -199,10 +197,8 @@ def histogram(
         body.append(f'<line class="grid" x1="{left}" x2="{left + width}" y1="{level}" y2="{level}"/>')
         body.append(f'<text class="tick" x="{left - 6}" y="{level + 4}" text-anchor="end">{tick:,}</text>')
     for a, b, count in zip(edges, edges[1:], counts, strict=False):
-        size = round(height * count / most, 1)
-        body.append(
-            f'<rect class="rate" x="{px(a)}" y="{top + height - size}" width="{max(round(px(b) - px(a) - 1, 1), 1)}" height="{size}"/>'
-        )
+        tall, wide = round(height * count / most, 1), max(round(px(b) - px(a) - 1, 1), 1)
+        body.append(f'<rect class="rate" x="{px(a)}" y="{top + height - tall}" width="{wide}" height="{tall}"/>')
     for tick in scale.ticks(5):
         body.append(f'<text class="tick" x="{px(tick)}" y="{top + height + 16}" text-anchor="middle">{escape(show(tick))}</text>')
     for row, (name, value) in enumerate(sorted(marks.items(), key=lambda item: item[1])):

@@ -98,7 +98,8 @@ def _missing(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
 
 
 def _table(title: str, first: str, heads: list[str], rows: list[tuple[str, list[str]]]) -> Block:
-    return {"title": title, "first": first, "heads": heads, "rows": rows[:_MOST_ROWS], "cut": max(0, len(rows) - _MOST_ROWS)} if rows else {}
+    cut = max(0, len(rows) - _MOST_ROWS)
+    return {"title": title, "first": first, "heads": heads, "rows": rows[:_MOST_ROWS], "cut": cut} if rows else {}
 
 
 def _count(value: Any) -> str:

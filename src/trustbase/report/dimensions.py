@@ -113,10 +113,15 @@ def _confusion(labels: Sequence[str], table: Any, t: Words) -> Block:
         return {**block, "rows": [], "many": t("confusion.many", n=len(labels))}
     rows = []
     for i, row in enumerate(table):
-        cells = [{"n": f"{count:,}", "share": show(count / totals[i], "percent", t) if totals[i] else "–", "heat": _heat(count, totals[i]), "hit": i == j} for j, count in enumerate(row)]  # fmt: skip
+        cells = [_confusion_cell(count, totals[i], i == j, t) for j, count in enumerate(row)]
         rows.append({"label": labels[i], "cells": cells, "total": f"{totals[i]:,}"})
     columns = [f"{sum(row[j] for row in table):,}" for j in range(len(labels))]
     return {**block, "rows": rows, "columns": columns, "sum": f"{sum(totals):,}", "largest": most if len(labels) > 3 else []}
+
+
+def _confusion_cell(count: int, total: int, hit: bool, t: Words) -> Block:
+    share = show(count / total, "percent", t) if total else "–"
+    return {"n": f"{count:,}", "share": share, "heat": _heat(count, total), "hit": hit}
 
 
 def _heat(count: int, total: int) -> int:

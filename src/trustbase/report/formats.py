@@ -12,7 +12,19 @@ from trustbase import finding_id
 from trustbase.report.words import Words
 
 Kind = Literal[
-    "percent", "points", "ratio", "number", "ms", "seconds", "bytes", "count", "per_second", "flops", "money", "energy", "difference",
+    "percent",
+    "points",
+    "ratio",
+    "number",
+    "ms",
+    "seconds",
+    "bytes",
+    "count",
+    "per_second",
+    "flops",
+    "money",
+    "energy",
+    "difference",
     "other",
 ]
 

@@ -92,7 +92,8 @@ def _read_audit(path: Path) -> AuditReport:
         data = files.read_json(path)
         findings = tuple(Finding(**{k: v for k, v in item.items() if k in _FINDING_FIELDS}) for item in data["findings"])
         policy = data.get("policy") or {}
-        return AuditReport(data.get("model") or {}, data.get("data") or {}, policy.get("digest"), data.get("machine") or {}, findings)
+        model, rows, machine = (data.get(key) or {} for key in ("model", "data", "machine"))
+        return AuditReport(model, rows, policy.get("digest"), machine, findings, policy.get("set_before_measuring"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"'{path}' is not an audit of Trustbase: {error}", hint="run the audit again") from error
 
