@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.quality import audit_classes, slice_id
-from trustbase.audit.quality_scores import macro_auroc
+from trustbase.audit.quality_scores import from_part, macro_auroc
+from trustbase.audit.ranks import ks, recall_at_fpr
 from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.unknown_tokens import share_of, unknown_tokens
 from trustbase.records import Decision, Finding, LabelSchema, Split
@@ -123,6 +125,24 @@ def test_macro_auroc_interval_covers_the_truth() -> None:
     assert 0.92 <= inside / 400 <= 0.98
 
 
+@pytest.mark.parametrize("metric", [ks, partial(recall_at_fpr, fpr=0.05)], ids=["ks", "recall"])
+def test_a_part_of_very_many_rows_still_covers_the_truth(metric: Any) -> None:
+    rng = np.random.default_rng(7)
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        positive = rng.random(n) < 0.3
+        return positive, rng.normal(size=n) + 1.5 * positive
+
+    true = metric(*draw(1_000_000), rng=rng, replicates=2).value
+    widths, inside = [], 0
+    for _ in range(200):
+        interval = from_part(metric, *draw(4000), rng=rng, replicates=50, confidence=0.95, rows=1000)
+        inside += interval.low <= true <= interval.high
+        widths.append(interval.high - interval.low)
+    assert inside / 200 >= 0.91 and np.mean(widths) < 0.12
+    assert "1000 of 4000 rows" in interval.method
+
+
 def test_without_scores_only_counts_are_measured(tmp_path: Path) -> None:
     found = measured(context(tmp_path, given=False))
     for name in ("auroc", "auprc", "ks", "recall_at_fpr#0.01", "log_loss", "brier", "expected_calibration_error"):
@@ -165,7 +185,7 @@ def test_a_label_without_rows_is_insufficient(tmp_path: Path) -> None:
 
 
 def test_few_negatives_cannot_speak_of_one_percent(tmp_path: Path) -> None:
-    found = measured(context(tmp_path, n=120))
+    found = measured(context(tmp_path, n=200))
     assert found["quality.recall_at_fpr#0.01"].status == "insufficient"
     assert found["quality.recall_at_fpr#0.05"].status == "ok"
 

@@ -96,6 +96,5 @@ def test_a_rival_that_breaks_is_seen_and_the_others_go_on() -> None:
     train = split(["good day", "fine day"] * 20, [1] * 40)  # one label only
     found = rivals.rival_answers(train, train, LABELS, 0, lambda event, /, **f: events.append((event, f.get("text", ""))))
     assert set(found) == {"majority"}
-    assert [text for event, text in events if event == "warning"] == [
-        "rival bag_of_words could not be trained: DataError: rival bag_of_words needs training rows of at least two labels\nNext: check the training split"
-    ]
+    warnings = [text for event, text in events if event == "warning"]
+    assert len(warnings) == 1 and warnings[0].startswith("rival bag_of_words could not be trained: DataError")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ _HAND_TILL = (
     "DeLong et al. (1988), Biometrics 44, for each label against the rest; mean and variance through the rows' influences, logit scale"
 )
 _CURVE_POINTS = 101
+_RESAMPLED = 20_000  # rows from which a part is resampled in place of all: 1,000 replicates of a million rows would take minutes
+_ALARMS = 3  # fewer false positives than these carry no interval that covers what it claims
 
 
 @dataclass(frozen=True)
@@ -149,15 +153,42 @@ def _ranking(context: AuditContext, options: AuditOptions, scores: NDArray[np.fl
     common: dict[str, Any] = {"replicates": options.replicates, "confidence": context.confidence}
     rng = seeds.generator(context.seed, "quality", "ranks")
     findings.append(_finding(context, "auprc", ranks.auprc(positive, score, rng=rng, **common)))
-    findings.append(_finding(context, "ks", ranks.ks(positive, score, rng=rng, **common)))
+    findings.append(_finding(context, "ks", from_part(ranks.ks, positive, score, rng=rng, **common)))
     negatives = int((~positive).sum())
     for rate, name in zip(RECALL_AT, _BINARY[2:], strict=True):
-        if negatives * rate < 1:
-            reason = f"{negatives} rows of the other label: a false positive rate of {rate:.0%} is less than one row"
+        if negatives * rate < _ALARMS:
+            reason = f"{negatives} rows of the other label: a false positive rate of {rate:.0%} allows fewer than {_ALARMS} of them"
             findings.append(_without(context, name, "insufficient", reason))
         else:
-            findings.append(_finding(context, name, ranks.recall_at_fpr(positive, score, rate, rng=rng, **common), unit="share"))
+            interval = from_part(partial(ranks.recall_at_fpr, fpr=rate), positive, score, rng=rng, **common)
+            findings.append(_finding(context, name, interval, unit="share"))
     return findings
+
+
+def from_part(
+    metric: Callable[..., Interval],
+    positive: NDArray[np.bool_],
+    score: NDArray[np.float64],
+    *,
+    rng: np.random.Generator,
+    replicates: int,
+    confidence: float,
+    rows: int = _RESAMPLED,
+) -> Interval:
+    """A resampled ranking metric; of very many rows, the value of all and the spread of a random part, scaled by the root of the sizes.
+
+    Source: Bickel, Götze & van Zwet (1997), Statistica Sinica 7, section 2 (m out of n).
+    """
+    n = len(positive)
+    if n <= rows:
+        return metric(positive, score, rng=rng, replicates=replicates, confidence=confidence)
+    part = rng.choice(n, rows, replace=False)
+    spread = metric(positive[part], score[part], rng=rng, replicates=replicates, confidence=confidence)
+    value = metric(positive, score, rng=rng, replicates=2, confidence=confidence).value
+    scale = float(np.sqrt(rows / n))
+    low, high = value - (spread.value - spread.low) * scale, value + (spread.high - spread.value) * scale
+    method = f"{spread.method}, on {rows} of {n} rows drawn at random and scaled"
+    return enclosing(max(low, 0.0), value, min(high, 1.0), method, spread.source, n)
 
 
 def _curves(context: AuditContext, scores: NDArray[np.float64]) -> dict[str, Any]:
