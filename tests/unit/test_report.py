@@ -142,7 +142,7 @@ def test_each_gate_has_limit_value_interval_word_reason_and_bar(pages):
         "Even the better end of the interval, 18.3 pp, misses the limit.",
         "The limit lies inside the interval, so 16,281 rows cannot settle it.",
         "There is no usable number, and a missing number never passes.",
-        "As recorded: no finding of this id was measured",
+        "no finding of this id was measured",
         "This number is counted, not sampled, and keeps the limit.",
         "The measured value keeps the limit. Its interval was not judged, as the policy asks.",
         "Even the weaker end of the interval, 86.1 %, keeps the limit.",
@@ -163,7 +163,7 @@ def test_what_was_assumed_hidden_or_not_asked_for_is_said(pages, tmp_path):
     body = Page(pages["released", "en"]).text("main")
     for phrase in (
         "No mitigation was asked for.",
-        "Favourable label: >50K (named in the recipe).",
+        "Favourable label: >50K (as named).",
         "Never shown to the model: ",
         "These test rows were looked at once.",
         "Model risk, example bank",
@@ -292,6 +292,21 @@ def test_what_the_audits_really_write_is_drawn(tmp_path, classes):
     )
     assert f"{100 * row['intervals']['selection_rate']['value']:.1f} %" in body
     assert (t("groups.others") in body) == (classes > 2)
+
+
+def test_groups_of_an_intersection_stand_in_the_order_of_its_columns(tmp_path):
+    text = render(_real(tmp_path))
+    assert "Groups of sex × region" in text and "Female × north" in text and "north × Female" not in text
+    assert text.index("Groups of sex<") < text.index("Groups of region<")
+
+
+def test_recorded_reasons_are_said_in_the_language_of_the_report(tmp_path):
+    body = Page(render(_real(tmp_path, scores=False), lang="zh")).text("main")
+    assert "只给出了回答，没有得分。" in body and "少于 30 行，未计入：" in body
+    files.write_json(
+        tmp_path / "odd" / "audit.json", AuditReport({}, {}, None, {}, (Finding.without_value("quality.ks", "failed", "odd"),)).to_json()
+    )
+    assert "原始记录：odd" in Page(render(tmp_path / "odd", lang="zh")).text("main")
 
 
 def test_answers_without_scores_or_groups_say_what_is_missing(tmp_path):

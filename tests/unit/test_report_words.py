@@ -9,11 +9,40 @@ import pytest
 
 import trustbase.report
 from trustbase.errors import UsageError
+from trustbase.report import reasons
 from trustbase.report.formats import KINDS, interval, kind_of, show
 from trustbase.report.words import LANGUAGES, words
 
 HERE = Path(trustbase.report.__file__).parent
-ISSUE_IDS = ["quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.auroc", "quality.auprc", "quality.log_loss", "quality.brier", "quality.expected_calibration_error", "quality.unknown_tokens", "quality.gain_over_majority", "quality.gain_over_bag_of_words", "quality.gain_over_boosting", "fairness.demographic_parity_difference[sex]", "fairness.demographic_parity_ratio[sex]", "fairness.equalized_odds_difference[sex]", "fairness.equal_opportunity_difference[sex]", "fairness.average_odds_difference[sex]", "fairness.accuracy_difference[sex]", "efficiency.latency_p50_ms", "efficiency.latency_p95_ms", "efficiency.throughput", "efficiency.artifact_bytes", "efficiency.parameters", "efficiency.flops_per_input", "efficiency.peak_memory_bytes", "efficiency.batch_invariance", "efficiency.cost_per_1000"]  # noqa: E501
+ISSUE_IDS = [
+    "quality.accuracy",
+    "quality.macro_f1",
+    "quality.weighted_f1",
+    "quality.auroc",
+    "quality.auprc",
+    "quality.log_loss",
+    "quality.brier",
+    "quality.expected_calibration_error",
+    "quality.unknown_tokens",
+    "quality.gain_over_majority",
+    "quality.gain_over_bag_of_words",
+    "quality.gain_over_boosting",
+    "fairness.demographic_parity_difference[sex]",
+    "fairness.demographic_parity_ratio[sex]",
+    "fairness.equalized_odds_difference[sex]",
+    "fairness.equal_opportunity_difference[sex]",
+    "fairness.average_odds_difference[sex]",
+    "fairness.accuracy_difference[sex]",
+    "efficiency.latency_p50_ms",
+    "efficiency.latency_p95_ms",
+    "efficiency.throughput",
+    "efficiency.artifact_bytes",
+    "efficiency.parameters",
+    "efficiency.flops_per_input",
+    "efficiency.peak_memory_bytes",
+    "efficiency.batch_invariance",
+    "efficiency.cost_per_1000",
+]
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
     "metric": None,
@@ -25,6 +54,7 @@ FAMILIES = {
     "rival": {"majority", "bag_of_words", "boosting"},
     "rival_about": {"majority", "bag_of_words", "boosting"},
     "machine": None,
+    "reason": {name for name, _ in reasons._FORMS},
     "split": {"train", "validation", "test"},
 }
 

@@ -192,10 +192,10 @@ def histogram(
         return round(left + width * scale.at(value) / 100, 1)
 
     body = []
-    for tick in sorted({0, most // 2, most}):
-        level = round(top + height * (1 - tick / most), 1)
+    for count in sorted({0, most // 2, most}):
+        level = round(top + height * (1 - count / most), 1)
         body.append(f'<line class="grid" x1="{left}" x2="{left + width}" y1="{level}" y2="{level}"/>')
-        body.append(f'<text class="tick" x="{left - 6}" y="{level + 4}" text-anchor="end">{tick:,}</text>')
+        body.append(f'<text class="tick" x="{left - 6}" y="{level + 4}" text-anchor="end">{count:,}</text>')
     for a, b, count in zip(edges, edges[1:], counts, strict=False):
         tall, wide = round(height * count / most, 1), max(round(px(b) - px(a) - 1, 1), 1)
         body.append(f'<rect class="rate" x="{px(a)}" y="{top + height - tall}" width="{wide}" height="{tall}"/>')

@@ -13,6 +13,7 @@ from trustbase.report import charts
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
+from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
@@ -83,7 +84,7 @@ def finding_row(finding: Finding, t: Words) -> Block:
         "n": f"{finding.n:,}" if finding.n is not None else "",
         "status": finding.status,
         "status_word": t.of("status", finding.status),
-        "reason": finding.reason,
+        "reason": reason_in(finding.reason, t),
         "method": finding.method,
         "source": finding.source,
         "seed": finding.seed,

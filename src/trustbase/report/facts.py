@@ -11,6 +11,7 @@ from trustbase.report.dimensions import plain_facts
 from trustbase.report.formats import show
 from trustbase.report.groups import favourable_label, shown_columns
 from trustbase.report.material import Material
+from trustbase.report.reasons import reason_in
 from trustbase.report.rivals import RivalTable
 from trustbase.report.words import Words
 
@@ -157,7 +158,7 @@ def unmeasured(material: Material, t: Words) -> dict[str, Any]:
     for (status, reason), names in reasons.items():
         listed = t("list.items").join(names[:_LISTED])
         more = t.count("unmeasured.more", len(names) - _LISTED) if len(names) > _LISTED else ""
-        rows.append({"names": listed, "more": more, "status": status, "word": t.of("status", status), "reason": reason})
+        rows.append({"names": listed, "more": more, "status": status, "word": t.of("status", status), "reason": reason_in(reason, t)})
     order = {"failed": 0, "insufficient": 1, "not_applicable": 2}
     rows.sort(key=lambda row: order.get(row["status"], 3))
     return {"dimensions": [t(f"dimension.{name}") for name in DIMENSIONS if name not in present], "rows": rows}

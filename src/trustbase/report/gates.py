@@ -11,6 +11,7 @@ from trustbase.records import Finding, GateResult, Verdict
 from trustbase.report import charts
 from trustbase.report.formats import Kind, interval, kind_of, show
 from trustbase.report.material import Material
+from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
 _GATE = re.compile(r"(?P<id>.*?)\s*(?P<sign><=|>=|==|<|>)\s*(?P<limit>[-+0-9.eE]+)\s*")
@@ -141,7 +142,7 @@ def _row(gate: GateResult, material: Material, t: Words, *, long: bool = False) 
         verdict=gate.verdict,
         word=word,
         reason=_reason(gate, sign, limit, kind, t, unit),
-        recorded=_recorded(gate, finding),
+        recorded=reason_in(_recorded(gate, finding), t),
         bar=bar,
     )
 

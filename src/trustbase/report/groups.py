@@ -33,7 +33,9 @@ def fairness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -
     sections = list(_columns(evidence))
     notes = group_notes(material, t) if sections else [t("groups.none")] if _not_asked(material) else []
     blocks: list[Block] = [{"kind": "notes", "notes": notes}] if notes else []
-    for columns, content in sorted(sections, key=lambda item: len(item[0])):
+    order = list(dict.fromkeys(tuple(column for column, _ in finding.parts.slice) for finding in material.of("fairness")))
+    place = {columns: index for index, columns in enumerate(order)}
+    for columns, content in sorted(sections, key=lambda item: (len(item[0]), place.get(tuple(item[0]), len(order)))):
         rows = sorted((row for row in content["groups"] if isinstance(row, Mapping)), key=lambda row: -int(row.get("n") or 0))
         block = _chart(columns, rows, material, t)
         blocks.append({**block, "others": _other_labels(content.get("other_labels"), t)})
@@ -107,7 +109,7 @@ def _chart(columns: list[str], rows: list[Mapping[str, Any]], material: Material
     drawn, every = [], []
     scale = charts.Scale(0, 1)
     for row in rows[:_MOST_GROUPS]:
-        name, n = group_name(row, t), f"{int(row.get('n') or 0):,}"
+        name, n = group_name(columns, row, t), f"{int(row.get('n') or 0):,}"
         cells = {rate: rate_cell(name, columns, rate, row, material, scale, t) for rate in RATES}
         drawn.append({"label": name, "n": n, "cells": [cells[rate] for rate in _DRAWN]})
         every.append({"label": name, "n": n, "cells": [cells[rate] for rate in RATES]})
@@ -129,11 +131,17 @@ def _chart(columns: list[str], rows: list[Mapping[str, Any]], material: Material
     }
 
 
-def group_name(row: Mapping[str, Any], t: Words) -> str:
-    """The name of a group, or of an intersection of groups; an empty name is shown as such."""
+def _values(columns: list[str], row: Mapping[str, Any]) -> list[str]:
+    """The group of each column; the file keeps keys sorted, so the columns fix the order."""
     members = row.get("members")
-    parts = [str(part) for part in members.values()] if isinstance(members, Mapping) else [str(row.get("group", ""))]
-    return " × ".join(part or t("groups.empty") for part in parts)
+    if isinstance(members, Mapping) and set(members) == set(columns):
+        return [str(members[column]) for column in columns]
+    return [str(row.get("group", ""))]
+
+
+def group_name(columns: list[str], row: Mapping[str, Any], t: Words) -> str:
+    """The name of a group, or of an intersection of groups; an empty name is shown as such."""
+    return " × ".join(part or t("groups.empty") for part in _values(columns, row))
 
 
 def rate_cell(name: str, columns: list[str], rate: str, row: Mapping[str, Any], material: Material, scale: charts.Scale, t: Words) -> Block:
@@ -162,6 +170,5 @@ def _numbers(rate: str, row: Mapping[str, Any]) -> tuple[float | None, float | N
 
 
 def _finding_id(rate: str, columns: list[str], row: Mapping[str, Any]) -> str:
-    members = row.get("members")
-    values = [str(part) for part in members.values()] if isinstance(members, Mapping) else [str(row.get("group", ""))]
+    values = _values(columns, row)
     return finding_id.make("fairness", rate, tuple(zip(columns, values, strict=True))) if len(values) == len(columns) else ""

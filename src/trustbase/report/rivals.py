@@ -12,6 +12,7 @@ from trustbase.records import Finding
 from trustbase.report import charts
 from trustbase.report.formats import interval, show
 from trustbase.report.material import Material
+from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
 _PREFIX = "gain_over_"
@@ -42,6 +43,12 @@ class RivalTable:
     model: RivalRow | None
     rows: list[RivalRow]
     axis: Markup | None
+
+    @property
+    def one_reason(self) -> str:
+        """The reason why no rival was measured, where it is the same for all."""
+        reasons = {row.reason for row in self.rows}
+        return next(iter(reasons)) if len(reasons) == 1 and not self.axis else ""
 
 
 def rival_table(material: Material, t: Words) -> RivalTable:
@@ -91,7 +98,7 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
         gain_interval=spread,
         outcome=outcome(gain),
         word=t(f"rivals.{outcome(gain)}"),
-        reason=gain.reason if gain is not None else "",
+        reason=reason_in(gain.reason, t) if gain is not None else "",
         bar=bar,
     )
 
