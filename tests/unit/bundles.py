@@ -81,7 +81,10 @@ class World:
         self.policy = read_policy(GATES if gates is None else gates)
         self.report = fake_report(self.artifact, self.policy)
         files.write_text(folder / "policy.json", self.policy.to_text())
-        files.write_json(folder / "data_card.json", {"licence": "CC BY 4.0", "rows": 48842})
+        files.write_json(
+            folder / "data_card.json",
+            {"licence": "CC BY 4.0", "attribution": "A. *Source*", "splits": {"train": {"rows": 32561}, "test": {"rows": 16281}}},
+        )
         files.write_text(folder / "data_card.md", "# Data\n")
         files.write_json(folder / "evidence" / "quality.json", {"classes": ["<=50K", ">50K"], "confusion": [[11600, 835], [1423, 2423]]})
         files.write_json(folder / "evidence" / "fairness.json", {"columns": {"sex": {"groups": []}}})

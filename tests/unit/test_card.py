@@ -80,6 +80,7 @@ def test_the_owners_words_stand_there_and_absent_ones_are_said_to_be_absent(fold
     assert "study of &lt;income&gt;" in card and "- lending\n- hiring" in card and "A. Person" in card
     contact = card.split("## Contact")[1].split("##")[0]
     assert "The recipe does not say" in contact
+    assert "CC BY 4.0" in card and "A. \\*Source\\*" in card and "| `train` | 32561 |" in card
     assert "groups under 30 rows: Other (12)" in card.split("## What was not measured")[1]
 
 

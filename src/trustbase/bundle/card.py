@@ -48,7 +48,7 @@ def model_card(
         *_model(artifact, report, recipe),
         *_findings(report),
         *_gaps(report),
-        *_data(data_card, report),
+        *_data(data_card),
         *_environment(environment, report),
         *_use(verdict),
     ]
@@ -199,16 +199,22 @@ def _gaps(report: AuditReport) -> Iterator[str]:
         yield ""
 
 
-def _data(data_card: Mapping[str, Any], report: AuditReport) -> Iterator[str]:
+def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     yield "## Data"
     yield ""
     if not data_card:
         yield "*No data card came with this model.*"
-    else:
-        licence = data_card.get("licence") or data_card.get("license")
-        yield f"Licence of the data: {_plain(str(licence)) if licence else 'not stated'}."
-        yield "The data card is `data_card.md`; no row of the data is in this folder."
+        yield ""
+        return
+    yield f"Licence of the data: {_plain(str(data_card.get('licence') or 'not stated'))}."
+    if data_card.get("attribution"):
+        yield _plain(str(data_card["attribution"]))
+    yield "The data card is `data_card.md`; no row of the data is in this folder."
     yield ""
+    splits = data_card.get("splits")
+    if isinstance(splits, Mapping) and splits:
+        rows = [[_code(str(name)), str(part.get("rows"))] for name, part in splits.items()]
+        yield from _table(["split", "rows"], rows)
 
 
 def _environment(environment: Mapping[str, Any], report: AuditReport) -> Iterator[str]:

@@ -96,17 +96,18 @@ def synthetic_rows(folder: Path, columns: Sequence[str], *, max_length: int, see
     """Rows of made-up values, from one word to more tokens than the model reads."""
     words = _words(folder)
     rng = seeds.generator(seed, "golden")
-    counts = [*_WORD_COUNTS, max_length + 1]
+    numeric = set(columns[1::3]) if len(columns) > 1 else set()  # many columns of a table are numbers
     rows = []
-    for count in counts:
-        row = {}
-        for position, column in enumerate(columns):
-            if position % 3 == 1 and len(columns) > 1:  # many columns of a table are numbers
-                row[column] = str(int(rng.integers(0, 100)))
-            else:
-                share = max(1, count // len(columns))
-                row[column] = " ".join(words[int(i)] for i in rng.integers(0, len(words), size=share))
-        rows.append(row)
+    for count in (*_WORD_COUNTS, max_length + 1):
+        share = -(-count // (len(columns) - len(numeric)))
+        rows.append(
+            {
+                column: str(int(rng.integers(0, 100)))
+                if column in numeric
+                else " ".join(words[int(i)] for i in rng.integers(0, len(words), size=share))
+                for column in columns
+            }
+        )
     return rows
 
 
