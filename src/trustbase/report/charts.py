@@ -184,7 +184,7 @@ def histogram(
     edges: Sequence[float], counts: Sequence[int], marks: Mapping[str, float], *, title: str, desc: str, x: str, y: str, show: Show
 ) -> Markup:
     """Histogram with named vertical marks (quantiles). `edges` has one number more than `counts`."""
-    left, top, width, height = 40, 34, 306, 180
+    left, top, width, height = 40, 48, 306, 180
     scale = Scale(edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1)
     most = max(counts, default=1) or 1
 
@@ -203,9 +203,9 @@ def histogram(
         body.append(f'<text class="tick" x="{px(tick)}" y="{top + height + 16}" text-anchor="middle">{escape(show(tick))}</text>')
     for row, (name, value) in enumerate(sorted(marks.items(), key=lambda item: item[1])):
         at = px(value)
-        body.append(f'<line class="limit" x1="{at}" x2="{at}" y1="{10 + 9 * (row % 3)}" y2="{top + height}"/>')
+        body.append(f'<line class="limit" x1="{at}" x2="{at}" y1="{4 + 14 * (row % 3)}" y2="{top + height}"/>')
         side, shift = ("end", -3) if at > left + width * 0.8 else ("start", 3)
-        body.append(f'<text class="tick strong" x="{at + shift}" y="{13 + 9 * (row % 3)}" text-anchor="{side}">{escape(name)}</text>')
+        body.append(f'<text class="tick strong" x="{at + shift}" y="{13 + 14 * (row % 3)}" text-anchor="{side}">{escape(name)}</text>')
     body.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{top + height}" y2="{top + height}"/>')
     body.append(f'<text class="name" x="{left + width / 2}" y="{top + height + 34}" text-anchor="middle">{escape(x)}</text>')
     body.append(f'<text class="name" transform="translate(9 {top + height / 2}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')

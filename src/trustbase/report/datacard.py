@@ -11,13 +11,15 @@ from trustbase.report.words import Words
 Block = dict[str, Any]
 
 _MOST_ROWS = 60
+_ORDER = ("train", "validation", "test")
 
 
 def data_section(card: Mapping[str, Any], t: Words) -> Block:
     """The data card in words; empty where the folder has none."""
     if not card:
         return {}
-    parts = {str(name): part for name, part in (card.get("splits") or {}).items() if isinstance(part, Mapping)}
+    found = {str(name): part for name, part in (card.get("splits") or {}).items() if isinstance(part, Mapping)}
+    parts = dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))
     tables = [_parts(parts, t), _labels(card, parts, t), *_groups(card, parts, t), _missing(parts, t)]
     notes = [str(note) for note in card.get("notes") or []]
     return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes}

@@ -224,7 +224,12 @@ def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words)
         blocks.append(latency)
     if assumptions := evidence.get("assumptions"):
         blocks.append(
-            {"kind": "facts", "title": t("assumptions.title"), "about": t("assumptions.about"), "facts": plain_facts(assumptions)}
+            {
+                "kind": "facts",
+                "title": t("assumptions.title"),
+                "about": t("assumptions.about"),
+                "facts": [(t.of("assumption", name), value) for name, value in plain_facts(assumptions, plain=False)],
+            }
         )
     return blocks
 
@@ -250,11 +255,11 @@ def _latency(material: Material, evidence: Any, t: Words) -> Block:
     return block
 
 
-def plain_facts(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as flat pairs of name and text, as they are recorded."""
+def plain_facts(facts: Mapping[str, Any], prefix: str = "", *, plain: bool = True) -> list[tuple[str, str]]:
+    """Nested facts as flat pairs of name and text, as they are recorded; `plain` takes the underscores out of names."""
     rows: list[tuple[str, str]] = []
     for key, value in facts.items():
-        name = f"{prefix}{key}".replace("_", " ")
+        name = f"{prefix}{key}".replace("_", " ") if plain else f"{prefix}{key}"
         if isinstance(value, Mapping):
             rows.extend(plain_facts(value, f"{name} · "))
         elif isinstance(value, list | tuple):

@@ -134,6 +134,8 @@ def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, uni
     if kind in ("percent", "points"):
         span = t("interval.range", low=_decimals(100 * low, 1), high=_decimals(100 * high, 1))
         return span if bare else t(f"unit.{kind}", value=span)
+    if kind in ("ms", "seconds", "per_second"):
+        return t(f"unit.{kind}", value=t("interval.range", low=_significant(low), high=_significant(high)))
     return t("interval.range", low=show(low, kind, t, unit=unit), high=show(high, kind, t, unit=unit))
 
 

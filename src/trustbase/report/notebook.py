@@ -48,6 +48,12 @@ def verdict_html(verdict: Verdict, *, lang: str = "en") -> str:
     return Markup("<p><strong>{}</strong></p>{}{}").format(word, reason, Markup(table))
 
 
+def page_html(page: str) -> str:
+    """A whole report inside a frame of its own, so that its style sheet does not reach the notebook around it."""
+    frame = '<iframe srcdoc="{}" sandbox="allow-scripts" width="100%" height="900" title="Trustbase" loading="lazy"></iframe>'
+    return Markup(frame).format(page)
+
+
 def _finding_heads(t: Words) -> list[str]:
     return [t("face.finding"), t("table.value"), t("table.interval"), t("table.rows"), t("table.status")]
 
