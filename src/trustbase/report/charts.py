@@ -204,7 +204,7 @@ def histogram(
     for row, (name, value) in enumerate(sorted(marks.items(), key=lambda item: item[1])):
         at = px(value)
         body.append(f'<line class="limit" x1="{at}" x2="{at}" y1="{4 + 14 * (row % 3)}" y2="{top + height}"/>')
-        side, shift = ("end", -3) if at > left + width * 0.8 else ("start", 3)
+        side, shift = ("end", -3) if at > left + width * 0.6 else ("start", 3)
         body.append(f'<text class="tick strong" x="{at + shift}" y="{13 + 14 * (row % 3)}" text-anchor="{side}">{escape(name)}</text>')
     body.append(f'<line class="axis" x1="{left}" x2="{left + width}" y1="{top + height}" y2="{top + height}"/>')
     body.append(f'<text class="name" x="{left + width / 2}" y="{top + height + 34}" text-anchor="middle">{escape(x)}</text>')
