@@ -390,7 +390,8 @@ def test_digests_know_the_borders_between_cells():
 
 
 def test_the_data_part_imports_no_torch():
-    code = "import sys, trustbase.data.load, trustbase.data.card, trustbase.data.save\nprint([m for m in ('torch', 'pandas') if m in sys.modules])"
+    code = "import sys, trustbase.data.load, trustbase.data.card, trustbase.data.save\n"
+    code += "print([m for m in ('torch', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

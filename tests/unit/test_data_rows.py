@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trustbase.data import delimited
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
-from trustbase.data.rows import check_rows
+from trustbase.data.rows import check_rows, in_quotes
 from trustbase.data.source import read_columns, read_delimited, read_jsonl, read_parquet
 from trustbase.errors import DataError
 
@@ -264,7 +264,7 @@ def test_fast_and_strict_readers_agree_with_the_csv_module(rows, quote_all, end)
     assert parsed.lines.tolist() == strict.lines.tolist() == lines[1:]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(body=st.lists(st.sampled_from([b"a", b'"', b",", b"\n", b"\r\n", b"\r", b"\xff", b"\0", b"\xc3\xa9"]), max_size=30).map(b"".join))
 def test_where_the_fast_reader_takes_a_file_the_strict_one_finds_nothing_wrong(body):
     data = b"x,y\n" + body
@@ -313,3 +313,8 @@ def test_parquet_columns_become_text(tmp_path):
     (tmp_path / "false.parquet").write_bytes(b"text,label\n")
     with pytest.raises(DataError, match="not a Parquet file"):
         read_parquet(tmp_path / "false.parquet")
+
+
+def test_values_in_messages_are_short_and_harmless():
+    assert in_quotes("a\x1b[31m\n\ud800") == "'a\\x1b[31m\\n\\ud800'"
+    assert len(in_quotes("x" * 10_000)) < 70 and in_quotes("中文") == "'中文'"

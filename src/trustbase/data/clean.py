@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -30,11 +29,11 @@ def count_repeats(texts: pa.Array, labels: NDArray[np.int64]) -> Repeats:
     """Count equal texts, and those that contradict each other."""
     if len(texts) == 0:
         return Repeats(0, 0, 0)
-    table = pa.table({"text": texts, "label": pa.array(labels)})
-    grouped = table.group_by("text").aggregate([("label", "count_distinct"), ("label", "count")])
-    many = pc.greater(grouped["label_count_distinct"], 1)
-    rows = pc.sum(pc.filter(grouped["label_count"], many)).as_py() or 0
-    return Repeats(len(texts) - len(grouped), int(pc.sum(many).as_py() or 0), int(rows))
+    codes = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    classes = int(labels.max()) + 1
+    distinct_pairs = np.unique(codes * classes + labels)
+    conflicting = np.bincount(distinct_pairs // classes) > 1  # text → whether it carries several labels
+    return Repeats(len(texts) - len(conflicting), int(conflicting.sum()), int(conflicting[codes].sum()))
 
 
 def one_of_each(texts: pa.Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -52,8 +52,10 @@ def dialect_of(data: bytes, delimiter: str, *, quoted: bool) -> Dialect:
 def content_end(data: bytes) -> int:
     """Where the file ends when line ends and empty lines at its end are left away."""
     end = len(data)
-    while end and data[end - 1] in b"\r\n":
-        end -= 1
+    if data.endswith(b"\r") and b"\n" not in data:
+        return len(data.rstrip(b"\r"))
+    while end and data[end - 1] == _NEWLINE:
+        end -= 2 if data[end - 2 : end - 1] == b"\r" else 1
     return end
 
 
@@ -99,7 +101,7 @@ def regular_lines(data: bytes, start: int, width: int, dialect: Dialect, cell_li
             return None
         ends, cells, returns = (where[np.searchsorted(quotes, where) % 2 == 0] for where in (newlines, cells, returns))
     followed = body[np.minimum(returns + 1, len(body) - 1)] == _NEWLINE
-    if not np.all(followed | (returns == len(body) - 1)):
+    if not np.all(followed | ((returns == len(body) - 1) & (end == len(data)))):
         return None
     starts = np.concatenate([[0], ends + 1])
     starts = starts[starts < len(body)]

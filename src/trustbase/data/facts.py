@@ -72,6 +72,9 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
             notes.append(f"{name}: {found['conflicting_texts']:,} texts carry more than one label ({found['conflicting_rows']:,} rows)")
         if found["labels_trimmed"]:
             notes.append(f"{name}: blanks around {found['labels_trimmed']:,} labels were left away")
+    rows = sum(map(len, splits.values()))
+    if len(schema.names) > max(20, rows // 20):
+        notes.append(f"{len(schema.names):,} labels for {rows:,} rows: is '{facts['label']}' the right column?")
     notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
     return {"overlap": shared, "notes": notes}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.options import DataOptions
-from trustbase.data.rows import BadRow, RawTable, check_rows
+from trustbase.data.rows import BadRow, RawTable, check_rows, in_quotes
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.errors import DataError, Problem
@@ -90,7 +90,7 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     if options.split.column is not None:
         train.parts, unknown = split.by_column(train.raw.table[options.split.column])
         kind = f"column '{options.split.column}' (split) is neither train, validation nor test"
-        train.bad += [train.raw.as_bad(row, kind, f"got '{value}'" if value else "got nothing") for row, value in unknown.items()]
+        train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
         train.named = tuple(train.parts)
         if "test" not in train.parts:
             raise DataError(

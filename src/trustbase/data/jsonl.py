@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
@@ -10,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from trustbase.data.delimited import Parsed, content_end
-from trustbase.data.rows import BadRow
+from trustbase.data.rows import BadRow, in_quotes
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Number(str):
@@ -31,7 +34,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise _RefusedError("key given twice", next(f"'{name}'" for name in names if names.count(name) > 1))
+        raise _RefusedError("key given twice", next(in_quotes(name) for name in names if names.count(name) > 1))
     return found
 
 
@@ -57,7 +60,7 @@ def keys_of(data: bytes, *, lines: int | None = None) -> list[str]:
             continue
         if isinstance(value, dict):
             found.update(dict.fromkeys(value))
-    return list(found)
+    return [name for name in found if not _SURROGATE.search(name)]  # no recipe can name such a key
 
 
 def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = (), whole: Collection[str] = ()) -> Parsed:
@@ -122,7 +125,7 @@ def _cell(value: Any, name: str, whole: Collection[str], escaped: bool) -> str |
     if isinstance(value, str):
         if name in whole and isinstance(value, _Number):
             raise _RefusedError(f"column '{name}' (label) is not text", f"the number {value}; write it as a string")
-        if escaped and any("\ud800" <= char <= "\udfff" for char in value):
+        if escaped and _SURROGATE.search(value):
             raise _RefusedError(f"column '{name}' holds half of a surrogate pair, which is no character")
         return str(value) or None
     if value is None:

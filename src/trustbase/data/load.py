@@ -17,6 +17,7 @@ from trustbase.data.digest import digest_rows
 from trustbase.data.facts import facts_across, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
 from trustbase.data.options import DataOptions, Format
+from trustbase.data.rows import in_quotes
 from trustbase.data.source import locate
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
 from trustbase.errors import DataError, Problem
@@ -176,7 +177,7 @@ def _refuse_unknown_labels(options: DataOptions, schema: LabelSchema, sources: M
         for rows in source.parts.values():
             for row in rows[codes[rows] < 0].tolist():
                 kind = f"column '{options.label}' (label) is none {whose}"
-                source.bad.append(source.raw.as_bad(row, kind, f"got '{texts[row].as_py()}'"))
+                source.bad.append(source.raw.as_bad(row, kind, f"got {in_quotes(texts[row].as_py())}"))
 
 
 def _source_of(name: str, sources: Mapping[str, Source]) -> Source:

@@ -32,6 +32,12 @@ class BadRow:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
+def in_quotes(value: str, limit: int = 60) -> str:
+    """A value of the data for a message: quoted, cut, and without anything that a terminal or log could take for more than text."""
+    text = value if len(value) <= limit else value[:limit] + "…"
+    return "'" + "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text) + "'"
+
+
 @dataclass(frozen=True, eq=False)
 class RawTable:
     """What one file holds.

@@ -57,8 +57,7 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
     kind = format_of(_existing(path, reference), format)
     if kind == "parquet":
         return parquet_columns(path, reference)
-    with path.open("rb") as handle:
-        data = _plain(handle.read(_HEAD), reference)
+    data = _plain(_bytes(path, reference, _HEAD), reference)
     if kind == "jsonl":
         complete = data if len(data) < _HEAD - len(_BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
@@ -116,7 +115,7 @@ def read_delimited(
     """
     source = source or str(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
-    contents = _existing(path, source).read_bytes()
+    contents = _bytes(_existing(path, source), source)
     data = _plain(contents, source)
     header, start = _header(data, source, delimiter, quoted=quoted)
     wanted = list(header) if columns is None else list(columns)
@@ -141,7 +140,7 @@ def read_jsonl(
         DataError: no such file, not text, or a key that no line has.
     """
     source = source or str(path)
-    contents = _existing(path, source).read_bytes()
+    contents = _bytes(_existing(path, source), source)
     data = _plain(contents, source)
     wanted = jsonl.keys_of(data) if columns is None else list(columns)
     parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
@@ -171,6 +170,15 @@ def _existing(path: Path, source: str) -> Path:
     raise DataError(
         f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint="name a csv, tsv, jsonl or parquet file"
     )
+
+
+def _bytes(path: Path, source: str, size: int = -1) -> bytes:
+    """The first `size` bytes of a file, or all of it."""
+    try:
+        with path.open("rb") as handle:
+            return handle.read(size)
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror}", problems=[Problem(source, f"{error.strerror}")]) from error
 
 
 def _plain(data: bytes, source: str) -> bytes:
