@@ -36,7 +36,9 @@ class AuditResult:
         return 0 if self.verdict.released or not self.verdict.gates else 3
 
     def _repr_html_(self) -> str:
-        return (self.folder / "report.html").read_text(encoding="utf-8")
+        from trustbase.report.notebook import page_html
+
+        return page_html((self.folder / "report.html").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,9 @@ class RunResult:
         return 0 if self.verdict.released else 3
 
     def _repr_html_(self) -> str:
-        return self.report.read_text(encoding="utf-8")
+        from trustbase.report.notebook import page_html
+
+        return page_html(self.report.read_text(encoding="utf-8"))
 
 
 def run(
