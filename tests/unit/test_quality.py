@@ -119,10 +119,10 @@ def test_macro_auroc_interval_covers_the_truth() -> None:
 
     true = macro_auroc(*draw(400_000)).value
     inside = 0
-    for _ in range(400):
+    for _ in range(300):
         interval = macro_auroc(*draw(200))
         inside += interval.low <= true <= interval.high
-    assert 0.92 <= inside / 400 <= 0.98
+    assert 0.92 <= inside / 300 <= 0.98
 
 
 @pytest.mark.parametrize("metric", [ks, partial(recall_at_fpr, fpr=0.05)], ids=["ks", "recall"])
@@ -135,11 +135,11 @@ def test_a_part_of_very_many_rows_still_covers_the_truth(metric: Any) -> None:
 
     true = metric(*draw(1_000_000), rng=rng, replicates=2).value
     widths, inside = [], 0
-    for _ in range(200):
+    for _ in range(100):
         interval = from_part(metric, *draw(4000), rng=rng, replicates=50, confidence=0.95, rows=1000)
         inside += interval.low <= true <= interval.high
         widths.append(interval.high - interval.low)
-    assert inside / 200 >= 0.91 and np.mean(widths) < 0.12
+    assert inside >= 90 and np.mean(widths) < 0.12
     assert "1000 of 4000 rows" in interval.method
 
 
