@@ -100,7 +100,10 @@ def read_public(path: Path) -> PublicKey:
     try:
         key = load_pem_public_key(data)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{path} is not a public key in PEM form: {error}", hint="see docs: keys") from error
+        raise UsageError(
+            f"{path} is not a public key in PEM form: {error}",
+            hint=f"the public half of a key: openssl ec -in KEY.pem -pubout -out {path.name}",
+        ) from error
     return public_key(_p256_public(key, str(path)), path.stem)
 
 

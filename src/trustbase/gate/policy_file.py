@@ -71,7 +71,9 @@ def _gates(node: yaml.Node, name: str, problems: list[Problem]) -> Iterator[Entr
 def _pairs(node: yaml.Node | None, name: str, problems: list[Problem]) -> Iterator[tuple[str, yaml.Node, str]]:
     """Keys and values of a mapping with their lines; a key that stands twice is a problem."""
     if not isinstance(node, yaml.MappingNode):
-        problems.append(Problem(name, "must be a mapping of finding ids to limits", "see docs: gates"))
+        problems.append(
+            Problem(name, "must be a mapping of finding ids to limits", "write one limit a line, such as quality.accuracy: '>= 0.8'")
+        )
         return
     seen: dict[str, int] = {}
     for key, value in node.value:
