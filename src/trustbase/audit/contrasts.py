@@ -9,13 +9,15 @@ G = max(p_a - p_b) is bounded through them:
 * `high` is the largest upper bound over all pairs. The pair that attains G is unknown but fixed, and its own bound is never
   above the largest, so no correction is needed (intersection-union principle), again at level (1 - confidence) / 2.
 
-Bounds of one pair combine Wilson's bounds of the two rates (MOVER), which suits small cells and low rates. All functions take
-counts `(…, groups)` and work on any leading axes at once.
+Bounds of one pair combine Jeffreys' bounds of the two rates (MOVER); each bound is used on one side only and far out in the tail,
+where Wilson's are too short for low rates (Cai 2005, and measured here: down to 79 % coverage). All functions take counts
+`(…, groups)` and work on any leading axes at once.
 
 Source: Tukey-Kramer simultaneous contrasts: Hayter (1984), Ann. Statist. 12, theorem 1 (conservative for unequal sizes);
 all-pairs bounds of binomial rates: Schaarschmidt, Biesheuvel & Hothorn (2009), J. Biopharm. Statist. 19, section 2;
-intersection-union: Berger (1982), Technometrics 24, section 2; MOVER: Newcombe (1998), Statist. Med. 17, 873, method 10,
-and Donner & Zou (2012), Statist. Methods Med. Res. 21, sections 2.1 (difference) and 2.3 (ratio).
+intersection-union: Berger (1982), Technometrics 24, section 2; one-sided bounds: Cai (2005), J. Statist. Plann. Inference
+131, section 2; MOVER: Newcombe (1998), Statist. Med. 17, 873, method 10, and Donner & Zou (2012), Statist. Methods Med.
+Res. 21, sections 2.1 (difference) and 2.3 (ratio).
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from trustbase.audit.stats import Floats, Interval, enclosing, normal_quantile, wilson_bounds
+from trustbase.audit.stats import Floats, Interval, enclosing, normal_quantile
 
-GAP_METHOD = "simultaneous contrasts of all pairs of groups (studentised range below, intersection-union above; MOVER of Wilson bounds)"
-RATIO_METHOD = "simultaneous ratios of all pairs of groups (studentised range above, intersection-union below; MOVER of Wilson bounds)"
+GAP_METHOD = "simultaneous contrasts of all pairs of groups (studentised range below, intersection-union above; MOVER of Jeffreys bounds)"
+RATIO_METHOD = "simultaneous ratios of all pairs of groups (studentised range above, intersection-union below; MOVER of Jeffreys bounds)"
 SOURCE = "Hayter (1984), Ann. Statist. 12; Schaarschmidt et al. (2009), J. Biopharm. Stat. 19, sec. 2; Donner & Zou (2012), SMMR 21, sec. 2"
 
 
@@ -94,7 +96,7 @@ def worst_gap_bounds(families: Sequence[Rates], *, confidence: float = 0.95) -> 
 
     The families must rest on different rows, as positives and negatives do.
     """
-    critical = _critical(tuple(family.groups for family in families), confidence, joint="largest")
+    critical = _critical(tuple(family.groups for family in families), confidence)
     z = normal_quantile(confidence)
     low = np.maximum.reduce([_contrasts(family, critical, -1)[2].max(-1) for family in families])
     high = np.maximum.reduce([_contrasts(family, z, +1)[2].max(-1) for family in families])
@@ -105,15 +107,15 @@ def worst_gap_bounds(families: Sequence[Rates], *, confidence: float = 0.95) -> 
 def mean_gap_bounds(first: Rates, second: Rates, *, confidence: float = 0.95) -> Bounds:
     """Mean of two largest gaps over different rows, such as average odds over true and false positive rates.
 
-    A pair of the first family and one of the second make one contrast; below, its simultaneous critical value follows from
-    Cauchy-Schwarz, `(x + y) / sqrt(s² + t²) <= sqrt((x/s)² + (y/t)²)`, as in Scheffé's method.
+    Below, half the sum of both largest lower bounds, which hold at once; above, the pair of each family that attains its gap is fixed,
+    so the largest bound over one pair of each, with both distances combined (MOVER).
     """
-    critical = _critical((first.groups, second.groups), confidence, joint="length")
-    low = _best_sum(_contrasts(first, critical, -1), _contrasts(second, critical, -1), -1) / 2
+    critical = _critical((first.groups, second.groups), confidence)
+    low = sum(np.clip(_contrasts(family, critical, -1)[2].max(-1), 0, None) for family in (first, second)) / 2
     z = normal_quantile(confidence)
-    high = _best_sum(_contrasts(first, z, +1), _contrasts(second, z, +1), +1) / 2
+    high = _best_sum(_contrasts(first, z, +1), _contrasts(second, z, +1)) / 2
     value = (np.ptp(first.rate, axis=-1) + np.ptp(second.rate, axis=-1)) / 2
-    return Bounds(np.clip(low, 0, None), value, np.clip(high, None, 1))
+    return Bounds(np.asarray(low), value, np.clip(high, None, 1))
 
 
 def ratio_bounds(rates: Rates, *, confidence: float = 0.95) -> Bounds:
@@ -122,7 +124,7 @@ def ratio_bounds(rates: Rates, *, confidence: float = 0.95) -> Bounds:
     with np.errstate(invalid="ignore", divide="ignore"):
         value = p.min(-1) / p.max(-1)
         low = _ratio_contrasts(rates, normal_quantile(confidence))[0].min(-1)
-        critical = _critical((rates.groups,), confidence, joint="largest")
+        critical = _critical((rates.groups,), confidence)
         high = _ratio_contrasts(rates, critical)[1].min(-1)
     return Bounds(np.fmin(low, value), value, np.fmax(np.fmin(high, 1), value))
 
@@ -130,7 +132,7 @@ def ratio_bounds(rates: Rates, *, confidence: float = 0.95) -> Bounds:
 def _contrasts(rates: Rates, quantile: float, side: int) -> tuple[Floats, Floats, Floats]:
     """Difference of every ordered pair, the distance to its bound on one side (MOVER), and that bound, `(…, pairs)`."""
     a, b = _pairs(rates.groups)
-    low, high = wilson_bounds(rates.successes, rates.n, quantile)
+    low, high = _jeffreys_bounds(rates, quantile)
     p = rates.rate
     up, down = high - p, p - low
     first, second = (up, down) if side > 0 else (down, up)
@@ -142,7 +144,7 @@ def _contrasts(rates: Rates, quantile: float, side: int) -> tuple[Floats, Floats
 def _ratio_contrasts(rates: Rates, quantile: float) -> tuple[Floats, Floats]:
     """Bounds of the ratio of every ordered pair, `(…, pairs)`; the lower one in a form without cancellation."""
     a, b = _pairs(rates.groups)
-    low, high = wilson_bounds(rates.successes, rates.n, quantile)
+    low, high = _jeffreys_bounds(rates, quantile)
     p, q = rates.rate[..., a], rates.rate[..., b]
     l1, u1, l2, u2 = low[..., a], high[..., a], low[..., b], high[..., b]
     x, y = l1 * (2 * p - l1), u2 * (2 * q - u2)
@@ -157,43 +159,38 @@ def _pairs(groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return a, b
 
 
-def _best_sum(first: tuple[Floats, Floats, Floats], second: tuple[Floats, Floats, Floats], side: int) -> Floats:
-    """Largest `d + e ± sqrt(v² + w²)` over a pair of each family; loops over the first, so memory stays small."""
+def _best_sum(first: tuple[Floats, Floats, Floats], second: tuple[Floats, Floats, Floats]) -> Floats:
+    """Largest `d + e + sqrt(v² + w²)` over a pair of each family; loops over the first, so memory stays small."""
     best = np.full(first[0].shape[:-1], -np.inf)
     for i in range(first[0].shape[-1]):
         d, v = first[0][..., i : i + 1], first[1][..., i : i + 1]
-        best = np.maximum(best, (d + second[0] + side * np.sqrt(v**2 + second[1] ** 2)).max(-1))
+        best = np.maximum(best, (d + second[0] + np.sqrt(v**2 + second[1] ** 2)).max(-1))
     return best
 
 
 @cache
-def _critical(groups: tuple[int, ...], confidence: float, joint: str) -> float:
-    """Quantile (in units of one contrast's error) that all contrasts stay under with probability `(1 + confidence) / 2`.
-
-    "largest" bounds the largest contrast of all families, "length" the root of the sum of squares of two families' largest.
-    """
+def _critical(groups: tuple[int, ...], confidence: float) -> float:
+    """What the largest contrast of all families, in units of its error, stays under with probability `(1 + confidence) / 2`."""
     target = (1 + confidence) / 2
-    if joint == "largest":
-        return float(optimize.brentq(lambda c: math.prod(float(_range_cdf(np.array([c]), k)[0]) for k in groups) - target, 0.1, 12))
-    first, second = groups
-    grid = np.linspace(0, 12, 1201)
-    mass = np.diff(_range_cdf(grid, first))
-    middle = (grid[1:] + grid[:-1]) / 2
-
-    def within(c: float) -> float:
-        inside = middle < c
-        return float(mass[inside] @ _range_cdf(np.sqrt(c**2 - middle[inside] ** 2), second))
-
-    return float(optimize.brentq(lambda c: within(c) - target, 0.1, 12, xtol=1e-4))
+    return float(optimize.brentq(lambda c: math.prod(_range_cdf(c, k) for k in groups) - target, 0.1, 12))
 
 
-def _range_cdf(contrast: Floats, groups: int) -> Floats:
+def _jeffreys_bounds(rates: Rates, quantile: float) -> tuple[Floats, Floats]:
+    """Bounds of each rate, each at its own side's level; 0 and 1 where nothing or everything succeeded."""
+    tail = float(special.ndtr(-quantile))
+    pairs, place = np.unique(rates.successes + 1j * rates.n, return_inverse=True)  # simulations repeat the same counts many times
+    k, n = pairs.real, pairs.imag
+    low = np.where(k == 0, 0.0, special.betaincinv(k + 0.5, n - k + 0.5, tail))
+    high = np.where(k == n, 1.0, special.betaincinv(k + 0.5, n - k + 0.5, 1 - tail))
+    return low[place], high[place]
+
+
+def _range_cdf(contrast: float, groups: int) -> float:
     """P(range of `groups` standard normals <= sqrt(2) × contrast).
 
     Source: Hartley (1942), Biometrika 32: P(range <= q) = k ∫ φ(z) [Φ(z) - Φ(z - q)]^(k-1) dz, by the trapezoid rule.
     """
     z = np.linspace(-9, 9, 901)
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
-    inner = special.ndtr(z) - special.ndtr(z - math.sqrt(2) * contrast[:, None])
-    result: Floats = groups * (inner ** (groups - 1)) @ density
-    return result
+    inner = special.ndtr(z) - special.ndtr(z - math.sqrt(2) * contrast)
+    return float(groups * (inner ** (groups - 1)) @ density)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trustbase.audit.stats import Floats, Interval, bootstrap, enclosing, normal_quantile, percentile
+from trustbase.audit.stats import Floats, Interval, bootstrap, enclosing, normal_quantile, wilson_bounds
 
 _DELONG = "DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44; logit scale: Pepe (2003), section 5.2.4"
 
@@ -29,6 +29,11 @@ class Ranked:
 
     positive: Floats
     last: NDArray[np.int64]
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """Index of the first row tied with each row, `(rows,)`."""
+        return np.searchsorted(self.last, self.last)
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -57,36 +62,37 @@ def rank(positive: ArrayLike, scores: ArrayLike) -> Ranked:
 def auroc(positive: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Area under the ROC curve with DeLong's interval on the logit scale.
 
+    DeLong's variance is far too small where few rows are misplaced (30 positives at 0.97 gave 87 % coverage for 95 %), so each
+    class's variance takes in one pseudo-row of the largest variance that a placement with this mean can have.
+
     Raises:
         ValueError: one of the two classes is missing, or a score is not finite.
     """
     ranked = rank(positive, scores)
-    value, variance = _delong(ranked)
-    n1 = int(ranked.positive.sum())
-    n0 = ranked.positive.size - n1
-    if not 0 < value < 1 or variance <= 0:
-        low = 0.5 ** (1 / min(n0, n1)) if value >= 0.5 else 0.0
-        high = 1.0 if value >= 0.5 else 1 - 0.5 ** (1 / min(n0, n1))
-        return enclosing(low, value, high, "no overlap of the classes", _DELONG, n0 + n1)
-    low, high = logit_bounds(value, math.sqrt(variance), normal_quantile(confidence))
-    return enclosing(low, value, high, "DeLong on the logit scale", _DELONG, n0 + n1)
+    value, squares1, squares0, n1, n0 = _placements(ranked)
+    smaller = min(n1, n0)
+    inner = (value * smaller + 0.5) / (smaller + 1)
+    extra = inner * (1 - inner)
+    variance = (squares1 + extra) / n1**2 + (squares0 + extra) / n0**2
+    centre = value if 0 < value < 1 else inner
+    low, high = logit_bounds(centre, math.sqrt(variance), normal_quantile(confidence))
+    return enclosing(low, value, high, "DeLong on the logit scale, one pseudo-row added to each class's variance", _DELONG, n0 + n1)
 
 
-def _delong(ranked: Ranked) -> tuple[float, float]:
-    """AUROC and DeLong's variance in O(rows), from the placement of each row among the other class."""
+def _placements(ranked: Ranked) -> tuple[float, float, float, int, int]:
+    """AUROC, the sums of squares of both classes' placements around it, and class sizes, in O(rows) after sorting."""
     positive = ranked.positive
     n1, n0 = positive.sum(), (1 - positive).sum()
     above = np.cumsum(positive)[ranked.last]  # positives at or above this row's score
     below_or_tied = np.cumsum(1 - positive)[ranked.last]
-    first = np.searchsorted(ranked.last, ranked.last)  # first row of each tie
-    tied_positive = above - np.concatenate(([0.0], np.cumsum(positive)))[first]
-    tied_negative = below_or_tied - np.concatenate(([0.0], np.cumsum(1 - positive)))[first]
+    tied_positive = above - np.concatenate(([0.0], np.cumsum(positive)))[ranked.first]
+    tied_negative = below_or_tied - np.concatenate(([0.0], np.cumsum(1 - positive)))[ranked.first]
     placed_positive = (n0 - below_or_tied + tied_negative / 2) / n0  # share of negatives below each row
     placed_negative = (above - tied_positive / 2) / n1  # share of positives above each row
     value = float(placed_positive @ positive / n1)
-    variance1 = float(((placed_positive - value) ** 2) @ positive / max(n1 - 1, 1))
-    variance0 = float(((placed_negative - value) ** 2) @ (1 - positive) / max(n0 - 1, 1))
-    return value, variance1 / n1 + variance0 / n0
+    squares1 = float(((placed_positive - value) ** 2) @ positive)
+    squares0 = float(((placed_negative - value) ** 2) @ (1 - positive))
+    return value, squares1, squares0, int(n1), int(n0)
 
 
 def logit_bounds(value: float, error: float, quantile: float) -> tuple[float, float]:
@@ -96,22 +102,35 @@ def logit_bounds(value: float, error: float, quantile: float) -> tuple[float, fl
     return 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit))
 
 
-def average_precision(ranked: Ranked, weights: Floats) -> Floats:
-    """Average precision (step-wise, as in scikit-learn) of weighted rows, `(chunk, rows)` → `(chunk,)`."""
-    hit = weights * ranked.positive
-    precision = np.cumsum(hit, -1)[:, ranked.last] / np.maximum(np.cumsum(weights, -1)[:, ranked.last], 1e-300)
-    result: Floats = (hit * precision).sum(-1) / hit.sum(-1)
-    return result
-
-
 def auprc(
-    positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator | None = None, replicates: int = 1000, confidence: float = 0.95
+    positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator | None = None, replicates: int = 0, confidence: float = 0.95
 ) -> Interval:
-    """Average precision with its interval."""
+    """Average precision (step-wise, as in scikit-learn) with a closed-form interval on the logit scale.
+
+    The variance is the infinitesimal jackknife's plus that of one pseudo-row. It needs no replicates; the percentile bootstrap
+    covered 84 to 95 % where this covers 93 to 97 %. `rng` and `replicates` are taken so that all ranking metrics are called alike.
+
+    Source: Boyd, Eng & Page (2013), ECML-PKDD, section 4.1 (logit interval); Efron (1982), CBMS 38, chapter 6 (infinitesimal jackknife).
+
+    Raises:
+        ValueError: one of the two classes is missing, or a score is not finite.
+    """
+    del rng, replicates
     ranked = rank(positive, scores)
-    value = float(average_precision(ranked, np.ones((1, ranked.positive.size)))[0])
-    drawn = _replicates(average_precision, ranked, replicates, rng)
-    return percentile(value, drawn, n=ranked.positive.size, confidence=confidence, method="bootstrap", source="Efron & Tibshirani (1993)")
+    p, n = ranked.positive, ranked.positive.size
+    hits = p.sum()
+    answered = (ranked.last + 1).astype(float)
+    precision = np.cumsum(p)[ranked.last] / answered
+    value = float((p * precision).sum() / hits)
+    # influence of one more row i on sum_j y_j TP_j / N_j: its own term, and (y_i N_j - TP_j) / N_j² for every positive j at or below it
+    gain = np.cumsum((p / answered)[::-1])[::-1][ranked.first]
+    loss = np.cumsum((p * precision / answered)[::-1])[::-1][ranked.first]
+    influence = (p * (precision + gain - value) - loss) / hits
+    inner = (value * hits + 0.5) / (hits + 1)
+    variance = float(influence @ influence) + inner * (1 - inner) / hits**2
+    low, high = logit_bounds(value if value < 1 else inner, math.sqrt(variance), normal_quantile(confidence))
+    method = "infinitesimal jackknife on the logit scale, one pseudo-row added"
+    return enclosing(low, value, high, method, "Boyd, Eng & Page (2013), ECML-PKDD, section 4.1; Efron (1982), CBMS 38, chapter 6", n)
 
 
 def ks_statistic(ranked: Ranked, weights: Floats) -> Floats:
@@ -125,26 +144,49 @@ def ks_statistic(ranked: Ranked, weights: Floats) -> Floats:
     return result
 
 
-def ks(
-    positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator | None = None, replicates: int = 1000, confidence: float = 0.95
-) -> Interval:
-    """Kolmogorov-Smirnov distance between positives' and negatives' scores with its interval."""
+def ks(positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator, replicates: int = 1000, confidence: float = 0.95) -> Interval:
+    """Kolmogorov-Smirnov distance between positives' and negatives' scores with its interval.
+
+    The distance is searched over thresholds, so it is biased upward (a percentile bootstrap doubles the bias and covered 61 to 85 %).
+    The interval is that of a difference of two proportions at the threshold found, its lower bound less the bootstrapped bias.
+
+    Source: Newcombe (1998), Statist. Med. 17, 873, method 10; Efron & Tibshirani (1993), chapter 10 (bias).
+
+    Raises:
+        ValueError: one of the two classes is missing, or a score is not finite.
+    """
     ranked = rank(positive, scores)
-    value = float(ks_statistic(ranked, np.ones((1, ranked.positive.size)))[0])
-    drawn = _replicates(ks_statistic, ranked, replicates, rng)
-    return percentile(value, drawn, n=ranked.positive.size, confidence=confidence, method="bootstrap", source="Efron & Tibshirani (1993)")
+    p, steps = ranked.positive, ranked.steps
+    value = float(ks_statistic(ranked, np.ones((1, p.size)))[0])
+    hit, miss = np.cumsum(p)[steps], np.cumsum(1 - p)[steps]
+    n1, n0 = hit[-1], miss[-1]
+    at = int(np.argmax(np.abs(hit / n1 - miss / n0)))
+    first, second = ((hit[at], n1), (miss[at], n0)) if hit[at] / n1 >= miss[at] / n0 else ((miss[at], n0), (hit[at], n1))
+    z = normal_quantile(confidence)
+    (l1, u1), (l2, u2) = wilson_bounds(*first, z), wilson_bounds(*second, z)
+    a, b = first[0] / first[1], second[0] / second[1]
+    bias = max(0.0, float(_replicates(ks_statistic, ranked, min(replicates, 200), rng).mean()) - value)  # a mean needs few replicates
+    low = value - bias - math.hypot(a - float(l1), float(u2) - b)
+    high = value + math.hypot(float(u1) - a, b - float(l2))
+    method = "difference of proportions at the threshold found, lower bound less the bootstrapped bias"
+    source = "Newcombe (1998), Statist. Med. 17, 873, method 10; Efron & Tibshirani (1993), chapter 10"
+    return enclosing(max(low, 0.0), value, min(high, 1.0), method, source, p.size)
 
 
 def recall_at_fpr(
-    positive: ArrayLike,
-    scores: ArrayLike,
-    fpr: float,
-    *,
-    rng: np.random.Generator | None = None,
-    replicates: int = 1000,
-    confidence: float = 0.95,
+    positive: ArrayLike, scores: ArrayLike, fpr: float, *, rng: np.random.Generator, replicates: int = 1000, confidence: float = 0.95
 ) -> Interval:
-    """Highest recall that a threshold reaches with a false positive rate of at most `fpr`."""
+    """Highest recall that a threshold reaches with a false positive rate of at most `fpr`.
+
+    The threshold is estimated too, so the spread comes from a bootstrap of both classes; the interval is normal on the logit scale,
+    with one pseudo-row, and never narrower than that of a recall at a known threshold. With fewer than about three negatives allowed
+    above the threshold (`fpr` times negatives) it covers less than it claims.
+
+    Source: Efron & Tibshirani (1993), section 13.2; logit scale: Pepe (2003), section 5.2.4.
+
+    Raises:
+        ValueError: one of the two classes is missing, or a score is not finite.
+    """
     ranked = rank(positive, scores)
 
     def statistic(ranked: Ranked, weights: Floats) -> Floats:
@@ -157,11 +199,16 @@ def recall_at_fpr(
         return result
 
     value = float(statistic(ranked, np.ones((1, ranked.positive.size)))[0])
-    drawn = _replicates(statistic, ranked, replicates, rng)
-    return percentile(value, drawn, n=ranked.positive.size, confidence=confidence, method="bootstrap", source="Efron & Tibshirani (1993)")
+    spread = float(_replicates(statistic, ranked, replicates, rng).std())
+    hits = float(ranked.positive.sum())
+    inner = (value * hits + 0.5) / (hits + 1)
+    known = inner * (1 - inner) / hits
+    error = math.sqrt(max(spread**2 + known / hits, known))
+    low, high = logit_bounds(inner, error, normal_quantile(confidence))
+    method = "bootstrap of both classes on the logit scale, one pseudo-row added"
+    return enclosing(low, value, high, method, "Efron & Tibshirani (1993), section 13.2; Pepe (2003), section 5.2.4", ranked.positive.size)
 
 
-def _replicates(statistic: Callable[[Ranked, Floats], Floats], ranked: Ranked, replicates: int, rng: np.random.Generator | None) -> Floats:
-    rng = np.random.default_rng(0) if rng is None else rng
+def _replicates(statistic: Callable[[Ranked, Floats], Floats], ranked: Ranked, replicates: int, rng: np.random.Generator) -> Floats:
     strata = ranked.positive.astype(np.int64)
     return bootstrap(lambda w: statistic(ranked, w), ranked.positive.size, replicates=replicates, rng=rng, strata=strata)

@@ -84,7 +84,7 @@ def wilson_bounds(successes: ArrayLike, n: ArrayLike, quantile: float) -> tuple[
         n: trials, broadcastable to `successes`.
         quantile: two-sided normal quantile.
 
-    Source: Wilson (1927); chosen over Jeffreys, mid-P and Clopper-Pearson by exact coverage at n >= 30, see `benchmarks/coverage.py`.
+    Source: Wilson (1927); chosen over Jeffreys, mid-P and Clopper-Pearson by coverage at n >= 30, `benchmarks/coverage.py`.
     """
     k, trials = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
     z2 = quantile * quantile
