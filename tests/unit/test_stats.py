@@ -61,6 +61,20 @@ def test_ranking_values_equal_scikit_learn_with_ties(seed):
         assert ranks.recall_at_fpr(truth, score, rate, rng=rng).value == pytest.approx(tpr[fpr <= rate].max(), abs=1e-12)
 
 
+def test_the_short_bootstrap_of_recall_is_that_of_drawn_rows():
+    rng = np.random.default_rng(0)
+    truth = np.arange(800) < 200
+    score = np.round(rng.normal(0, 1, 800) + 1.5 * truth, 2)
+    made = ranks.recall_at_fpr(truth, score, 0.05, rng=rng, replicates=20_000)
+    drawn = []
+    for _ in range(1500):
+        rows = np.concatenate([rng.integers(0, 200, 200), rng.integers(200, 800, 600)])
+        fpr, tpr, _ = metrics.roc_curve(truth[rows], score[rows], drop_intermediate=False)
+        drawn.append(tpr[fpr <= 0.05].max())
+    low, high = ranks.logit_bounds(made.value, np.std(drawn), stats.normal_quantile(0.95))
+    assert made.high - made.low == pytest.approx(high - low, rel=0.06)
+
+
 def test_the_variance_of_average_precision_is_that_of_the_jackknife():
     rng = np.random.default_rng(0)
     truth = np.arange(600) < 180

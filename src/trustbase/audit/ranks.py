@@ -165,7 +165,7 @@ def ks(positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator, repl
     z = normal_quantile(confidence)
     (l1, u1), (l2, u2) = wilson_bounds(*first, z), wilson_bounds(*second, z)
     a, b = first[0] / first[1], second[0] / second[1]
-    bias = max(0.0, float(_replicates(ks_statistic, ranked, min(replicates, 200), rng).mean()) - value)  # a mean needs few replicates
+    bias = max(0.0, float(_replicates(ks_statistic, ranked, min(replicates, 100), rng).mean()) - value)  # a mean needs few replicates
     low = value - bias - math.hypot(a - float(l1), float(u2) - b)
     high = value + math.hypot(float(u1) - a, b - float(l2))
     method = "difference of proportions at the threshold found, lower bound less the bootstrapped bias"
@@ -182,31 +182,32 @@ def recall_at_fpr(
     with one pseudo-row, and never narrower than that of a recall at a known threshold. With fewer than about three negatives allowed
     above the threshold (`fpr` times negatives) it covers less than it claims.
 
-    Source: Efron & Tibshirani (1993), section 13.2; logit scale: Pepe (2003), section 5.2.4.
+    No row is drawn for it: which negative sets the threshold of a resample is an order statistic of a uniform sample (a beta variable),
+    and how many resampled positives lie above it is binomial.
+
+    Source: Efron & Tibshirani (1993), section 13.2; David & Nagaraja (2003), section 2.3; logit scale: Pepe (2003), section 5.2.4.
 
     Raises:
         ValueError: one of the two classes is missing, or a score is not finite.
     """
     ranked = rank(positive, scores)
-
-    def statistic(ranked: Ranked, weights: Floats) -> Floats:
-        hit = weights * ranked.positive
-        miss = weights - hit
-        steps = ranked.steps
-        alarm = np.cumsum(miss, -1)[:, steps] / miss.sum(-1, keepdims=True)
-        recall = np.cumsum(hit, -1)[:, steps] / hit.sum(-1, keepdims=True)
-        result: Floats = np.where(alarm <= fpr, recall, 0).max(-1)
-        return result
-
-    value = float(statistic(ranked, np.ones((1, ranked.positive.size)))[0])
-    spread = float(_replicates(statistic, ranked, replicates, rng).std())
-    hits = float(ranked.positive.sum())
+    p = ranked.positive
+    hits = int(p.sum())
+    negatives = np.flatnonzero(p == 0)
+    # positives strictly above each negative, from the highest; after the last negative every positive may be found
+    above = np.append((np.cumsum(p) - p)[ranked.first[negatives]], hits)
+    allowed = int(np.floor(fpr * negatives.size * (1 + 1e-12)))
+    value = float(above[min(allowed, negatives.size)] / hits)
+    setting = np.full(replicates, negatives.size)
+    if allowed < negatives.size:
+        setting = (rng.beta(allowed + 1, negatives.size - allowed, replicates) * negatives.size).astype(np.int64)
+    spread = float((rng.binomial(hits, above[setting] / hits) / hits).std())
     inner = (value * hits + 0.5) / (hits + 1)
     known = inner * (1 - inner) / hits
     error = math.sqrt(max(spread**2 + known / hits, known))
     low, high = logit_bounds(inner, error, normal_quantile(confidence))
     method = "bootstrap of both classes on the logit scale, one pseudo-row added"
-    return enclosing(low, value, high, method, "Efron & Tibshirani (1993), section 13.2; Pepe (2003), section 5.2.4", ranked.positive.size)
+    return enclosing(low, value, high, method, "Efron & Tibshirani (1993), section 13.2; Pepe (2003), section 5.2.4", p.size)
 
 
 def _replicates(statistic: Callable[[Ranked, Floats], Floats], ranked: Ranked, replicates: int, rng: np.random.Generator) -> Floats:
