@@ -71,7 +71,7 @@ def unsupported(model: Any) -> str | None:
 
 
 class _Linear:
-    """A linear layer; on a CPU with weights reordered once for oneDNN, GELU and the residual sum inside the product."""
+    """A linear layer; on a CPU with weights reordered once for oneDNN, GELU (and in fp32 the residual sum) inside the product."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
         self._weight = weight.detach().to(dtype).contiguous()
@@ -89,8 +89,9 @@ class _Linear:
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "gelu", [], "none")  # type: ignore[no-any-return]
 
     def plus(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        if self._packed is None:
-            return F.linear(x, self._weight, self._bias) + residual
+        """The product plus an fp32 residual, in fp32: summed in bf16, the residual stream loses most of what bf16 costs."""
+        if self._packed is None or x.dtype != residual.dtype:
+            return residual + self(x)
         return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._packed, self._bias, "add")  # type: ignore[no-any-return]
 
 
@@ -107,9 +108,11 @@ def _reordered(weight: torch.Tensor) -> torch.Tensor | None:
 
 
 class _Norm:
-    def __init__(self, norm: Any, dtype: torch.dtype) -> None:
-        self._weight = norm.weight.detach().to(dtype)
-        self._bias = norm.bias.detach().to(dtype)
+    """Layer norm of the residual stream, which stays fp32 in every precision."""
+
+    def __init__(self, norm: Any) -> None:
+        self._weight = norm.weight.detach()
+        self._bias = norm.bias.detach()
         self._eps = norm.eps
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -125,18 +128,20 @@ class _Layer:
         query, query_bias = attention.query.weight * scale, attention.query.bias * scale
         key_value = [attention.key.weight, attention.value.weight]
         key_value_bias = [attention.key.bias, attention.value.bias]
+        self._dtype = dtype
         self.query_key_value = _Linear(torch.cat([query, *key_value]), torch.cat([query_bias, *key_value_bias]), dtype)
         self.query = _Linear(query, query_bias, dtype) if last else None
         self.key_value = _Linear(torch.cat(key_value), torch.cat(key_value_bias), dtype) if last else None
         self.output = _Linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias, dtype)
-        self.output_norm = _Norm(layer.attention.output.LayerNorm, dtype)
+        self.output_norm = _Norm(layer.attention.output.LayerNorm)
         self.up = _Linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias, dtype)
         self.down = _Linear(layer.output.dense.weight, layer.output.dense.bias, dtype)
-        self.down_norm = _Norm(layer.output.LayerNorm, dtype)
+        self.down_norm = _Norm(layer.output.LayerNorm)
 
     def after_attention(self, context: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The rest of the layer, from contexts in the layer's format and the fp32 residual stream `x`, both `(tokens, width)`."""
         x = self.output_norm(self.output.plus(context, x))
-        return self.down_norm(self.down.plus(self.up.gelu(x), x))
+        return self.down_norm(self.down.plus(self.up.gelu(x.to(self._dtype)), x))
 
 
 class PackedBert:
@@ -159,7 +164,7 @@ class PackedBert:
         embeddings = model.bert.embeddings
         self._words: torch.Tensor = embeddings.word_embeddings.weight.detach()
         self._places = (embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]).detach()
-        self._norm = _Norm(embeddings.LayerNorm, torch.float32)
+        self._norm = _Norm(embeddings.LayerNorm)
         layers = list(model.bert.encoder.layer)
         self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
         self._pooler, self._classifier = model.bert.pooler, model.classifier
@@ -168,8 +173,8 @@ class PackedBert:
         """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length."""
         x, groups, masks = self._enter(rows)
         for layer in self._layers[:-1]:
-            x = layer.after_attention(self._attend(layer.query_key_value(x), groups, masks), x)
-        first = self._last_layer_first_token(x, groups, masks).float()
+            x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
+        first = self._last_layer_first_token(x, groups, masks)
         logits: torch.Tensor = self._classifier(self._pooler(first.unsqueeze(1)))
         return logits
 
@@ -177,10 +182,10 @@ class PackedBert:
         """Mean of the last hidden states over the real tokens, fp32 `(rows, width)`."""
         x, groups, masks = self._enter(rows)
         for layer in self._layers:
-            x = layer.after_attention(self._attend(layer.query_key_value(x), groups, masks), x)
+            x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         means = []
         for group, mask in zip(groups, masks, strict=True):
-            block = x[group.start : group.start + group.rows * group.length].view(group.rows, group.length, -1).float()
+            block = x[group.start : group.start + group.rows * group.length].view(group.rows, group.length, -1)
             if mask is None:
                 means.append(block.mean(dim=1))
             else:
@@ -207,7 +212,7 @@ class PackedBert:
         embedded = F.embedding(torch.from_numpy(ids).to(device), self._words) + F.embedding(
             torch.from_numpy(places).to(device), self._places
         )
-        return self._norm(embedded).to(self._dtype), groups, masks
+        return self._norm(embedded), groups, masks
 
     def _mask(self, lengths: NDArray[np.integer], length: int) -> torch.Tensor:
         hidden = np.where(np.arange(length) < lengths[:, None], 0.0, -30000.0).astype(
@@ -240,7 +245,7 @@ class PackedBert:
         assert layer.query is not None and layer.key_value is not None  # made for the last layer in __init__
         firsts = torch.cat([torch.arange(g.rows, device=x.device) * g.length + g.start for g in groups])
         first = x[firsts]
-        queries, mixed = layer.query(first), layer.key_value(x)
+        queries, mixed = layer.query(first.to(self._dtype)), layer.key_value(x.to(self._dtype))
         width = first.shape[1]
         contexts, number = [], 0
         for group, mask in zip(groups, masks, strict=True):
