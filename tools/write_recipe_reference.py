@@ -31,7 +31,9 @@ def type_name(annotation: Any) -> str:
         return f"{origin.__name__} of {', '.join(type_name(part) for part in get_args(annotation))}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true/false"}.get(getattr(annotation, "__name__", ""), str(annotation))
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true/false"}.get(
+        getattr(annotation, "__name__", ""), str(annotation)
+    )
 
 
 def nested(annotation: Any) -> type[BaseModel] | None:
@@ -68,7 +70,12 @@ def section(model: type[BaseModel], path: str) -> list[str]:
 
 def page() -> str:
     """The whole page as Markdown."""
-    lines = ["# The recipe, key by key", "", "Written by `tools/write_recipe_reference.py` from the options models; do not edit by hand.", ""]
+    lines = [
+        "# The recipe, key by key",
+        "",
+        "Written by `tools/write_recipe_reference.py` from the options models; do not edit by hand.",
+        "",
+    ]
     lines += section(Recipe, "")
     for title, table in (("tasks", lookup.TASKS), ("adaptations", lookup.ADAPTATIONS), ("data sources", lookup.SOURCES)):
         lines += ["", f"## What may be named: {title}", "", "| name | what it is |", "|---|---|"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,28 @@ class _Rows:
 
     splits: Mapping[str, Split]
     labels: LabelSchema
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What both forms of the command share: where results go, what judges them, and the name of this look."""
+
+    folder: Path
+    dimensions: list[str]
+    seed: int
+    limits: Policy | None
+    emit: Emit
+    id: str = field(default_factory=lambda: f"audit-{uuid.uuid4().hex}")
+
+    @property
+    def policy_digest(self) -> str | None:
+        return self.limits.digest if self.limits is not None else None
+
+    def look(self, data_digest: str, model_digest: str) -> int:
+        """Count this look at the test rows; each call of `audit` is one look, however often it says so."""
+        from trustbase.gate.ledger import record_look
+
+        return record_look(data_digest, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
 
 
 def audit(
@@ -98,16 +121,14 @@ def audit(
     folder = Path(out)
     _check(model, data, label, train, only, predictions, score, predicted, text)
     if predictions is not None:
-        limits = _policy(policy, None)
-        report = _audit_given(
-            predictions, str(label), score, predicted, groups, positive, favourable, list(only), folder, seed, limits, emit
-        )
+        call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, _policy(policy, None), emit)
+        report = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
         info, bundle = _open(str(model))
-        limits = _policy(policy, bundle)
+        call = _Call(folder, list(only), seed, _policy(policy, bundle), emit)
         rows = _read(info, data, text, str(label), groups, train, positive, favourable)
-        report = _audit_model(info, rows, list(only), folder, seed, limits, emit)
-    return _finish(report, limits, folder, lang)
+        report = _audit_model(call, info, rows)
+    return _finish(call, report, lang)
 
 
 def _check(
@@ -210,19 +231,17 @@ def _labels(labels: LabelSchema, positive: str | None, favourable: str | None) -
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(
-    info: ArtifactInfo, rows: _Rows, only: list[str], folder: Path, seed: int, limits: Policy | None, emit: Emit
-) -> AuditReport:
+def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows) -> AuditReport:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
 
-    options = AuditOptions.model_validate({"dimensions": only or None})
-    digest = limits.digest if limits is not None else None
-    _look(rows.splits["test"].digest, limits, info.digest)  # counted before the model is asked, so that a look cut short counts too
-    return audit_artifact(info, rows, options=options, folder=folder, seed=seed, policy_digest=digest, emit=emit)
+    options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
+    call.look(rows.splits["test"].digest, info.digest)  # counted before the model is asked, so that a look cut short counts too
+    return audit_artifact(info, rows, options=options, folder=call.folder, seed=call.seed, policy_digest=call.policy_digest, emit=call.emit)
 
 
 def _audit_given(
+    call: _Call,
     predictions: str | Path,
     label: str,
     score: str | None,
@@ -230,11 +249,6 @@ def _audit_given(
     groups: Sequence[str],
     positive: str | None,
     favourable: str | None,
-    only: list[str],
-    folder: Path,
-    seed: int,
-    limits: Policy | None,
-    emit: Emit,
 ) -> AuditReport:
     from trustbase.audit.context import AuditContext, Evidence
     from trustbase.audit.given import read_given
@@ -244,45 +258,38 @@ def _audit_given(
 
     given = read_given(predictions, label=label, score=score, predicted=predicted, groups=groups, positive=positive, favourable=favourable)
     if score is not None and given.labels.positive_assumed:
-        emit(
+        call.emit(
             "note",
             text=f"column '{score}' is read as the probability of '{given.labels.positive}' (last in sorted order; --positive changes it)",
         )
     options = AuditOptions()
-    _look(given.test.digest, limits, given.digest)
-    write_scores(folder / "scores.parquet", given.test, given.labels, given.answers)
+    call.look(given.test.digest, given.digest)
+    write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
     decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")
     context = AuditContext(
         test=given.test,
         labels=given.labels,
         decision=decision,
         answers=given.answers,
-        evidence=Evidence(folder / "evidence"),
-        seed=seed,
+        evidence=Evidence(call.folder / "evidence"),
+        seed=call.seed,
         options={"audit": options},
-        emit=emit,
+        emit=call.emit,
         confidence=options.confidence,
         minimum_cell=options.minimum_cell,
     )
-    digest = limits.digest if limits is not None else None
-    report = run_audit(context, only or list(_GIVEN_DIMENSIONS), policy_digest=digest, emit=emit)
+    report = run_audit(context, call.dimensions, policy_digest=call.policy_digest, emit=call.emit)
     return replace(report, model={**report.model, "digest": given.digest})
 
 
-def _look(data_digest: str, limits: Policy | None, model_digest: str) -> int:
-    """Count this look at the test rows; the same model under the same limits counts once, however often it is asked for."""
-    from trustbase.gate.ledger import record_look
-
-    return record_look(data_digest, run="audit", policy_digest=limits.digest if limits else None, model_digest=model_digest)
-
-
-def _finish(report: AuditReport, limits: Policy | None, folder: Path, lang: str) -> AuditResult:
+def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
     """Judge, and write what a person and a machine read."""
     from trustbase.gate.decide import decide
     from trustbase.report.html import report as write_report
 
+    folder, limits = call.folder, call.limits
     files.write_json(folder / "audit.json", report.to_json())
-    looks = _look(report.data["digest"], limits, report.model["digest"])
+    looks = call.look(report.data["digest"], report.model["digest"])
     if limits is None:
         verdict = Verdict(False, looks, (), _NO_POLICY)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import trustbase
 from trustbase import files, seeds
-from trustbase.errors import UsageError
+from trustbase.errors import RecipeError, UsageError
 from trustbase.events import Listener, RunLog
 from trustbase.recipe.lookup import TASKS
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Bundle, Trained, Verdict
@@ -85,6 +86,7 @@ def run(
     from trustbase.recipe.read import read_recipe
 
     plan = read_recipe(recipe, overrides)
+    _named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name
     other = _other_run(reuse, folder)
     with locked(folder):
@@ -93,8 +95,8 @@ def run(
         policy = read_policy(plan.recipe.gates, root=plan.root)
         log("run_started", recipe=files.digest_json(plan.resolved), policy=policy.digest)
         _wishes(stages, plan, policy)
-        dataset = _data(stages, plan)
         base = _base(stages, plan)
+        dataset = _data(stages, plan)
         _card(stages, plan, dataset, base)
         trained = _train(stages, plan, dataset, base)
         artifact = _artifact(stages, plan, dataset, base, trained)
@@ -115,6 +117,15 @@ def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:
     if other.resolve() == folder.resolve():
         raise UsageError(f"--reuse {other} is the run folder itself", hint="give another --out")
     return other
+
+
+def _named_signer(key: str | Path | None) -> str | None:
+    """Fingerprint of the key that `--key` or the environment names; None where the user's own key is to sign."""
+    from trustbase.bundle.keys import KEY_VARIABLE, signing_key
+
+    if key is None and not os.environ.get(KEY_VARIABLE, "").strip():
+        return None
+    return signing_key(Path(key) if key is not None else None).public.fingerprint
 
 
 def _wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
@@ -156,10 +167,33 @@ def _data(stages: Stages, plan: Plan) -> Dataset:
 
 
 def _base(stages: Stages, plan: Plan) -> BaseModel:
+    """The base model by digest, and whether this recipe can be done with it."""
+    from trustbase.model.adapt import base_problems
     from trustbase.model.load import resolve_base
 
+    recipe = plan.recipe
     stages.log.enter("base")
-    return resolve_base(plan.recipe.base, root=plan.root)
+    base = resolve_base(recipe.base, root=plan.root)
+
+    def compute() -> dict[str, Any]:
+        _check_signer(base)
+        problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length)
+        if problems:
+            raise RecipeError(f"base '{recipe.base}' cannot do what the recipe asks", problems=problems, hint="nothing was trained")
+        return {"reference": base.reference, "revision": base.revision, "digest": base.digest, "lineage": list(base.lineage)}
+
+    inputs = {"base": base.digest, "adapt": recipe.adapt.model_dump(mode="json"), "max_length": recipe.train.max_length}
+    stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute)
+    return base
+
+
+def _check_signer(base: BaseModel) -> None:
+    """A bundle of ours serves as a base only when it was signed by somebody this user trusts."""
+    from trustbase.bundle.verify import verify
+
+    bundle = base.folder.parent
+    if base.folder.name == "model" and (bundle / "manifest.json").is_file():
+        verify(bundle)
 
 
 def _card(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> None:
@@ -340,6 +374,7 @@ def _release(
         )
         return {"place": place}
 
-    inputs = {"artifact": artifact.digest, "audit": files.digest_json(audit.to_json()), "verdict": verdict.to_json(), "language": language}
+    inputs = {"artifact": artifact.digest, "audit": files.digest_json(audit.to_json()), "verdict": verdict.to_json()}
+    inputs |= {"language": language, "signer": _named_signer(key)}
     stages.run("release", inputs=inputs, code=("bundle", "report"), outputs=["report.html", place], compute=compute)
     return read_bundle(folder / place), folder / "report.html"

@@ -166,7 +166,7 @@ class Stages:
         return dict(files.read_json(path)) if path.is_file() else None
 
     def _stands(self, folder: Path, record: Mapping[str, Any]) -> bool:
-        return self._digests(folder, list(record["outputs"])) == record["outputs"]
+        return bool(self._digests(folder, list(record["outputs"])) == record["outputs"])
 
     @staticmethod
     def _digests(folder: Path, outputs: Sequence[str]) -> dict[str, str | None]:

@@ -40,7 +40,13 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], out: Path) -> None:
         if "checkpoint" in seen and "step" in seen[len(seen) - 1 - seen[::-1].index("checkpoint") :]:
             return
         time.sleep(0.01)
-    raise AssertionError(f"no checkpoint was seen in time; the process ended with {process.poll()}: {process.communicate()[1].decode()[-2000:]}")
+    raise AssertionError(
+        f"no checkpoint was seen in time; the process ended with {process.poll()}: {process.communicate()[1].decode()[-2000:]}"
+    )
+
+
+def steps(log: list[dict[str, object]], event: str) -> list[int]:
+    return [int(str(record["step"])) for record in log if record["event"] == event]
 
 
 def weights(out: Path) -> str:
@@ -67,15 +73,14 @@ def test_kill_and_interrupt_resume_to_the_same_bits(tmp_path: Path) -> None:
     assert uninterrupted.returncode in (0, 3)
 
     later = events(killed)[len(first) :]
-    resumed = [event for event in later if event["event"] == "resumed"]
-    assert len(resumed) == 1 and int(str(resumed[0]["step"])) > 0
-    saved = [int(str(event["step"])) for event in first if event["event"] == "checkpoint"]
-    trained_first = [int(str(event["step"])) for event in first if event["event"] == "step"]
-    trained_later = [int(str(event["step"])) for event in later if event["event"] == "step"]
-    assert int(str(resumed[0]["step"])) >= max(saved), "an older checkpoint than the last complete one was taken"
-    assert min(trained_later) == int(str(resumed[0]["step"])) + 1
-    assert max(trained_first) - int(str(resumed[0]["step"])) <= max(trained_first) - max(saved), "more than one save interval was trained twice"
-    assert max(trained_later) == max(int(str(event["step"])) for event in events(straight) if event["event"] == "step")
+    resumed = steps(later, "resumed")
+    assert len(resumed) == 1 and resumed[0] > 0
+    saved, trained_first, trained_later = steps(first, "checkpoint"), steps(first, "step"), steps(later, "step")
+    assert resumed[0] >= max(saved), "an older checkpoint than the last complete one was taken"
+    assert min(trained_later) == resumed[0] + 1
+    assert sorted(trained_later) == list(range(resumed[0] + 1, max(steps(events(straight), "step")) + 1))
+    longest = max(after - before for before, after in zip([0, *saved], [*saved, max(trained_first)], strict=True))
+    assert max(trained_first) - resumed[0] <= longest, "more than one save interval was trained twice"
     assert weights(killed) == weights(straight)
 
 

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+
 from tiny import tiny_bert
 
 GOOD = ("good", "fine", "lovely", "bright")

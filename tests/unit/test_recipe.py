@@ -51,7 +51,8 @@ def test_the_resolved_recipe_reads_back_to_itself(folder: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once_with_file_and_line(folder: Path) -> None:
-    text = "task: text-clasification\ndata:\n  train: rows.csv\n  text: text\n  lable: label\n  label: label\ntrain:\n  epochs: many\n  learnin_rate: 1e-4\n"
+    data = "task: text-clasification\ndata:\n  train: rows.csv\n  text: text\n  lable: label\n  label: label\n"
+    text = data + "train:\n  epochs: many\n  learnin_rate: 1e-4\n"
     message = problems(folder, text)
     assert "recipe.yaml:5" in message and "did you mean 'label'?" in message
     assert "recipe.yaml:8" in message and "'train.epochs'" in message
@@ -126,7 +127,7 @@ def test_yaml_faults_are_problems(folder: Path) -> None:
 
 def test_a_missing_recipe_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "census.yaml").write_text(GOOD)
-    with pytest.raises(RecipeError, match="did you mean .*census.yaml"):
+    with pytest.raises(RecipeError, match=r"did you mean .*census\.yaml"):
         read_recipe(tmp_path / "cencus.yaml")
 
 
@@ -148,3 +149,7 @@ def test_keys_stay_words_and_tags_build_nothing() -> None:
 
 def test_an_alias_that_contains_itself_is_a_problem() -> None:
     assert "refers to itself" in str(read_yaml("a: &x [*x]", "x").problems[0])
+
+
+def test_a_gate_on_an_unknown_metric_is_noticed_when_the_recipe_is_read(folder: Path) -> None:
+    assert "quality.accuracy" in problems(folder, GOOD + "gates:\n  quality.acuracy: '>= 0.5'\n")

@@ -36,7 +36,9 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (works behind any command).")] = False,
 ) -> None:
-    """Exit codes: 0 done and released; 1 error; 2 bad usage, recipe or data; 3 a gate did not pass; 4 verification failed; 130/143 interrupted."""
+    """Exit codes: 0 done and released; 1 error; 2 bad usage, recipe or data; 3 a gate did not pass; 4 verification failed;
+    130/143 interrupted, resumable.
+    """
 
 
 @app.command("init")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trustbase.records import Verdict
+from trustbase.records import AuditReport, Verdict
 
 if TYPE_CHECKING:
     from trustbase.audit_command import AuditResult
@@ -28,14 +28,18 @@ HEADLINES = (
 def show_run(result: RunResult) -> None:
     """Verdict, headline numbers, and where everything lies."""
     show_verdict(result.verdict)
-    for id in HEADLINES:
-        finding = result.audit.find(id)
-        if finding is not None and finding.value is not None:
-            typer.echo(f"  {id}: {finding.value:.4f} [{finding.low:.4f}, {finding.high:.4f}] n={finding.n}")
+    _headlines(result.audit)
     typer.echo(f"report: {result.report}")
     typer.echo(f"{'bundle' if result.verdict.released else 'rejected'}: {result.bundle.folder}")
     if not result.computed:
         typer.echo("nothing was computed: this run was finished")
+
+
+def _headlines(report: AuditReport) -> None:
+    for id in HEADLINES:
+        finding = report.find(id)
+        if finding is not None and finding.value is not None:
+            typer.echo(f"  {id}: {finding.value:.4f} [{finding.low:.4f}, {finding.high:.4f}] n={finding.n}")
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -57,10 +61,7 @@ def show_audit(result: AuditResult) -> None:
     for finding in result.report.findings:
         counts[finding.status] = counts.get(finding.status, 0) + 1
     typer.echo(f"findings: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}")
-    for id in HEADLINES:
-        finding = result.report.find(id)
-        if finding is not None and finding.value is not None:
-            typer.echo(f"  {id}: {finding.value:.4f} [{finding.low:.4f}, {finding.high:.4f}] n={finding.n}")
+    _headlines(result.report)
     typer.echo(f"report: {result.folder / 'report.html'}")
 
 

@@ -155,6 +155,29 @@ def target_names(model: nn.Module, targets: Sequence[str] | None) -> list[str]:
     return [name for name in linear if _ends_with(name, targets)]
 
 
+def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int) -> list[Problem]:
+    """What this base cannot do of what a recipe asks, found before any weight is read: its targets, its longest text.
+
+    Args:
+        base: the resolved base model.
+        options: the adaptation.
+        max_length: tokens of the longest text that the recipe lets in.
+
+    Raises:
+        ModelError: the architecture has no classification head at all.
+    """
+    from transformers import AutoConfig
+
+    from trustbase.model.tokenizer import load_tokenizer, model_max_length
+
+    problems = adapt_problems(base, options)
+    longest = model_max_length(AutoConfig.from_pretrained(base.folder, trust_remote_code=False), load_tokenizer(base.folder))
+    if max_length > longest:
+        message = f"is {max_length} tokens, and base '{base.reference}' reads at most {longest}"
+        problems.append(Problem("train.max_length", message, f"set train.max_length: {longest} or less"))
+    return problems
+
+
 def adapt_problems(base: BaseModel, options: AdaptOptions) -> list[Problem]:
     """What cannot work about an adaptation of this base, found before any weight is read or trained.
 

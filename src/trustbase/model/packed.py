@@ -120,7 +120,10 @@ class _Norm:
 
 
 class _Layer:
-    """Weights of one encoder layer; query is scaled by 1/sqrt(head width) beforehand."""
+    """Weights of one encoder layer; query is scaled by 1/sqrt(head width) beforehand.
+
+    The last layer's work on first tokens alone is so little that it is done in fp32 whatever the format of the rest.
+    """
 
     def __init__(self, layer: Any, heads: int, dtype: torch.dtype, *, last: bool) -> None:
         attention = layer.attention.self
@@ -130,7 +133,7 @@ class _Layer:
         key_value_bias = [attention.key.bias, attention.value.bias]
         self._dtype = dtype
         self.query_key_value = _Linear(torch.cat([query, *key_value]), torch.cat([query_bias, *key_value_bias]), dtype)
-        self.query = _Linear(query, query_bias, dtype) if last else None
+        self.query = _Linear(query, query_bias, torch.float32) if last else None
         self.key_value = _Linear(torch.cat(key_value), torch.cat(key_value_bias), dtype) if last else None
         self.output = _Linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias, dtype)
         self.output_norm = _Norm(layer.attention.output.LayerNorm)
@@ -167,6 +170,7 @@ class PackedBert:
         self._norm = _Norm(embeddings.LayerNorm)
         layers = list(model.bert.encoder.layer)
         self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
+        self._last_rows = _Layer(layers[-1], self._heads, torch.float32, last=True)
         self._pooler, self._classifier = model.bert.pooler, model.classifier
 
     def logits(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
@@ -236,16 +240,16 @@ class PackedBert:
         """softmax(q kᵀ + mask) v. Source: Vaswani et al. 2017, section 3.2.1 (the scale is in the query weights)."""
         scores = query @ key.transpose(-1, -2)
         if mask is not None:
-            scores += mask.unsqueeze(1)
+            scores = scores + mask.unsqueeze(1)
         return torch.softmax(scores, dim=-1) @ value
 
     def _last_layer_first_token(self, x: torch.Tensor, groups: Sequence[Group], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
         """The last layer for the first token of each row only, `(rows, width)`: no other token of it is read."""
-        layer = self._layers[-1]
-        assert layer.query is not None and layer.key_value is not None  # made for the last layer in __init__
+        layer, alone = self._layers[-1], self._last_rows
+        assert alone.query is not None and layer.key_value is not None  # made for the last layer in __init__
         firsts = torch.cat([torch.arange(g.rows, device=x.device) * g.length + g.start for g in groups])
         first = x[firsts]
-        queries, mixed = layer.query(first.to(self._dtype)), layer.key_value(x.to(self._dtype))
+        queries, mixed = alone.query(first), layer.key_value(x.to(self._dtype)).float()
         width = first.shape[1]
         contexts, number = [], 0
         for group, mask in zip(groups, masks, strict=True):
@@ -254,4 +258,4 @@ class PackedBert:
             query = queries[number : number + group.rows].view(group.rows, self._heads, 1, -1)
             contexts.append(self._weighted(query, key, value, mask).reshape(group.rows, width))
             number += group.rows
-        return layer.after_attention(torch.cat(contexts), first)
+        return alone.after_attention(torch.cat(contexts), first)

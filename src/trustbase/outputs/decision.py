@@ -20,6 +20,6 @@ def decide_labels(scores: NDArray[np.floating], labels: LabelSchema, decision: D
         int64 `(rows,)`.
     """
     if decision.threshold is None or not labels.binary:
-        return scores.argmax(axis=1).astype(np.int64)
+        return np.asarray(scores.argmax(axis=1), dtype=np.int64)
     positive = labels.index(labels.positive)
-    return np.where(scores[:, positive] >= decision.threshold, positive, 1 - positive).astype(np.int64)
+    return np.asarray(np.where(scores[:, positive] >= decision.threshold, positive, 1 - positive), dtype=np.int64)

@@ -92,9 +92,10 @@ def _dimensions(recipe: Recipe) -> Iterator[Found]:
 def _gates(recipe: Recipe, root: Path) -> Iterator[Found]:
     from trustbase.errors import RecipeError
     from trustbase.gate.policy import read_policy
+    from trustbase.report.words import known_metrics
 
     try:
-        policy = read_policy(recipe.gates, root=root)
+        policy = read_policy(recipe.gates, root=root, catalogue=known_metrics())
     except RecipeError as error:
         for problem in error.problems:
             yield ("gates", problem.where.removeprefix("gates.")), problem.message, problem.hint

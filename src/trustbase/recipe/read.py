@@ -165,13 +165,10 @@ def _real_path(value: Any, location: tuple[int | str, ...]) -> Any:
     """The part of a pydantic location that stands in the recipe (union tags are not)."""
     path: list[str | int] = []
     for part in location:
-        if isinstance(value, dict) and part in value:
+        within = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if within or (isinstance(value, dict) and part in value):
             value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            continue
-        path.append(part)
+            path.append(part)
     return tuple(path)
 
 
