@@ -217,7 +217,7 @@ def run(base, parts: dict[str, Part], options) -> None:
 
 def warm_up(base, part: Part) -> None:
     """Imports and first-call costs, paid by neither side."""
-    few = Part(part.texts[:32], part.labels[:32])
+    few = Part(part.texts[:8], part.labels[:8])
     for system in SYSTEMS.values():
         system(base, few, 0, 1)
 

@@ -374,7 +374,7 @@ def _release(
         )
         return {"place": place}
 
-    inputs = {"artifact": artifact.digest, "audit": files.digest_json(audit.to_json()), "verdict": verdict.to_json()}
+    inputs: dict[str, Any] = {"artifact": artifact.digest, "audit": files.digest_json(audit.to_json()), "verdict": verdict.to_json()}
     inputs |= {"language": language, "signer": _named_signer(key)}
     stages.run("release", inputs=inputs, code=("bundle", "report"), outputs=["report.html", place], compute=compute)
     return read_bundle(folder / place), folder / "report.html"

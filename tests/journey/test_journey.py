@@ -14,7 +14,6 @@ import trustbase
 from trustbase.errors import RecipeError, StaleRunError, UsageError, VerificationError
 from trustbase.flow import RunResult
 
-
 KEYS = {"id", "dimension", "metric", "slice", "value", "low", "high", "confidence", "n", "unit", "direction", "method"}
 KEYS |= {"source", "seed", "status", "reason"}
 QUALITY = (
