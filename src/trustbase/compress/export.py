@@ -20,9 +20,9 @@ from trustbase.events import Emit, ignore
 from trustbase.model.adapt import merge
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
-from trustbase.model.engine import Runtime
 from trustbase.model.load import describe_base
 from trustbase.model.questions import log_softmax
+from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
 from trustbase.model.tokenizer import load_tokenizer

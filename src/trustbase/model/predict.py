@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from trustbase.errors import ModelError, PredictionError, Problem
 from trustbase.model.artifact import read_artifact
 from trustbase.model.cache import AnswerCache, scope_of
-from trustbase.model.engine import Counters, Engine, Runtime
+from trustbase.model.engine import Engine
 from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result
+from trustbase.model.runtime import Counters, Runtime
 from trustbase.records import ArtifactInfo
 
 __all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]

@@ -1,0 +1,69 @@
+"""What the engine needs of a runtime, and what it counts. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Encodings(Protocol):
+    """Inputs made ready for the model, ragged (`model.tokenizer.Encoded`)."""
+
+    @property
+    def lengths(self) -> NDArray[np.integer]: ...
+
+
+class Runtime(Protocol):
+    """What runs the model; `runtime_torch` and `runtime_onnx` are the two of this version."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What `forward` can compute: "logits", "embedding"."""
+
+    def prepare(self, inputs: Sequence[Any]) -> Any:
+        """Inputs → `Encodings` (tokenised in one call)."""
+
+    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`(len(rows), width)` in the order of `rows`."""
+
+    def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
+        """Tokens that one batch of these lengths really costs, padding included."""
+
+
+@dataclass
+class Counters:
+    """What was asked and what it cost, since the Predictor was opened."""
+
+    questions: int = 0
+    unique: int = 0  # went to the model
+    cache_hits: int = 0
+    duplicates: int = 0  # joined an equal question that was still open
+    failures: int = 0
+    batches: int = 0
+    tokens: int = 0  # real ones
+    padded_tokens: int = 0  # computed, padding included
+    tokenize_seconds: float = 0.0
+    forward_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time the engine worked."""
+        return self.tokenize_seconds + self.forward_seconds
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the computed tokens that was padding."""
+        return 1.0 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "seconds": self.seconds, "padding_share": self.padding_share}
