@@ -30,6 +30,7 @@ ORDER = (
     {"report"},
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
+    {"steps"},
     {"flow", "audit_command", "doctor"},
     {"cli"},
 )
