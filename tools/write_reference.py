@@ -1,6 +1,6 @@
-"""Writes docs/reference/recipe.md from the options models, so that the page cannot drift from the code.
+"""Writes docs/reference/{recipe,findings}.md from the options models and the catalogue, so that they cannot drift from the code.
 
-Run: python tools/write_recipe_reference.py   (a test fails when the page is stale)
+Run: python tools/write_reference.py   (a test fails when a page is stale)
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe import lookup
 from trustbase.recipe.schema import Recipe
+from trustbase.report.words import known_metrics, words
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "recipe.md"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 
 def type_name(annotation: Any) -> str:
@@ -27,6 +29,8 @@ def type_name(annotation: Any) -> str:
         return " \\| ".join(f"`{value}`" for value in get_args(annotation))
     if origin in (Union, UnionType):
         return " \\| ".join(type_name(part) for part in get_args(annotation) if part is not type(None))
+    if origin is dict:
+        return "mapping"
     if origin is not None:
         return f"{origin.__name__} of {', '.join(type_name(part) for part in get_args(annotation))}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -68,12 +72,12 @@ def section(model: type[BaseModel], path: str) -> list[str]:
     return lines + inner
 
 
-def page() -> str:
-    """The whole page as Markdown."""
+def recipe_page() -> str:
+    """Every key of a recipe."""
     lines = [
         "# The recipe, key by key",
         "",
-        "Written by `tools/write_recipe_reference.py` from the options models; do not edit by hand.",
+        "Written by `tools/write_reference.py` from the options models; do not edit by hand.",
         "",
     ]
     lines += section(Recipe, "")
@@ -85,6 +89,34 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings_page() -> str:
+    """Every finding that an audit of this version can name."""
+    table = words("en")
+    lines = [
+        "# Findings: what is measured",
+        "",
+        "Written by `tools/write_reference.py` from the report's catalogue; do not edit by hand.",
+        "",
+    ]
+    lines += [
+        "An id is `dimension.metric`, then optionally `[slice]`, `@dataset`, `#variant`. A slice is a column (`[sex]`: the gap over its",
+        "groups), columns (`[sex,race]`: their intersection) or one group (`[sex=Female]`).",
+    ]
+    for dimension in dict.fromkeys(metric.split(".")[0] for metric in sorted(known_metrics(), key=order)):
+        lines += ["", f"## {dimension}", "", "| metric | name | what it says |", "|---|---|---|"]
+        for metric in sorted(name for name in known_metrics() if name.startswith(f"{dimension}.")):
+            lines.append(f"| `{metric}` | {table.metric(metric)} | {table.metric_about(metric)} |")
+    return "\n".join(lines) + "\n"
+
+
+def order(metric: str) -> int:
+    """Dimensions in the order of the grammar."""
+    return DIMENSIONS.index(metric.split(".")[0])
+
+
+PAGES = {"recipe.md": recipe_page, "findings.md": findings_page}
+
 if __name__ == "__main__":
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
