@@ -16,6 +16,7 @@ _ID = re.compile(
     r"(?:\[(?P<slice>(?:\\.|[^\\\]])+)\])?"
     r"(?:@(?P<dataset>[\w.-]+))?(?:#(?P<variant>[\w.+-]+))?"
 )
+_TOKEN = re.compile(r"\\.|[^\\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ def format_slice(parts: tuple[tuple[str, str | None], ...]) -> str:
 def parse(text: str) -> FindingId:
     """Parse a finding id.
 
+    Only the canonical text of an id is one: `str(parse(text)) == text`, so that two texts never name the same finding.
+
     Raises:
         ValueError: the text is no finding id; the message says what one looks like.
     """
@@ -52,7 +55,11 @@ def parse(text: str) -> FindingId:
     if match is None or match["dimension"] not in DIMENSIONS:
         example = "fairness.demographic_parity_difference[sex]"
         raise ValueError(f"'{text}' is not a finding id: expected dimension.metric[slice]@dataset#variant, such as {example}")
-    return FindingId(match["dimension"], match["metric"], _parse_slice(match["slice"] or ""), match["dataset"], match["variant"])
+    parts = _parse_slice(match["slice"], text) if match["slice"] else ()
+    found = FindingId(match["dimension"], match["metric"], parts, match["dataset"], match["variant"])
+    if str(found) != text:
+        raise ValueError(f"'{text}' is not a finding id as it is written: '{found}' is (only , = ] and \\ are escaped)")
+    return found
 
 
 def make(
@@ -66,16 +73,29 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\,=\]])", r"\\\1", text)
 
 
-def _parse_slice(text: str) -> tuple[tuple[str, str | None], ...]:
-    if not text:
-        return ()
-    parts = []
-    for part in re.findall(r"((?:\\.|[^\\,])+)(?:,|$)", text):
-        pieces = re.findall(r"(?:\\.|[^\\=])+", part)
-        column, group = pieces[0], pieces[1] if len(pieces) > 1 else None
-        parts.append((_unescape(column), None if group is None else _unescape(group)))
+def _parse_slice(slice_: str, text: str) -> tuple[tuple[str, str | None], ...]:
+    parts: list[tuple[str, str | None]] = []
+    for part in _pieces(slice_, ","):
+        pieces = [_unescape(piece) for piece in _pieces(part, "=")]
+        if len(pieces) > 2 or "" in pieces:
+            raise ValueError(
+                f"'{text}' is not a finding id: '{part}' in its slice is neither a column nor column=group"
+                " (a comma, = or ] inside a name is written with \\ before it)"
+            )
+        parts.append((pieces[0], pieces[1] if len(pieces) == 2 else None))
     return tuple(parts)
 
 
+def _pieces(text: str, mark: str) -> list[str]:
+    """The text split at every mark that is not escaped; escapes stay as they are."""
+    pieces = [""]
+    for token in _TOKEN.findall(text):
+        if token == mark:
+            pieces.append("")
+        else:
+            pieces[-1] += token
+    return pieces
+
+
 def _unescape(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text)
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
