@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from trustbase.finding_id import DIMENSIONS
+from trustbase.audit.catalogue import CATALOGUE, FORMS, Measure
 from trustbase.recipe import lookup
 from trustbase.recipe.schema import Recipe
-from trustbase.report.words import known_metrics, words
+from trustbase.report.words import words
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -90,28 +90,36 @@ def recipe_page() -> str:
 
 
 def findings_page() -> str:
-    """Every finding that an audit of this version can name."""
+    """Every finding that an audit of this version can emit."""
     table = words("en")
     lines = [
         "# Findings: what is measured",
         "",
-        "Written by `tools/write_reference.py` from the report's catalogue; do not edit by hand.",
+        "Written by `tools/write_reference.py` from `audit/catalogue.py` and the report's words; do not edit by hand.",
         "",
+        "An id is `dimension.metric`, then optionally `[slice]`, `@dataset`, `#variant`. Each metric is measured with one form of slice,",
+        "and a gate that names another is refused when the recipe is read:",
+        "",
+        *(f"- {form}: {about}" for form, about in FORMS.items()),
+        "",
+        "Inside a slice, `\\` stands before a comma, `=`, `]` or `\\` that belongs to a name. Where there are more than two labels,",
+        "gaps marked `#LABEL` are measured for every other label too.",
     ]
-    lines += [
-        "An id is `dimension.metric`, then optionally `[slice]`, `@dataset`, `#variant`. A slice is a column (`[sex]`: the gap over its",
-        "groups), columns (`[sex,race]`: their intersection) or one group (`[sex=Female]`).",
-    ]
-    for dimension in dict.fromkeys(metric.split(".")[0] for metric in sorted(known_metrics(), key=order)):
-        lines += ["", f"## {dimension}", "", "| metric | name | what it says |", "|---|---|---|"]
-        for metric in sorted(name for name in known_metrics() if name.startswith(f"{dimension}.")):
-            lines.append(f"| `{metric}` | {table.metric(metric)} | {table.metric_about(metric)} |")
+    for dimension, metrics in CATALOGUE.items():
+        lines += ["", f"## {dimension}", "", "| metric | name | slice | what it says |", "|---|---|---|---|"]
+        for metric in sorted(metrics):
+            name = f"{dimension}.{metric}"
+            lines.append(
+                f"| `{name}{variants(metrics[metric])}` | {table.metric(name)} | {metrics[metric].form} | {table.metric_about(name)} |"
+            )
     return "\n".join(lines) + "\n"
 
 
-def order(metric: str) -> int:
-    """Dimensions in the order of the grammar."""
-    return DIMENSIONS.index(metric.split(".")[0])
+def variants(measure: Measure) -> str:
+    """The variants of a metric, as they stand behind its name."""
+    if measure.variants:
+        return " ".join(f"#{variant}" for variant in measure.variants)
+    return "` `#LABEL" if measure.by_label else ""
 
 
 PAGES = {"recipe.md": recipe_page, "findings.md": findings_page}

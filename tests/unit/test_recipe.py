@@ -153,3 +153,72 @@ def test_an_alias_that_contains_itself_is_a_problem() -> None:
 
 def test_a_gate_on_an_unknown_metric_is_noticed_when_the_recipe_is_read(folder: Path) -> None:
     assert "quality.accuracy" in problems(folder, GOOD + "gates:\n  quality.acuracy: '>= 0.5'\n")
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "quality.balanced_accuracy",
+        "quality.recall_at_fpr",
+        "quality.recall_at_fpr#0.10",
+        "quality.accuracy@foo",
+        "quality.accuracy#foo",
+        "quality.accuracy[sex]",
+        "quality.accuracy[sex=f]",
+        "quality.recall",
+        "quality.recall[label]",
+        "quality.recall[sex=f]",
+        "quality.slice_accuracy[sex]",
+        "fairness.selection_rate",
+        "fairness.selection_rate[sex]",
+        "fairness.selection_rate[sex=f,race]",
+        "fairness.demographic_parity_difference",
+        "fairness.demographic_parity_difference[sex=f]",
+        "fairness.demographic_parity_difference[label=yes]",
+        "fairness.demographic_parity_difference[race,sex]",
+        "fairness.demographic_parity_difference[sex,sex]",
+        "fairness.demographic_parity_difference[sex,race,age]",
+        "fairness.accuracy_difference[sex]#yes",
+        "fairness.demographic_parity_difference[sex=]",
+        "efficiency.throughput[sex]",
+    ],
+)
+def test_a_gate_that_no_audit_can_ever_measure_is_refused_with_a_next_step(folder: Path, id: str) -> None:
+    (folder / "rows.csv").write_text(
+        ROWS.replace("sex\n", "sex,race,age,town\n").replace(",f\n", ",f,b,1,x\n").replace(",m\n", ",m,w,2,y\n")
+    )
+    text = GOOD.replace("[sex]", "[sex, race, age, town]") + f"gates: {{'{id}': '>= 0.5'}}\n"
+    message = problems(folder, text)
+    assert "1 problem" in message and "recipe.yaml:6" in message
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        "quality.recall[label=yes]",
+        "quality.recall_at_fpr#0.05",
+        "quality.slice_accuracy[text length=1 to 9 characters]",
+        "fairness.demographic_parity_difference[sex]",
+        "fairness.equalized_odds_difference[sex,race]#maybe",
+        "fairness.auroc[sex=f,race=b]",
+        "fairness.demographic_parity_ratio[sex,race,age]",
+        "efficiency.parity_max_difference",
+    ],
+)
+def test_a_gate_that_an_audit_can_measure_is_taken(folder: Path, id: str) -> None:
+    (folder / "rows.csv").write_text(ROWS.replace("sex\n", "sex,race,age\n").replace(",f\n", ",f,b,1\n").replace(",m\n", ",m,w,2\n"))
+    plan = read_recipe(write(folder, GOOD.replace("[sex]", "[sex, race, age]") + f"gates: {{'{id}': '>= 0.5'}}\n"))
+    assert list(plan.recipe.gates.root) == [id] and plan.warnings == []
+
+
+def test_impossible_gates_are_all_named_at_once(folder: Path) -> None:
+    gates = "gates:\n  quality.acuracy: '>= 0.5'\n  quality.auroc[sex]: '>= 0.5'\n  fairness.selection_rate[sx=f]: '>= 0.1'\n"
+    message = problems(folder, GOOD + gates)
+    assert "3 problems" in message and "did you mean 'quality.accuracy'?" in message and "did you mean 'sex'?" in message
+    assert "write quality.auroc" in message
+    assert "did you mean 'quality.accuracy'?" in problems(folder, GOOD + "gates: {acuracy: '>= 0.5'}\n")
+
+
+def test_a_recipe_without_gates_is_warned_of_before_it_runs(folder: Path) -> None:
+    (warning,) = read_recipe(write(folder, GOOD)).warnings
+    assert "no gates" in warning and "exit code 3" in warning

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trustbase import finding_id
+from trustbase.audit.catalogue import metric_names, why_never
 from trustbase.recipe.lookup import ADAPTATIONS, AUDITS, MITIGATIONS, TASKS
 from trustbase.recipe.schema import LATER_TASKS, Recipe
 
@@ -92,27 +93,34 @@ def _dimensions(recipe: Recipe) -> Iterator[Found]:
 def _gates(recipe: Recipe, root: Path) -> Iterator[Found]:
     from trustbase.errors import RecipeError
     from trustbase.gate.policy import read_policy
-    from trustbase.report.words import known_metrics
 
     try:
-        policy = read_policy(recipe.gates, root=root, catalogue=known_metrics())
+        policy = read_policy(recipe.gates, root=root)
     except RecipeError as error:
         for problem in error.problems:
-            yield ("gates", problem.where.removeprefix("gates.")), problem.message, problem.hint
+            id = problem.where.removeprefix("gates.")
+            near = difflib.get_close_matches(id, metric_names(), n=1)
+            yield ("gates", id), problem.message, problem.hint or (f"did you mean '{near[0]}'?" if near and near[0] != id else "")
         if not error.problems:
             yield ("gates",), error.message, error.hint
         return
     existing = {dimension for dimension, _ in AUDITS}
     measured = set(recipe.audit.dimensions or existing)
-    for gate in policy.gates:
-        parts = finding_id.parse(gate.id)
-        where: tuple[str | int, ...] = ("gates", gate.id)
+    for id in dict.fromkeys(gate.id for gate in policy.gates):
+        parts = finding_id.parse(id)
+        where: tuple[str | int, ...] = ("gates", id)
         if parts.dimension not in existing:
             yield where, f"the {parts.dimension} audit is one that this version of Trustbase cannot do yet", "remove this gate"
-        elif parts.dimension not in measured:
+            continue
+        if parts.dimension not in measured:
             yield where, f"is a gate on {parts.dimension}, which `audit:` does not measure", f"add {parts.dimension} to audit"
-        for column, _ in parts.slice:
-            if column not in recipe.data.groups:
-                near = difflib.get_close_matches(column, recipe.data.groups, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"data.groups: {recipe.data.groups}"
-                yield where, f"speaks of group column '{column}', which data.groups does not name", hint
+        never = why_never(parts, recipe.data.groups)
+        if never is not None:
+            yield where, *never
+
+
+def warnings_of(recipe: Recipe) -> list[str]:
+    """What is possible, but hardly wanted."""
+    if recipe.gates.root:
+        return []
+    return ["the recipe sets no gates, so nothing can be released: the run will measure everything and end with exit code 3"]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from trustbase.errors import Problem, RecipeError
 from trustbase.recipe import marks
-from trustbase.recipe.check import check
+from trustbase.recipe.check import check, warnings_of
 from trustbase.recipe.schema import LATER_SECTIONS, Recipe
 
 _MULTIPLE = re.compile(r"([-+]?\d+(?:\.\d+)?)([kMG])")
@@ -31,12 +31,14 @@ class Plan:
         name: file stem, the default name of the run.
         root: folder that relative paths in the recipe start from.
         resolved: the recipe with every default filled in, as YAML.
+        warnings: what is possible, but hardly wanted; to be said before anything is computed.
     """
 
     recipe: Recipe
     name: str
     root: Path
     resolved: str
+    warnings: list[str]
 
 
 def read_recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
@@ -67,7 +69,7 @@ def read_recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str]
     if problems:
         raise _error(name, problems)
     resolved = yaml.safe_dump(parsed.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True, width=120)
-    return Plan(parsed, Path(name).stem, root, resolved)
+    return Plan(parsed, Path(name).stem, root, resolved, warnings_of(parsed))
 
 
 @dataclass

@@ -84,12 +84,6 @@ def words(lang: str) -> Words:
     return Words(lang, dict(_flatten(data)))
 
 
-def known_metrics() -> frozenset[str]:
-    """Every `dimension.metric` that has a name in the catalogue: what an audit of this version can measure."""
-    parts = (key.split(".") for key in words("en").table)
-    return frozenset(f"{part[1]}.{part[2]}" for part in parts if part[0] == "metric" and part[-1] == "name")
-
-
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
