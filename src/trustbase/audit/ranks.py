@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from trustbase.audit.stats import Floats, Interval, bootstrap, enclosing, normal_quantile, wilson_bounds
 
@@ -74,8 +75,7 @@ def auroc(positive: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95) -
     inner = (value * smaller + 0.5) / (smaller + 1)
     extra = inner * (1 - inner)
     variance = (squares1 + extra) / n1**2 + (squares0 + extra) / n0**2
-    centre = value if 0 < value < 1 else inner
-    low, high = logit_bounds(centre, math.sqrt(variance), normal_quantile(confidence))
+    low, high = logit_bounds(value, math.sqrt(variance), normal_quantile(confidence), smaller)
     return enclosing(low, value, high, "DeLong on the logit scale, one pseudo-row added to each class's variance", _DELONG, n0 + n1)
 
 
@@ -95,11 +95,30 @@ def _placements(ranked: Ranked) -> tuple[float, float, float, int, int]:
     return value, squares1, squares0, int(n1), int(n0)
 
 
-def logit_bounds(value: float, error: float, quantile: float) -> tuple[float, float]:
-    """Normal bounds on the logit scale, brought back to [0, 1]."""
-    logit = math.log(value / (1 - value))
-    half = quantile * error / (value * (1 - value))
-    return 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit))
+def logit_bounds(value: float, error: float, quantile: float, rows: float = math.inf) -> tuple[float, float]:
+    """Normal bounds on the logit scale, brought back to [0, 1].
+
+    Near 0 and 1 the logit runs away, and an error of nearly nothing spans everything; so the bound on the far side starts from the value
+    that `rows` rows can tell from the edge, `(rows + 1/2) / (rows + 1)`.
+
+    Args:
+        value: the estimate.
+        error: its standard error, above 0.
+        quantile: two-sided normal quantile.
+        rows: rows of the smaller class.
+    """
+    edge = 0.5 / (rows + 1) if math.isfinite(rows) else 0.0
+    inner = min(max(value, edge), 1 - edge)
+    low, high = _logit_normal(inner, error, quantile)
+    if 0 < value < 1 and value != inner:
+        outer = _logit_normal(value, error, quantile)
+        low, high = (low, max(high, outer[1])) if value > inner else (min(low, outer[0]), high)
+    return (min(low, value), 1.0) if value == 1 else (0.0, max(high, value)) if value == 0 else (low, high)
+
+
+def _logit_normal(centre: float, error: float, quantile: float) -> tuple[float, float]:
+    logit, half = float(special.logit(centre)), quantile * error / (centre * (1 - centre))
+    return float(special.expit(logit - half)), float(special.expit(logit + half))
 
 
 def auprc(
@@ -128,7 +147,7 @@ def auprc(
     influence = (p * (precision + gain - value) - loss) / hits
     inner = (value * hits + 0.5) / (hits + 1)
     variance = float(influence @ influence) + inner * (1 - inner) / hits**2
-    low, high = logit_bounds(value if value < 1 else inner, math.sqrt(variance), normal_quantile(confidence))
+    low, high = logit_bounds(value, math.sqrt(variance), normal_quantile(confidence), float(hits))
     method = "infinitesimal jackknife on the logit scale, one pseudo-row added"
     return enclosing(low, value, high, method, "Boyd, Eng & Page (2013), ECML-PKDD, section 4.1; Efron (1982), CBMS 38, chapter 6", n)
 
