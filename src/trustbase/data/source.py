@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trustbase import files
@@ -13,6 +14,7 @@ from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
 from trustbase.data.samples import find_sample, is_sample, read_sample
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
+from trustbase.recipe.lookup import SOURCES, load
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
 
@@ -88,15 +90,51 @@ def read_table(
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
-    if is_sample(reference):
-        return read_sample(reference, columns=columns)
     path = locate(reference, root)
-    kind = format_of(_existing(path, reference), format)
-    if kind == "parquet":
-        return read_parquet(path, columns=columns, source=reference, whole=whole)
-    if kind == "jsonl":
-        return read_jsonl(path, columns=columns, source=reference, optional=optional, whole=whole)
-    return read_delimited(path, columns=columns, source=reference, delimiter=_delimiter(kind), quoted=quoted)
+    kind = "sample" if is_sample(reference) else format_of(_existing(path, reference), format)
+    table: RawTable = load(SOURCES[kind])(path, Wanted(reference, columns, optional, whole, quoted))
+    return table
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source; a format that has no such question (quotes in parquet, numbers in csv) passes over it.
+
+    Attributes:
+        source: the name of the file in messages, as the recipe says it.
+        columns, optional, whole, quoted: as in `read_table`.
+    """
+
+    source: str
+    columns: Sequence[str] | None = None
+    optional: Collection[str] = ()
+    whole: Collection[str] = ()
+    quoted: bool = True
+
+
+def read_csv(path: Path, wanted: Wanted) -> RawTable:
+    """Comma-separated values."""
+    return read_delimited(path, columns=wanted.columns, source=wanted.source, delimiter=",", quoted=wanted.quoted)
+
+
+def read_tsv(path: Path, wanted: Wanted) -> RawTable:
+    """Tab-separated values."""
+    return read_delimited(path, columns=wanted.columns, source=wanted.source, delimiter="\t", quoted=wanted.quoted)
+
+
+def read_json_lines(path: Path, wanted: Wanted) -> RawTable:
+    """One JSON object a line."""
+    return read_jsonl(path, columns=wanted.columns, source=wanted.source, optional=wanted.optional, whole=wanted.whole)
+
+
+def read_parquet_file(path: Path, wanted: Wanted) -> RawTable:
+    """Apache Parquet."""
+    return read_parquet(path, columns=wanted.columns, source=wanted.source, whole=wanted.whole)
+
+
+def read_shipped(path: Path, wanted: Wanted) -> RawTable:
+    """A data set of the package; found by its name, not its path, and compared with its digest first."""
+    return read_sample(wanted.source, columns=wanted.columns)
 
 
 def read_delimited(

@@ -22,6 +22,7 @@ from trustbase.model.engine import Engine
 from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result
 from trustbase.model.runtime import Counters, Runtime
+from trustbase.recipe.lookup import RUNTIMES, load
 from trustbase.records import ArtifactInfo
 
 __all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]
@@ -256,18 +257,14 @@ def _open_runtime(info: ArtifactInfo, precision: str, device: str | None, thread
     """The artefact's tokenizer and runtime; imports torch or ONNX Runtime only now."""
     from trustbase.model.tokenizer import load_tokenizer
 
+    if info.runtime not in RUNTIMES:
+        known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
+        raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
+    name = info.runtime if precision == info.precision else "torch"  # the weights in another precision than what ships
     tokenizer = load_tokenizer(info.folder)
-    if info.runtime == "onnx" and precision == info.precision:
-        from trustbase.model.runtime_onnx import OnnxRuntime
-
-        return tokenizer, OnnxRuntime.open(info.folder, tokenizer=tokenizer, max_length=info.max_length, threads=threads)
-    if info.runtime not in ("torch", "onnx"):
-        raise ModelError(
-            f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint="use the version that made the artefact"
-        )
-    from trustbase.model.runtime_torch import TorchRuntime
-
-    return tokenizer, TorchRuntime.open(info.folder, tokenizer=tokenizer, max_length=info.max_length, precision=precision, device=device)
+    settings = {"precision": precision, "device": device, "threads": threads}
+    runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)
+    return tokenizer, runtime
 
 
 def _scope(info: ArtifactInfo, runtime: Runtime) -> bytes:

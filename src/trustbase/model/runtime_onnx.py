@@ -32,14 +32,25 @@ class OnnxRuntime:
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
 
     @classmethod
-    def open(cls, folder: Path, *, tokenizer: Any, max_length: int, threads: int | None = None) -> OnnxRuntime:
-        """Open the graph of an artefact.
+    def open(
+        cls,
+        folder: Path,
+        *,
+        tokenizer: Any,
+        max_length: int,
+        precision: str = "fp32",
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> OnnxRuntime:
+        """Open the graph of an artefact; it is fp32 and runs on the CPU, whatever device the weights could use.
 
         Raises:
             ModelError: there is no graph, or ONNX Runtime refuses it.
         """
         import onnxruntime
 
+        if precision != cls.precision:
+            raise ModelError(f"{folder}: the exported graph is fp32, and {precision} was asked for", hint="open it as fp32")
         path = folder / ONNX_FILE
         if not path.is_file():
             raise ModelError(f"{folder}: artifact.json names the runtime onnx, but there is no {ONNX_FILE}", hint="make the artefact again")

@@ -61,9 +61,17 @@ class TorchRuntime:
 
     @classmethod
     def open(
-        cls, folder: Path, *, tokenizer: Any, max_length: int, precision: str = "fp32", device: str | None = None, packed: bool = True
+        cls,
+        folder: Path,
+        *,
+        tokenizer: Any,
+        max_length: int,
+        precision: str = "fp32",
+        device: str | None = None,
+        threads: int | None = None,
+        packed: bool = True,
     ) -> TorchRuntime:
-        """Load the weights of an artefact.
+        """Load the weights of an artefact; `threads` is torch's own, set in the thread that asks.
 
         Raises:
             ModelError: weights or configuration cannot be read.

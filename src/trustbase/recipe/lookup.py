@@ -1,12 +1,15 @@
-"""The one registry: what a recipe may name, and where it lives. Filled by hand; imports nothing.
+"""The one registry: what a recipe may name, and where it lives. Filled by hand; imports nothing until `load` is called.
 
-Each entry is (import string, one line that says what it is). Audits are registered under dimension × answer kind;
+Each entry is (import string, one line that says what it is), and whatever is named here is found here: no stage keeps a
+list of its own beside it. Audits are registered under dimension × answer kind;
 "*" stands for every answer kind, and an empty cell yields `not_applicable` by rule.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,12 @@ class Entry:
 
     target: str
     about: str
+
+
+def load(entry: Entry) -> Any:
+    """The thing itself, imported now."""
+    module, _, attribute = entry.target.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 TASKS: dict[str, Entry] = {
@@ -27,16 +36,18 @@ ADAPTATIONS: dict[str, Entry] = {
     "lora": Entry("trustbase.model.adapt:lora", "low-rank updates of chosen layers, merged before release (LoRA, DoRA, rsLoRA, PiSSA)"),
 }
 
+#: `read(path, wanted)` for each format of a file; "sample" is the format of the package's own data sets.
 SOURCES: dict[str, Entry] = {
-    "csv": Entry("trustbase.data.source:read_delimited", "comma-separated values with a header"),
-    "tsv": Entry("trustbase.data.source:read_delimited", "tab-separated values with a header"),
-    "jsonl": Entry("trustbase.data.source:read_jsonl", "one JSON object a line"),
-    "parquet": Entry("trustbase.data.source:read_parquet", "Apache Parquet"),
-    "sample": Entry("trustbase.data.samples:read_sample", "a data set that ships with Trustbase, such as sample:census-income"),
+    "csv": Entry("trustbase.data.source:read_csv", "comma-separated values with a header"),
+    "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
+    "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
+    "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
+    "sample": Entry("trustbase.data.source:read_shipped", "a data set that ships with Trustbase, such as sample:census-income"),
 }
 
+#: What is minimised, by task.
 OBJECTIVES: dict[str, Entry] = {
-    "classification": Entry("trustbase.train.objective:classification", "cross-entropy of the true label"),
+    "text-classification": Entry("trustbase.train.objective:classification", "cross-entropy of the true label"),
 }
 
 AUDITS: dict[tuple[str, str], Entry] = {
@@ -51,13 +62,10 @@ RIVALS: dict[str, Entry] = {
     "boosting": Entry("trustbase.audit.rivals:boosting", "gradient boosting on the raw columns"),
 }
 
+#: `open(folder, tokenizer=, max_length=, precision=, device=, threads=)` of each, by `runtime` in artifact.json.
 RUNTIMES: dict[str, Entry] = {
     "torch": Entry("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
     "onnx": Entry("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
 }
 
 MITIGATIONS: dict[str, Entry] = {}
-
-COMPRESSORS: dict[str, Entry] = {
-    "export": Entry("trustbase.compress.export:make_artifact", "the artefact that is shipped: runtime, precision, parity with fp32"),
-}

@@ -21,11 +21,11 @@ from trustbase.model.adapt import frozen_features, head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.options import AdaptOptions
 from trustbase.model.tokenizer import Encoded, encode, load_tokenizer
+from trustbase.recipe.lookup import OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Material, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
-from trustbase.train.objective import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.state import Progress
 from trustbase.train.track import tracked
@@ -87,7 +87,7 @@ def fit(
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
         progress = train(
             scene.learner,
-            classification,
+            load(OBJECTIVES[task.name]),
             plain,
             scene.material,
             options=options,
