@@ -8,8 +8,10 @@ TrustbaseError                     exit 1
 ├── TrainingError                  exit 1   training stopped itself (NaN, reload mismatch …)
 ├── PredictionError                exit 1   one or more questions to a model failed
 ├── StaleRunError                  exit 1   the run folder holds results of other inputs
-├── Interrupted                    exit 130/143  stopped by a signal; the state left behind is resumable
 └── VerificationError              exit 4   a bundle is not what its signer released
+
+Interrupted                        exit 130/143  stopped by a signal; the state left behind is resumable. Like KeyboardInterrupt
+                                   no Exception: nothing that catches errors may swallow a signal or make a failed finding of it
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class Problem:
         return f"{self.where}: {self.message}{tail}" if self.where else f"{self.message}{tail}"
 
 
-class TrustbaseError(Exception):
-    """Base of all deliberate errors: says what, got, why and the next step.
+class _Told(BaseException):
+    """Says what, got, why and the next step.
 
     Args:
         message: what is wrong, what was found, and why it matters.
@@ -53,6 +55,10 @@ class TrustbaseError(Exception):
         if self.hint:
             lines.append(f"Next: {self.hint}")
         return "\n".join(lines)
+
+
+class TrustbaseError(_Told, Exception):
+    """Base of all deliberate errors."""
 
 
 class UsageError(TrustbaseError):
@@ -85,8 +91,8 @@ class StaleRunError(TrustbaseError):
     """The run folder was made from other inputs than those now given."""
 
 
-class Interrupted(TrustbaseError):  # noqa: N818  (not an error of anybody)
-    """A signal stopped the run; the same command resumes it."""
+class Interrupted(_Told):
+    """A signal stopped the run; the same command resumes it. No handler of errors catches it."""
 
     def __init__(self, message: str, *, signal_number: int = 2, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -80,10 +82,14 @@ def audit_command(
     data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
-    groups: Annotated[str, typer.Option("--groups", help="Group columns, with commas between.")] = "",
+    groups: Annotated[
+        list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
+    ] = None,
     train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
-    only: Annotated[str, typer.Option("--only", help="Dimensions to measure, with commas between.")] = "",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Dimensions to measure, with commas between, or one option for each.")
+    ] = None,
     predictions: Annotated[Path | None, typer.Option("--predictions", help="Somebody else's answers, instead of a model.")] = None,
     score: Annotated[str | None, typer.Option("--score", help="Column with the probability of the positive label.")] = None,
     predicted: Annotated[str | None, typer.Option("--predicted", help="Column with the predicted label.")] = None,
@@ -155,6 +161,8 @@ def predict_command(
             emit=lambda event, /, **fields: listener({"event": event, "stage": "predict", **fields}),
         )
     show_predicted(summary, output)
+    if summary.rows and not summary.answered:
+        typer.echo(f"warning: not one row was answered; each line of {output} says why", err=True)
 
 
 @app.command("report")
@@ -179,8 +187,10 @@ def doctor_command() -> None:
         typer.echo(str(check))
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names out of an option that may be repeated: at each comma a new one begins, unless a backslash stands before it."""
+    parts = [part for text in given or () for part in re.split(r"(?<!\\),", text)]
+    return tuple(part.strip().replace("\\,", ",") for part in parts if part.strip())
 
 
 def _language(lang: str | None) -> str | None:
@@ -190,22 +200,21 @@ def _language(lang: str | None) -> str | None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"stopped by signal {number}", signal_number=number, hint="the same command goes on from here")
+    what = "Ctrl-C" if number == signal.SIGINT else f"signal {number}"
+    raise Interrupted(f"stopped by {what}", signal_number=number, hint="the same command goes on from here")
 
 
 def main() -> None:
     """Entry point: exit codes as in the contract, one clear message an error, a traceback only with --debug."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGINT):  # Typer would end on a KeyboardInterrupt itself, and say nothing
+        signal.signal(number, _terminate)
     try:
         app(args=arguments, standalone_mode=True)
-    except TrustbaseError as error:
+    except (TrustbaseError, Interrupted) as error:
         _complain(str(error), debug)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        _complain("stopped by Ctrl-C\nNext: the same command goes on from here", debug)
-        raise SystemExit(130) from None
     except Exception as error:
         _complain(f"unexpected {type(error).__name__}: {error}\nNext: run it again with --debug and report what it shows", debug)
         raise SystemExit(1) from None
