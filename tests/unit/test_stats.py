@@ -93,6 +93,43 @@ def test_a_perfect_ranking_is_not_certain():
         assert 0.8 < made.low < 1
 
 
+@pytest.mark.parametrize(("positives", "rows"), [(1, 10_000), (2, 100_000), (1, 2)])
+@pytest.mark.parametrize("shift", [-9.0, 0.0, 3.0, 9.0])
+def test_one_positive_in_very_many_rows_is_uncertain_and_never_an_overflow(positives, rows, shift):
+    truth = np.arange(rows) < positives
+    score = np.random.default_rng(0).normal(0, 1, rows) + shift * truth
+    for made in (ranks.auroc(truth, score), ranks.auprc(truth, score)):
+        assert 0 <= made.low <= made.value <= made.high <= 1
+        assert np.isfinite([made.low, made.high]).all()
+    assert ranks.auroc(truth, score).high - ranks.auroc(truth, score).low > 0.3
+
+
+def test_rare_positives_are_bounded_as_far_as_their_number_allows():
+    truth = np.arange(20_000) < 30
+    score = np.random.default_rng(0).normal(0, 1, 20_000) + 4.5 * truth  # 0.999: the logit runs away
+    made = ranks.auroc(truth, score)
+    assert made.value > 0.99
+    assert 0.9 < made.low < made.value - 0.005
+
+
+def test_a_constant_sample_is_not_certain():
+    z2 = stats.normal_quantile(0.95) ** 2
+    none = stats.bounded_mean(np.zeros(40), 0.0, 5.0)
+    assert (none.low, none.value, none.high) == pytest.approx((0, 0, 5 * z2 / (40 + z2)))  # Wilson's bound of 0 of 40, times the most
+    cost = stats.mean_of_costs([0, 0], [5.0, 1.0], 40)
+    assert cost.low == cost.value == 0
+    assert cost.high == pytest.approx(np.hypot(5, 1) * z2 / (40 + z2))
+    usual = np.random.default_rng(0).normal(0.2, 0.5, 500)
+    assert stats.bounded_mean(usual, -1, 1).low == stats.mean(usual).low  # and a spread sample is bounded as before
+
+
+def test_a_mean_cost_of_one_kind_is_a_proportion():
+    one, rate = stats.mean_of_costs([13], [2.0], 90), stats.proportion(13, 90)
+    assert (one.low, one.value, one.high) == pytest.approx((2 * rate.low, 2 * rate.value, 2 * rate.high))
+    both = stats.mean_of_costs([7, 6], [2.0, 2.0], 90)  # the same errors told apart by their kind
+    assert (both.low, both.high) == pytest.approx((one.low, one.high), abs=0.03)
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_count_metrics_equal_scikit_learn(classes):
     rng = np.random.default_rng(classes)
@@ -106,7 +143,6 @@ def test_count_metrics_equal_scikit_learn(classes):
     assert [i.value for i in made.precision] == pytest.approx(p)
     assert [i.value for i in made.recall] == pytest.approx(r)
     assert [i.value for i in made.f1] == pytest.approx(f)
-    assert counts.classification_bootstrap(counts.confusion_counts(truth, answer, classes), replicates=9) == made
 
 
 def test_the_spread_of_macro_and_weighted_f1_is_that_of_resampled_cells():
@@ -224,6 +260,7 @@ def test_every_bound_encloses_its_value(n, seed, confidence):
         (lambda: stats.proportion(5, 4), "5 of 4"),
         (lambda: stats.mean([1.0]), "two finite values"),
         (lambda: stats.mean([1.0, np.nan]), "1 not finite"),
+        (lambda: stats.mean_of_costs([3, 3], [1, 1], 5), "counts of at most n"),
         (lambda: stats.paired_difference([True], [True, False]), "same rows twice"),
         (lambda: ranks.auroc([1, 1], [0.1, 0.2]), "both classes"),
         (lambda: ranks.auprc([1, 0], [0.1, np.inf]), "not finite"),

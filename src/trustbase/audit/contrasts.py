@@ -14,7 +14,8 @@ where Wilson's are too short for low rates (Cai 2005, and measured here: down to
 `(…, groups)` and work on any leading axes at once.
 
 Source: Tukey-Kramer simultaneous contrasts: Hayter (1984), Ann. Statist. 12, theorem 1 (conservative for unequal sizes);
-all-pairs bounds of binomial rates: Schaarschmidt, Biesheuvel & Hothorn (2009), J. Biopharm. Statist. 19, section 2;
+simultaneous score-type bounds of all pairs of binomial rates: Agresti, Bini, Bertaccini & Ryu (2008), Biometrics 64. The combination
+used here is approximate; its coverage is measured in `benchmarks/coverage.py`. Others:
 intersection-union: Berger (1982), Technometrics 24, section 2; one-sided bounds: Cai (2005), J. Statist. Plann. Inference
 131, section 2; MOVER: Newcombe (1998), Statist. Med. 17, 873, method 10, and Donner & Zou (2012), Statist. Methods Med.
 Res. 21, sections 2.1 (difference) and 2.3 (ratio).
@@ -33,9 +34,13 @@ from scipy import optimize, special
 
 from trustbase.audit.stats import Floats, Interval, enclosing, normal_quantile
 
-GAP_METHOD = "simultaneous contrasts of all pairs of groups (studentised range below, intersection-union above; MOVER of Jeffreys bounds)"
-RATIO_METHOD = "simultaneous ratios of all pairs of groups (studentised range above, intersection-union below; MOVER of Jeffreys bounds)"
-SOURCE = "Hayter (1984), Ann. Statist. 12; Schaarschmidt et al. (2009), J. Biopharm. Stat. 19, sec. 2; Donner & Zou (2012), SMMR 21, sec. 2"
+GAP_METHOD = (
+    "approximate simultaneous contrasts of all pairs of groups (studentised range below, intersection-union above; MOVER of Jeffreys)"
+)
+RATIO_METHOD = (
+    "approximate simultaneous ratios of all pairs of groups (studentised range above, intersection-union below; MOVER of Jeffreys)"
+)
+SOURCE = "Hayter (1984), Ann. Statist. 12; Agresti, Bini, Bertaccini & Ryu (2008), Biometrics 64; Donner & Zou (2012), SMMR 21, sec. 2"
 
 
 @dataclass(frozen=True, eq=False)

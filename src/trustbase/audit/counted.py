@@ -46,16 +46,19 @@ def flops(config: Mapping[str, Any], sizes: Mapping[str, int], tokens: float, cl
     projections, attention and feed-forward part, and 2 d² + 2 d c for pooler and head; a multiply and an add are two
     operations. For any other architecture 2 n per parameter outside the embedding tables, attention left out.
 
-    Source: Kaplan et al. (2020), "Scaling laws for neural language models", section 2.1, table 1.
+    Derived from the shapes and nominal: the packed runtime computes parts of the last layer for one token of each input alone, and
+    padding, softmax and normalisation are not counted.
+
+    Source: derived from the shapes; compare Kaplan et al. (2020), "Scaling laws for neural language models", section 2.1, table 1.
     """
     width = config.get("hidden_size") or config.get("dim")
     layers = config.get("num_hidden_layers") or config.get("n_layers")
     inner = config.get("intermediate_size") or config.get("hidden_dim")
     if config.get("model_type") in _ENCODERS and width and layers and inner:
         body = layers * (8 * tokens * width**2 + 4 * tokens**2 * width + 4 * tokens * width * inner)
-        return body + 2 * width**2 + 2 * width * classes, "matrix products of a transformer encoder"
+        return body + 2 * width**2 + 2 * width * classes, "nominal: matrix products of a transformer encoder, derived from its shapes"
     active = sum(size for name, size in sizes.items() if "embed" not in name.lower())
-    return 2 * tokens * active, "2 operations per token and parameter outside the embedding tables, attention left out"
+    return 2 * tokens * active, "nominal: 2 operations per token and parameter outside the embedding tables, attention left out"
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -4,8 +4,9 @@ A class's F1 is a function of one proportion, J = TP / (TP + FP + FN), F1 = 2J /
 Macro and weighted F1 are sums over classes; the distances from each F1 to its bounds are combined with the correlations of the
 delta method (MOVER), which keeps the skewness of rare classes that a bootstrap of few rows cannot know.
 
-Source: Lam, Gopal & Qian (2023), arXiv 2309.14621, section 3 (Wilson intervals of F1 by J); Zou (2008), J. Clin. Epidemiol. 61
-(MOVER for sums of dependent estimates); Takahashi et al. (2022), Appl. Intell. 52, section 3 (delta-method variance of F1).
+Source: Lam, Gopal & Qian (2023), arXiv 2309.14621, section 3 (Wilson intervals of F1 by J); Zou & Donner (2008), Statist. Med. 27
+(MOVER), with correlations as in Zou (2007), Psychol. Methods 12;
+Takahashi et al. (2022), Appl. Intell. 52, section 3 (delta-method variance of F1).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from trustbase.audit.stats import Floats, Interval, enclosing, normal_quantile, 
 _F1 = "Wilson interval of TP / (TP + FP + FN), as F1"
 _F1_SOURCE = "Lam, Gopal & Qian (2023), arXiv 2309.14621, section 3"
 _SUM = "Wilson intervals of each F1, combined with delta-method correlations (MOVER), small-sample bias removed"
-_SUM_SOURCE = "Zou (2008), J. Clin. Epidemiol. 61; Takahashi et al. (2022), Appl. Intell. 52, section 3"
+_SUM_SOURCE = "Zou & Donner (2008), Statist. Med. 27; Zou (2007), Psychol. Methods 12; Takahashi et al. (2022), Appl. Intell. 52, section 3"
 
 
 @dataclass(frozen=True)
@@ -167,18 +168,6 @@ def classification_intervals(confusion: NDArray[np.int64], *, confidence: float 
 def _summed(bounds: tuple[Floats, Floats, Floats], n: int) -> Interval:
     low, value, high = bounds
     return enclosing(float(low), float(value), float(high), _SUM, _SUM_SOURCE, n)
-
-
-def classification_bootstrap(
-    confusion: NDArray[np.int64], *, replicates: int = 0, rng: np.random.Generator | None = None, confidence: float = 0.95
-) -> ClassificationIntervals:
-    """`classification_intervals` under the name that callers of the bootstrap knew.
-
-    The closed form replaced multinomial replicates because they cover 0.28 to 0.93 where a class has under ten rows (the percentile
-    bootstrap never draws what it has not seen); `replicates` and `rng` are taken and not needed.
-    """
-    del replicates, rng
-    return classification_intervals(confusion, confidence=confidence)
 
 
 def _rate(successes: int, n: int, confidence: float) -> Interval:

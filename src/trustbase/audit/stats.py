@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 _WILSON = "Wilson (1927), JASA 22; Brown, Cai & DasGupta (2001), Statist. Sci. 16, section 3.1.1"
 _TANGO = "Tango (1998), Statist. Med. 17, section 2 (score interval of a paired difference)"
+_UNSEEN = "Wilson (1927), JASA 22, for a count of zero"
+_SUM_SOURCE = "Zou & Donner (2008), Statist. Med. 27; with correlations: Zou (2007), Psychol. Methods 12; Wilson (1927), JASA 22"
 _SKEW = "Johnson (1978), JASA 73, section 3 (t interval corrected for skewness)"
 _CHUNK_BYTES = 64 * 2**20  # of resampled weights held at once
 
@@ -121,6 +123,62 @@ def mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     shift = third / (6 * spread**2 * n) if spread > 0 else 0.0
     half = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * spread / math.sqrt(n)
     return enclosing(centre + shift - half, centre, centre + shift + half, "t interval, centre corrected for skewness", _SKEW, n)
+
+
+def bounded_mean(values: ArrayLike, least: float, most: float, *, confidence: float = 0.95) -> Interval:
+    """A mean whose sample may not show what is rare: the t interval of `mean`, never narrower than what an unseen kind of row allows.
+
+    Rows of a kind that `n` rows never showed may be as much as `z² / (n + z²)` of all (Wilson's bound of a count of zero); such a row
+    would count `least` or `most`. So a constant sample is not taken for certainty.
+
+    Args:
+        values: `(rows,)`.
+        least: what an unseen row may count at least.
+        most: what an unseen row may count at most.
+
+    Raises:
+        ValueError: fewer than two values, or one that is not finite.
+    """
+    made = mean(values, confidence=confidence)
+    z2 = normal_quantile(confidence) ** 2
+    unseen = z2 / (made.n + z2)
+    low = min(made.low, made.value - unseen * max(made.value - least, 0))
+    high = max(made.high, made.value + unseen * max(most - made.value, 0))
+    method = f"{made.method}, and at least the bounds of a kind of row never seen"
+    return enclosing(low, made.value, high, method, f"{_SKEW}; {_UNSEEN}", made.n)
+
+
+def mean_of_costs(counts: ArrayLike, costs: ArrayLike, n: int, *, confidence: float = 0.95) -> Interval:
+    """Mean cost of `n` rows of which `counts[i]` cost `costs[i]` each and the rest nothing.
+
+    Raises:
+        ValueError: more costly rows than rows, no rows, or a cost below zero.
+    """
+    k, each = np.asarray(counts, float), np.asarray(costs, float)
+    if n <= 0 or k.sum() > n or (k < 0).any() or (each < 0).any():
+        raise ValueError(
+            f"a mean cost needs n > 0, counts of at most n and costs of at least 0, got {k.tolist()} of {n} at {each.tolist()}"
+        )
+    low, value, high = cost_bounds(k, each, n, normal_quantile(confidence))
+    method = "Wilson intervals of each error's share, combined with their multinomial correlation (MOVER)"
+    return enclosing(float(low), float(value), float(high), method, _SUM_SOURCE, n)
+
+
+def cost_bounds(counts: Floats, costs: Floats, n: int, quantile: float) -> tuple[Floats, Floats, Floats]:
+    """Low, value and high of a mean cost, from counts `(…, kinds)` out of `n` rows."""
+    share = counts / n
+    low, high = wilson_bounds(counts, n, quantile)
+    odds = np.sqrt(np.divide(share, 1 - share, out=np.zeros_like(share), where=share < 1))
+    correlation = -odds[..., :, None] * odds[..., None, :]  # of two shares of one multinomial sample
+    index = np.arange(share.shape[-1])
+    correlation[..., index, index] = 1
+    value = share @ costs
+
+    def distance(gap: Floats) -> Floats:
+        part = costs * gap
+        return np.asarray(np.sqrt(np.maximum(np.einsum("...i,...ij,...j->...", part, correlation, part), 0)))
+
+    return np.maximum(value - distance(share - low), 0), value, np.minimum(value + distance(high - share), costs.max())
 
 
 def paired_difference(correct: ArrayLike, other: ArrayLike, *, confidence: float = 0.95) -> Interval:
