@@ -273,7 +273,7 @@ def _audit_given(
         answers=given.answers,
         evidence=Evidence(call.folder / "evidence"),
         seed=call.seed,
-        options={"audit": options},
+        options=options,
         emit=call.emit,
         confidence=options.confidence,
         minimum_cell=options.minimum_cell,

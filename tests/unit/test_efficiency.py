@@ -72,7 +72,7 @@ def test_a_slow_model_is_measured_as_slow(tmp_path: Path) -> None:
 
 def test_cost_and_energy_follow_from_throughput_and_their_assumptions(tmp_path: Path) -> None:
     options = AuditOptions(cost=CostOptions(price_per_hour=3.6, currency="EUR", watts=36, carbon_grams_per_kwh=500))
-    found = measured(context(tmp_path, Fake(seconds=0.002), options={"audit": options}))
+    found = measured(context(tmp_path, Fake(seconds=0.002), options=options))
     seconds = 1 / found["throughput"].value  # type: ignore[operator]
     assert found["cost_per_1000"].value == pytest.approx(seconds) and found["cost_per_1000"].unit == "EUR"
     assert found["energy_per_1000"].value == pytest.approx(36 * seconds / 3.6)

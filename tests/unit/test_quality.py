@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +15,11 @@ from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.quality import audit_classes, slice_id
-from trustbase.audit.quality_scores import from_part, macro_auroc
-from trustbase.audit.ranks import ks, recall_at_fpr
+from trustbase.audit.quality_scores import macro_auroc
+from trustbase.audit.ranks import auroc
 from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.unknown_tokens import share_of, unknown_tokens
+from trustbase.errors import Interrupted
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
 OPTIONS = AuditOptions(replicates=200)
@@ -40,7 +40,7 @@ def context(folder: Path, *, n: int = 1500, classes: int = 2, seed: int = 0, giv
     test = Split("test", texts, truth, groups, table, np.arange(1, n + 1), "here", "sha256:0")
     labels = LabelSchema(names, names[-1], names[-1])
     answers = Answers(scores if given else None, scores.argmax(1).astype(np.int64))
-    fields: dict[str, Any] = {"decision": Decision(), "options": {"audit": OPTIONS}, **more}
+    fields: dict[str, Any] = {"decision": Decision(), "options": OPTIONS, **more}
     return AuditContext(test, labels, fields.pop("decision"), answers, Evidence(folder), 0, **fields)
 
 
@@ -49,7 +49,7 @@ def measured(ctx: AuditContext) -> dict[str, Finding]:
 
 
 def test_binary_findings_equal_scikit_learn(tmp_path: Path) -> None:
-    ctx = context(tmp_path)
+    ctx = context(tmp_path, n=3000)
     found = measured(ctx)
     truth, said, scores = ctx.test.labels, ctx.answers.predicted, ctx.answers.scores
     assert scores is not None
@@ -125,22 +125,91 @@ def test_macro_auroc_interval_covers_the_truth() -> None:
     assert 0.92 <= inside / 300 <= 0.98
 
 
-@pytest.mark.parametrize("metric", [ks, partial(recall_at_fpr, fpr=0.05)], ids=["ks", "recall"])
-def test_a_part_of_very_many_rows_still_covers_the_truth(metric: Any) -> None:
-    rng = np.random.default_rng(7)
+@pytest.mark.parametrize("confidence", [0.8, 0.99])
+def test_macro_auroc_uses_the_confidence_and_is_not_certain_at_the_edges(confidence: float) -> None:
+    truth = np.repeat([0, 1, 2], 30)
+    none = macro_auroc(truth, np.full((90, 3), 1 / 3), confidence=confidence)  # constant scores rank nothing
+    assert none.value == 0.5 and none.low < 0.5 < none.high
+    perfect = macro_auroc(truth, np.eye(3)[truth], confidence=confidence)
+    assert perfect.value == perfect.high == 1 and 0.8 < perfect.low < 1
+    assert macro_auroc(truth, np.eye(3)[truth], confidence=0.995).low < perfect.low
 
-    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
-        positive = rng.random(n) < 0.3
-        return positive, rng.normal(size=n) + 1.5 * positive
 
-    true = metric(*draw(1_000_000), rng=rng, replicates=2).value
-    widths, inside = [], 0
-    for _ in range(100):
-        interval = from_part(metric, *draw(4000), rng=rng, replicates=50, confidence=0.95, rows=1000)
-        inside += interval.low <= true <= interval.high
-        widths.append(interval.high - interval.low)
-    assert inside >= 90 and np.mean(widths) < 0.12
-    assert "1000 of 4000 rows" in interval.method
+def test_a_binary_macro_auroc_is_the_binary_one() -> None:
+    rng = np.random.default_rng(3)
+    truth = (rng.random(600) < 0.3).astype(int)
+    score = 1 / (1 + np.exp(-rng.normal(size=600) - truth))
+    one, both = auroc(truth, score), macro_auroc(truth, np.stack([1 - score, score], 1))
+    assert both.value == pytest.approx(one.value, abs=1e-12)
+    assert (both.low, both.high) == pytest.approx((one.low, one.high), abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("broken", "id"),
+    [
+        ("ranks.auprc", "quality.auprc"),
+        ("ranks.ks", "quality.ks"),
+        ("log_losses", "quality.log_loss"),
+        ("expected_calibration_error", "quality.expected_calibration_error"),
+    ],
+)
+def test_a_number_that_breaks_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, id: str) -> None:
+    def bad(*args: Any, **kwargs: Any) -> Any:
+        raise OverflowError("math range error")
+
+    events: list[tuple[str, Any]] = []
+    whole = measured(context(tmp_path))
+    monkeypatch.setattr(f"trustbase.audit.quality_scores.{broken}", bad)
+    found = measured(context(tmp_path, emit=lambda event, /, **fields: events.append((event, fields.get("finding")))))
+    assert (found[id].status, found[id].value) == ("failed", None) and "OverflowError" in found[id].reason
+    assert {k: f for k, f in found.items() if k != id} == {k: f for k, f in whole.items() if k != id}
+    assert ("warning", id) in events
+
+
+def test_an_interruption_ends_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: Any, **kwargs: Any) -> Any:
+        raise Interrupted("stopped", signal_number=15)
+
+    monkeypatch.setattr("trustbase.audit.quality_scores.ranks.ks", stopped)
+    with pytest.raises(Interrupted):
+        measured(context(tmp_path))
+
+
+def test_slices_or_costs_that_break_fail_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad(*args: Any, **kwargs: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("trustbase.audit.quality.slice_accuracies", bad)
+    monkeypatch.setattr("trustbase.audit.quality._expected_cost", bad)
+    found = measured(context(tmp_path))
+    assert {id for id, f in found.items() if f.status == "failed"} == {"quality.worst_slice_accuracy", "quality.expected_cost"}
+    assert found["quality.accuracy"].status == found["quality.auroc"].status == "ok"
+
+
+def test_few_rows_of_a_label_give_no_interval_that_would_not_hold(tmp_path: Path) -> None:
+    for few, status in ((9, "insufficient"), (10, "ok")):
+        ctx = context(tmp_path)
+        ctx.test.labels[:] = 0
+        ctx.test.labels[:few] = 1
+        found = measured(ctx)
+        for name in ("auroc", "auprc", "ks", "recall_at_fpr#0.01", "log_loss", "brier", "macro_f1", "weighted_f1"):
+            finding = found[f"quality.{name}"]
+            assert finding.status == status, name
+            assert finding.value is None if few < 10 else "10 rows of each label" in finding.method
+        assert found["quality.accuracy"].status == "ok"  # a proportion of all rows holds anyway
+
+
+def test_a_seed_stands_only_where_something_was_drawn(tmp_path: Path) -> None:
+    seeded = {id for id, finding in measured(context(tmp_path)).items() if finding.seed is not None}
+    drawn = {"ks", "recall_at_fpr#0.01", "recall_at_fpr#0.05", "expected_calibration_error"}
+    assert seeded <= {f"quality.{name}" for name in drawn} and "quality.ks" in seeded
+
+
+def test_a_gate_on_costs_does_not_pass_on_few_rows_without_an_error(tmp_path: Path) -> None:
+    ctx = context(tmp_path, n=40, decision=Decision(0.5, "", {"false_negative": 5.0, "false_positive": 1.0}))
+    ctx.answers.predicted[:] = ctx.test.labels
+    finding = measured(ctx)["quality.expected_cost"]
+    assert finding.value == finding.low == 0 and finding.high is not None and finding.high > 0.3
 
 
 def test_without_scores_only_counts_are_measured(tmp_path: Path) -> None:
@@ -185,7 +254,7 @@ def test_a_label_without_rows_is_insufficient(tmp_path: Path) -> None:
 
 
 def test_few_negatives_cannot_speak_of_one_percent(tmp_path: Path) -> None:
-    found = measured(context(tmp_path, n=200))
+    found = measured(context(tmp_path, n=600))
     assert found["quality.recall_at_fpr#0.01"].status == "insufficient"
     assert found["quality.recall_at_fpr#0.05"].status == "ok"
 

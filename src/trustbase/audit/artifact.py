@@ -83,7 +83,7 @@ def audit_artifact(
             train=train,
             validation=dataset.splits.get("validation"),
             rivals=rivals,
-            options={"audit": options},
+            options=options,
             emit=emit,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,

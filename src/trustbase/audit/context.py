@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files
+from trustbase.audit.options import AuditOptions
 from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 
@@ -25,6 +26,7 @@ class Evidence:
     folder: Path
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write one dimension's evidence; the folder is made afresh by every audit."""
         files.write_json(self.folder / f"{name}.json", value)
 
 
@@ -60,7 +62,7 @@ class AuditContext:
     train: Split | None = None
     validation: Split | None = None
     rivals: Mapping[str, Answers] = field(default_factory=dict)  # name → answers on the same test rows
-    options: Mapping[str, Any] = field(default_factory=dict)  # dimension → its options model
+    options: AuditOptions = field(default_factory=AuditOptions)
     emit: Emit = ignore
     confidence: float = 0.95
     minimum_cell: int = 30

@@ -14,9 +14,9 @@ from trustbase import seeds
 from trustbase.audit.context import AuditContext
 from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_sizes
 from trustbase.audit.measure import Effort, Timings, measure, measure_apart
-from trustbase.audit.options import AuditOptions, CostOptions
+from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, mean, proportion
-from trustbase.errors import TrustbaseError
+from trustbase.errors import ModelError, PredictionError
 from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -50,10 +50,10 @@ def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Fi
     findings = _counted(context, info, texts)
     try:
         timings = _time(context, info, texts, effort or Effort())
-    except TrustbaseError as error:  # what was counted stands; what could not be timed is said for each number
+    except PredictionError as error:  # what was counted stands; what could not be timed is said for each number
         context.emit("warning", text=f"the artefact could not be timed: {error.message}")
         return [*findings, *(_without(context, name, "failed", error.message) for name in _TIMED), *_parity(context, info)]
-    cost = next((value for value in context.options.values() if isinstance(value, AuditOptions)), AuditOptions()).cost
+    cost = context.options.cost
     context.evidence.write("efficiency", _evidence(timings, cost))
     findings += [*_latencies(context, timings), *_running(context, timings, cost), *_invariance(context, info, timings)]
     return [*findings, *_parity(context, info)]
@@ -97,7 +97,7 @@ def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str])
     findings = [Finding.exact("efficiency.artifact_bytes", size, unit="bytes", direction="lower", method="all files of the artefact")]
     try:
         sizes = tensor_sizes(info.folder)
-    except TrustbaseError as error:
+    except ModelError as error:
         return [*findings, *(_without(context, name, "failed", error.message) for name in _COUNTED[1:])]
     method = "elements of the stored tensors"
     if info.facts.get("weights") == "adapter":
@@ -123,7 +123,7 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
         min(low, value),
         max(high, value),
         f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted",
-        "Kaplan et al. (2020), section 2.1",
+        "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,
     ).finding("efficiency.flops_per_input", direction="lower", confidence=context.confidence, unit="FLOPs")

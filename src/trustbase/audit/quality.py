@@ -7,35 +7,42 @@ the reliability curve, slices and rivals lie in `evidence/quality.json`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase import finding_id, seeds
+from trustbase import finding_id
 from trustbase.audit import quality_scores
 from trustbase.audit.context import Answers, AuditContext
-from trustbase.audit.counts import ClassificationIntervals, classification_bootstrap, confusion_counts
-from trustbase.audit.options import AuditOptions
+from trustbase.audit.counts import ClassificationIntervals, classification_intervals, confusion_counts
+from trustbase.audit.guard import LEAST_ROWS, attempt, failed, guarded
 from trustbase.audit.rivals import why_not
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
-from trustbase.audit.stats import Interval, mean, paired_difference, proportion
+from trustbase.audit.stats import Interval, mean_of_costs, paired_difference, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.recipe.lookup import RIVALS
-from trustbase.records import Finding
+from trustbase.records import Finding, Status
 
 _WORST_SLICES = 5  # as findings of their own; all of them are in the evidence
 
 
 def audit_classes(context: AuditContext) -> list[Finding]:
-    """All quality findings of class answers; writes `evidence/quality.json`."""
-    options = audit_options(context)
+    """All quality findings of class answers; writes `evidence/quality.json`.
+
+    A number that breaks is `failed` alone: the others stand.
+
+    Raises:
+        ValueError: scores that are no probabilities; nothing that was made from them would mean anything.
+    """
     confusion = confusion_counts(context.test.labels, context.answers.predicted, len(context.labels.names))
-    rng = seeds.generator(context.seed, "quality", "cells")
-    counts = classification_bootstrap(confusion, replicates=options.replicates, rng=rng, confidence=context.confidence)
-    slices = slice_accuracies(context)
-    gains = {name: _gain(context, name) for name in RIVALS}
-    scored = quality_scores.measure(context, options)
+    scored = quality_scores.measure(context)
+    counts = classification_intervals(confusion, confidence=context.confidence)
+    slices = attempt(context, "quality.worst_slice_accuracy", lambda: slice_accuracies(context))
+    gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in RIVALS}
+    table = slices if isinstance(slices, SliceTable) else None
     context.evidence.write(
         "quality",
         {
@@ -46,35 +53,38 @@ def audit_classes(context: AuditContext) -> list[Finding]:
             "classes": _class_rows(context, confusion, counts),
             "reliability": scored.reliability,
             "curves": scored.curves,
-            "slices": [item.to_json() for item in slices.slices],
-            "slices_too_small": slices.too_small,
+            "slices": [item.to_json() for item in table.slices] if table else [],
+            "slices_too_small": table.too_small if table else 0,
             "rivals": _rival_rows(context, gains),
         },
     )
     return [
         *_overall(context, counts),
         *scored.findings,
-        _expected_cost(context),
+        guarded(context, "quality.expected_cost", "lower", lambda: _expected_cost(context)),
         *gains.values(),
-        unknown_tokens(context),
-        *_worst(context, slices),
+        guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
+        *(_worst(context, table) if table else [failed(context, "quality.worst_slice_accuracy", "higher", str(slices))]),
         *_per_class(context, confusion, counts),
     ]
 
 
-def audit_options(context: AuditContext) -> AuditOptions:
-    """The audit's options as the recipe gives them, or the defaults."""
-    return next((value for value in context.options.values() if isinstance(value, AuditOptions)), AuditOptions())
-
-
-def _overall(context: AuditContext, counts: ClassificationIntervals) -> list[Finding]:
+def _overall(context: AuditContext, counts: ClassificationIntervals) -> Iterable[Finding]:
+    """Accuracy and the F1 over all labels; a mean over labels says nothing sure where one of them has hardly a row."""
+    few = quality_scores.few_rows(context)
     named = {"accuracy": counts.accuracy, "macro_f1": counts.macro_f1, "micro_f1": counts.micro_f1, "weighted_f1": counts.weighted_f1}
-    return [_finding(context, f"quality.{name}", interval, unit="share") for name, interval in named.items()]
+    for name, interval in named.items():
+        summed = name in ("macro_f1", "weighted_f1")
+        if summed and few:
+            yield _without(context, f"quality.{name}", "insufficient", few, unit="share")
+            continue
+        limit = f"; simulated to hold from {LEAST_ROWS} rows of each label" if summed else ""
+        yield _finding(context, f"quality.{name}", replace(interval, method=interval.method + limit), unit="share")
 
 
 def _finding(context: AuditContext, id: str, interval: Interval, **fields: Any) -> Finding:
     fields.setdefault("direction", "higher")
-    return interval.finding(id, confidence=context.confidence, seed=context.seed, **fields)
+    return interval.finding(id, confidence=context.confidence, **fields)
 
 
 def _per_class(context: AuditContext, confusion: NDArray[np.int64], counts: ClassificationIntervals) -> list[Finding]:
@@ -128,8 +138,10 @@ def _expected_cost(context: AuditContext) -> Finding:
         interval = proportion(int((truth != predicted).sum()), len(truth), confidence=context.confidence)
         return _finding(context, "quality.expected_cost", interval, unit="cost of one error", direction="lower")
     positive = context.labels.index(context.labels.positive)
-    cost = np.where(truth == positive, context.decision.cost["false_negative"], context.decision.cost["false_positive"])
-    interval = mean(np.where(truth == predicted, 0.0, cost), confidence=context.confidence)
+    wrong, missed = truth != predicted, truth == positive
+    errors = [int((wrong & missed).sum()), int((wrong & ~missed).sum())]
+    costs = [context.decision.cost["false_negative"], context.decision.cost["false_positive"]]
+    interval = mean_of_costs(errors, costs, len(truth), confidence=context.confidence)
     unit = "cost (false negative {false_negative:g}, false positive {false_positive:g})".format(**context.decision.cost)
     return _finding(context, "quality.expected_cost", interval, unit=unit, direction="lower")
 
@@ -150,8 +162,8 @@ def _gain(context: AuditContext, name: str) -> Finding:
     return _without(context, id, "failed", "the rival could not be trained or gave no answers; the log says why")
 
 
-def _without(context: AuditContext, id: str, status: Any, reason: str) -> Finding:
-    return Finding.without_value(id, status, reason, direction="higher", confidence=context.confidence)
+def _without(context: AuditContext, id: str, status: Status, reason: str, **fields: Any) -> Finding:
+    return Finding.without_value(id, status, reason, direction="higher", confidence=context.confidence, **fields)
 
 
 def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[str, Any]]:
@@ -167,7 +179,8 @@ def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[s
 def _answer_row(name: str, context: AuditContext, answers: Answers) -> dict[str, Any]:
     truth = context.test.labels
     interval = proportion(int((answers.predicted == truth).sum()), len(truth), confidence=context.confidence)
-    area = quality_scores.area_under_roc(context, answers)
+    area = attempt(context, f"AUROC of {name}", lambda: quality_scores.area_under_roc(context, answers))
+    area = None if isinstance(area, str) or quality_scores.few_rows(context) else area
     confusion = confusion_counts(truth, answers.predicted, len(context.labels.names))
     return {
         "name": name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,20 +14,18 @@ from trustbase import seeds
 from trustbase.audit import ranks
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import f1_scores
-from trustbase.audit.options import AuditOptions
+from trustbase.audit.guard import LEAST_ALARMS, LEAST_ROWS, guarded
 from trustbase.audit.reliability import expected_calibration_error, reliability_curve
-from trustbase.audit.stats import Interval, enclosing, mean, normal_quantile
+from trustbase.audit.stats import Interval, bounded_mean, enclosing, normal_quantile
 from trustbase.records import Direction, Finding, Status
 
 RECALL_AT = (0.01, 0.05)  # false positive rates
 _BINARY = ("auprc", "ks", *(f"recall_at_fpr#{rate:.2f}" for rate in RECALL_AT))
 _DIRECTION: dict[str, Direction] = {"log_loss": "lower", "brier": "lower", "expected_calibration_error": "lower"}
-_HAND_TILL = (
-    "DeLong et al. (1988), Biometrics 44, for each label against the rest; mean and variance through the rows' influences, logit scale"
-)
+_MACRO = "mean of one-against-rest areas, DeLong placements summed by row, logit scale, one pseudo-row added to each label's variance"
+_MACRO_SOURCE = "DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44; logit scale: Pepe (2003), section 5.2.4"
+_VALID = f"simulated to hold from {LEAST_ROWS} rows of each label"
 _CURVE_POINTS = 101
-_RESAMPLED = 20_000  # rows from which a part is resampled in place of all: 1,000 replicates of a million rows would take minutes
-_ALARMS = 3  # fewer false positives than these carry no interval that covers what it claims
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,64 @@ class Scored:
     curves: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(context: AuditContext, options: AuditOptions) -> Scored:
-    """Every finding that needs scores; `not_applicable` where only labels were given."""
+def measure(context: AuditContext) -> Scored:
+    """Every finding that needs scores; `not_applicable` where only labels were given.
+
+    Raises:
+        ValueError: scores that are no probabilities, so that answers made from them mean nothing either.
+    """
     if context.answers.scores is None:
         reason = "only answers were given, no scores"
         names = ("auroc", *_BINARY, "log_loss", "brier", "expected_calibration_error")
         return Scored([_without(context, name, "not_applicable", reason) for name in names])
-    scores = _checked(context.answers.scores)
+    scores, options = checked(context.answers.scores), context.options
     # Calibration speaks about the score of the highest-scored label, whatever threshold then decides.
     sure, right = scores.max(axis=1), scores.argmax(axis=1) == context.test.labels
-    rng = seeds.generator(context.seed, "quality", "calibration")
-    error = expected_calibration_error(sure, right, bins=options.bins, rng=rng, confidence=context.confidence)
-    findings = [
-        *_ranking(context, options, scores),
-        _finding(context, "log_loss", mean(log_losses(scores, context.test.labels), confidence=context.confidence), unit="nats"),
-        _finding(context, "brier", mean(brier_scores(scores, context.test.labels), confidence=context.confidence), unit="squared error"),
-        _finding(context, "expected_calibration_error", error, unit="share"),
+    few = few_rows(context)
+
+    def calibration() -> Finding:
+        rng = seeds.generator(context.seed, "quality", "calibration")
+        error = expected_calibration_error(
+            sure, right, bins=options.bins, rng=rng, confidence=context.confidence, draws=options.replicates
+        )  # fmt: skip
+        return _finding(context, "expected_calibration_error", error, unit="share", seed=context.seed)
+
+    def loss(name: str, of: Callable[..., NDArray[np.float64]], unit: str) -> Callable[[], Finding]:
+        return lambda: _finding(context, name, mean_loss(of, scores, context.test.labels, context.confidence), unit=unit)
+
+    tasks: list[tuple[str, str, Callable[[], Finding]]] = [
+        ("log_loss", few, loss("log_loss", log_losses, "nats")),
+        ("brier", few, loss("brier", brier_scores, "squared error")),
+        ("expected_calibration_error", "", calibration),
     ]
+    findings = [*_ranking(context, scores, few), *(_task(context, *task) for task in tasks)]
     reliability = reliability_curve(sure, right, bins=options.bins, confidence=context.confidence)
     return Scored(findings, reliability, _curves(context, scores))
+
+
+def few_rows(context: AuditContext) -> str:
+    """Why the smallest label's rows are too few for an interval that covers what it claims; empty where they are enough."""
+    n = np.bincount(context.test.labels, minlength=len(context.labels.names))
+    least = int(n.argmin())
+    if n[least] >= LEAST_ROWS:
+        return ""
+    name = context.labels.names[least]
+    return f"{n[least]} test rows of label '{name}': under {LEAST_ROWS} rows of a label this interval covers less than it claims"
+
+
+def mean_loss(
+    of: Callable[..., NDArray[np.float64]], scores: NDArray[np.float64], truth: NDArray[np.int64], confidence: float = 0.95
+) -> Interval:
+    """Mean of a loss, with bounds that know what a confident error would cost that these rows may not show.
+
+    An unseen row costs at most the mean over the rows of their loss if another label, drawn evenly, were true; at least the smallest.
+    """
+    values = of(scores, truth)
+    classes = scores.shape[1]
+    every = np.stack([of(scores, np.full(len(truth), label)) for label in range(classes)])
+    told = scores.argmax(axis=1)
+    wrong = (every.sum(axis=0) - every[told, np.arange(len(truth))]) / (classes - 1)
+    return bounded_mean(values, float(every.min(axis=0).mean()), float(wrong.mean()), confidence=confidence)
 
 
 def log_losses(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -105,6 +142,7 @@ def macro_auroc(truth: NDArray[np.int64], scores: NDArray[np.float64], *, confid
     """
     rows, classes = scores.shape
     influence, areas = np.zeros(rows), np.zeros(classes)
+    n = np.bincount(truth, minlength=classes)
     for label in range(classes):
         positive = truth == label
         placed = _placements(positive, scores[:, label])
@@ -112,12 +150,12 @@ def macro_auroc(truth: NDArray[np.int64], scores: NDArray[np.float64], *, confid
         share = positive.mean()
         influence += np.where(positive, (placed - areas[label]) / share, (placed - areas[label]) / (1 - share)) / classes
     value = float(areas.mean())
-    error = float(np.sqrt((influence**2).sum() / max(rows - 1, 1) / rows))
-    if not 0 < value < 1 or error == 0:
-        bound = 0.05 ** (1 / int(np.bincount(truth).min()))
-        return enclosing(bound * value, value, 1.0, "no overlap of the labels", _HAND_TILL, rows)
-    low, high = ranks.logit_bounds(value, error, normal_quantile(confidence))
-    return enclosing(low, value, high, "mean of one-against-rest areas, on the logit scale", _HAND_TILL, rows)
+    smaller = np.minimum(n, rows - n)
+    inner = (areas * smaller + 0.5) / (smaller + 1)
+    extra = float((inner * (1 - inner) * (1 / n**2 + 1 / (rows - n) ** 2)).sum()) / classes**2
+    error = float(np.sqrt((influence**2).sum() / max(rows - 1, 1) / rows + extra))
+    low, high = ranks.logit_bounds(value, error, normal_quantile(confidence), float(n.sum() - n.max() if classes == 2 else smaller.sum()))
+    return enclosing(low, value, high, _MACRO, _MACRO_SOURCE, rows)
 
 
 def _placements(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,59 +174,55 @@ def _placements(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDAr
     return np.where(positive, below, 1 - above)
 
 
-def _ranking(context: AuditContext, options: AuditOptions, scores: NDArray[np.float64]) -> list[Finding]:
+def _ranking(context: AuditContext, scores: NDArray[np.float64], few: str) -> list[Finding]:
     """AUROC, and for two labels average precision, KS and recall at low false positive rates."""
-    n = np.bincount(context.test.labels, minlength=len(context.labels.names))
-    empty = [name for name, rows in zip(context.labels.names, n, strict=True) if rows == 0]
-    area = area_under_roc(context, context.answers)
-    if area is None:
-        reason = f"no test rows of label {', '.join(repr(name) for name in empty)}: a ranking needs rows on both sides"
-        return [_without(context, name, "insufficient", reason) for name in ("auroc", *_BINARY)]
-    findings = [_finding(context, "auroc", area)]
+
+    def area() -> Finding:
+        made = area_under_roc(context, context.answers)
+        assert made is not None  # every label has rows
+        return _finding(context, "auroc", made)
+
+    findings = [_task(context, "auroc", few, area)]
     if not context.labels.binary:
-        reason = f"speaks about one label against another; this task has {len(n)}"
+        reason = f"speaks about one label against another; this task has {len(context.labels.names)}"
         return [*findings, *(_without(context, name, "not_applicable", reason) for name in _BINARY)]
     index = context.labels.index(context.labels.positive)
     positive, score = context.test.labels == index, scores[:, index]
-    common: dict[str, Any] = {"replicates": options.replicates, "confidence": context.confidence}
-    rng = seeds.generator(context.seed, "quality", "ranks")
-    findings.append(_finding(context, "auprc", ranks.auprc(positive, score, rng=rng, **common)))
-    findings.append(_finding(context, "ks", from_part(ranks.ks, positive, score, rng=rng, **common)))
-    negatives = int((~positive).sum())
+    sampled: dict[str, Any] = {"replicates": context.options.replicates, "confidence": context.confidence}
+
+    def distance() -> Finding:
+        rng = seeds.generator(context.seed, "quality", "ks")
+        return _finding(context, "ks", ranks.ks(positive, score, rng=rng, **sampled), seed=context.seed)
+
+    def recall(name: str, rate: float) -> Finding:
+        rng = seeds.generator(context.seed, "quality", name)
+        return _finding(context, name, ranks.recall_at_fpr(positive, score, rate, rng=rng, **sampled), unit="share", seed=context.seed)
+
+    findings.append(
+        _task(context, "auprc", few, lambda: _finding(context, "auprc", ranks.auprc(positive, score, confidence=context.confidence)))
+    )
+    findings.append(_task(context, "ks", few, distance))
     for rate, name in zip(RECALL_AT, _BINARY[2:], strict=True):
-        if negatives * rate < _ALARMS:
-            reason = f"{negatives} rows of the other label: a false positive rate of {rate:.0%} allows fewer than {_ALARMS} of them"
-            findings.append(_without(context, name, "insufficient", reason))
-        else:
-            interval = from_part(partial(ranks.recall_at_fpr, fpr=rate), positive, score, rng=rng, **common)
-            findings.append(_finding(context, name, interval, unit="share"))
+        findings.append(_task(context, name, few or _few_alarms(positive, rate), partial(recall, name, rate)))
     return findings
 
 
-def from_part(
-    metric: Callable[..., Interval],
-    positive: NDArray[np.bool_],
-    score: NDArray[np.float64],
-    *,
-    rng: np.random.Generator,
-    replicates: int,
-    confidence: float,
-    rows: int = _RESAMPLED,
-) -> Interval:
-    """A resampled ranking metric; of very many rows, the value of all and the spread of a random part, scaled by the root of the sizes.
+def _few_alarms(positive: NDArray[np.bool_], rate: float) -> str:
+    negatives = int((~positive).sum())
+    if negatives * rate >= LEAST_ALARMS:
+        return ""
+    return f"{negatives} rows of the other label: a false positive rate of {rate:.0%} allows fewer than {LEAST_ALARMS} of them"
 
-    Source: Bickel, Götze & van Zwet (1997), Statistica Sinica 7, section 2 (m out of n).
-    """
-    n = len(positive)
-    if n <= rows:
-        return metric(positive, score, rng=rng, replicates=replicates, confidence=confidence)
-    part = rng.choice(n, rows, replace=False)
-    spread = metric(positive[part], score[part], rng=rng, replicates=replicates, confidence=confidence)
-    value = metric(positive, score, rng=rng, replicates=2, confidence=confidence).value
-    scale = float(np.sqrt(rows / n))
-    low, high = value - (spread.value - spread.low) * scale, value + (spread.high - spread.value) * scale
-    method = f"{spread.method}, on {rows} of {n} rows drawn at random and scaled"
-    return enclosing(max(low, 0.0), value, min(high, 1.0), method, spread.source, n)
+
+def _task(context: AuditContext, name: str, few: str, measure: Callable[[], Finding]) -> Finding:
+    """One number: `insufficient` where rows are too few, `failed` where it breaks, and saying from where on it holds."""
+    if few:
+        return _without(context, name, "insufficient", few)
+    made = guarded(context, f"quality.{name}", _DIRECTION.get(name, "higher"), measure)
+    if made.status != "ok" or name == "expected_calibration_error":
+        return made
+    limit = f" and {LEAST_ALARMS} allowed false alarms" if name.startswith("recall_at_fpr") else ""
+    return replace(made, method=f"{made.method}; {_VALID}{limit}")
 
 
 def _curves(context: AuditContext, scores: NDArray[np.float64]) -> dict[str, Any]:
@@ -211,7 +245,7 @@ def _curves(context: AuditContext, scores: NDArray[np.float64]) -> dict[str, Any
     }
 
 
-def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """The same scores, if they are probabilities.
 
     Raises:
@@ -225,7 +259,7 @@ def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _finding(context: AuditContext, name: str, interval: Interval, **fields: Any) -> Finding:
     direction = _DIRECTION.get(name, "higher")
-    return interval.finding(f"quality.{name}", direction=direction, confidence=context.confidence, seed=context.seed, **fields)
+    return interval.finding(f"quality.{name}", direction=direction, confidence=context.confidence, **fields)
 
 
 def _without(context: AuditContext, name: str, status: Status, reason: str) -> Finding:
