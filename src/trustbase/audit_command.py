@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +118,7 @@ def audit(
         UsageError: options that are missing, or do not go together; every one of them.
         DataError: rows that cannot be used; every one of them.
         ModelError: the model cannot be opened.
+        VerificationError: a bundle that is not what somebody trusted released.
     """
     folder = Path(out)
     _check(model, data, label, train, only, predictions, score, predicted, text)
@@ -124,10 +126,10 @@ def audit(
         call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, _policy(policy, None), emit)
         report = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
-        info, bundle = _open(str(model))
-        call = _Call(folder, list(only), seed, _policy(policy, bundle), emit)
-        rows = _read(info, data, text, str(label), groups, train, positive, favourable)
-        report = _audit_model(call, info, rows)
+        with _open(str(model), emit) as (info, own):
+            call = _Call(folder, list(only), seed, _policy(policy, own), emit)
+            rows = _read(info, data, text, str(label), groups, train, positive, favourable)
+            report = _audit_model(call, info, rows)
     return _finish(call, report, lang)
 
 
@@ -163,31 +165,65 @@ def _check(
         raise UsageError("this audit cannot start", problems=problems, hint="trustbase audit --help shows both forms")
 
 
-def _policy(given: str | Path | None, bundle: Path | None) -> Policy | None:
-    """The limits, read before anything is measured: the file named, else the bundle's own, else none."""
-    from trustbase.gate.policy import Policy, read_policy
+def _policy(given: str | Path | None, own: Policy | None) -> Policy | None:
+    """The limits, read before anything is measured: the file named, else those that came with the model, else none."""
+    from trustbase.gate.policy import read_policy
 
-    if given is not None:
-        return read_policy(Path(given))
-    own = bundle / "policy.json" if bundle is not None else None
-    return Policy.from_json(files.read_json(own)) if own is not None and own.is_file() else None
+    return read_policy(Path(given)) if given is not None else own
 
 
-def _open(model: str) -> tuple[ArtifactInfo, Path | None]:
-    """The artefact behind a reference, and the bundle or run folder that holds limits for it."""
+@contextmanager
+def _open(model: str, emit: Emit) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
+    """The artefact behind a reference, and the limits that may be trusted to belong to it.
+
+    A bundle is checked before anything in it is believed. What was rejected was never signed: it can be audited, without its limits.
+    """
+    from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE
     from trustbase.model.artifact import read_artifact
     from trustbase.model.load import resolve_base
 
     folder = Path(model).expanduser()
-    if (folder / "recipe.resolved.yaml").is_file() and not (folder / "manifest.json").is_file():
-        for name in ("artifact", "bundle/model", "rejected/model"):  # what a run ships, not what it trained
-            if (folder / name / "artifact.json").is_file():
-                return read_artifact(folder / name), folder
+    run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
+    if run and (folder / "artifact" / "artifact.json").is_file():  # what a run ships, not what it trained
+        yield read_artifact(folder / "artifact"), _run_policy(folder, emit)
+        return
+    bundle = folder / "bundle" if run and (folder / "bundle").is_dir() else folder
+    signs = (MANIFEST, SIGNATURE, "model/artifact.json")  # a bundle whose signature was taken away is refused too
+    if any((bundle / name).exists() for name in signs) and not (bundle / REJECTED).exists():
+        with _verified(bundle) as opened:
+            yield opened
+        return
+    rejected = folder / "rejected" if run else folder
+    if (rejected / REJECTED).exists():
+        emit("note", text=f"{rejected.name} was rejected and never signed, so the limits in it are not used; name limits with --policy")
+        yield read_artifact(rejected / "model"), None
+        return
     base = resolve_base(model)
     info = read_artifact(base.folder)
-    if (base.folder / "artifact.json").is_file():
-        return info, folder if folder.is_dir() else None
-    return replace(info, base=base.reference if not folder.is_dir() else folder.resolve().name, revision=base.revision), None
+    if not (base.folder / "artifact.json").is_file():
+        info = replace(info, base=base.reference if not folder.is_dir() else folder.resolve().name, revision=base.revision)
+    yield info, None
+
+
+@contextmanager
+def _verified(bundle: Path) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
+    """The model of a bundle that was checked, from a copy that nobody else can change, and the limits it was released under."""
+    from trustbase.bundle.verify import verify
+    from trustbase.model.artifact import read_artifact
+
+    checked = verify(bundle)
+    with checked.private_model() as model:
+        yield read_artifact(model), checked.policy
+
+
+def _run_policy(folder: Path, emit: Emit) -> Policy | None:
+    from trustbase.gate.policy import Policy
+
+    path = folder / "policy.json"
+    if not path.is_file():
+        return None
+    emit("note", text=f"the limits are those that lie in the run folder {folder.name}, which nobody signed")
+    return Policy.from_json(files.read_json(path))
 
 
 def _read(
@@ -250,7 +286,7 @@ def _audit_given(
     positive: str | None,
     favourable: str | None,
 ) -> AuditReport:
-    from trustbase.audit.context import AuditContext, Evidence
+    from trustbase.audit.context import AuditContext, fresh_evidence
     from trustbase.audit.given import read_given
     from trustbase.audit.options import AuditOptions
     from trustbase.audit.run import run_audit, write_scores
@@ -266,19 +302,20 @@ def _audit_given(
     call.look(given.test.digest, given.digest)
     write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
     decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")
-    context = AuditContext(
-        test=given.test,
-        labels=given.labels,
-        decision=decision,
-        answers=given.answers,
-        evidence=Evidence(call.folder / "evidence"),
-        seed=call.seed,
-        options=options,
-        emit=call.emit,
-        confidence=options.confidence,
-        minimum_cell=options.minimum_cell,
-    )
-    report = run_audit(context, call.dimensions, policy_digest=call.policy_digest, emit=call.emit)
+    with fresh_evidence(call.folder) as evidence:
+        context = AuditContext(
+            test=given.test,
+            labels=given.labels,
+            decision=decision,
+            answers=given.answers,
+            evidence=evidence,
+            seed=call.seed,
+            options=options,
+            emit=call.emit,
+            confidence=options.confidence,
+            minimum_cell=options.minimum_cell,
+        )
+        report = run_audit(context, call.dimensions, policy_digest=call.policy_digest, emit=call.emit)
     return replace(report, model={**report.model, "digest": given.digest})
 
 
@@ -291,6 +328,7 @@ def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
     files.write_json(folder / "audit.json", report.to_json())
     looks = call.look(report.data["digest"], report.model["digest"])
     if limits is None:
+        (folder / "policy.json").unlink(missing_ok=True)  # of an earlier audit into this folder
         verdict = Verdict(False, looks, (), _NO_POLICY)
     else:
         verdict = decide(limits, report, test_looks=looks)

@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import World
 from sklearn import metrics
 
 from tiny import tiny_bert
 from trustbase import files
-from trustbase.audit_command import audit
-from trustbase.errors import DataError, UsageError
+from trustbase.audit.context import fresh_evidence
+from trustbase.audit_command import _open, audit
+from trustbase.errors import DataError, UsageError, VerificationError
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +160,55 @@ def test_a_policy_is_judged_and_looks_are_counted(tmp_path: Path) -> None:
     assert easy.exit_code == 0 and easy.verdict.released
     assert (strict.verdict.test_looks, easy.verdict.test_looks) == (1, 2)
     again = audit(predictions=path, label="truth", score="score", policy=policy, out=tmp_path / "easy")
-    assert again.verdict.test_looks == 2 and again.report == easy.report
+    assert again.verdict.test_looks == 3 and again.report == easy.report  # the same numbers, and another look
+
+
+def test_evidence_and_limits_of_an_earlier_audit_do_not_stay(tmp_path: Path) -> None:
+    path, out = write(tmp_path / "a.csv", table()), tmp_path / "out"
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('quality.auroc: ">= 0.6"\n', encoding="utf-8")
+    audit(predictions=path, label="truth", score="score", groups=["sex"], policy=policy, out=out)
+    assert (out / "evidence/fairness.json").is_file() and (out / "policy.json").is_file()
+    audit(predictions=path, label="truth", score="score", only=["quality"], out=out)
+    assert [item.name for item in (out / "evidence").iterdir()] == ["quality.json"]
+    assert not (out / "policy.json").exists()
+
+
+def test_an_audit_that_is_cut_short_leaves_the_earlier_evidence(tmp_path: Path) -> None:
+    with fresh_evidence(tmp_path) as evidence:
+        evidence.write("quality", {"accuracy": 1})
+    with pytest.raises(KeyboardInterrupt), fresh_evidence(tmp_path) as evidence:
+        evidence.write("quality", {"accuracy": 2})
+        raise KeyboardInterrupt
+    assert files.read_json(tmp_path / "evidence/quality.json") == {"accuracy": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["evidence"]
+
+
+def test_a_bundle_is_checked_before_its_model_or_limits_are_believed(tmp_path: Path) -> None:
+    bundle = World(tmp_path / "run").pack().folder
+    notes: list[str] = []
+    emit = lambda event, /, **fields: notes.append(str(fields.get("text")))  # noqa: E731
+    with _open(str(bundle), emit) as (info, policy):
+        assert policy is not None and "quality.accuracy" in policy.to_text()
+        assert info.folder.is_relative_to(bundle) is False  # a copy that nobody can change meanwhile
+    data = write(tmp_path / "t.csv", {"text": ["a"] * 40, "truth": ["<=50K", ">50K"] * 20})
+    whole = (bundle / "policy.json").read_bytes()
+    (bundle / "policy.json").write_bytes(whole.replace(b"0.8", b"0.1"))
+    for gone in ((), ("manifest.json",), ("model.sig",)):
+        for name in gone:
+            (bundle / name).unlink()
+        with pytest.raises(VerificationError) as caught:
+            audit(bundle, data=data, label="truth", only=["quality"], out=tmp_path / "out")
+        assert caught.value.exit_code == 4 and not (tmp_path / "out").exists()
+
+
+def test_the_limits_of_what_was_rejected_are_not_used(tmp_path: Path) -> None:
+    rejected = World(tmp_path / "run", gates={"quality.accuracy": ">= 0.99"}).pack().folder
+    assert (rejected / "policy.json").is_file() and not (rejected / "model.sig").exists()
+    notes: list[str] = []
+    with _open(str(rejected), lambda event, /, **fields: notes.append(str(fields.get("text")))) as (info, policy):
+        assert policy is None and info.folder == rejected / "model"
+    assert len(notes) == 1 and "never signed" in notes[0] and "--policy" in notes[0]
 
 
 def test_given_answers_import_no_torch(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.context import Answers, AuditContext, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
@@ -66,7 +66,7 @@ def audit_artifact(
     from trustbase.model.predict import Predictor
 
     test, train = dataset.splits["test"], dataset.splits.get("train")
-    with Predictor.open(artifact) as predictor:
+    with Predictor.open(artifact) as predictor, fresh_evidence(folder) as evidence:
         scores = score_rows(predictor, test.texts, emit)
         answers = Answers(scores, decide_labels(scores, dataset.labels, artifact.decision))
         write_scores(folder / "scores.parquet", test, dataset.labels, answers)
@@ -76,7 +76,7 @@ def audit_artifact(
             labels=dataset.labels,
             decision=artifact.decision,
             answers=answers,
-            evidence=Evidence(folder / "evidence"),
+            evidence=evidence,
             seed=seed,
             predictor=predictor,
             artifact=artifact,

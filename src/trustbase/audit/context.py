@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,20 @@ class Evidence:
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Write one dimension's evidence; the folder is made afresh by every audit."""
         files.write_json(self.folder / f"{name}.json", value)
+
+
+@contextmanager
+def fresh_evidence(folder: Path) -> Iterator[Evidence]:
+    """Evidence that takes the place of all that `folder/evidence` held, once the audit is through.
+
+    Evidence of an earlier audit would otherwise stand beside findings that it does not belong to, and be signed with them. An audit
+    that is cut short leaves the earlier folder as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".evidence.", dir=folder) as place:
+        yield Evidence(Path(place))
+        names = sorted(path.name for path in Path(place).glob("*.json"))
+        files.replace_folder(folder / "evidence", lambda target: files.copy_files(Path(place), target, names))
 
 
 @dataclass(frozen=True, eq=False)
