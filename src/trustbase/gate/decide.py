@@ -36,9 +36,10 @@ def decide(policy: Policy, report: AuditReport, *, test_looks: int, model_digest
     reason = ""
     if not gates:
         reason = NO_GATES
-    elif report.policy_set_before is False:
-        reason = SET_AFTER
-    released = not reason and all(gate.verdict == "pass" for gate in gates)
+    passed = all(gate.verdict == "pass" for gate in gates)
+    if gates and passed and report.policy_set_before is False:
+        reason = SET_AFTER  # the only thing against it; where a gate does not pass, that is the reason to read first
+    released = passed and not reason
     return Verdict(released, test_looks, gates, reason)
 
 
