@@ -26,3 +26,23 @@ def digest_rows(texts: Sequence[str], labels: Sequence[str], groups: Mapping[str
         for part in (header, lengths.tobytes(), b"".join(encoded)):  # lengths first: ("ab", "c") is not ("a", "bc")
             total.update(part)
     return "sha256:" + total.hexdigest()
+
+
+def digest_positions(source: str, row_numbers: Sequence[int] | NDArray[np.integer], labels: Sequence[str]) -> str:
+    """`sha256:…` over which rows of which file these are, and their labels: blind to template and group columns.
+
+    The ledger counts looks by it too, so that the same rows written out otherwise are not taken for unseen ones. Rows
+    copied into another file, or another part of the same rows, are other rows to it.
+
+    Args:
+        source: digest of the file.
+        row_numbers: `(rows,)`.
+        labels: label names, `(rows,)`.
+    """
+    order = np.argsort(np.asarray(row_numbers, dtype=np.int64), kind="stable")
+    numbers = np.asarray(row_numbers, dtype="<i8")[order]
+    total = hashlib.sha256(b"trustbase/positions/1\0" + source.encode() + b"\0" + numbers.tobytes())
+    for row in order:
+        name = labels[int(row)].encode("utf-8")
+        total.update(f"{len(name)}:".encode() + name)
+    return "sha256:" + total.hexdigest()

@@ -37,6 +37,7 @@ class Look:
     time: str
     previous: str
     hash: str
+    rows: str | None = None  # which rows of which file they were, whatever text or groups were made of them
 
     @property
     def key(self) -> tuple[str, str, str | None, str | None]:
@@ -44,10 +45,12 @@ class Look:
         return self.data, self.run, self.policy, self.model
 
 
-def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_digest: str | None) -> int:
+def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_digest: str | None, rows: str | None = None) -> int:
     """Append a look at a test set and return how many there are now, this one included.
 
-    The same run, policy and model looking at the same set again is the same look (a run that was resumed), and counts once.
+    A look counts when it was at the same data, or at the same rows (`rows`, from `data.digest.digest_positions`): another
+    template or group column makes other data of the same rows, but does not make them unseen. The same run, policy and
+    model looking at the same set again is the same look (a run that was resumed), and counts once.
     The line is on disk before this returns.
 
     Raises:
@@ -58,8 +61,8 @@ def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_
         looks = _read(handle, path)
         wanted = (data_digest, run, policy_digest, model_digest)
         if all(look.key != wanted for look in looks):
-            looks.append(_append(handle, looks, wanted))
-        return sum(look.data == data_digest for look in looks)
+            looks.append(_append(handle, looks, wanted, rows))
+        return sum(look.data == data_digest or (rows is not None and look.rows == rows) for look in looks)
 
 
 def read_looks(data_digest: str | None = None) -> list[Look]:
@@ -129,7 +132,7 @@ def _parse(line: bytes, number: int, previous: str, path: Path) -> Look:
     return look
 
 
-def _append(handle: int, looks: list[Look], wanted: tuple[str, str, str | None, str | None]) -> Look:
+def _append(handle: int, looks: list[Look], wanted: tuple[str, str, str | None, str | None], rows: str | None) -> Look:
     data, run, policy, model = wanted
     body: dict[str, Any] = {
         "schema": LEDGER_SCHEMA,
@@ -140,6 +143,7 @@ def _append(handle: int, looks: list[Look], wanted: tuple[str, str, str | None, 
         "model": model,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "previous": looks[-1].hash if looks else _START,
+        **({} if rows is None else {"rows": rows}),
     }
     line = files.canonical_json({**body, "hash": files.digest_json(body)}) + b"\n"
     before = os.fstat(handle).st_size
