@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 
 from trustbase.data.load import Dataset
 from trustbase.data.scripts import count_scripts
+from trustbase.errors import DataError
 from trustbase.records import Split
 
 SCHEMA = "trustbase/data-card/1"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+NAMED_FROM = 30  # rows of a group from which the card names it
+OTHERS = f"(groups of fewer than {NAMED_FROM} rows)"
+UNKNOWN_WARNING = 0.05  # share of unknown tokens in the training texts from which a warning is due
 
 
 class TokenStats(Protocol):
@@ -45,6 +50,7 @@ def data_card(
     """
     facts = dataset.facts
     schema = dataset.labels
+    kept = {column: _named_groups(facts["splits"], column) for column in facts["groups"]["columns"]}
     return {
         "schema": SCHEMA,
         "digest": dataset.digest,
@@ -62,16 +68,39 @@ def data_card(
         },
         "groups": facts["groups"],
         "split": facts["split"],
-        "splits": {name: _split_card(part, facts["splits"][name], tokenizer_stats) for name, part in dataset.splits.items()},
+        "splits": {name: _split_card(part, facts["splits"][name], kept, tokenizer_stats) for name, part in dataset.splits.items()},
         "overlap": facts["overlap"],
         "bad_rows": facts["bad_rows"],
         "notes": facts["notes"],
     }
 
 
-def _split_card(part: Split, facts: Mapping[str, Any], stats: Callable[[Sequence[str]], TokenStats] | None) -> dict[str, Any]:
+def _named_groups(splits: Mapping[str, Any], column: str) -> set[str]:
+    """Groups that the card names: at least `NAMED_FROM` rows in some split. The card ships, and a rare group may be one person."""
+    counts = [part["groups"][column] for part in splits.values()]
+    return {group for count in counts for group, rows in count.items() if rows >= NAMED_FROM}
+
+
+def _counted(counts: Mapping[str, int], kept: set[str]) -> dict[str, int]:
+    """Rows of each group that is named, and of the others together."""
+    named = {group: rows for group, rows in counts.items() if group in kept}
+    others = sum(counts.values()) - sum(named.values())
+    return {**named, **({OTHERS: others} if others else {})}
+
+
+def _split_card(
+    part: Split, facts: Mapping[str, Any], kept: Mapping[str, set[str]], stats: Callable[[Sequence[str]], TokenStats] | None
+) -> dict[str, Any]:
     characters = np.fromiter(map(len, part.texts), np.int64, len(part))
-    card = {**facts, "digest": part.digest, "characters": _quantiles(characters), "scripts": count_scripts(part.texts), "tokens": None}
+    groups = {column: _counted(counts, kept[column]) for column, counts in facts["groups"].items()}
+    card = {
+        **facts,
+        "groups": groups,
+        "digest": part.digest,
+        "characters": _quantiles(characters),
+        "scripts": count_scripts(part.texts),
+        "tokens": None,
+    }
     if stats is not None:
         seen = stats(part.texts)
         card["tokens"] = {
@@ -81,6 +110,22 @@ def _split_card(part: Split, facts: Mapping[str, Any], stats: Callable[[Sequence
             "max_length": getattr(seen, "max_length", None),
         }
     return card
+
+
+def check_unknown_tokens(card: Mapping[str, Any], *, base: str, allowed: float) -> str:
+    """Whether the base model can read the training texts: a warning, or "" where none is due.
+
+    Raises:
+        DataError: more of the tokens are unknown to it than the recipe allows.
+    """
+    share = float(card["splits"]["train"]["tokens"]["unknown_share"])
+    found = f"{share:.1%} of the tokens of the training texts are unknown to the tokenizer of base '{base}'"
+    if share > allowed:
+        raise DataError(
+            f"{found}, over data.allow_unknown_tokens ({allowed:.0%}): it cannot read this text, so nothing was trained",
+            hint="choose a base that reads this language, or raise data.allow_unknown_tokens if the unknown signs carry no meaning",
+        )
+    return f"{found}: what they say is lost to the model" if share > UNKNOWN_WARNING else ""
 
 
 def _quantiles(lengths: NDArray[np.int64]) -> dict[str, Any]:

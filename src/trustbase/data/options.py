@@ -127,6 +127,12 @@ class DataOptions(BaseModel):
     )
     sample: RowSampleOptions = Field(default_factory=RowSampleOptions, description="a seeded part of the rows of a split: {train: 8000}")
     missing: str = Field(default="unknown", description="what the template writes for an empty cell")
+    allow_unknown_tokens: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="largest share of the training texts' tokens that the base's tokenizer may not know; more is refused before training",
+    )
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
