@@ -43,7 +43,7 @@ def choose_precision(requested: str, device: str) -> tuple[str, str]:
         return ("bf16", why) if has else ("fp32", f"bf16 would not be faster: {why}")
     if kind == "mps":
         raise UsageError(f"precision bf16 cannot be used here: {why}", hint="set precision: fp32, or leave it at auto")
-    return "bf16", "asked for; " + why
+    return "bf16", "asked for; " + (why if has else f"emulated here, and slow: {why}")
 
 
 def bf16_support(device: str) -> tuple[bool, str]:

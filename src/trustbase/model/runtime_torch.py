@@ -73,11 +73,16 @@ class TorchRuntime:
     ) -> TorchRuntime:
         """Load the weights of an artefact; `threads` is torch's own, set in the thread that asks.
 
+        Where the processor has no bf16 arithmetic torch emulates it: the same answers within tolerance, several times slower
+        than fp32, and `precision_reason` says so. On Apple's GPU bf16 was never tried, so such an artefact runs on the CPU.
+
         Raises:
             ModelError: weights or configuration cannot be read.
             UsageError: the precision does not exist on this device.
         """
         where = device or choose_device()
+        if device is None and where == "mps" and precision == "bf16":
+            where = "cpu"
         chosen, reason = choose_precision(precision, where)
         return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
