@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tiny import tiny_bert
 from trustbase import files
-from trustbase.compress import export
+from trustbase.compress import candidates, export
 from trustbase.compress.options import ReleaseOptions
 from trustbase.errors import ModelError
 from trustbase.model.adapt import adapt
@@ -53,9 +53,9 @@ def _world(tmp_path_factory):
     return folder, base, Trained(folder / "trained", digest, 1, 1.0, "quality.accuracy", 0.5, 0.0), model
 
 
-def make(world, target, **options):
+def make(world, target, *, decide=None, **options):
     folder, base, trained, _ = world
-    made = {"labels": LABELS, "text": "{a} is {b}", "base": base, "max_length": 64, "sample": SAMPLE}
+    made = {"decide": decide, "labels": LABELS, "text": "{a} is {b}", "base": base, "max_length": 64, "sample": SAMPLE}
     return export.make_artifact(trained, folder / target, options=ReleaseOptions(**options), **made)
 
 
@@ -66,12 +66,16 @@ def onnx_info(world):
 
 def test_auto_measures_every_candidate_and_says_why(world):
     info = make(world, "auto")
-    candidates = info.facts["candidates"]
-    assert {"fp32", "bf16"} >= {candidate["precision"] for candidate in candidates}
-    assert ("onnx", "fp32") in {(candidate["runtime"], candidate["precision"]) for candidate in candidates}
-    fastest = min((c for c in candidates if c["accepted"]), key=lambda c: c["seconds"])
+    tried = info.facts["candidates"]
+    assert {"fp32", "bf16"} >= {candidate["precision"] for candidate in tried}
+    assert ("onnx", "fp32") in {(candidate["runtime"], candidate["precision"]) for candidate in tried}
+    fastest = min((c for c in tried if c["accepted"]), key=lambda c: c["seconds"])
     assert (info.runtime, info.precision) == (fastest["runtime"], fastest["precision"])
     assert "fastest that agrees" in info.facts["why"]
+    from trustbase.device import choose_device
+
+    assert info.facts["device"] == ("cpu" if info.runtime == "onnx" else choose_device())
+    assert (info.task, info.answer_kind) == ("text-classification", "classes")
     assert info.facts["parity"]["n"] == len(SAMPLE)
     assert (info.folder / "model.onnx").exists() == (info.runtime == "onnx")
 
@@ -141,8 +145,39 @@ def test_parity_counts_differences_and_flips():
     found = export.parity(reference, other)
     assert found["n"] == 4 and found["label_flips"] == 1 and found["label_flip_share"] == 0.25
     assert found["max_difference"] == pytest.approx(0.02)
-    assert export._refusal(found, ReleaseOptions()) != ""
-    assert export._refusal(export.parity(reference, reference), ReleaseOptions()) == ""
+    assert candidates._refusal(found, ReleaseOptions()) != ""
+    assert candidates._refusal(export.parity(reference, reference), ReleaseOptions()) == ""
+
+
+def test_flips_are_counted_under_the_decision_that_answers():
+    reference = np.array([[0.9, 0.1], [0.69, 0.31], [0.2, 0.8], [0.5, 0.5]])
+    other = reference + np.array([[0, 0], [0.02, -0.02], [0, 0], [-0.02, 0.02]])
+    assert export.parity(reference, other)["label_flips"] == 1  # the last row
+    found = export.parity(reference, other, labels=LABELS, decision=Decision(0.3))
+    assert found["label_flips"] == 1 and found["threshold"] == 0.3  # the second row, and no longer the last
+    assert export.parity(reference, other, labels=LABELS, decision=Decision(0.25))["label_flips"] == 0
+
+
+def test_a_decision_that_jumps_is_not_shipped():
+    reference = np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5], [0.2, 0.8]])
+    allowed = ReleaseOptions(max_label_flips=0.25)
+    near, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.55), allowed)
+    assert near.threshold == 0.55 and facts["label_flips_with_its_own"] == 1
+    far, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.05), allowed)
+    assert far.threshold == 0.45 and facts["threshold_of_artifact"] == 0.05 and facts["label_flips_with_its_own"] == 2
+
+
+def test_the_decision_is_chosen_on_all_of_the_sample_and_shipped(world):
+    seen = []
+
+    def decide(scores):
+        seen.append(scores)
+        return Decision(float(np.median(scores[:, 1])), "median")
+
+    info = make(world, "decided", runtime="torch", precision="fp32", sample=10, decide=decide)
+    assert [len(scores) for scores in seen] == [len(SAMPLE), len(SAMPLE)] and info.facts["parity"]["n"] == 10
+    assert info.decision == read_artifact(info.folder).decision == Decision(float(np.median(seen[-1][:, 1])), "median")
+    assert info.facts["parity"]["threshold"] == info.decision.threshold
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class ReleaseOptions(BaseModel):
     max_difference: float = Field(0.02, gt=0, le=1, description="largest |Δ probability| from fp32 that any validation row may show")
     max_difference_p999: float = Field(0.005, gt=0, le=1, description="99.9 % quantile of |Δ probability| from fp32")
     max_label_flips: float = Field(
-        0.002, ge=0, le=1, description="share of validation rows whose highest-scored label may differ from fp32"
+        0.002, ge=0, le=1, description="share of validation rows whose label, under the decision, may differ from fp32"
     )
     sample: int = Field(
         1000, ge=2, le=100_000, description="validation rows used to compare candidates (the first ones; all are used where fewer)"
