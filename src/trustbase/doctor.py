@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 
+from trustbase import machine
+
 #: package → what it is for, beyond the core
 OPTIONAL = {
     "jieba": "Chinese words (extra: zh)",
@@ -18,7 +20,7 @@ OPTIONAL = {
     "wandb": "report_to: wandb",
     "mlflow": "report_to: mlflow",
 }
-_REQUIRED = ("torch", "transformers", "peft", "onnxruntime", "scikit-learn", "pyarrow", "model-signing")
+_REQUIRED = ("torch", "transformers", "peft", "onnxruntime", "scikit-learn", "pyarrow", "cryptography")
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,8 @@ def _machine() -> Iterator[Check]:
     import psutil
 
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-    yield Check("processor", "ok", f"{cores} usable cores")
+    yield Check("processor", "ok", f"{machine.processor()}, {machine.usable_cores()} usable cores")
     enough = memory.available >= 4 * 2**30
     yield Check("memory", "ok" if enough else "limited", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
     free = shutil.disk_usage(".").free / 2**30

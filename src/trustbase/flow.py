@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trustbase import files, steps
+from trustbase import files, releasing, steps
 from trustbase.errors import UsageError
 from trustbase.events import Listener, RunLog
 from trustbase.records import AuditReport, Bundle, Verdict
@@ -72,7 +72,7 @@ def run(
     from trustbase.recipe.read import read_recipe
 
     plan = read_recipe(recipe, overrides)
-    steps.named_signer(key)  # a key that cannot sign is noticed now, not after training
+    releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name
     other = _other_run(reuse, folder)
     with locked(folder):
@@ -87,8 +87,8 @@ def run(
         trained = steps.train_model(stages, plan, dataset, base)
         artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
         audit = steps.audit_model(stages, plan, dataset, artifact, policy)
-        verdict = steps.judge(stages, artifact, audit, policy)
-        bundle, report = steps.release(stages, plan, artifact, audit, verdict, key, lang)
+        verdict = releasing.judge(stages, dataset, artifact, audit, policy)
+        bundle, report = releasing.release(stages, plan, artifact, audit, verdict, key, lang)
         log.enter("run")
         log("run_done", released=verdict.released, computed=stages.computed)
     return RunResult(folder, audit, verdict, bundle, report, tuple(stages.computed))

@@ -7,16 +7,14 @@ refused unless forced; another run's outputs are taken when their inputs agree.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +23,20 @@ from trustbase import files
 from trustbase.errors import StaleRunError, UsageError
 from trustbase.events import RunLog
 
-LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn", "onnxruntime", "onnx")
+LIBRARIES = (
+    *("torch", "transformers", "peft", "tokenizers", "safetensors", "onnxruntime", "onnx"),
+    *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow"),
+)
+#: inputs that a stage may be resumed over: what they change is said in its record, and makes nothing wrong
+RESUMABLE = ("machine",)
 
 
 def code_digest(packages: Sequence[str]) -> str:
-    """Digest of the source of the named subpackages and of the modules at the top of Trustbase."""
+    """Digest of the source of the named subpackages (or single modules, `folder/name.py`) and of the modules at the top of Trustbase."""
     root = Path(trustbase.__file__).parent
-    sources = [*root.glob("*.py"), *(path for package in packages for path in (root / package).rglob("*.py"))]
+    sources = {*root.glob("*.py")}
+    for package in packages:
+        sources |= {root / package} if package.endswith(".py") else set((root / package).rglob("*.py"))
     return files.digest_json([[path.relative_to(root).as_posix(), files.sha256_file(path)] for path in sorted(sources)])
 
 
@@ -44,21 +49,6 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "absent"
     return versions
-
-
-def machine_key() -> dict[str, Any]:
-    """What of the machine results depend on: bit-equality holds for equal threads, timings for an equal processor."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return {"processor": model, "architecture": platform.machine(), "cores": cores, "threads": os.environ.get("OMP_NUM_THREADS")}
-
-
-def load_target(target: str) -> Any:
-    """The object that an import string `module:attribute` of the registry names."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 @dataclass
@@ -81,16 +71,29 @@ class Stages:
     forced: list[str] = field(default_factory=list)
 
     def run(
-        self, name: str, *, inputs: Mapping[str, Any], code: Sequence[str], outputs: Sequence[str], compute: Callable[[], Mapping[str, Any]]
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any],
+        code: Sequence[str],
+        outputs: Sequence[str],
+        compute: Callable[[], Mapping[str, Any]],
+        clear: Sequence[str] = (),
+        any_machine: bool = False,
     ) -> dict[str, Any]:
         """The result of a stage: remembered, taken from the reused run, or computed now.
+
+        An unfinished stage goes on although the machine changed (a pre-empted one comes back as another); its record then
+        says so, since what it leaves is not bit-identical with what one machine would have left.
 
         Args:
             name: of the stage.
             inputs: everything that the outputs depend on, as JSON.
-            code: subpackages whose source the outputs depend on.
+            code: subpackages, or single modules, whose source the outputs depend on.
             outputs: files and folders that the stage leaves, relative to the run folder.
             compute: does the work and returns the small JSON result.
+            clear: what is removed when the stage is forced, before anything else: nothing of other inputs may be gone on from.
+            any_machine: a finished stage stands on other machines too (its results are no measurements of the machine).
 
         Raises:
             StaleRunError: the folder holds this stage for other inputs.
@@ -99,22 +102,38 @@ class Stages:
         full = {**inputs, "code": code_digest(code), "libraries": library_versions()}
         key = files.digest_json(full)
         known = self._read(self.folder, name)
-        if known is not None and known["key"] == key and known["finished"] and self._stands(self.folder, known):
-            self.log("stage_reused", key=key)
+        moved = known is not None and known["key"] != key and _only_moved(known["inputs"], full)
+        if (
+            known is not None
+            and known["finished"]
+            and (known["key"] == key or (moved and any_machine))
+            and self._stands(self.folder, known)
+        ):
+            self.log("stage_reused", key=known["key"], **({"other_machine": known["inputs"]["machine"]} if moved else {}))
             return dict(known["result"])
-        if known is not None and known["key"] != key:
+        if known is not None and known["key"] != key and not (moved and (any_machine or not known["finished"])):
             self._refuse_or_record(name, known["inputs"], full)
+            for place in clear:  # before the new record: after a crash in between, the old record still refuses
+                _remove(self.folder / place)
         taken = self._take(name, key, outputs)
         if taken is not None:
             return taken
-        return self._compute(name, key, full, outputs, compute)
+        return self._compute(name, key, full, outputs, compute, before=known if known is not None and name not in self.forced else None)
 
     def _compute(
-        self, name: str, key: str, full: Mapping[str, Any], outputs: Sequence[str], compute: Callable[[], Mapping[str, Any]]
+        self,
+        name: str,
+        key: str,
+        full: Mapping[str, Any],
+        outputs: Sequence[str],
+        compute: Callable[[], Mapping[str, Any]],
+        *,
+        before: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         self.log("stage_started", key=key)
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-        record: dict[str, Any] = {"stage": name, "key": key, "inputs": full, "started": started, "forced": name in self.forced}
+        record: dict[str, Any] = {"stage": name, "key": key, "inputs": full, "started": started}
+        record |= self._history(name, full, before)
         # Written before the work, so that a resumption with other inputs is noticed although nothing was finished.
         files.write_json(self._record_path(self.folder, name), {**record, "finished": False})
         result = dict(compute())
@@ -125,6 +144,17 @@ class Stages:
         self.computed.append(name)
         self.log("stage_done", seconds=seconds)
         return result
+
+    def _history(self, name: str, full: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What a record keeps of the ones before it: that it was forced, and on which other machines it was begun."""
+        machines = list(before.get("other_machines", [])) if before else []
+        if before and before["inputs"].get("machine") != full.get("machine"):
+            machines.append(before["inputs"].get("machine"))
+            self.log(
+                "warning", text=f"stage '{name}' was begun on another machine: its result is not bit-identical with that of one machine"
+            )
+        forced = name in self.forced or bool(before and before.get("forced"))
+        return {"forced": forced, **({"other_machines": machines} if machines else {})}
 
     def _take(self, name: str, key: str, outputs: Sequence[str]) -> dict[str, Any] | None:
         if self.reuse is None:
@@ -138,7 +168,8 @@ class Stages:
                 files.replace_folder(target, lambda staging, origin=source: shutil.copytree(origin, staging, dirs_exist_ok=True))  # type: ignore[misc]
             elif source.exists():
                 files.write_bytes(target, source.read_bytes())
-        files.write_json(self._record_path(self.folder, name), {**theirs, "reused_from": self.reuse.name})
+        forced = name in self.forced or bool(theirs.get("forced"))
+        files.write_json(self._record_path(self.folder, name), {**theirs, "forced": forced, "reused_from": self.reuse.name})
         self.taken.append(name)
         self.log("stage_reused", key=key, run=self.reuse.name)
         return dict(theirs["result"])
@@ -180,13 +211,29 @@ class Stages:
         return digests
 
 
+def _only_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether nothing but the machine differs."""
+    return {part for part in {*old, *new} if old.get(part) != new.get(part)} <= set(RESUMABLE)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder for this process alone.
 
     Raises:
-        UsageError: another process is running in it.
+        UsageError: another process is running in it, or this system has no POSIX file locks.
     """
+    try:
+        import fcntl
+    except ImportError as error:  # not on Windows: better no run than two that spoil each other
+        raise UsageError("a run folder needs POSIX file locks, which this system lacks", hint="use Linux, macOS or WSL") from error
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,0 +1,117 @@
+"""The last steps of the journey: the look that is counted, the verdict, and what is released or rejected."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trustbase
+from trustbase import files
+from trustbase.records import ArtifactInfo, AuditReport, Bundle, Verdict
+from trustbase.stages import Stages
+
+if TYPE_CHECKING:
+    from trustbase.data.load import Dataset
+    from trustbase.gate.policy import Policy
+    from trustbase.recipe.read import Plan
+
+PLACES = ("bundle", "rejected")
+
+
+def named_signer(key: str | Path | None) -> str | None:
+    """Fingerprint of the key that `--key` or the environment names; None where the user's own key is to sign."""
+    from trustbase.bundle.keys import KEY_VARIABLE, signing_key
+
+    if key is None and not os.environ.get(KEY_VARIABLE, "").strip():
+        return None
+    return signing_key(Path(key) if key is not None else None).public.fingerprint
+
+
+def _run_id(folder: Path) -> str:
+    """A random name of this run folder, made at first use; the ledger of looks knows the run by it."""
+    path = folder / "run.json"
+    if not path.is_file():
+        files.write_json(path, {"schema": "trustbase/run/1", "id": uuid.uuid4().hex, "trustbase": trustbase.__version__})
+    return str(files.read_json(path)["id"])
+
+
+def judge(stages: Stages, dataset: Dataset, artifact: ArtifactInfo, audit: AuditReport, policy: Policy) -> Verdict:
+    """The limits against the findings; the look at the test set is counted, also where findings were taken over."""
+    from trustbase.gate.decide import decide
+
+    folder = stages.folder
+
+    def compute() -> dict[str, Any]:
+        looks = look(folder, artifact, dataset, policy)
+        verdict = decide(policy, audit, test_looks=looks)
+        files.write_json(folder / "verdict.json", verdict.to_json())
+        return {"released": verdict.released}
+
+    inputs = {"audit": files.digest_json(audit.to_json()), "policy": policy.digest}
+    stages.run("gate", inputs=inputs, code=("gate",), outputs=["verdict.json", "audit.json"], compute=compute)
+    return Verdict.from_json(files.read_json(folder / "verdict.json"))
+
+
+def look(folder: Path, artifact: ArtifactInfo, dataset: Dataset, policy: Policy) -> int:
+    """Count this look at the test set; the same run, model and policy count once."""
+    from trustbase.data.digest import digest_positions
+    from trustbase.gate.ledger import record_look
+
+    test, sources = dataset.splits["test"], dataset.facts["sources"]
+    labels = [dataset.labels.names[code] for code in test.labels]
+    rows = digest_positions(sources.get("test", sources["train"])["digest"], test.row_numbers, labels)
+    return record_look(test.digest, rows=rows, run=_run_id(folder), policy_digest=policy.digest, model_digest=artifact.digest)
+
+
+def release(
+    stages: Stages,
+    plan: Plan,
+    artifact: ArtifactInfo,
+    audit: AuditReport,
+    verdict: Verdict,
+    key: str | Path | None,
+    lang: str | None,
+) -> tuple[Bundle, Path]:
+    """`bundle/`, signed, or `rejected/`, never signed; and the report that a person reads."""
+    from trustbase.bundle.pack import pack, read_bundle
+    from trustbase.report.html import report
+
+    folder = stages.folder
+    place = "bundle" if verdict.released else "rejected"
+    language = lang or plan.recipe.report.language
+
+    def compute() -> dict[str, Any]:
+        purpose = plan.recipe.purpose.model_dump(exclude_none=True)
+        pack(
+            folder,
+            artifact=artifact,
+            report=audit,
+            verdict=verdict,
+            recipe_text=plan.resolved,
+            purpose=purpose,
+            key=Path(key) if key is not None else None,
+            emit=stages.log,
+        )
+        report(folder, lang=language)
+        return {"place": place}
+
+    inputs: dict[str, Any] = {
+        "artifact": artifact.digest,
+        "audit": files.digest_json(audit.to_json()),
+        "verdict": verdict.to_json(),
+        "recipe": files.digest_json(plan.resolved),
+        "purpose": plan.recipe.purpose.model_dump(mode="json"),
+        "data_card": files.sha256_file(folder / "data_card.json"),
+        "evidence": files.digest_folder(folder / "evidence"),
+        "signer": named_signer(key),
+    }
+    stages.run("release", inputs=inputs, code=("bundle", "report"), outputs=[place], compute=compute, clear=PLACES)
+    for other in set(PLACES) - {place}:
+        shutil.rmtree(folder / other, ignore_errors=True)  # a bundle that this verdict does not stand behind must not lie here
+    page = folder / "report.html"  # a reading of what lies there, not evidence: it may be written again in another language
+    if lang is not None or not page.is_file():
+        report(folder, lang=language)
+    return read_bundle(folder / place), page
