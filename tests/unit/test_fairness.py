@@ -93,16 +93,78 @@ def test_small_groups_are_insufficient_left_out_and_named(tmp_path):
     found = by_id(audit_classes(context(tmp_path, truth, predicted, {"g": groups})))
     gap = found["fairness.demographic_parity_difference[g]"]
     assert gap.status == "ok"
-    assert "tiny (29 rows)" in gap.reason
+    assert "1 group with fewer than 30 rows, 29 rows together" in gap.reason
     assert gap.n == 1000
     assert gap.value == pytest.approx(abs(truth[:500].mean() - truth[500:1000].mean()))
-    cell = found["fairness.selection_rate[g=tiny]"]
-    assert (cell.status, cell.value, cell.n) == ("insufficient", None, 29)
-    assert "fewer than the minimum of 30" in cell.reason
-    row = json.loads((tmp_path / "fairness.json").read_text())["columns"]["g"]["groups"][2]
-    assert row["group"] == "tiny"
-    assert row["n"] == 29
-    assert row["selection_rate"] is row["low"] is None
+    assert not any("tiny" in f"{f.id} {f.reason}" for f in found.values())
+    assert "tiny" not in (tmp_path / "fairness.json").read_text()
+    written = json.loads((tmp_path / "fairness.json").read_text())["columns"]["g"]
+    assert [row["group"] for row in written["groups"]] == ["a", "b"]
+    assert written["unnamed"] == {"least": 30, "most": 50, "small": 1, "small_rows": 29, "further": 0, "further_rows": 0}
+
+
+def test_no_option_names_a_group_of_fewer_than_thirty_rows(tmp_path):
+    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29, dtype=object)
+    truth = np.random.default_rng(0).integers(0, 2, 1029)
+    found = audit_classes(context(tmp_path, truth, truth, {"g": groups}, minimum_cell=5))
+    assert not any("tiny" in f"{f.id} {f.reason}" for f in found)
+    assert "tiny" not in (tmp_path / "fairness.json").read_text()
+
+
+def test_a_column_of_postcodes_is_capped_and_counted(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([np.arange(40, 110), np.full(3000, 2)])  # 70 groups that could be named, 3,000 that could not
+    groups = np.repeat([f"zip{i:05d}" for i in range(sizes.size)], sizes).astype(object)
+    truth = rng.integers(0, 2, groups.size)
+    notes = []
+    made = context(tmp_path, truth, truth, {"zip": groups}, emit=lambda event, /, **fields: notes.append(fields.get("text")))
+    found = by_id(audit_classes(made))
+    named = {f.parts.slice[0][1] for f in found.values() if f.parts.slice and f.parts.slice[0][1]}
+    assert named == {f"zip{i:05d}" for i in range(20, 70)}  # the 50 largest
+    text = "3000 groups with fewer than 30 rows, 6000 rows together; 20 groups beyond the 50 largest, 990 rows together"
+    assert text in found["fairness.accuracy_difference[zip]"].reason
+    assert text in notes[0]
+    assert "zip00100" not in (tmp_path / "fairness.json").read_text()
+
+
+def test_a_number_of_one_group_that_breaks_fails_alone(tmp_path, monkeypatch):
+    whole = by_id(audit_classes(make(tmp_path / "a")))
+
+    def bad(*args, **kwargs):
+        raise OverflowError("math range error")
+
+    monkeypatch.setattr("trustbase.audit.fairness.ranks.auroc", bad)
+    found = by_id(audit_classes(make(tmp_path / "b")))
+    failed = {id for id, finding in found.items() if finding.status == "failed"}
+    assert failed == {id for id in whole if id.startswith("fairness.auroc[")}
+    assert all(found[id].value is None for id in failed)
+    assert {id: f for id, f in found.items() if id not in failed} == {id: f for id, f in whole.items() if id not in failed}
+
+
+def test_each_group_has_a_calibration_error_or_says_why_not(tmp_path):
+    rng = np.random.default_rng(1)
+    groups = np.array(["many"] * 2000 + ["few"] * 60, dtype=object)
+    score = rng.random(2060)
+    truth = (rng.random(2060) < score).astype(int)
+    audit_classes(context(tmp_path, truth, (score > 0.5).astype(int), {"g": groups}, scores=np.stack([1 - score, score], 1)))
+    few, many = json.loads((tmp_path / "fairness.json").read_text())["columns"]["g"]["groups"]
+    assert few["expected_calibration_error"]["status"] == "insufficient"
+    assert "60 rows" in few["expected_calibration_error"]["reason"]
+    part = many["expected_calibration_error"]
+    bins = np.minimum((score[:2000] * 15).astype(int), 14)
+    expected = sum(abs((truth[:2000] - score[:2000])[bins == b].sum()) for b in range(15)) / 2000
+    assert part["value"] == pytest.approx(expected)
+    assert part["low"] == 0 < part["value"] < part["high"] < 0.1
+
+
+def test_a_group_without_an_error_is_not_certainly_calibrated(tmp_path):
+    groups = np.array(["a", "b"] * 40, dtype=object)
+    truth = np.array([0, 0, 1, 1] * 20)
+    scores = np.eye(2)[truth]
+    gap = by_id(audit_classes(context(tmp_path, truth, truth, {"g": groups}, scores=scores)))["fairness.calibration_gap[g=a]"]
+    assert gap.value == 0
+    assert gap.low < -0.05
+    assert gap.high > 0.05
 
 
 def test_a_conditional_rate_is_judged_by_the_rows_that_meet_its_condition(tmp_path):

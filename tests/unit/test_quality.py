@@ -283,7 +283,7 @@ def test_slices_are_found_and_small_ones_left_out(tmp_path: Path) -> None:
     kinds = {item.kind for item in table.slices}
     assert kinds == {"group", "column", "text_length", "true_label", "predicted_label"}
     assert {"true_label", "predicted_label"}.isdisjoint(item.kind for item in table.known_beforehand())
-    assert any(dict(item.name).get("age", "").startswith("18 to") for item in table.slices)  # quartiles of a numeric column
+    assert any(dict(item.name).get("age", "").startswith("under ") for item in table.slices)  # quartiles of a numeric column
     found = measured(ctx)
     worst = found["quality.worst_slice_accuracy"]
     assert worst.value == 0 and "job = cook" in worst.method and found["quality.slice_accuracy[job=cook]"].value == 0
@@ -308,6 +308,24 @@ def test_text_columns_never_become_slices(tmp_path: Path) -> None:
     fields = {name: getattr(ctx, name) for name in ctx.__dataclass_fields__}
     audit_classes(AuditContext(**{**fields, "test": test}))
     assert "please" not in (tmp_path / "quality.json").read_text()
+
+
+def test_slices_name_no_text_no_extreme_and_no_small_group(tmp_path: Path) -> None:
+    ctx = context(tmp_path, minimum_cell=2)
+    n = len(ctx.test)
+    remarks = ["please call my mother on 555 0100 as soon as you can", "no remark"] * (n // 2)
+    income = np.random.default_rng(0).integers(1000, 90_000, n)
+    income[7], income[8] = 17, 987_654  # of single rows
+    job = np.array(["clerk", "cook"] * (n // 2), object)
+    job[:20] = "astronaut"
+    table = pa.table({"remark": remarks, "income": [str(x) for x in income], "job": job.tolist()})
+    fields = {name: getattr(ctx.test, name) for name in ctx.test.__dataclass_fields__}
+    made = {name: getattr(ctx, name) for name in ctx.__dataclass_fields__} | {"test": Split(**{**fields, "table": table})}
+    found = audit_classes(AuditContext(**made))
+    told = (tmp_path / "quality.json").read_text() + " ".join(f"{f.id} {f.method} {f.reason}" for f in found)
+    for secret in ("mother", "987654", "987_654", "17 to", "astronaut", '"rare"'):
+        assert secret not in told
+    assert '"cook"' in told and "and over" in told
 
 
 def test_evidence_holds_the_report(tmp_path: Path) -> None:

@@ -12,18 +12,22 @@ definition 1.1 (disparate impact); Bellamy et al. (2019), IBM J. Res. Dev. 63, s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from trustbase import finding_id
+from trustbase import finding_id, seeds
 from trustbase.audit import contrasts, ranks, stats
 from trustbase.audit.context import AuditContext
-from trustbase.audit.contrasts import Bounds, Rates
-from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, cells, encode, group_counts, rows_by_group
+from trustbase.audit.contrasts import Rates
+from trustbase.audit.gaps import GAPS, Gap
+from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, cells, encode, group_counts, named_groups, rows_by_group
+from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, guarded
+from trustbase.audit.reliability import expected_calibration_error
 from trustbase.records import Direction, Finding
 
 _CONDITION = {
@@ -38,46 +42,9 @@ _GROUP_DIRECTION: dict[str, Direction] = {
     "false_positive_rate": "lower",
     "positive_predictive_value": "higher",
 }
+_LEAST_CALIBRATION = 100  # rows
+_MOST_GROUPS = 50  # of one column or intersection that are named; the rest is counted together
 _MOST_CLASS_FINDINGS = 10  # with more labels, the other labels' gaps stand in the evidence only
-
-
-@dataclass(frozen=True)
-class _Gap:
-    """A gap over groups: the rates it compares, and how they are bounded."""
-
-    metric: str
-    rates: tuple[str, ...]
-    bounds: Callable[[Sequence[Rates], float], Bounds]
-    method: str
-    direction: Direction = "lower"
-
-
-_GAPS = (
-    _Gap("demographic_parity_difference", ("selection_rate",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD),
-    _Gap(
-        "demographic_parity_ratio",
-        ("selection_rate",),
-        lambda r, c: contrasts.ratio_bounds(r[0], confidence=c),
-        f"{contrasts.RATIO_METHOD}; the four-fifths rule of thumb reads this ratio at 0.8: a metric, not the law",
-        "higher",
-    ),
-    _Gap(
-        "equalized_odds_difference",
-        ("true_positive_rate", "false_positive_rate"),
-        lambda r, c: contrasts.worst_gap_bounds(r, confidence=c),
-        f"larger of the gaps in true and false positive rate; {contrasts.GAP_METHOD}",
-    ),
-    _Gap(
-        "equal_opportunity_difference", ("true_positive_rate",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD
-    ),
-    _Gap(
-        "average_odds_difference",
-        ("true_positive_rate", "false_positive_rate"),
-        lambda r, c: contrasts.mean_gap_bounds(r[0], r[1], confidence=c),
-        f"mean of the gaps in true and false positive rate; {contrasts.GAP_METHOD}",
-    ),
-    _Gap("accuracy_difference", ("accuracy",), lambda r, c: contrasts.gap_bounds(r[0], confidence=c), contrasts.GAP_METHOD),
-)
 
 
 def audit_classes(context: AuditContext) -> list[Finding]:
@@ -93,6 +60,8 @@ def audit_classes(context: AuditContext) -> list[Finding]:
         audit = _SliceAudit(context, columns, counts.marginal(columns), groups)
         findings += audit.findings()
         evidence[finding_id.format_slice(tuple((column, None) for column in columns))] = audit.evidence()
+        if str(audit.rest):
+            context.emit("note", text=f"groups of {' x '.join(columns)} that are not named: {audit.rest}")
     if context.answers.scores is None:
         findings += [_without_scores(metric) for metric in ("auroc", "calibration_gap")]
     labels = context.labels
@@ -124,30 +93,40 @@ class _SliceAudit:
     def __init__(self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes]) -> None:
         self.context = context
         self.columns = columns
-        self.counts = counts
+        self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=_MOST_GROUPS)
+        self.gaps: dict[str, Finding] = {}
         self.favourable = context.labels.index(context.labels.favourable)
-        self.cells = counts.one_vs_rest(self.favourable)
-        self.scored = self._scored(groups)
+        self.cells = self.counts.one_vs_rest(self.favourable)
+        self.scored, self.errors = self._scored(groups)
 
     def findings(self) -> list[Finding]:
-        found = [self._gap(gap, self.cells) for gap in _GAPS]
+        found = [self._gap(gap, self.cells) for gap in GAPS]
         for i in range(len(self.counts.members)):
-            found += [self._group_rate(metric, i) for metric in _GROUP_DIRECTION]
+            found += [
+                guarded(self.context, self._group_id(metric, i), direction, partial(self._group_rate, metric, i))
+                for metric, direction in _GROUP_DIRECTION.items()
+            ]
             found += [self.scored[i][metric] for metric in self.scored[i]]
         if len(self.context.labels.names) <= _MOST_CLASS_FINDINGS:
             found += [finding for _, finding in self._other_labels()]
         return found
 
     def evidence(self) -> dict[str, Any]:
-        gaps = [self._brief(self._gap(gap, self.cells)) for gap in _GAPS]
+        gaps = [self._brief(self._gap(gap, self.cells)) for gap in GAPS]
         result = {"columns": list(self.columns), "groups": [self._row(i) for i in range(len(self.counts.members))], "gaps": gaps}
+        result |= {"unnamed": self.rest.to_json(), "note": str(self.rest)}
         others: dict[str, list[dict[str, Any]]] = {}
         for label, finding in self._other_labels():
             others.setdefault(label, []).append(self._brief(finding))
         return {**result, "other_labels": others} if others else result
 
-    def _gap(self, gap: _Gap, of: Cells, variant: str | None = None) -> Finding:
+    def _gap(self, gap: Gap, of: Cells, variant: str | None = None) -> Finding:
         id_ = finding_id.make("fairness", gap.metric, tuple((column, None) for column in self.columns), variant=variant)
+        if id_ not in self.gaps:
+            self.gaps[id_] = guarded(self.context, id_, gap.direction, lambda: self._measured_gap(id_, gap, of, variant))
+        return self.gaps[id_]
+
+    def _measured_gap(self, id_: str, gap: Gap, of: Cells, variant: str | None) -> Finding:
         rates, left_out, n = [], [], 0
         for metric in gap.rates:
             k, trials = of.counts(metric)
@@ -155,17 +134,25 @@ class _SliceAudit:
             n += int(trials[kept].sum())
             left_out += [f"{self._name(i)} ({trials[i]} {_CONDITION.get(metric, 'rows')})" for i in np.flatnonzero(~kept).tolist()]
             rates.append((k[kept], trials[kept]))
-        reason = f"left out, as fewer than {self.context.minimum_cell}: {', '.join(left_out)}" if left_out else ""
+        reason = self._left_out(left_out)
         fields: dict[str, Any] = {"direction": gap.direction, "confidence": self.context.confidence, "n": n, "source": contrasts.SOURCE}
         fields["method"] = f"{gap.method}; {_favourable(self.context) if variant is None else 'one label against the rest'}"
         if min(k.size for k, _ in rates) < 2:
-            why = f"a gap needs two groups of at least {self.context.minimum_cell} rows" + (f"; {reason}" if reason else "")
+            why = f"a gap needs two groups of at least {max(self.rest.least, self.context.minimum_cell)} rows" + (
+                f"; {reason}" if reason else ""
+            )
             return Finding.without_value(id_, "insufficient", why, **fields)
         bounds = gap.bounds([Rates.of(k, trials) for k, trials in rates], self.context.confidence)
         if np.isnan(bounds.value):
             why = "no group was ever given this answer, so the ratio is of nothing to nothing"
             return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
         return Finding(id_, float(bounds.value), float(bounds.low), float(bounds.high), reason=reason, **fields)
+
+    def _left_out(self, named: Sequence[str]) -> str:
+        """Which groups a gap leaves out, the small ones unnamed; empty where it leaves out none."""
+        least = max(self.rest.least, self.context.minimum_cell)
+        told = "; ".join(filter(None, [str(self.rest), *named]))
+        return (f"left out, as fewer than {least}: {told}" if self.rest.small or named else f"left out: {told}") if told else ""
 
     def _group_rate(self, metric: str, i: int) -> Finding:
         k, trials = (int(count[i]) for count in self.cells.counts(metric))
@@ -175,24 +162,25 @@ class _SliceAudit:
         interval = stats.proportion(k, trials, confidence=self.context.confidence)
         return interval.finding(id_, direction=_GROUP_DIRECTION[metric], confidence=self.context.confidence)
 
-    def _scored(self, groups: Mapping[str, Codes]) -> list[dict[str, Finding]]:
-        """AUROC and calibration of each group; empty where the answers came without scores."""
+    def _scored(self, groups: Mapping[str, Codes]) -> tuple[list[dict[str, Finding]], list[dict[str, Any]]]:
+        """AUROC and calibration of each group, and its calibration error for the evidence; empty where answers came without scores."""
         scores = self.context.answers.scores
         if scores is None:
-            return [{} for _ in self.counts.members]
+            return [{} for _ in self.counts.members], [{} for _ in self.counts.members]
         rows = rows_by_group(groups, self.columns)
         truth, score = self.context.test.labels == self.favourable, np.asarray(scores[:, self.favourable], float)
-        result = []
+        result, errors = [], []
         for i, member in enumerate(self.counts.members):
-            index = rows[member]
-            result.append(
-                {"auroc": self._auroc(i, truth[index], score[index]), "calibration_gap": self._calibration(i, truth[index], score[index])}
-            )
-        return result
+            part = truth[rows[member]], score[rows[member]]
+            area = guarded(self.context, self._group_id("auroc", i), "higher", partial(self._auroc, i, *part))
+            gap = guarded(self.context, self._group_id("calibration_gap", i), "none", partial(self._calibration, i, *part))
+            result.append({"auroc": area, "calibration_gap": gap})
+            errors.append(self._calibration_error(i, *part))
+        return result, errors
 
     def _auroc(self, i: int, truth: Any, score: Any) -> Finding:
         id_, smaller = self._group_id("auroc", i), int(min(truth.sum(), (~truth).sum()))
-        if smaller < self.context.minimum_cell:
+        if smaller < max(self.context.minimum_cell, LEAST_ROWS):
             return self._too_small(id_, smaller, "rows in the smaller of both classes", "higher")
         interval = ranks.auroc(truth, score, confidence=self.context.confidence)
         return interval.finding(id_, direction="higher", confidence=self.context.confidence)
@@ -201,9 +189,28 @@ class _SliceAudit:
         id_ = self._group_id("calibration_gap", i)
         if truth.size < self.context.minimum_cell:
             return self._too_small(id_, truth.size, "rows", "none")
-        interval = stats.mean(score - truth, confidence=self.context.confidence)
+        least, most = float(score.min()) - 1, float(score.max())  # what a row of such scores can differ by
+        interval = stats.bounded_mean(score - truth, least, most, confidence=self.context.confidence)
         finding = interval.finding(id_, direction="none", confidence=self.context.confidence)
         return replace(finding, method=f"mean score of the favourable label less its share (calibration in the large); {finding.method}")
+
+    def _calibration_error(self, i: int, truth: Any, score: Any) -> dict[str, Any]:
+        """Expected calibration error of the favourable label's score in this group: a number with bounds, or why there is none."""
+        n, options = int(truth.size), self.context.options
+        if n < _LEAST_CALIBRATION:
+            reason = f"{n} rows: under {_LEAST_CALIBRATION}, an interval of the calibration error was never simulated"
+            return {"value": None, "low": None, "high": None, "n": n, "status": "insufficient", "reason": reason}
+        rng = seeds.generator(self.context.seed, "fairness", "calibration", *self.columns, *self.counts.members[i])
+        made = attempt(
+            self.context,
+            f"calibration error of {self._name(i)}",
+            lambda: expected_calibration_error(
+                score, truth, bins=options.bins, rng=rng, confidence=self.context.confidence, draws=min(options.replicates, 500)
+            ),
+        )
+        if isinstance(made, str):
+            return {"value": None, "low": None, "high": None, "n": n, "status": "failed", "reason": made}
+        return {"value": made.value, "low": made.low, "high": made.high, "n": n, "status": "ok", "reason": ""}
 
     def _other_labels(self) -> Iterator[tuple[str, Finding]]:
         """Gaps of every other label against the rest, where there are more than two."""
@@ -214,7 +221,7 @@ class _SliceAudit:
         for label, name in enumerate(names):
             if label != self.favourable:
                 of = cells(self.counts.table, label)
-                yield from ((name, self._gap(gap, of, variants[label])) for gap in _GAPS if gap.rates != ("accuracy",))
+                yield from ((name, self._gap(gap, of, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
 
     def _row(self, i: int) -> dict[str, Any]:
         """One group in the evidence: no rate of a cell under the minimum is written."""
@@ -228,9 +235,14 @@ class _SliceAudit:
         for metric, finding in self.scored[i].items():
             if finding.status == "ok":
                 intervals[metric] = {"value": finding.value, "low": finding.low, "high": finding.high, "n": finding.n}
+        error = self.errors[i]
+        if error.get("status") == "ok":
+            intervals["expected_calibration_error"] = {key: error[key] for key in ("value", "low", "high", "n")}
         selection = intervals.get("selection_rate", {})
         values = {metric: intervals.get(metric, {}).get("value") for metric in (*RATES, "auroc", "calibration_gap")}
         row = {"group": self._name(i), "members": dict(zip(self.columns, self.counts.members[i], strict=True)), "n": int(self.cells.n[i])}
+        if error:
+            row["expected_calibration_error"] = error
         return {**row, **values, "low": selection.get("low"), "high": selection.get("high"), "intervals": intervals}
 
     def _brief(self, finding: Finding) -> dict[str, Any]:

@@ -7,7 +7,7 @@ of every bootstrap replicate follow from how many rows of each group have which 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,51 @@ class GroupCounts:
     def one_vs_rest(self, label: int) -> Cells:
         """Counts where `label` is the outcome that is selected."""
         return cells(self.table, label)
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Groups that are counted together and never named.
+
+    Attributes:
+        small, small_rows: groups of fewer than `least` rows, and their rows together.
+        further, further_rows: groups of enough rows beyond the `most` largest, and their rows together.
+    """
+
+    least: int
+    most: int
+    small: int = 0
+    small_rows: int = 0
+    further: int = 0
+    further_rows: int = 0
+
+    def __str__(self) -> str:
+        parts = []
+        if self.small:
+            noun = "group" if self.small == 1 else "groups"
+            parts.append(f"{self.small} {noun} with fewer than {self.least} rows, {self.small_rows} rows together")
+        if self.further:
+            noun = "group" if self.further == 1 else "groups"
+            parts.append(f"{self.further} {noun} beyond the {self.most} largest, {self.further_rows} rows together")
+        return "; ".join(parts)
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def named_groups(counts: GroupCounts, *, least: int, most: int) -> tuple[GroupCounts, Unnamed]:
+    """The groups of at least `least` rows, at most the `most` largest of them, and what is known of the rest together.
+
+    A group of few rows must not be named, as its name and its numbers tell about single people; a column with thousands of values (a
+    postcode) is no list of groups that anybody can read.
+    """
+    n = counts.table.sum((1, 2))
+    small = n < least
+    large = np.flatnonzero(~small)
+    kept = np.sort(large[np.argsort(-n[large], kind="stable")][:most])
+    further = np.setdiff1d(large, kept)
+    rest = Unnamed(least, most, int(small.sum()), int(n[small].sum()), further.size, int(n[further].sum()))
+    return GroupCounts(counts.columns, tuple(counts.members[i] for i in kept.tolist()), counts.table[kept]), rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +210,8 @@ def _named(codes: NDArray[Any], uniques: Any) -> Codes:
     texts = [UNKNOWN_GROUP if pd.isna(value) else str(value) for value in uniques] + [UNKNOWN_GROUP]
     has_missing = bool((codes < 0).any())
     names = sorted(set(texts if has_missing else texts[:-1]))
-    place = np.array([names.index(text) if text in names else 0 for text in texts], np.int16 if len(names) < 2**15 else np.int64)
+    index = {name: i for i, name in enumerate(names)}
+    place = np.array([index.get(text, 0) for text in texts], np.int16 if len(names) < 2**15 else np.int64)
     return Codes(place.take(codes, mode="wrap") if has_missing else place[codes], tuple(names))
 
 

@@ -18,7 +18,7 @@ from trustbase import finding_id
 from trustbase.audit import quality_scores
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import ClassificationIntervals, classification_intervals, confusion_counts
-from trustbase.audit.guard import LEAST_ROWS, attempt, failed, guarded
+from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.rivals import why_not
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
 from trustbase.audit.stats import Interval, mean_of_costs, paired_difference, proportion
@@ -198,7 +198,7 @@ def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
     """The lowest accuracy over the slices, with bounds that allow for having looked at all of them."""
     slices = table.known_beforehand()
     if not slices:
-        reason = f"no group, column or length slice has {context.minimum_cell} rows"
+        reason = f"no group, column or length slice has {max(NAMED_ROWS, context.minimum_cell)} rows"
         yield _without(context, "quality.worst_slice_accuracy", "insufficient", reason)
         return
     worst = slices[0]

@@ -78,8 +78,7 @@ def few_rows(context: AuditContext) -> str:
     least = int(n.argmin())
     if n[least] >= LEAST_ROWS:
         return ""
-    name = context.labels.names[least]
-    return f"{n[least]} test rows of label '{name}': under {LEAST_ROWS} rows of a label this interval covers less than it claims"
+    return f"only {n[least]} rows of label '{context.labels.names[least]}', fewer than {LEAST_ROWS}"
 
 
 def mean_loss(

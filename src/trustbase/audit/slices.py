@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
+from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.rivals import plain_text
 from trustbase.audit.stats import normal_quantile, wilson_bounds
 
 _MAX_VALUES = 25  # of a column that is sliced by its values; a column with more is sliced by quartiles where it is numeric
+_LONGEST_VALUE = 40  # characters; a column with longer values holds texts, which are not written anywhere
+_MOST_WORDS = 5  # of such a value
 _SOURCE = "Wilson (1927), JASA 22; Bonferroni (Dunn 1961, JASA 56) over the slices examined"
 
 
@@ -61,7 +64,8 @@ class SliceTable:
 
 
 def slice_accuracies(context: AuditContext) -> SliceTable:
-    """Accuracy of every slice of at least `minimum_cell` rows, worst first."""
+    """Accuracy of every slice of at least `minimum_cell` rows (and never fewer than 30, as slices are named), worst first."""
+    least = max(context.minimum_cell, NAMED_ROWS)
     correct = context.answers.predicted == context.test.labels
     named: list[tuple[str, tuple[tuple[str, str], ...], int, int]] = []
     too_small = 0
@@ -69,7 +73,7 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
         n = np.bincount(codes, minlength=len(names))
         right = np.bincount(codes, weights=correct, minlength=len(names))
         for index, values in enumerate(names):
-            if n[index] >= context.minimum_cell:
+            if n[index] >= least:
                 named.append((kind, tuple(zip(columns, values, strict=True)), int(n[index]), round(float(right[index]))))
             else:
                 too_small += int(n[index] > 0)
@@ -112,10 +116,15 @@ def _columns(context: AuditContext, *, skip: Mapping[str, Any]) -> Iterator[Part
             continue
         values = np.array([value or "" for value in table.column(column).to_pylist()], dtype=object)
         codes, names = _coded(values)
-        if len(names) <= _MAX_VALUES:
+        if len(names) <= _MAX_VALUES and not _texts(names):
             yield "column", (column,), codes, [(name or "missing",) for name in names]
         elif (numbers := _numeric(names)) is not None and (quarters := _quartiles(numbers[codes], "")) is not None:
             yield "column", (column,), quarters[0], quarters[1]
+
+
+def _texts(names: list[str]) -> bool:
+    """Whether a column's values read like texts that people wrote, rather than names of a category."""
+    return any(len(name) > _LONGEST_VALUE or len(name.split()) > _MOST_WORDS for name in names)
 
 
 def _coded(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
@@ -134,11 +143,15 @@ def _numeric(names: list[str]) -> NDArray[np.float64] | None:
 
 
 def _quartiles(values: NDArray[np.float64], unit: str) -> tuple[NDArray[np.int64], list[tuple[str, ...]]] | None:
-    """Rows by quartile of a number, and the bounds of each; None where nearly all rows are alike."""
+    """Rows by quartile of a number, and the inner bounds of each; None where nearly all rows are alike.
+
+    The outer bounds are left open: the smallest and the largest value belong to single rows.
+    """
     edges = np.unique(np.quantile(values, [0, 0.25, 0.5, 0.75, 1]))
     if len(edges) < 3:
         return None
     codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     tail = f" {unit}" if unit else ""
-    names: list[tuple[str, ...]] = [(f"{low:g} to {high:g}{tail}",) for low, high in pairwise(edges)]
+    inner = [f"{low:g} to {high:g}{tail}" for low, high in pairwise(edges[1:-1])]
+    names: list[tuple[str, ...]] = [(f"under {edges[1]:g}{tail}",), *((name,) for name in inner), (f"{edges[-2]:g}{tail} and over",)]
     return codes.astype(np.int64), names

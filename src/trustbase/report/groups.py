@@ -38,8 +38,21 @@ def fairness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -
     for columns, content in sorted(sections, key=lambda item: (len(item[0]), place.get(tuple(item[0]), len(order)))):
         rows = sorted((row for row in content["groups"] if isinstance(row, Mapping)), key=lambda row: -int(row.get("n") or 0))
         block = _chart(columns, rows, material, t)
+        block["about"] = " ".join(filter(None, [block["about"], *_unnamed(content.get("unnamed"), t)]))
         blocks.append({**block, "others": _other_labels(content.get("other_labels"), t)})
     return blocks
+
+
+def _unnamed(rest: Any, t: Words) -> list[str]:
+    """What is known of the groups that the audit counts together and never names."""
+    if not isinstance(rest, Mapping):
+        return []
+    told = []
+    if rest.get("small"):
+        told.append(t("groups.unnamed_small", n=rest["small"], rows=rest.get("small_rows"), least=rest.get("least")))
+    if rest.get("further"):
+        told.append(t("groups.unnamed_further", n=rest["further"], rows=rest.get("further_rows"), most=rest.get("most")))
+    return told
 
 
 def _not_asked(material: Material) -> bool:
