@@ -34,6 +34,7 @@ class RunLog:
         self._path = path
         self._listeners = listeners
         self._stage = "run"
+        self._torn = _torn(path)
 
     def enter(self, stage: str) -> None:
         """Name the stage that the following events belong to."""
@@ -45,8 +46,19 @@ class RunLog:
             line = json.dumps(record, ensure_ascii=False, default=str).encode("utf-8") + b"\n"
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(handle, line)
+                line, self._torn = (b"\n" + line if self._torn else line), False
+                while line:  # a signal or a full disk can cut a write short
+                    line = line[os.write(handle, line) :]
             finally:
                 os.close(handle)
         for listener in self._listeners:
             listener(record)
+
+
+def _torn(path: Path | None) -> bool:
+    """Whether a log's last line was cut off by a crash; the next event must not join it."""
+    if path is None or not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() != b"\n"

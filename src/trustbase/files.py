@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from trustbase.errors import UsageError
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -56,12 +59,37 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def check_output(path: str | Path, what: str = "the output") -> Path:
+    """Where a file that the user named can be written: links followed, nothing made yet.
+
+    Raises:
+        UsageError: it is a folder or a device, or its folder cannot be written to.
+    """
+    try:
+        if not Path(path).name:
+            raise UsageError(f"{what} '{path}' is no file name", hint="name a file")
+        target = Path(path).resolve()
+        if target.is_dir() or (target.exists() and not target.is_file()):
+            kind = "a folder" if target.is_dir() else "a device or a pipe, not a file"
+            raise UsageError(f"{what} {path} is {kind}", hint="name a file; nothing was done")
+        parent = next(folder for folder in target.parents if folder.exists())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{what} {str(path)[:200]} cannot be written: {reason}", hint="name another file") from error
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        why = "is no folder" if not parent.is_dir() else "is a folder that cannot be written to"
+        raise UsageError(f"{what} {path} cannot be written: {parent} {why}", hint="name a file in a folder of your own")
+    return target
+
+
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file atomically: temporary neighbour, fsync, rename, fsync of the folder.
 
     Raises:
         OSError: the disk refused; the old file, if any, is intact and no partial file remains.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file, and is never replaced by one", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

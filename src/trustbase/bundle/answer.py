@@ -61,18 +61,20 @@ def predict(
         emit: takes `progress` events.
 
     Raises:
+        UsageError: the output cannot be written.
         VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
         DataError: the input as a whole cannot be read, or lacks a column.
     """
     started = time.monotonic()
+    target = files.check_output(output)
     checked = verify(bundle, trust=trust)
-    source, target = Path(input), Path(output)
+    source = Path(input)
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"input and output are the same file: {source}", hint="name another output")
-    if target.resolve().is_relative_to(checked.folder.resolve()):
+    if target.is_relative_to(checked.folder.resolve()):
         raise UsageError(f"the output {target} would stand inside the bundle and break it", hint="name an output elsewhere")
     answered, failed = _answer(checked, source, target, emit)
-    return PredictSummary(answered + failed, answered, failed, target, time.monotonic() - started, checked.manifest_digest)
+    return PredictSummary(answered + failed, answered, failed, Path(output), time.monotonic() - started, checked.manifest_digest)
 
 
 def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:
@@ -82,18 +84,17 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
 
     answered = failed = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
-    with checked.private_model() as model, Predictor.open(model) as predictor:
+    with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
         template = TextTemplate.parse(predictor.info.text or "text", None)
         chunks = read_rows(source, template, quoted=_quoted(checked))
-        with _whole_file(target) as stream:
-            for chunk in chunks:
-                for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
-                    lines = answer_rows(predictor, chunk.rows[start : start + ROWS_AT_ONCE])
-                    stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
-                    bad = sum("error" in line for line in lines)
-                    answered, failed = answered + len(lines) - bad, failed + bad
-                    done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
-                    emit("progress", what="predict", done=done, total=size)
+        for chunk in chunks:
+            for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
+                lines = answer_rows(predictor, chunk.rows[start : start + ROWS_AT_ONCE])
+                stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
+                bad = sum("error" in line for line in lines)
+                answered, failed = answered + len(lines) - bad, failed + bad
+                done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
+                emit("progress", what="predict", done=done, total=size)
     return answered, failed
 
 
@@ -141,8 +142,11 @@ def _quoted(checked: VerifiedBundle) -> bool:
 @contextmanager
 def _whole_file(target: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is finished and synced."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise UsageError(f"the output {target} cannot be written: {error.strerror}", hint="name another file") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream

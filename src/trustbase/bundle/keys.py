@@ -23,6 +23,7 @@ OWN_KEY = "signing.key"
 TRUSTED = "trusted"
 OWN_NAME = "own"
 _LARGEST = 65_536
+_SHOWN = 80  # characters of a value that is no path, in a message
 _SUFFIXES = (".pub", ".pem")
 
 
@@ -60,7 +61,7 @@ def signing_key(named: Path | None = None, *, emit: Emit = ignore) -> SigningKey
     if given.startswith("-----BEGIN"):
         return _private(given.encode("utf-8"), KEY_VARIABLE)
     if given:
-        return _private(_read_private(Path(given).expanduser(), emit), f"{KEY_VARIABLE}={given}")
+        return _private(_read_private(_path_in_variable(given), emit), f"{KEY_VARIABLE}={given}")
     return _own_key(emit)
 
 
@@ -115,6 +116,20 @@ def public_key(key: EllipticCurvePublicKey, name: str) -> PublicKey:
     return PublicKey(name, pem, files.sha256_bytes(pem), key)
 
 
+def _path_in_variable(given: str) -> Path:
+    """The path in the environment. What is no path may be a mangled secret, so little of it is repeated."""
+    shown = given if len(given) <= _SHOWN and given.isprintable() else f"{given.split()[0][:20]}… ({len(given)} characters)"
+    try:
+        path = Path(given).expanduser()
+        if path.exists():
+            return path
+        reason = "there is no such file"
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long for a file; a user that is not there
+        reason = getattr(error, "strerror", None) or "it cannot be a path"
+        raise UsageError(f"{KEY_VARIABLE}={shown}: {reason}", hint=_VARIABLE_HINT) from None  # the cause repeats the value
+    raise UsageError(f"{KEY_VARIABLE}={shown}: {reason}", hint=_VARIABLE_HINT)
+
+
 def _own_key(emit: Emit) -> SigningKey:
     path = make_home() / OWN_KEY
     made = not path.exists() and _make_key(path)
@@ -165,6 +180,7 @@ def _private(pem: bytes, source: str, name: str = "") -> SigningKey:
     return SigningKey(public_key(key.public_key(), name or Path(source).stem), source, key)
 
 
+_VARIABLE_HINT = "set it to the path of a private key, or to the PEM text itself, from -----BEGIN to -----END"
 _HOW = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 
 
@@ -178,13 +194,16 @@ def _read_private(path: Path, emit: Emit) -> bytes:
 
 def _read(path: Path, what: str) -> bytes:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError(
-                f"the {what} {path} has {path.stat().st_size} bytes; keys are smaller than {_LARGEST}", hint="is this the key?"
-            )
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever to be opened
+        with os.fdopen(handle, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise UsageError(f"the {what} {path} is not a regular file", hint="name the file that holds the key")
+            data = stream.read(_LARGEST + 1)
     except OSError as error:
         raise UsageError(f"the {what} {path} cannot be read: {error.strerror}", hint="check the path and its permissions") from error
+    if len(data) > _LARGEST:
+        raise UsageError(f"the {what} {path} has more than {_LARGEST} bytes, which no key has", hint="is this the key?")
+    return data
 
 
 def _p256_public(key: object, source: str) -> EllipticCurvePublicKey:

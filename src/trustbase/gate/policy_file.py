@@ -14,6 +14,8 @@ from trustbase.gate.limits import Entry
 
 _SCHEMA = "trustbase/policy/1"
 _LARGEST = 1_000_000
+_MOST_NODES = 100_000  # aliases can make far more of few bytes
+_DEEPEST = 50
 _TOP = ("schema", "gates", "owner", "about")
 
 
@@ -36,8 +38,12 @@ def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
         return [], "", [Problem(name, f"has {len(data)} bytes; a policy has fewer than {_LARGEST}", "is this the policy?")]
     try:
         node = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError:
+        return [], "", [Problem(name, f"is not valid YAML for a policy: nested deeper than {_DEEPEST} levels", "is this the policy?")]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         return [], "", [Problem(name, f"is not valid YAML: {str(error).splitlines()[0]}")]
+    if node is not None and (why := _unreadable(node)):
+        return [], "", [Problem(name, f"is not valid YAML for a policy: {why}", "a policy has one limit a line; write values out")]
     problems: list[Problem] = []
     top = list(_pairs(node, name, problems))
     known = {key: value for key, value, _ in top}
@@ -51,6 +57,23 @@ def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
     if not entries and not problems:
         problems.append(Problem(name, "sets no limit", "a policy without limits would let everything through"))
     return entries, "sha256:" + files.sha256_bytes(data), problems
+
+
+def _unreadable(node: yaml.Node) -> str:
+    """Why a document is not walked: too many values once its aliases are followed, or too deep; empty where it can be."""
+    count, left = 0, [(node, 0)]
+    while left:
+        here, depth = left.pop()
+        count += 1
+        if depth > _DEEPEST:
+            return f"nested deeper than {_DEEPEST} levels"
+        if count > _MOST_NODES:
+            return f"it unfolds to more than {_MOST_NODES} values"
+        if isinstance(here, yaml.MappingNode):
+            left += [(part, depth + 1) for pair in here.value for part in pair]
+        elif isinstance(here, yaml.SequenceNode):
+            left += [(part, depth + 1) for part in here.value]
+    return ""
 
 
 def _gates(node: yaml.Node, name: str, problems: list[Problem]) -> Iterator[Entry]:

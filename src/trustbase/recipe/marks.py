@@ -12,6 +12,10 @@ from trustbase.errors import Problem
 
 Path = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
+MAX_NODES = 100_000  # aliases can make far more of few bytes
+MAX_DEPTH = 50
+_TOO_DEEP = f"is not valid YAML for a recipe: nested deeper than {MAX_DEPTH} levels"
+_FLATTEN = "no section of a recipe is that deep; is this the recipe?"
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 
 
@@ -28,6 +32,7 @@ class Marked:
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    nodes: int = 0  # built so far
 
     def line(self, path: Path) -> int | None:
         """Line of the path, or of its nearest ancestor that stands in the file."""
@@ -57,12 +62,24 @@ def read_yaml(text: str, name: str) -> Marked:
         where = f"{name}:{mark.line + 1}" if mark else name
         marked.problems.append(Problem(where, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line"))
         return marked
+    except RecursionError:
+        marked.problems.append(Problem(name, _TOO_DEEP, _FLATTEN))
+        return marked
     if node is not None:
         marked.value = _build(node, (), marked, name, frozenset())
     return marked
 
 
 def _build(node: yaml.Node, path: Path, marked: Marked, name: str, parents: frozenset[int]) -> Any:
+    marked.nodes += 1
+    if marked.nodes > MAX_NODES:
+        if marked.nodes == MAX_NODES + 1:
+            message = f"is not valid YAML for a recipe: it unfolds to more than {MAX_NODES} values"
+            marked.problems.append(Problem(f"{name}:{node.start_mark.line + 1}", message, "write values out instead of aliases of aliases"))
+        return None
+    if len(path) > MAX_DEPTH:
+        marked.problems.append(Problem(f"{name}:{node.start_mark.line + 1}", _TOO_DEEP, _FLATTEN))
+        return None
     marked.lines.setdefault(path, node.start_mark.line + 1)
     if id(node) in parents:
         marked.problems.append(Problem(f"{name}:{node.start_mark.line + 1}", "refers to itself through an alias"))
@@ -71,13 +88,15 @@ def _build(node: yaml.Node, path: Path, marked: Marked, name: str, parents: froz
         return _build_mapping(node, path, marked, name, parents | {id(node)})
     if isinstance(node, yaml.SequenceNode):
         inner = parents | {id(node)}
-        return [_build(item, (*path, index), marked, name, inner) for index, item in enumerate(node.value)]
+        return [_build(item, (*path, index), marked, name, inner) for index, item in enumerate(node.value) if marked.nodes <= MAX_NODES]
     return scalar(node)
 
 
 def _build_mapping(node: yaml.MappingNode, path: Path, marked: Marked, name: str, parents: frozenset[int]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
+        if marked.nodes > MAX_NODES:
+            break
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
             marked.problems.append(Problem(f"{name}:{line}", "has a key that is not a word"))
@@ -97,5 +116,8 @@ def scalar(node: yaml.Node) -> Any:
     if node.tag == "tag:yaml.org,2002:str" and getattr(node, "style", None) is None and _FLOAT.fullmatch(str(node.value)):
         return float(node.value)
     if node.tag.startswith("tag:yaml.org,2002:") and node.tag.rsplit(":", 1)[1] in {"int", "float", "bool", "null"}:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
+        try:
+            return yaml.SafeLoader("").construct_object(node, deep=True)
+        except (ValueError, KeyError, yaml.YAMLError):  # `!!int many`, or a number of thousands of digits
+            return str(node.value)
     return str(node.value)  # dates, times and unknown tags stay text

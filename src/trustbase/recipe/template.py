@@ -18,12 +18,18 @@ def init(name: str = "recipe", *, force: bool = False) -> Path:
         force: replace a file that is already there.
 
     Raises:
-        UsageError: the file exists and `force` is not set.
+        UsageError: the file cannot be written, or it exists and `force` is not set.
     """
     path = Path(name)
+    if not path.name:
+        raise UsageError(f"'{name}' is no name for a recipe", hint="trustbase init NAME")
     if path.suffix not in {".yaml", ".yml"}:
         path = path.with_name(path.name + ".yaml")
+    target = files.check_output(path, "the recipe")
     if path.exists() and not force:
         raise UsageError(f"{path} already exists", hint="choose another name, or --force to replace it")
-    files.write_text(path, TEMPLATE.read_text(encoding="utf-8"))
+    try:
+        files.write_text(target, TEMPLATE.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="name another file") from error
     return path

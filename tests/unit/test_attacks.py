@@ -1,0 +1,120 @@
+"""What an attack on the outside of the package found: devices as outputs and keys, bombs of aliases, torn logs, impossible models."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from trustbase import files, home
+from trustbase.bundle.answer import predict
+from trustbase.bundle.keys import KEY_VARIABLE, read_public, signing_key
+from trustbase.errors import RecipeError, UsageError
+from trustbase.events import RunLog
+from trustbase.gate.policy_file import read_file
+from trustbase.recipe.read import read_recipe
+from trustbase.recipe.template import init
+
+BOMB = "x0: &x0 [0]\n" + "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 9))
+
+
+@pytest.mark.parametrize("name", ["/dev/null", ".", "", "file.txt/x", "/proc/self/nope/x"])
+def test_an_output_that_is_no_file_is_refused_before_anything_is_looked_at(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.txt").write_text("mine")
+    if name != "/proc/self/nope/x":  # its folder shows only when it is made
+        with pytest.raises(UsageError):
+            predict("no-bundle-here", input="rows.csv", output=name)
+    with pytest.raises((UsageError, OSError)):
+        files.write_text(files.check_output(name), "text")
+    assert Path("file.txt").read_text() == "mine"
+    with pytest.raises(UsageError):
+        init("" if name in {"", "."} else f"{name}/x.yaml" if name != "/proc/self/nope/x" else name)
+
+
+def test_no_writer_replaces_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        files.write_text(tmp_path / "pipe", "text")
+    with pytest.raises(UsageError, match="not a file"):
+        files.check_output(tmp_path / "pipe")
+
+
+def test_an_output_through_a_link_goes_to_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert files.check_output(tmp_path / "link") == (tmp_path / "real").resolve()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises((UsageError, OSError)):
+        files.write_text(files.check_output(tmp_path / "circle") / "x", "x")
+
+
+def test_a_key_is_a_regular_file_and_small(tmp_path: Path) -> None:
+    for path in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(UsageError, match=r"not a regular file|cannot be read"):
+            signing_key(Path(path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="not a regular file"):
+        read_public(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * 70_000)
+    with pytest.raises(UsageError, match="more than 65536 bytes"):
+        signing_key(tmp_path / "large")
+
+
+@pytest.mark.parametrize("value", ["~nouser-here/x", "MIGHAgEAMBMG" + "s3cret" * 100, "a\nb" * 40])
+def test_a_value_that_is_no_key_is_refused_and_not_repeated(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, value)
+    with pytest.raises(UsageError) as caught:
+        signing_key()
+    assert KEY_VARIABLE in str(caught.value)
+    assert len(caught.value.message) < 200
+    assert "s3crets3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(BOMB, "unfolds to more than"), ("a: " + "[" * 5000 + "]" * 5000, "nested deeper"), ("a: " + "[" * 60 + "]" * 60, "nested deeper")],
+)
+def test_bombs_of_aliases_and_depth_are_problems_with_the_name_of_the_file(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=words) as caught:
+        read_recipe(path)
+    assert "bomb.yaml" in str(caught.value)
+    entries, _, problems = read_file(path)
+    assert not entries
+    assert words in str(problems[0])
+    assert "bomb.yaml" in str(problems[0])
+
+
+def test_a_tag_that_does_not_fit_is_text_and_not_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"seed: !!int many\ntask: {'9' * 5000}\n")
+    with pytest.raises(RecipeError):
+        read_recipe(path)
+
+
+def test_a_torn_last_line_does_not_swallow_the_next_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "one"}\n{"event": "tw')
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda handle, data: whole(handle, data[:7]))  # every write is cut short
+    log = RunLog(path)
+    log("three")
+    log("four")
+    lines = path.read_text().splitlines()
+    assert lines[1] == '{"event": "tw'
+    assert [json.loads(line)["event"] for line in lines[2:]] == ["three", "four"]
+
+
+def test_a_home_that_cannot_be_is_named_by_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("/proc/nope", "/dev/null", str(tmp_path / "file"), "~nouser-here/x"):
+        monkeypatch.setenv("TRUSTBASE_HOME", place)
+        with pytest.raises(UsageError, match="TRUSTBASE_HOME"):
+            home.make_home()
+    monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "file"))
+    assert "no folder" in home.problem()
