@@ -225,3 +225,30 @@ def test_kill_9_at_any_point_costs_at_most_one_save_interval_and_no_bit(where, k
     assert len(twice) <= max(b - a for a, b in zip([0, *ends], ends, strict=False))
     assert progress.step == total and hashlib.sha256(weights(model)).hexdigest() == wanted
     assert not [path for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")]
+
+
+def test_a_best_checkpoint_that_was_damaged_is_never_taken(tmp_path):
+    validation = rows(30, 1)
+    validation.labels = 1 - validation.labels
+    settings = {"validation": validation, "epochs": 30, "early_stopping": 2, "learning_rate": 0.05}
+    _, progress, _ = job(tmp_path, **settings)
+    path = tmp_path / state.name_of(progress.best_step) / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(TrainingError, match="not what was written"):
+        job(tmp_path, **settings)
+
+
+def test_an_open_precision_may_change_between_machines_and_is_said(tmp_path):
+    with pytest.raises(Interrupted):
+        job(tmp_path, fingerprint={"precision": "bf16"}, emit=Stopping(3, lambda: os.kill(os.getpid(), signal.SIGTERM)), precision="auto")
+    _, _, log = job(tmp_path, fingerprint={"precision": "fp32"}, precision="auto")
+    assert log.of("resumed")[0]["step"] == 3 and "begun in bf16" in log.of("warning")[0]["text"]
+
+
+def test_several_processes_are_refused(monkeypatch, tmp_path):
+    from trustbase.errors import UsageError
+    from trustbase.train.fit import fit
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        fit(None, None, None, None, None, adapt=None, options=None, folder=tmp_path)

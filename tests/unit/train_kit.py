@@ -67,13 +67,31 @@ class Log(list):
         return [fields for name, fields in self if name == event]
 
 
-def job(folder: Path, *, model=None, material=None, validation=None, emit=None, update=plain, objective=classification, **options):
+def job(
+    folder: Path,
+    *,
+    model=None,
+    material=None,
+    validation=None,
+    emit=None,
+    update=plain,
+    objective=classification,
+    fingerprint=None,
+    **options,
+):
     """Train a toy; returns the model, its progress and the events."""
     model = model or Toy()
     log = emit if emit is not None else Log()
     settings = TrainOptions(**{"epochs": 3, "batch_tokens": 48, "max_length": 16, "learning_rate": 0.01, "precision": "fp32", **options})
     forward = Forward(model, precision="fp32", device="cpu", seed=settings.seed)
-    arguments = {"options": settings, "folder": folder, "forward": forward, "validation": validation, "emit": log}
+    arguments = {
+        "options": settings,
+        "folder": folder,
+        "forward": forward,
+        "validation": validation,
+        "emit": log,
+        "fingerprint": fingerprint,
+    }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small that a second thread only waits
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,8 +78,9 @@ def fit(
         TrainingError: training stopped itself, or the saved model is not the one in memory.
         Interrupted: a signal came; the state left behind is resumable.
         StaleRunError: the folder holds checkpoints of other inputs.
-        UsageError: a precision that this machine lacks, or an option that does not fit the adaptation.
+        UsageError: a precision that this machine lacks, an option that does not fit the adaptation, or several processes.
     """
+    _refuse_several_processes()
     began = time.monotonic()
     with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, _threads(options.threads):
         scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options)
@@ -202,6 +204,16 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
     difference = assert_reload_equal(model, folder, scene.encoded)
     files.write_json(folder.parent / "facts.json", facts)
     return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)
+
+
+def _refuse_several_processes() -> None:
+    """A launcher's other processes would each train the whole model and write over each other."""
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world.strip() not in {"", "1"}:
+        raise UsageError(
+            f"this version trains in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
+            hint="start it with `trustbase run`, without torchrun or accelerate launch; one GPU is used by itself",
+        )
 
 
 @contextmanager

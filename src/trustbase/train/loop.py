@@ -89,7 +89,7 @@ def train(
         emit: takes `step`, `checkpoint`, `resumed`, `progress`, `evaluation`, `warning`.
 
     Raises:
-        TrainingError: a loss or gradient is not finite, or nothing is trainable.
+        TrainingError: a loss or gradient is not finite, nothing is trainable, or the best checkpoint was damaged on disk.
         Interrupted: a signal came; the state is saved and the same call goes on.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
@@ -178,7 +178,13 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer) -> None:
         return
     for problem in problems:
         job.emit("warning", text=f"checkpoint passed over: {problem}")
-    job.progress = state.load(path, job.trained, optimizer, job.fingerprint)
+    # where the recipe leaves the precision open, a machine without bf16 may go on in fp32: the weights are fp32 everywhere
+    open_precision = ["precision"] if job.options.precision == "auto" and job.fingerprint.get("precision") != "fp16" else []
+    changed = state.changed_since(path, job.fingerprint)
+    job.progress = state.load(path, job.trained, optimizer, job.fingerprint, may_differ=open_precision)
+    if changed:
+        now = job.fingerprint.get("precision")
+        job.emit("warning", text=f"training was begun in {changed['precision']} and goes on in {now}: not bit-identical with one machine's")
     job.saved_step = job.progress.step
     job.emit("resumed", step=job.progress.step, epoch=job.progress.epoch, position=job.progress.position, checkpoint=path.name)
 

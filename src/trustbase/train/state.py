@@ -92,27 +92,49 @@ def latest(folder: Path) -> tuple[Path, list[str]]:
     raise FileNotFoundError("; ".join(problems) or f"no checkpoint in {folder.name}")
 
 
-def load(path: Path, trained: Trained, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, Any]) -> Progress:
+def changed_since(path: Path, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the inputs was otherwise when a checkpoint was made, as it was then."""
+    then = files.read_json(path / _STATE)["fingerprint"]
+    return {key: then.get(key) for key in sorted({*then, *fingerprint}) if then.get(key) != fingerprint.get(key)}
+
+
+def load(
+    path: Path, trained: Trained, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, Any], *, may_differ: Sequence[str] = ()
+) -> Progress:
     """Put a checkpoint's state into parameters and optimizer.
 
     Raises:
         StaleRunError: the checkpoint belongs to other data, options or another base model.
     """
     state = files.read_json(path / _STATE)
-    changed = sorted(key for key in {*state["fingerprint"], *fingerprint} if state["fingerprint"].get(key) != fingerprint.get(key))
+    changed = [key for key in changed_since(path, fingerprint) if key not in may_differ]
     if changed:
         raise StaleRunError(
             f"the checkpoints in '{path.parent.name}' were made with other inputs (changed: {', '.join(changed)})",
             hint="give another output folder, or remove the checkpoints to train anew",
         )
-    load_weights(path, trained)
+    _copy_weights(path, trained)
     if (path / _OPTIMIZER).exists():
         _restore_optimizer(load_file(path / _OPTIMIZER), trained, optimizer)
     return Progress(**state["progress"])
 
 
 def load_weights(path: Path, trained: Trained) -> None:
-    """Copy a checkpoint's weights into the parameters."""
+    """Copy a checkpoint's weights into the parameters, if they are what was written.
+
+    Raises:
+        TrainingError: they are not; the parameters are as they were.
+    """
+    problem = _problem(path)
+    if problem:
+        raise TrainingError(
+            f"the best checkpoint {path.name} cannot be taken: {problem}",
+            hint=f"check the disk; remove {path.parent} to train anew (what comes after the best step is not the best model)",
+        )
+    _copy_weights(path, trained)
+
+
+def _copy_weights(path: Path, trained: Trained) -> None:
     tensors = load_file(path / _WEIGHTS)
     with torch.no_grad():
         for name, parameter in trained:
