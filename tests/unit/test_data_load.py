@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -350,8 +351,19 @@ def test_the_card_counts_what_the_rows_hold(census):
     assert data_card(census, licence="own")["licence"] == "own" and data_card(census)["splits"]["test"]["tokens"] is None
 
 
+def test_the_card_names_no_group_of_few_rows(tmp_path):
+    people = [(row[0], row[1], "most" if i % 4 else f"person {i}", row[3]) for i, row in enumerate(rows(200))]
+    write(tmp_path, "train.csv", people)
+    dataset = load(opts(groups=["sex"]), root=tmp_path, seed=0)
+    card = data_card(dataset)
+    assert "person" not in json.dumps(card) and "person" not in card_markdown(card)
+    for name, part in dataset.splits.items():
+        most = int((part.groups["sex"] == "most").sum())
+        assert card["splits"][name]["groups"]["sex"] == {"most": most, "(groups of fewer than 30 rows)": len(part) - most}
+
+
 def test_names_from_the_data_mean_nothing_to_the_page(tmp_path):
-    write(tmp_path, "train.csv", [(row[0], row[1], "<b>|x`" if row[2] else "", row[3]) for row in rows(60)])
+    write(tmp_path, "train.csv", [(row[0], row[1], "<b>|x`" if row[2] else "", row[3]) for row in rows(160)])
     page = card_markdown(data_card(load(opts(groups=["sex"]), root=tmp_path, seed=0)))
     assert "`<b>\\|x'`" in page
 

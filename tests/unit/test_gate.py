@@ -138,6 +138,9 @@ def test_limits_that_came_after_the_measurements_release_nothing() -> None:
     assert decide(policy, made, test_looks=1).released
     late = decide(policy, replace(made, policy_set_before=False), test_looks=1)
     assert not late.released and late.reason == SET_AFTER and late.gates[0].verdict == "pass"
+    strict = read_policy({IDS[0]: ">= 0.95"})
+    both = decide(strict, replace(report(strict, [Finding(IDS[0], 0.9, 0.8, 0.94, 10)]), policy_set_before=False), test_looks=1)
+    assert not both.released and both.gates[0].verdict == "fail" and both.reason == ""  # the failed gate is the reason to read
 
 
 def test_the_reason_names_what_is_missing() -> None:

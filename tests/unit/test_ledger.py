@@ -29,6 +29,24 @@ def test_looks_are_counted_by_test_set() -> None:
     assert len(read_looks("sha256:e")) == 1
 
 
+def test_the_same_rows_with_another_template_or_group_are_no_unseen_rows() -> None:
+    options = {"policy_digest": "p", "model_digest": "m"}
+    assert look(data="sha256:old") == 1  # of before rows were told
+    assert record_look("sha256:a", rows="sha256:rows", run="r", **options) == 1
+    assert record_look("sha256:b", rows="sha256:rows", run="r2", **options) == 2
+    assert record_look("sha256:c", rows="sha256:others", run="r3", **options) == 1
+    assert look(data="sha256:a", run="r4") == 2 and read_looks()[1].rows == "sha256:rows"
+
+
+def test_positions_name_rows_whatever_is_made_of_them() -> None:
+    from trustbase.data.digest import digest_positions
+
+    digest = digest_positions("sha256:f", [3, 1], ["b", "a"])
+    assert digest == digest_positions("sha256:f", [1, 3], ["a", "b"])
+    others = [("sha256:g", [1, 3], ["a", "b"]), ("sha256:f", [1, 2], ["a", "b"]), ("sha256:f", [1, 3], ["b", "a"])]
+    assert digest not in {digest_positions(*other) for other in others}
+
+
 def test_a_look_recorded_again_after_a_crash_counts_once(home: Path) -> None:
     assert [look(), look(run="r2"), look(), look()] == [1, 2, 2, 2]
     assert len((home / LEDGER_FILE).read_text().splitlines()) == 2
