@@ -98,3 +98,19 @@ def test_a_rival_that_breaks_is_seen_and_the_others_go_on() -> None:
     assert set(found) == {"majority"}
     warnings = [text for event, text in events if event == "warning"]
     assert len(warnings) == 1 and warnings[0].startswith("rival bag_of_words could not be trained: DataError")
+
+
+def test_boosting_leaves_out_columns_of_texts() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 300)
+    titles = [f"a title of row {number}" for number in range(300)]
+    texts = pa.table({"title": titles, "body": [f"{title} and its body" for title in titles]})
+    reason = rivals.why_not("boosting", split(titles, truth.tolist(), texts))
+    assert reason is not None and "text of its own" in reason
+    age = [str(30 + 20 * int(t)) for t in truth]
+    mixed = split(titles, truth.tolist(), texts.append_column("age", pa.array(age)))
+    assert rivals.why_not("boosting", mixed) is None
+    other = split([f"b {number}" for number in range(300)], truth.tolist(), mixed.table)
+    assert (rivals.boosting(mixed, LABELS, 0)(other).predicted == truth).mean() == 1.0
+    numbers = pa.table({"weight": [str(x) for x in rng.random(300)], "title": titles})  # distinct numbers are numbers, not texts
+    assert rivals.why_not("boosting", split(titles, truth.tolist(), numbers)) is None

@@ -27,6 +27,8 @@ _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
+_LEAST_TEXTS = 20  # values of a column, from which it can be seen that nearly all differ
+_TEXT_SHARE = 0.9  # distinct of given values, above which a column that is not numeric is free text
 _CHINESE_SHARE = 0.3  # of the letters, from which words have to be found by segmentation
 
 
@@ -59,7 +61,20 @@ def why_not(name: str, train: Split) -> str | None:
     """Why a rival does not apply to this data; None where it does."""
     if name == "boosting" and plain_text(train):
         return "the text is one plain column, so there are no raw columns to learn from"
+    if name == "boosting" and not _learnable(train):
+        return "nearly every value of the raw columns is a text of its own, so there are no categories or numbers to learn from"
     return None
+
+
+def _learnable(train: Split) -> list[str]:
+    """Raw columns that are numbers or categories; a column of texts, each its own, would be a category of noise."""
+    return [name for name in train.table.column_names if not _free_text(train.table.column(name).to_pylist())]
+
+
+def _free_text(values: Sequence[str | None]) -> bool:
+    given = [value for value in values if value]
+    distinct = set(given)
+    return len(given) >= _LEAST_TEXTS and len(distinct) > _TEXT_SHARE * len(given) and any(_number(value) is None for value in distinct)
 
 
 def plain_text(split: Split) -> bool:
@@ -97,11 +112,11 @@ def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
 
 
 def boosting(train: Split, labels: LabelSchema, seed: int) -> Rival:
-    """Histogram gradient boosting on the raw columns: numbers as numbers, all else as categories, missing a state of its own."""
+    """Histogram gradient boosting on the raw columns (those of free text left out): numbers as numbers, all else as categories, missing a state of its own."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    encoders = [_column_encoder(train.table.column(name).to_pylist()) for name in train.table.column_names]
-    names = list(train.table.column_names)
+    names = _learnable(train)
+    encoders = [_column_encoder(train.table.column(name).to_pylist()) for name in names]
 
     def encode(split: Split) -> NDArray[np.float64]:
         return np.column_stack([encoder(split.table.column(name).to_pylist()) for encoder, name in zip(encoders, names, strict=True)])
