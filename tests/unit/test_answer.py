@@ -25,7 +25,7 @@ from trustbase.bundle.verify import verify
 from trustbase.data.rows import check_rows
 from trustbase.data.source import read_table
 from trustbase.data.template import TextTemplate
-from trustbase.errors import DataError, UsageError, VerificationError
+from trustbase.errors import DataError, ModelError, UsageError, VerificationError
 from trustbase.gate.decide import decide
 from trustbase.model.artifact import write_artifact
 from trustbase.records import ArtifactInfo, Bundle, Decision
@@ -167,6 +167,17 @@ def test_golden_outputs_are_repeated_by_the_shipped_model(bundle: Bundle) -> Non
     with Predictor.open(bundle.folder) as predictor:
         assert check_golden(bundle.folder, predictor) <= 1e-5 < record["tolerance"]
     assert max(len(item["text"].split()) for item in record["inputs"]) > 32  # truncation is repeated too
+
+
+def test_a_machine_that_answers_otherwise_is_not_asked(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trustbase.model.predict import Predictor
+
+    honest = Predictor.class_scores
+    monkeypatch.setattr(Predictor, "class_scores", lambda self, texts: honest(self, texts)[:, ::-1])
+    (tmp_path / "a.jsonl").write_text('{"job":"a","mood":"b"}\n')
+    with pytest.raises(ModelError, match="does not reproduce the bundle's golden outputs"):
+        predict(bundle.folder, input=tmp_path / "a.jsonl", output=tmp_path / "o.jsonl")
+    assert not (tmp_path / "o.jsonl").exists()
 
 
 def whole_file(path: Path, template: TextTemplate) -> list[Row]:

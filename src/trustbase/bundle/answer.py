@@ -63,6 +63,7 @@ def predict(
     Raises:
         UsageError: the output cannot be written.
         VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
+        ModelError: this machine does not reproduce the bundle's golden outputs; nothing was written.
         DataError: the input as a whole cannot be read, or lacks a column.
     """
     started = time.monotonic()
@@ -78,6 +79,7 @@ def predict(
 
 
 def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:
+    from trustbase.bundle.golden import repeat_golden
     from trustbase.bundle.rows import read_rows
     from trustbase.data.template import TextTemplate
     from trustbase.model.predict import Predictor
@@ -85,6 +87,7 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
     answered = failed = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
     with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
+        repeat_golden(json.loads(checked.read("golden.json")), predictor)
         template = TextTemplate.parse(predictor.info.text or "text", None)
         chunks = read_rows(source, template, quoted=_quoted(checked))
         for chunk in chunks:

@@ -92,6 +92,22 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer) -> float:
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
+def repeat_golden(record: Mapping[str, Any], predictor: Scorer) -> float:
+    """Whether this machine answers as the one did that made the bundle; the largest |Δ probability| it shows.
+
+    Raises:
+        ModelError: it does not, or the golden rows cannot be repeated here.
+    """
+    difference, tolerance = check_golden(record, predictor), float(record["tolerance"])
+    if not difference <= tolerance:
+        raise ModelError(
+            "this machine does not reproduce the bundle's golden outputs: "
+            f"probabilities differ by up to {difference:.2g}, over {tolerance:g}",
+            hint="its answers are not those that were audited: compare the libraries with environment.json, or use another machine",
+        )
+    return difference
+
+
 def synthetic_rows(folder: Path, columns: Sequence[str], *, max_length: int, seed: int) -> list[dict[str, str]]:
     """Rows of made-up values, from one word to more tokens than the model reads."""
     words = _words(folder)
