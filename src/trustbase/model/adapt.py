@@ -15,7 +15,16 @@ from torch import nn
 from trustbase.errors import ModelError, Problem, RecipeError
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.options import AdaptOptions
-from trustbase.model.pretrained import body_prefix, config_of, empty_classifier, head_names, origin_of, set_origin
+from trustbase.model.pretrained import (
+    body_prefix,
+    config_of,
+    empty_classifier,
+    head_names,
+    origin_of,
+    read_config,
+    refuse_impossible,
+    set_origin,
+)
 from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
@@ -164,14 +173,13 @@ def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int) ->
         max_length: tokens of the longest text that the recipe lets in.
 
     Raises:
-        ModelError: the architecture has no classification head at all.
+        ModelError: the architecture has no classification head at all, or its sizes are not those of the weights.
     """
-    from transformers import AutoConfig
-
     from trustbase.model.tokenizer import load_tokenizer, model_max_length
 
+    refuse_impossible(base.folder)
     problems = adapt_problems(base, options)
-    longest = model_max_length(AutoConfig.from_pretrained(base.folder, trust_remote_code=False), load_tokenizer(base.folder))
+    longest = model_max_length(read_config(base.folder), load_tokenizer(base.folder))
     if max_length > longest:
         message = f"is {max_length} tokens, and base '{base.reference}' reads at most {longest}"
         problems.append(Problem("train.max_length", message, f"set train.max_length: {longest} or less"))

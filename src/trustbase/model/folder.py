@@ -24,6 +24,9 @@ WEIGHT_PATTERNS = (WEIGHTS, INDEX, "model-*-of-*.safetensors")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.joblib")
 
 _RUNS_CODE = ("auto_map", "custom_pipelines", "custom_generate")
+_LAYERS = re.compile(r"(num_(hidden_|encoder_|decoder_)?layers|n_layers?|(encoder_|decoder_)layers)")
+_COUNTS = ("num_labels", "_num_labels", "num_experts", "num_local_experts", "n_routed_experts")
+_MOST = 100_000
 _REDIRECTS = ("transformers_weights",)
 
 
@@ -113,8 +116,11 @@ def check_model_folder(folder: Path, *, name: str | None = None) -> None:
         # With this file in a folder, transformers would fetch and load whatever base it names.
         hint = "merge the adapter into its base (merge_and_unload) and save that"
         problems.append(Problem(ADAPTER_CONFIG, "the folder holds a PEFT adapter, not a whole model", hint))
+    tensors = 0
     for part in weights:
-        problems.extend(_weight_problems(folder / part))
+        found, count = _weight_problems(folder / part)
+        problems, tensors = problems + found, tensors + count
+    problems += _count_problems(read_object(folder / "config.json"), None if weights == [ADAPTER_WEIGHTS] or not tensors else tensors)
     _refuse(name, problems)
 
 
@@ -188,15 +194,34 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def _weight_problems(path: Path) -> list[Problem]:
-    """Damage that shows in a safetensors header: overlaps, wrong sizes, a pickle under another name."""
+def _count_problems(config: dict[str, Any], tensors: int | None) -> list[Problem]:
+    """Counts in a configuration that its weights cannot bear out: building such a model would never end."""
+    problems = []
+    for key, value in _walk(config):
+        layers = _LAYERS.fullmatch(key) is not None
+        if value is None or isinstance(value, list | dict) or not (layers or key in _COUNTS):
+            continue
+        most = tensors if layers and tensors is not None else _MOST  # each layer has a weight of its own; an adapter holds no layers
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            problems.append(Problem("config.json", f"'{key}' must be a whole number, got {str(value)[:40]!r}", "fetch the folder again"))
+        elif value > most:
+            what = f"'{key}' is {value}, over {most}" + (", the number of weights in all" if most == tensors else "")
+            problems.append(
+                Problem("config.json", what, "fetch or save the folder again, so that config.json and the weights belong together")
+            )
+    return problems
+
+
+def _weight_problems(path: Path) -> tuple[list[Problem], int]:
+    """Damage that shows in a safetensors header: overlaps, wrong sizes, a pickle under another name; and how many weights it has."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="np") as handle:
-            return [] if list(handle.keys()) else [Problem(path.name, "the file holds no weights", "fetch it again")]
+            count = len(list(handle.keys()))
+            return [] if count else [Problem(path.name, "the file holds no weights", "fetch it again")], count
     except (SafetensorError, OSError, UnicodeError, ValueError) as error:
-        return [Problem(path.name, f"this is not a sound safetensors file: {error}", "fetch it again")]
+        return [Problem(path.name, f"this is not a sound safetensors file: {error}", "fetch it again")], 0
 
 
 def _no_weights(folder: Path, name: str) -> ModelError:

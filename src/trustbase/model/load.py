@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
-from trustbase.errors import ModelError
+from trustbase.errors import ModelError, UsageError
 from trustbase.model.folder import (
     ADAPTER_WEIGHTS,
     CHECKPOINT,
@@ -40,12 +40,13 @@ def resolve_base(reference: str, *, root: Path | None = None) -> BaseModel:
         root: what a relative path is relative to; by default the working directory.
 
     Raises:
-        ModelError: it cannot be found or fetched, or its content is refused (pickle, remote code, damage).
+        UsageError: the reference names nothing that is there.
+        ModelError: it cannot be fetched, or its content is refused (pickle, remote code, damage).
     """
     try:
         parsed = parse_reference(reference, root=root)
     except ValueError as error:
-        raise ModelError(str(error), hint="write package:NAME, a folder, or a hub id such as owner/name") from error
+        raise UsageError(str(error), hint="write package:NAME, a folder, or a hub id such as owner/name") from error
     if parsed.kind == "package":
         return _from_package(reference, parsed)
     if parsed.kind == "path":
@@ -60,14 +61,14 @@ def _from_package(reference: str, parsed: Reference) -> BaseModel:
         installed = {str(name) for item in metadata.distributions() if (name := item.metadata["Name"])}
         near = difflib.get_close_matches(parsed.name, installed, n=1)
         meant = f"; did you mean package:{near[0]}?" if near else ""
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}': the package '{parsed.name}' is not installed here{meant}", hint=f"pip install {parsed.name}"
         ) from error
     folders = _model_folders(distribution)
     if len(folders) != 1:
         names = [folder.name for folder in folders]
         found = f"{len(folders)} such folders: {', '.join(names)}" if folders else "none"
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}' must hold exactly one folder with config.json and safetensors weights, found {found}",
             hint="name the folder itself by its path" if folders else "name a package that ships a model as safetensors",
         )
@@ -85,18 +86,22 @@ def _model_folders(distribution: metadata.Distribution) -> list[Path]:
 
 def _from_path(reference: str, folder: Path) -> BaseModel:
     if not folder.exists():
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}': there is no folder '{folder}'",
             hint="check the path, which is relative to the recipe, or write a hub id as owner/name",
         )
     if not folder.is_dir():
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}' is a file; a base model is a folder with config.json and model.safetensors", hint="name its folder"
         )
     if (folder / "manifest.json").is_file() and (folder / "model").is_dir():
         return _from_bundle(reference, folder)
     if (folder / "recipe.resolved.yaml").is_file():
         return _from_run(reference, folder)
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"base '{reference}' is no model folder: it has no config.json", hint="name a folder with config.json and model.safetensors"
+        )
     return _checked(reference, folder, "local", _lineage(folder))
 
 
@@ -107,7 +112,7 @@ def _from_run(reference: str, run: Path) -> BaseModel:
     """
     trained = run / "checkpoints" / "trained"
     if not is_model_folder(trained):
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}' is a run that has trained nothing yet: no checkpoints/trained",
             hint="finish that run first: trustbase run …",
         )
@@ -213,16 +218,16 @@ def _snapshot(reference: str, parsed: Reference, patterns: list[str]) -> Path:
             f"base '{reference}': its owner gives access on request only", hint="ask on its hub page, then log in with: hf auth login"
         ) from error
     except RevisionNotFoundError as error:
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}': the hub has no revision '{parsed.revision}' of it", hint="name a branch, tag or commit that exists"
         ) from error
     except RepositoryNotFoundError as error:
-        raise ModelError(
+        raise UsageError(
             f"base '{reference}': there is neither a folder nor a hub repository of this name (or it is private)",
             hint="check the spelling; for a private one log in with: hf auth login",
         ) from error
     except HFValidationError as error:
-        raise ModelError(f"base '{reference}' is no valid hub id: {error}", hint="write owner/name or owner/name@revision") from error
+        raise UsageError(f"base '{reference}' is no valid hub id: {error}", hint="write owner/name or owner/name@revision") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise _unreachable(reference, offline, error) from error
     return Path(found)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from trustbase.errors import ModelError, Problem
-from trustbase.model.folder import ADAPTER_CONFIG, check_model_folder, read_object
+from trustbase.model.folder import ADAPTER_CONFIG, check_model_folder, read_object, weight_files
 from trustbase.model.quiet import quiet
 from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
@@ -37,6 +37,7 @@ _DROPOUTS = (
 )
 # Buffers that older checkpoints carry and the code of today computes.
 _HARMLESS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias)$")
+_SPARE = 50_000_000  # numbers that a head and buffers may add to what is in the file
 _ORIGIN = "trustbase_origin"
 
 
@@ -98,7 +99,7 @@ def load_classifier(
         check_model_folder(folder)
     if weights is None and (folder / ADAPTER_CONFIG).is_file():
         raise ModelError(f"'{folder.name}' is an adapter, not a whole model", hint="load it with load_checkpoint")
-    config = _read_config(folder)
+    config = read_config(folder)
     own_labels = _label_names(config)
     if label_names is not None:
         _set_labels(config, label_names)
@@ -106,6 +107,7 @@ def load_classifier(
         _set_dropout(config, dropout)
     if config.pad_token_id is None:
         config.pad_token_id = pad_id
+    _refuse_sizes(folder, config, weights)
     model, missing, unexpected, mismatched = _read_weights(folder, config, weights)
     head = set(head_names(model))
     _judge(folder, model, head if label_names is not None else set(), missing, unexpected, mismatched)
@@ -124,11 +126,19 @@ def empty_classifier(folder: Path) -> nn.Module:
     Raises:
         ModelError: no such architecture.
     """
+    return _without_weights(folder, read_config(folder))
+
+
+def _without_weights(folder: Path, config: Any) -> nn.Module:
     from transformers import AutoModelForSequenceClassification
 
-    config = _read_config(folder)
-    with quiet(), torch.device("meta"):
-        model: nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    try:
+        with quiet(), torch.device("meta"):
+            model: nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    except Exception as error:  # the library raises errors of many kinds on sizes that do not fit; the cause is kept
+        raise ModelError(
+            f"config.json in '{folder.name}' describes no model: {type(error).__name__}: {str(error)[:300]}", hint="fetch the folder again"
+        ) from error
     return model
 
 
@@ -167,7 +177,12 @@ def _in_body(model: nn.Module, name: str) -> bool:
     return name.startswith(body_prefix(model) + ".")
 
 
-def _read_config(folder: Path) -> Any:
+def read_config(folder: Path) -> Any:
+    """The transformers configuration of a folder.
+
+    Raises:
+        ModelError: it is not usable, or its architecture has no classification head.
+    """
     from transformers import AutoConfig
 
     model_type = read_object(folder / "config.json").get("model_type")
@@ -198,6 +213,36 @@ def _set_dropout(config: Any, dropout: float) -> None:
     for name in _DROPOUTS:
         if hasattr(config, name) and (getattr(config, name) is None or isinstance(getattr(config, name), int | float)):
             setattr(config, name, dropout)
+
+
+def refuse_impossible(folder: Path) -> None:
+    """Compare what a configuration asks for with what its weights hold, without reading either into memory.
+
+    Raises:
+        ModelError: no such architecture, or sizes that cannot be those of the weights.
+    """
+    config = read_config(folder)
+    if not (folder / ADAPTER_CONFIG).is_file():  # an adapter holds next to nothing of the model it describes
+        _refuse_sizes(folder, config, None)
+
+
+def _refuse_sizes(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None) -> None:
+    """Refuse a configuration that asks for far more numbers than its weights hold, before memory is asked for.
+
+    Raises:
+        ModelError: it does, or it describes no model.
+    """
+    model = _without_weights(folder, config)
+    wanted = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    if weights is not None:
+        held = sum(tensor.numel() for tensor in weights.values())
+    else:
+        held = sum((folder / name).stat().st_size for name in weight_files(folder))  # at least one byte a number
+    if wanted > 2 * held + _SPARE:
+        raise ModelError(
+            f"The model in '{folder.name}' is not whole: config.json asks for {wanted:,} numbers, and its weights hold {held:,} at most",
+            hint="fetch or save the folder again, so that config.json and the weights belong together",
+        )
 
 
 def _read_weights(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None) -> tuple[nn.Module, set[str], set[str], set[str]]:
