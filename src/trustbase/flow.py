@@ -27,6 +27,7 @@ class RunResult:
     bundle: Bundle
     report: Path
     computed: tuple[str, ...]  # stages that this call computed; empty on a finished run
+    taken: tuple[str, ...] = ()  # stages that this call took from the run that `reuse` names
 
     @property
     def exit_code(self) -> int:
@@ -91,7 +92,7 @@ def run(
         bundle, report = releasing.release(stages, plan, artifact, audit, verdict, key, lang)
         log.enter("run")
         log("run_done", released=verdict.released, computed=stages.computed)
-    return RunResult(folder, audit, verdict, bundle, report, tuple(stages.computed))
+    return RunResult(folder, audit, verdict, bundle, report, tuple(stages.computed), tuple(stages.taken))
 
 
 def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:

@@ -11,7 +11,9 @@ import pytest
 from trustbase import files, home
 from trustbase.bundle.answer import predict
 from trustbase.bundle.keys import KEY_VARIABLE, read_public, signing_key
-from trustbase.errors import ModelError, RecipeError, UsageError
+from trustbase.data.load import check_columns, load, load_single
+from trustbase.data.options import DataOptions
+from trustbase.errors import DataError, ModelError, RecipeError, UsageError
 from trustbase.events import RunLog
 from trustbase.gate.policy_file import read_file
 from trustbase.recipe.read import read_recipe
@@ -159,3 +161,36 @@ def test_a_reference_that_names_nothing_is_bad_usage(reference: str, tmp_path: P
     with pytest.raises(UsageError) as caught:
         resolve_base(reference, root=tmp_path)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_too_few_rows_to_choose_or_measure_by_are_refused_with_the_counts(count: int, tmp_path: Path) -> None:
+    rows = [f"text {n},{'yes' if n % 2 else 'no'}" for n in range(count)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"found train \d+, validation [01], test \d+") as caught:
+        load(DataOptions(train="rows.csv", text="text", label="label"), root=tmp_path, seed=0)
+    assert "data.split.validation" in caught.value.hint
+
+
+def test_the_text_is_no_group_and_trimmed_labels_are_said(tmp_path: Path) -> None:
+    rows = [f"text {n},{'yes ' if n % 3 else 'no'}" for n in range(200)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    options = DataOptions(train="rows.csv", text="text", label="label", groups=["text"])
+    assert any("is the text itself" in problem.message for problem in check_columns(options, tmp_path))
+    told: list[str] = []
+    load(
+        DataOptions(train="rows.csv", text="text", label="label"),
+        root=tmp_path,
+        seed=0,
+        emit=lambda event, /, **fields: told.append(fields["text"]),
+    )
+    assert any("blanks around" in text for text in told), told
+
+
+def test_rows_of_no_recipe_are_judged_without_speaking_of_one(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\na,yes\nb,yes\n")
+    for wish in ({}, {"positive": "no"}, {"label": "lable"}, {"text": "txt"}, {"groups": ["sexx"]}):
+        with pytest.raises(DataError) as caught:
+            load_single("rows.csv", root=tmp_path, **{"text": "text", "label": "label", **wish})
+        assert "recipe" not in str(caught.value)
+        assert "data." not in str(caught.value)

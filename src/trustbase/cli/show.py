@@ -31,7 +31,9 @@ def show_run(result: RunResult) -> None:
     _headlines(result.audit)
     typer.echo(f"report: {result.report}")
     typer.echo(f"{'bundle' if result.verdict.released else 'rejected'}: {result.bundle.folder}")
-    if not result.computed:
+    if result.taken:
+        typer.echo(f"taken from the other run: {', '.join(result.taken)}; computed: {', '.join(result.computed) or 'nothing'}")
+    elif not result.computed:
         typer.echo("nothing was computed: this run was finished")
 
 

@@ -52,7 +52,7 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
     """Every file's rows; problems of all files are raised together."""
     problems = check_columns(options, root)
     if problems:
-        raise DataError("the data is not what the recipe describes", problems=problems)
+        raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted)
     template = TextTemplate.parse(options.text, columns, missing=options.missing)
     sources: dict[str, Source] = {}
@@ -123,7 +123,7 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
         raise DataError(
             f"{len(problems):,} of {total:,} rows cannot be used",
             problems=problems,
-            hint="mend these rows, or set data.tolerance to leave up to that many out (they are counted and listed in the data card)",
+            hint="mend these rows; in a recipe, data.tolerance leaves up to that many out (they are counted and listed in the data card)",
         )
     if problems:
         emit("warning", text=f"{len(problems):,} of {total:,} rows cannot be used and are left out, as data.tolerance allows")
@@ -157,6 +157,9 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
         template = TextTemplate.parse(options.text, columns, missing=options.missing)
         if options.label in template.columns:
             problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
+        if template.plain and template.columns[0] in options.groups:
+            message = f"'{template.columns[0]}' is the text itself, and nearly every row would be a group of its own"
+            problems.append(Problem("data.groups", message, "name columns with few values"))
     except DataError as error:
         problems += error.problems
     named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]

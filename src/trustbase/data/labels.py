@@ -29,14 +29,16 @@ def make_schema(found: Sequence[str], *, positive: str | None = None, favourable
     names = tuple(sorted(set(found)))
     problems = []
     if len(names) < 2:
-        problems.append(Problem(source, f"needs at least two labels, found {len(names)}: {', '.join(names) or 'none'}", "check data.label"))
+        problems.append(
+            Problem(source, f"needs at least two labels, found {len(names)}: {', '.join(names) or 'none'}", "is this the column of labels?")
+        )
     for where, name in (("data.positive", positive), ("data.favourable", favourable)):
         if name is not None and name not in names:
             close = get_close_matches(name, names, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"labels: {', '.join(names[:20])}"
             problems.append(Problem(where, f"'{name}' is no label of the training rows", hint))
     if problems:
-        raise DataError("the labels are not what the recipe says", problems=problems)
+        raise DataError("the labels are not as described", problems=problems)
     chosen = positive if positive is not None else names[-1]
     return LabelSchema(names, chosen, favourable if favourable is not None else chosen, positive is None, favourable is None)
 

@@ -27,6 +27,9 @@ from trustbase.records import LabelSchema, Split
 __all__ = ["Dataset", "check_columns", "dataset_digest", "load", "load_single", "source_digests"]
 
 
+_FEWEST = 2  # rows of a split
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """All splits of a run, and what was found while they were made.
@@ -64,9 +67,11 @@ def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) ->
     _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
+    _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     splits = {}
     for name in split.SPLITS:
         splits[name], facts["splits"][name] = _make_split(name, options, schema, template, _source_of(name, sources), seed)
+    _refuse_few({name: len(part) for name, part in splits.items()})
     _refuse_unlearnable(splits["train"], schema, options)
     facts.update(facts_across(splits, facts, schema))
     for text in facts["notes"]:
@@ -106,7 +111,27 @@ def load_single(
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
-    values = {"train": str(path), "text": text, "label": label, "groups": list(groups), "format": format, "missing": missing}
+    try:
+        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable)
+    except DataError as error:  # nobody wrote a recipe here, so no section of one is named
+        told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
+        raise DataError(error.message, hint=error.hint, problems=told) from error
+
+
+def _load_single(
+    path: str,
+    text: str,
+    label: str,
+    groups: Sequence[str],
+    labels: LabelSchema | None,
+    name: str,
+    root: Path | None,
+    format: Format | None,
+    missing: str,
+    positive: str | None,
+    favourable: str | None,
+) -> tuple[Split, LabelSchema, TextTemplate]:
+    values = {"train": path, "text": text, "label": label, "groups": list(groups), "format": format, "missing": missing}
     options = DataOptions.model_validate({**values, "positive": positive, "favourable": favourable})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]
@@ -229,6 +254,22 @@ def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> 
     if size is None or size >= len(rows):
         return rows
     return np.sort(seeds.generator(seed, "data", "sample", name).choice(rows, size, replace=False))
+
+
+def _refuse_few(rows: Mapping[str, int]) -> None:
+    """Choosing and measuring need rows: one alone says nothing (training needs one of each label, which is asked elsewhere)."""
+    few = [
+        Problem(f"data.{name}", f"rows for {name}: {count}")
+        for name, count in rows.items()
+        if (count < _FEWEST and name != "train") or not count
+    ]
+    if few:
+        found = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+        raise DataError(
+            f"too few rows: each split needs at least {_FEWEST}, found {found}",
+            problems=few,
+            hint="give more rows, larger shares (data.split.validation, data.split.test), larger data.sample, or files of their own",
+        )
 
 
 def _refuse_unlearnable(train: Split, schema: LabelSchema, options: DataOptions) -> None:

@@ -32,7 +32,7 @@ def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
         return (
             [],
             "",
-            [Problem("gates.from", f"policy file '{path}' cannot be read: {error.strerror}", "check the path; it starts at the recipe")],
+            [Problem("policy", f"the file '{path}' cannot be read: {error.strerror}", "check the path")],
         )
     if len(data) > _LARGEST:
         return [], "", [Problem(name, f"has {len(data)} bytes; a policy has fewer than {_LARGEST}", "is this the policy?")]
