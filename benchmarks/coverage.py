@@ -21,6 +21,8 @@ from scipy import stats as scipy_stats
 
 from trustbase.audit import contrasts, counts, ranks, reliability, stats
 from trustbase.audit.contrasts import Rates
+from trustbase.audit.guard import LEAST_ALARMS, LEAST_ROWS
+from trustbase.audit.quality_scores import brier_scores, log_losses, macro_auroc, mean_loss
 
 Z = stats.normal_quantile(0.95)
 
@@ -35,6 +37,7 @@ class Row:
     width: float
     naive_coverage: float | None = None
     naive_width: float | None = None
+    valid: bool = True  # False where the audit says `insufficient` for most such data
 
 
 def covered(low, high, truth):
@@ -148,13 +151,18 @@ def f1(draws, rng, sizes=(30, 100, 300, 1000, 5000), cases=tuple(F1_CASES)):
                 ("weighted F1", bounds.weighted[0], bounds.weighted[2], truth["weighted_f1"]),
                 ("F1 of the rarest class", low[:, rare], high[:, rare], truth["f1"][rare]),
             ):
-                yield Row(label, f"{name} n={n}", covered(lower, upper, true), float((upper - lower).mean()))
+                yield Row(label, f"{name} n={n}", covered(lower, upper, true), float((upper - lower).mean()), valid=label_rows(n, cells))
 
 
-def _loop(name, case, truth, draws, interval):
+def label_rows(n, cells):
+    """Whether the rarest class can be expected to have the rows from which the audit reports a number."""
+    return bool(n * cells.sum(1).min() >= 1.5 * LEAST_ROWS)
+
+
+def _loop(name, case, truth, draws, interval, valid=True):
     made = [interval() for _ in range(draws)]
     low, high = np.array([i.low for i in made]), np.array([i.high for i in made])
-    return Row(name, case, covered(low, high, truth), float((high - low).mean()))
+    return Row(name, case, covered(low, high, truth), float((high - low).mean()), valid=valid)
 
 
 @cache
@@ -168,7 +176,12 @@ def _population(shift, base, rows=1_000_000):
 
 
 def ranking(
-    draws, rng, cases=((60, 0.5), (100, 0.3), (300, 0.1), (1000, 0.03), (1500, 0.02), (1000, 0.3)), shifts=(0.7, 1.8, 2.7), slow_share=0.3
+    draws,
+    rng,
+    cases=((60, 0.5), (100, 0.3), (300, 0.1), (1000, 0.03), (1500, 0.02), (1000, 0.3)),
+    shifts=(0.7, 1.8, 2.7),
+    slow_share=0.3,
+    metrics=("area", "precision", "ks", "recall"),
 ):
     """Normal scores of two classes; base rates are fixed by the sample, as a test set's are."""
     for n, base in cases:
@@ -180,13 +193,16 @@ def ranking(
                 return rng.normal(0, 1, truth.size) + shift * truth
 
             area = float(scipy_stats.norm.cdf(shift / np.sqrt(2)))
-            yield _loop("AUROC", case, area, draws, lambda d=draw, t=truth: ranks.auroc(t, d()))
-            yield _loop("average precision", case, _population(shift, base), draws, lambda d=draw, t=truth: ranks.auprc(t, d()))
+            if "area" in metrics:
+                yield _loop("AUROC", case, area, draws, lambda d=draw, t=truth: ranks.auroc(t, d()))
+            if "precision" in metrics:
+                yield _loop("average precision", case, _population(shift, base), draws, lambda d=draw, t=truth: ranks.auprc(t, d()))
             slow = max(int(draws * slow_share), 1)
             distance = float(2 * scipy_stats.norm.cdf(shift / 2) - 1)
-            yield _loop("KS", case, distance, slow, lambda d=draw, t=truth: ranks.ks(t, d(), rng=rng))
+            if "ks" in metrics:
+                yield _loop("KS", case, distance, slow, lambda d=draw, t=truth: ranks.ks(t, d(), rng=rng))
             for rate in (0.01, 0.05):
-                if rate * (n - truth.sum()) >= 2:
+                if "recall" in metrics and rate * (n - truth.sum()) >= 2:
                     recall = float(scipy_stats.norm.sf(scipy_stats.norm.isf(rate) - shift))
                     yield _loop(
                         f"recall at {rate:.0%} FPR",
@@ -194,6 +210,7 @@ def ranking(
                         recall,
                         slow,
                         lambda d=draw, t=truth, r=rate: ranks.recall_at_fpr(t, d(), r, rng=rng, replicates=200),
+                        valid=bool(rate * (n - truth.sum()) >= LEAST_ALARMS),
                     )
 
 
@@ -226,17 +243,86 @@ def calibration(draws, rng, sizes=(100, 300, 1000, 5000), patterns=tuple(MISCALI
 
 
 def losses(draws, rng, sizes=(100, 300, 1000, 5000), bases=(0.02, 0.1, 0.5)):
-    """Log-loss and Brier score of a calibrated model; with under ten rows of a label no interval of a mean can know its tail."""
+    """Log-loss and Brier score of a calibrated model; with under ten rows of a label no interval of a mean can know its tail.
+
+    Draws in which a label has fewer rows than that are left out, as the audit gives no number for them.
+    """
     for base in bases:
         logit = rng.normal(0, 1.5, 1_000_000) + np.log(base / (1 - base)) - 0.5
         p = 1 / (1 + np.exp(-logit))
-        y = rng.random(p.size) < p
-        rows = {"log-loss": -np.where(y, np.log(p), np.log1p(-p)), "Brier score": 2 * (y - p) ** 2}
+        y = (rng.random(p.size) < p).astype(np.int64)
+        scores = np.stack([1 - p, p], 1)
+        truths = {"log-loss": float(-(p * np.log(p) + (1 - p) * np.log1p(-p)).mean()), "Brier score": float((p * (1 - p)).mean())}
         for n in sizes:
-            for name, loss in rows.items():
-                yield _loop(
-                    name, f"n={n} base={base}", float(loss.mean()), draws, lambda x=loss, n=n: stats.mean(x[rng.integers(0, x.size, n)])
-                )
+            if n * p.mean() < 1.5 * LEAST_ROWS:
+                continue
+            for name, of in (("log-loss", log_losses), ("Brier score", brier_scores)):
+
+                def interval(n=n, of=of, y=y, scores=scores):
+                    while True:
+                        drawn = rng.integers(0, y.size, n)
+                        if LEAST_ROWS <= y[drawn].sum() <= n - LEAST_ROWS:
+                            return mean_loss(of, scores[drawn], y[drawn])
+
+                yield _loop(name, f"n={n} base={base}", truths[name], draws, interval)
+
+
+def costs(draws, rng, sizes=(30, 100, 300, 1000), cases=((0.1, 0.1), (0.02, 0.1), (0.1, 0.02), (0.005, 0.05)), prices=((5, 1), (1, 1))):
+    """Expected cost: shares of false negatives and false positives of all rows, each with its price."""
+    for n in sizes:
+        for missed, alarms in cases:
+            counts_ = rng.multinomial(n, [missed, alarms, 1 - missed - alarms], draws)[:, :2].astype(float)
+            for price in prices:
+                each = np.array(price, float)
+                low, _, high = stats.cost_bounds(counts_, each, n, Z)
+                truth = float(np.array([missed, alarms]) @ each)
+                case = f"n={n} shares={missed},{alarms} costs={price[0]},{price[1]}"
+                yield Row("expected cost", case, covered(low, high, truth), float((high - low).mean()))
+
+
+def calibration_gaps(draws, rng, sizes=(30, 100, 300, 1000), shapes=((2, 2), (1, 9), (0.3, 0.3), (0.1, 5)), shifts=(0.0, 0.05)):
+    """Mean score less share of one group, for scores of several shapes, calibrated or too high."""
+    for n in sizes:
+        for shape in shapes:
+            for shift in shifts:
+
+                def interval(n=n, shape=shape, shift=shift):
+                    chance = rng.beta(*shape, n)
+                    score = chance + shift * (1 - chance)
+                    return stats.bounded_mean(score - (rng.random(n) < chance), score.min() - 1, score.max())
+
+                truth = shift * (1 - shape[0] / sum(shape))
+                yield _loop("calibration gap", f"n={n} scores=Beta{shape} shift={shift}", truth, draws, interval)
+
+
+def macro_areas(draws, rng, cases=((3, (100, 60, 40)), (3, (1000, 100, 10)), (10, (30,) * 10), (10, (10,) * 10)), shifts=(0.7, 1.8, 3.0)):
+    """Macro AUROC; each label's scores are shifted by as much, so the truth hardly depends on the classes' sizes for one label only."""
+    for classes, sizes in cases:
+        truth = np.repeat(np.arange(classes), sizes)
+        for shift in shifts:
+            # one label against the rest: its score has mean `shift` there and 0 elsewhere, whatever the mix of the rest
+            area = float(scipy_stats.norm.cdf(shift / np.sqrt(2)))
+            eye = shift * np.eye(classes)[truth]
+            yield _loop(
+                "macro AUROC",
+                f"{classes} labels of {min(sizes)}-{max(sizes)} rows shift={shift}",
+                area,
+                draws,
+                lambda t=truth, e=eye: macro_auroc(t, rng.normal(0, 1, e.shape) + e),
+            )
+
+
+def worst_slices(draws, rng, cases=((2, 30), (5, 100), (20, 100), (20, 1000)), rates=(0.6, 0.9), spreads=(0.0, 0.1)):
+    """The lowest accuracy over disjoint slices, bounded as the audit bounds it: Bonferroni below and above."""
+    for slices, n in cases:
+        for rate in rates:
+            for spread in spreads:
+                true = np.linspace(rate - spread, rate, slices)
+                k = rng.binomial(n, true, (draws, slices))
+                low, high = stats.wilson_bounds(k, n, stats.normal_quantile(1 - 0.05 / slices))
+                low, high = low.min(1), high.min(1)
+                case = f"{slices} slices of {n} accuracy={rate} spread={spread}"
+                yield Row("worst slice accuracy", case, covered(low, high, true.min()), float((high - low).mean()))
 
 
 SIMULATIONS = {
@@ -247,6 +333,10 @@ SIMULATIONS = {
     "ranking": ranking,
     "calibration": calibration,
     "losses": losses,
+    "costs": costs,
+    "calibration_gaps": calibration_gaps,
+    "macro_areas": macro_areas,
+    "worst_slices": worst_slices,
 }
 
 

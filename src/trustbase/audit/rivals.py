@@ -112,7 +112,10 @@ def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
 
 
 def boosting(train: Split, labels: LabelSchema, seed: int) -> Rival:
-    """Histogram gradient boosting on the raw columns (those of free text left out): numbers as numbers, all else as categories, missing a state of its own."""
+    """Histogram gradient boosting on the raw columns: numbers as numbers, all else as categories, missing a state of its own.
+
+    Columns of free text are left out.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     names = _learnable(train)
