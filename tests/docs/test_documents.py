@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 import yaml
 
+from hurry import time_quickly
+from tiny import tiny_bert
 from trustbase.cli.main import app
 from trustbase.recipe.read import read_recipe
 
@@ -74,21 +78,70 @@ def test_every_recipe_reads(path: Path) -> None:
     assert read_recipe(path).recipe.data.text
 
 
-TOY = ("data.sample={train: 300, validation: 200, test: 400}", "train.max_steps=6", "train.precision=fp32", "release.runtime=torch")
+@pytest.fixture
+def toy_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, one thread, and a base model so small that a whole run costs seconds."""
+    import torch
+
+    monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    tiny_bert(tmp_path / "base")
+    time_quickly(monkeypatch)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def toy(base: Path) -> tuple[str, ...]:
+    """What makes a recipe a toy: few rows and steps, few replicates, and a tiny base in place of the real one."""
+    rows = "data.sample={train: 300, validation: 100, test: 200}"
+    return (rows, "train.max_steps=4", "train.precision=fp32", "train.max_length=64", "release.runtime=torch", f"base={base}")
 
 
 @pytest.mark.slow
-def test_every_recipe_runs_at_toy_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_recipe_runs_at_toy_size(toy_world: Path) -> None:
     from trustbase import run
 
-    monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
     previous = None
     for path in RECIPES:
-        result = run(path, TOY, out=tmp_path / path.stem, reuse=previous)
+        result = run(path, toy(toy_world / "base"), out=toy_world / path.stem, reuse=previous)
         assert result.exit_code in (0, 3)
+        assert {finding.parts.dimension for finding in result.audit.findings} == {"quality", "fairness", "efficiency"}
         assert not [finding.id for finding in result.audit.findings if finding.status == "failed"]
+        assert {gate.gate.split(" ")[0] for gate in result.verdict.gates} == set(read_recipe(path).recipe.gates.root)
         assert result.report.is_file()
+        again = {"data", "train", "artifact", "audit"} & set(result.computed)
+        assert previous is None or not again, "the census recipes share all but their limits"
         previous = result.folder
+    assert len(RECIPES) >= 2
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_do_what_it_says(toy_world: Path) -> None:
+    """Each `trustbase …` line of the page, in its order, in one folder; between `init` and `run` the recipe is made a toy."""
+    from typer.testing import CliRunner
+
+    rng = np.random.default_rng(0)
+    truth, sex = rng.integers(0, 2, 200), rng.choice(["f", "m"], 200)
+    answers = [
+        f"{'yes' if y else 'no'},{0.7 if y else 0.4},{s},{a}" for y, s, a in zip(truth, sex, rng.choice(["old", "young"], 200), strict=True)
+    ]
+    (toy_world / "answers.csv").write_text("\n".join(["truth,probability,sex,age_band", *answers]) + "\n")
+    (toy_world / "rows.csv").write_text("age,education,occupation,hours_per_week\n40,Bachelors,Sales,40\n23,HS-grad,,12\n")
+    ran = []
+    for words in commands(PAGES[0]):
+        if words[1:3] == ["run", "my-model.yaml"]:
+            words = [*words, *toy(toy_world / "base"), "gates={quality.accuracy: '>= 0.05'}"]
+        result = CliRunner().invoke(app, words[1:])
+        assert result.exit_code == 0, f"{' '.join(words)}: {result.output}\n{result.exception!r}"
+        ran.append(words[1])
+        if ran == ["init", "run", "run"]:
+            assert "nothing was computed" in result.stdout
+    assert ran == ["init", "run", "run", "verify", "predict", "audit"]
+    given = [json.loads(line) for line in (toy_world / "answers.jsonl").read_text().splitlines()]
+    assert [set(answer["probabilities"]) for answer in given] == [{"<=50K", ">50K"}] * 2
+    assert (toy_world / "audit" / "report.html").is_file() and (toy_world / "runs" / "my-model" / "bundle").is_dir()
 
 
 def test_the_two_census_recipes_differ_only_in_one_gate() -> None:
