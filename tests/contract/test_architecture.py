@@ -16,7 +16,7 @@ ROOT = Path(trustbase.__file__).parent
 
 #: A module may import its own level and those before it.
 ORDER = (
-    {"errors", "files", "seeds", "finding_id", "events", "home"},
+    {"errors", "files", "seeds", "finding_id", "events", "home", "machine"},
     {"records"},
     {"recipe.lookup", "device"},
     {"data"},
@@ -30,6 +30,7 @@ ORDER = (
     {"report"},
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
+    {"releasing"},
     {"steps"},
     {"flow", "audit_command", "doctor"},
     {"cli"},
