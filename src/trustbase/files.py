@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trustbase.errors import UsageError
+from trustbase.errors import TrainingError, UsageError
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -119,6 +120,29 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Parse a UTF-8 JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def saving(target: Path, size: int) -> Iterator[None]:
+    """Turn what a full or broken disk makes the writers of weights and tokenizers raise into one error that says what to do.
+
+    Args:
+        target: what is being written.
+        size: bytes that it takes, about.
+
+    Raises:
+        TrainingError: the disk refused.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Writers in Rust have error types of their own, down to a bare Exception; all name the system's error.
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError" and "os error" not in str(error):
+            raise
+        raise TrainingError(
+            f"{target} could not be written (it takes about {size:,} bytes): {error}",
+            hint="free or allow more disk space, and run the same command again: it goes on from the last state that is whole",
+        ) from error
 
 
 def sync_tree(folder: Path) -> None:

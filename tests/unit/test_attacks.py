@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,35 @@ def test_rows_of_no_recipe_are_judged_without_speaking_of_one(tmp_path: Path) ->
             load_single("rows.csv", root=tmp_path, **{"text": "text", "label": "label", **wish})
         assert "recipe" not in str(caught.value)
         assert "data." not in str(caught.value)
+
+
+def test_a_full_disk_says_what_was_written_and_what_to_do(tmp_path: Path) -> None:
+    """In a process of its own, as the limit on file sizes holds for all that it writes."""
+    code = """
+import resource, sys
+from pathlib import Path
+import torch
+from trustbase.errors import TrainingError
+from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
+from trustbase.model.pretrained import load_classifier
+from trustbase.train import state
+sys.path.insert(0, sys.argv[2])
+from tiny import tiny_bert
+place = Path(sys.argv[1])
+model = load_classifier(tiny_bert(place / "base"), label_names=["no", "yes"])
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+for save in (
+    lambda: state.save(place / "steps", list(model.named_parameters()), None, state.Progress(step=1), {}),
+    lambda: save_checkpoint(model, None, place / "saved", meta={}),
+):
+    try:
+        save()
+    except TrainingError as error:
+        print(error)
+assert not (place / "saved").exists() and not list((place / "steps").glob("*"))
+"""
+    tests = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(tests)], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("could not be written (it takes about") == 2, done.stdout
+    assert done.stdout.count("free or allow more disk space") == 2

@@ -39,6 +39,9 @@ def save_checkpoint(model: nn.Module, tokenizer: Any, folder: Path, *, meta: Map
         tokenizer: saved beside it; None where the folder is for our own resumption only.
         folder: replaced if it exists.
         meta: JSON of the caller, returned by `load_checkpoint`.
+
+    Raises:
+        TrainingError: the disk refused; what was there before is intact.
     """
     options = adapted_with(model)
     adapter = options is not None and options.method == "lora"
@@ -55,7 +58,9 @@ def save_checkpoint(model: nn.Module, tokenizer: Any, folder: Path, *, meta: Map
         _scrub(staging / "config.json", ("_name_or_path", "name_or_path"))
         files.write_json(staging / CHECKPOINT, _description(model, options, adapter, meta))
 
-    files.replace_folder(folder, fill)
+    parameters = [parameter for _, parameter in trainable(model)] if adapter else list(model.parameters())
+    with files.saving(folder, sum(parameter.nbytes for parameter in parameters)):
+        files.replace_folder(folder, fill)
     return checkpoint_digest(folder)
 
 

@@ -57,7 +57,7 @@ def save(
     """Write one checkpoint whole or not at all, then drop those that nothing needs.
 
     Raises:
-        TrainingError: asked to save step 0, which is the base model and not training.
+        TrainingError: asked to save step 0, which is the base model and not training; or the disk refused.
     """
     if progress.step == 0:
         raise TrainingError("a checkpoint of step 0 was asked for; nothing is trained yet")
@@ -72,7 +72,12 @@ def save(
         digests = {name: files.sha256_file(staging / name) for name in names}
         files.write_json(staging / _STATE, {"progress": asdict(progress), "fingerprint": dict(fingerprint), "sha256": digests})
 
-    files.replace_folder(target, fill)
+    held = [
+        *(parameter for _, parameter in trained),
+        *(value for state in (optimizer.state.values() if optimizer else ()) for value in state.values()),
+    ]
+    with files.saving(target, sum(tensor.nbytes for tensor in held if isinstance(tensor, Tensor))):
+        files.replace_folder(target, fill)
     prune(folder, keep={progress.step, progress.best_step})
     return target
 
