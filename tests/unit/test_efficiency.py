@@ -20,7 +20,7 @@ from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_siz
 from trustbase.audit.efficiency import audit_any, quantile_interval
 from trustbase.audit.measure import Effort, measure, peak_memory_bytes
 from trustbase.audit.options import AuditOptions, CostOptions
-from trustbase.errors import ModelError
+from trustbase.errors import Interrupted, ModelError, PredictionError
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
@@ -198,3 +198,18 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert found["batch_invariance"].value <= 1e-5  # type: ignore[operator]
     assert found["peak_memory_bytes"].value > 50_000_000  # type: ignore[operator]
     assert files.read_json(tmp_path / "efficiency.json")["process"]["runtime"] == "torch"
+
+
+def test_a_signal_while_timing_ends_the_audit_and_a_failure_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(error: BaseException) -> Any:
+        def measure(*args: Any, **kwargs: Any) -> Any:
+            raise error
+
+        return measure
+
+    monkeypatch.setattr("trustbase.audit.efficiency.measure", raising(Interrupted("stopped", signal_number=15)))
+    with pytest.raises(Interrupted):
+        measured(context(tmp_path, Fake()))
+    monkeypatch.setattr("trustbase.audit.efficiency.measure", raising(PredictionError("too slow")))
+    found = measured(context(tmp_path, Fake()))
+    assert found["throughput"].status == "failed" and found["throughput"].value is None and found["throughput"].reason == "too slow"
