@@ -11,53 +11,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data.batch import plan_batches
-from trustbase.files import canonical_json
-from trustbase.model.cache import AnswerCache, answer_key
+from trustbase.model.cache import AnswerCache
 from trustbase.model.questions import Answer, Failure, Kind, Question, Result
+from trustbase.model.requests import Desk, Plan, Request, Waiter
 from trustbase.model.runtime import Counters, Runtime
 from trustbase.records import LabelSchema
-
-Deliver = Callable[[list[tuple[int, Result]]], None]
-
-
-@dataclass(eq=False)
-class Request:
-    """Questions of one asker; `deliver` is called from the engine's thread with (position, result) pairs."""
-
-    questions: Sequence[Question]
-    deliver: Deliver
-    cancelled: bool = False
-    open: set[int] = field(init=False)  # positions without a result yet
-
-    def __post_init__(self) -> None:
-        self.open = set(range(len(self.questions)))
-
-
-@dataclass(eq=False)
-class _Waiter:
-    request: Request
-    position: int
-    question: Question
-    kind: Kind
-    joined: bool  # waits for a question that another asker put first
-
-
-@dataclass(eq=False)
-class _Plan:
-    """Unique rows of one output, encoded together, and the batches that are still to run."""
-
-    output: str
-    keys: list[bytes]
-    encodings: Any
-    lengths: NDArray[np.integer]
-    batches: deque[NDArray[np.int64]] = field(default_factory=deque)
 
 
 class Engine:
@@ -77,9 +41,7 @@ class Engine:
     ) -> None:
         self._runtime = runtime
         self._labels = labels
-        self._answer_kind = answer_kind
-        self._kinds = kinds
-        self._scope = scope
+        self._desk = Desk(runtime, labels, answer_kind, kinds, scope)
         self._cache = cache
         self._batch_tokens = batch_tokens
         self._setup = setup
@@ -87,10 +49,9 @@ class Engine:
         self._changed = threading.Condition()
         self._closing = False
         self._dead: Failure | None = None
-        self._plans: deque[_Plan] = deque()
-        self._waiting: dict[bytes, list[_Waiter]] = {}
+        self._plans: deque[Plan] = deque()
+        self._waiting: dict[bytes, list[Waiter]] = {}
         self._open: dict[Request, None] = {}  # taken, not yet wholly answered
-        self._sampled = 0
         self._counters = Counters()
         self.model_lock = threading.Lock()  # held while the model runs, and by a white-box session
         self._thread = threading.Thread(target=self._run, name="trustbase-engine", daemon=True)
@@ -171,21 +132,21 @@ class Engine:
         for request in unanswered:
             self._hand_over(request, [(position, failure) for position in sorted(request.open)])
 
-    def _plan(self, arrived: Sequence[Request]) -> list[_Plan]:
+    def _plan(self, arrived: Sequence[Request]) -> list[Plan]:
         """Sort out what has to be computed; everything else is answered here."""
         fresh: dict[str, list[tuple[bytes, Question]]] = {}
-        done: list[tuple[_Waiter, Result | NDArray[np.float32]]] = []
+        done: list[tuple[Waiter, Result | NDArray[np.float32]]] = []
         failed: list[tuple[Request, int, Failure]] = []
         for request in arrived:
             self._counters.questions += len(request.questions)
             for position, question in enumerate(request.questions):
-                identified = self._identify(question)
+                identified = self._desk.identify(question)
                 if isinstance(identified, Failure):
                     failed.append((request, position, identified))
                     continue
                 kind, key = identified
                 row = self._cache.get(key)
-                waiter = _Waiter(request, position, question, kind, joined=key in self._waiting or row is not None)
+                waiter = Waiter(request, position, question, kind, joined=key in self._waiting or row is not None)
                 if row is not None:
                     self._counters.cache_hits += 1
                     done.append((waiter, row))
@@ -199,36 +160,7 @@ class Engine:
         self._deliver(done)
         return [plan for output, items in fresh.items() if (plan := self._encode(output, items)) is not None]
 
-    def _identify(self, question: object) -> tuple[Kind, bytes] | Failure:
-        """The kind of a question and the key of the row that it needs."""
-        if not isinstance(question, Question) or not isinstance(name := question.kind, str):
-            return Failure("bad_question", f"expected a Question with the name of its kind, got {question!r}")
-        kind = self._kinds.get(name)
-        if kind is None:
-            return Failure("bad_question", f"unknown kind '{question.kind}'; known: {', '.join(sorted(self._kinds))}")
-        if "*" not in kind.answers and self._answer_kind not in kind.answers:
-            return Failure("bad_question", f"a model whose answers are '{self._answer_kind}' cannot be asked '{kind.name}'")
-        if kind.output not in self._runtime.outputs:
-            return Failure(
-                "bad_question", f"runtime {self._runtime.name} of this artefact cannot compute '{kind.output}', which '{kind.name}' needs"
-            )
-        try:
-            kind.check(question, self._labels)
-            parameters = (
-                canonical_json({name: question.parameters[name] for name in kind.forward_parameters}) if kind.forward_parameters else b""
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            return Failure("bad_question", str(error))
-        try:
-            canonical = kind.modality.canonical(question.input)
-        except (TypeError, ValueError) as error:
-            return Failure("bad_input", str(error))
-        if kind.sampled:
-            self._sampled += 1
-            parameters += b"#%d" % self._sampled
-        return kind, answer_key(self._scope, kind.output, parameters, canonical)
-
-    def _encode(self, output: str, items: list[tuple[bytes, Question]]) -> _Plan | None:
+    def _encode(self, output: str, items: list[tuple[bytes, Question]]) -> Plan | None:
         """Tokenise all at once; where that raises, one by one, so that only the guilty question fails."""
         started = time.perf_counter()
         try:
@@ -247,7 +179,7 @@ class Engine:
         batches = deque(plan_batches(lengths, batch_tokens=self._batch_tokens))
         self._counters.unique += len(items)
         self._counters.tokenize_seconds += time.perf_counter() - started
-        return _Plan(output, [key for key, _ in items], encodings, lengths, batches)
+        return Plan(output, [key for key, _ in items], encodings, lengths, batches)
 
     def _encodable(self, item: tuple[bytes, Question]) -> bool:
         key, question = item
@@ -258,7 +190,7 @@ class Engine:
             return False
         return True
 
-    def _run_batch(self, plan: _Plan, rows: NDArray[np.int64]) -> None:
+    def _run_batch(self, plan: Plan, rows: NDArray[np.int64]) -> None:
         """One forward pass; a batch that raises is halved until the guilty question stands alone."""
         rows = self._wanted(plan, rows)
         if not len(rows):
@@ -279,11 +211,11 @@ class Engine:
         self._count(plan.lengths[rows])
         self._settle(plan, rows, values)
 
-    def _settle(self, plan: _Plan, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    def _settle(self, plan: Plan, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         """Store and deliver the rows of one batch; a row that is not finite fails alone and is not kept."""
         finite = [bool(np.isfinite(row).all()) for row in values]
         values.setflags(write=False)
-        done: list[tuple[_Waiter, Result | NDArray[np.float32]]] = []
+        done: list[tuple[Waiter, Result | NDArray[np.float32]]] = []
         for index, row in enumerate(rows.tolist()):
             waiters = self._waiting.pop(plan.keys[row])
             if not finite[index]:
@@ -295,7 +227,7 @@ class Engine:
             done.extend((waiter, values[index]) for waiter in waiters)
         self._deliver(done)
 
-    def _wanted(self, plan: _Plan, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _wanted(self, plan: Plan, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows that somebody still waits for."""
         keep = []
         for row in rows.tolist():
@@ -323,10 +255,10 @@ class Engine:
         for request, pairs in by_request.items():
             self._hand_over(request, pairs)
 
-    def _deliver(self, done: Sequence[tuple[_Waiter, Result | NDArray[np.float32]]]) -> None:
+    def _deliver(self, done: Sequence[tuple[Waiter, Result | NDArray[np.float32]]]) -> None:
         """Turn runtime rows into values, kind by kind, and give every asker its own."""
         by_request: dict[Request, list[tuple[int, Result]]] = {}
-        by_kind: dict[str, list[tuple[_Waiter, NDArray[np.float32]]]] = {}
+        by_kind: dict[str, list[tuple[Waiter, NDArray[np.float32]]]] = {}
         for waiter, value in done:
             if isinstance(value, np.ndarray):
                 by_kind.setdefault(waiter.kind.name, []).append((waiter, value))
@@ -339,7 +271,7 @@ class Engine:
         for request, results in by_request.items():
             self._hand_over(request, results)
 
-    def _finish(self, pairs: Sequence[tuple[_Waiter, NDArray[np.float32]]]) -> Sequence[Result]:
+    def _finish(self, pairs: Sequence[tuple[Waiter, NDArray[np.float32]]]) -> Sequence[Result]:
         kind = pairs[0][0].kind
         rows = np.stack([row for _, row in pairs]).astype(np.float64)
         try:

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from trustbase.errors import PredictionError
-from trustbase.model.engine import Engine, Request
+from trustbase.model.engine import Engine
 from trustbase.model.questions import Question, Result
+from trustbase.model.requests import Request
 
 T = TypeVar("T")
 

@@ -15,12 +15,12 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.errors import ModelError, PredictionError, Problem
+from trustbase.errors import ModelError, PredictionError
 from trustbase.model.artifact import read_artifact
 from trustbase.model.cache import AnswerCache, scope_of
 from trustbase.model.engine import Engine
 from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
-from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result
+from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result, values_of
 from trustbase.model.runtime import Counters, Runtime
 from trustbase.recipe.lookup import RUNTIMES, load
 from trustbase.records import ArtifactInfo
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 BATCH_TOKENS = 4096  # MiniLM in bf16 on two cores: 3 % less CPU time than with 2048; beyond a core's cache more gains nothing
 CACHE_BYTES = 64 * 2**20
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ class Predictor:
             Question("loss", text, {"label": label if isinstance(label, str) else int(label)})
             for text, label in zip(texts, labels, strict=True)
         ]
-        return np.array(_values(self.ask_all(questions)), dtype=np.float64)
+        return np.array(values_of(self.ask_all(questions)), dtype=np.float64)
 
     def embeddings(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Mean of the last hidden states over the real tokens, float64 `(rows, width)`.
@@ -173,7 +172,7 @@ class Predictor:
         return self._rows("embedding", texts, width=0)
 
     def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[np.float64]:
-        values = _values(self.ask_all([Question(kind, text) for text in texts]))
+        values = values_of(self.ask_all([Question(kind, text) for text in texts]))
         return np.stack(values) if values else np.zeros((0, width))
 
     # ---- the model itself ------------------------------------------------------------------------------------------
@@ -293,17 +292,3 @@ def _limit_threads(threads: int) -> None:
 def _close_quietly(engine: Engine, pid: int) -> None:
     if os.getpid() == pid:
         engine.close()
-
-
-def _values(results: Sequence[Result]) -> list[Any]:
-    """The values, or one error that names every question without one."""
-    failed = [(position, result) for position, result in enumerate(results) if isinstance(result, Failure)]
-    if failed:
-        problems = [Problem(f"row {position}", f"{failure.code}: {failure.reason}") for position, failure in failed[:_SHOWN]]
-        more = f" (the first {_SHOWN} are listed)" if len(failed) > _SHOWN else ""
-        raise PredictionError(
-            f"{len(failed)} of {len(results)} questions to the model failed{more}",
-            problems=problems,
-            hint="mend or leave out these rows, or use ask_all, which answers the others",
-        )
-    return [result.value for result in results]

@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.errors import PredictionError
+from trustbase.errors import PredictionError, Problem
 from trustbase.records import LabelSchema
+
+_LISTED = 20  # questions without an answer that an error names
 
 Row = NDArray[np.float32]  # what a runtime gives for one input: logits `(classes,)`, an embedding `(width,)`, …
 
@@ -174,3 +176,21 @@ EMBEDDING = Kind(
 
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (CLASS_SCORES, LOSS, EMBEDDING)})
+
+
+def values_of(results: Sequence[Result]) -> list[Any]:
+    """The values, or one error that names every question without one.
+
+    Raises:
+        PredictionError: some questions have no answer.
+    """
+    failed = [(position, result) for position, result in enumerate(results) if isinstance(result, Failure)]
+    if failed:
+        problems = [Problem(f"row {position}", f"{failure.code}: {failure.reason}") for position, failure in failed[:_LISTED]]
+        more = f" (the first {_LISTED} are listed)" if len(failed) > _LISTED else ""
+        raise PredictionError(
+            f"{len(failed)} of {len(results)} questions to the model failed{more}",
+            problems=problems,
+            hint="mend or leave out these rows, or use ask_all, which answers the others",
+        )
+    return [result.value for result in results]
