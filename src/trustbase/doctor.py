@@ -76,11 +76,11 @@ def _extras() -> Iterator[Check]:
 
 
 def _home() -> Iterator[Check]:
-    from trustbase.home import home
+    from trustbase.home import home, problem
 
-    folder = home()
-    writable = os.access(folder if folder.exists() else folder.parent, os.W_OK)
-    yield Check("home", "ok" if writable else "limited", f"{folder} (keys, trusted signers, ledger of looks)")
+    what = "keys, trusted signers, ledger of looks"
+    wrong = problem()
+    yield Check("home", "limited", f"{wrong} ({what})") if wrong else Check("home", "ok", f"{home()} ({what})")
     named = os.environ.get("TRUSTBASE_SIGNING_KEY")
     yield Check(
         "signing key", "ok", "named by TRUSTBASE_SIGNING_KEY" if named else "made at first use in the home folder, unless --key names one"

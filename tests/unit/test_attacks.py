@@ -228,3 +228,68 @@ assert not (place / "saved").exists() and not list((place / "steps").glob("*"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("could not be written (it takes about") == 2, done.stdout
     assert done.stdout.count("free or allow more disk space") == 2
+
+
+def test_words_of_a_recipe_name_no_class_and_booleans_are_no_numbers(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text,label\na,yes\nb,no\n")
+    path = tmp_path / "recipe.yaml"
+    sound = "data: {train: rows.csv, text: text, label: label}\n"
+    for text, overrides, words in (
+        ("data: 3\ntrain: [1]\n", (), "must be a section of keys"),
+        (f"{sound}train: {{epochs: true}}\n", (), "'train.epochs': must be a number, got true"),
+        (sound, ("a..b=3",), r"override a\.\.b=3: has a dot"),
+        (sound, (".train=3",), "has a dot"),
+        (sound, ("=3",), "key=value"),
+    ):
+        path.write_text(text)
+        with pytest.raises(RecipeError, match=words) as caught:
+            read_recipe(path, overrides)
+        assert "instance of" not in str(caught.value)
+        assert "Options" not in str(caught.value)
+
+
+EARLY = """
+import os, sys
+from trustbase.cli import __main__ as entry
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "trustbase.cli.main":
+            os.kill(os.getpid(), 2)
+sys.meta_path.insert(0, Slow())
+entry.main()
+"""
+INSIDE = """
+import os, time
+from trustbase.cli import main as cli
+def library(**_):
+    try:
+        os.kill(os.getpid(), 15)
+        time.sleep(5)
+    except BaseException:
+        raise TypeError("odd")
+cli.app = library
+cli.main()
+"""
+
+
+def test_signals_while_loading_and_inside_a_library_end_with_words_and_their_code() -> None:
+    for code, exit_code, words in ((EARLY, 130, "stopped by Ctrl-C"), (INSIDE, 143, "stopped by signal 15")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == exit_code, done.stderr
+        assert words in done.stderr
+        assert "the same command goes on" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_reader_that_goes_away_changes_no_exit_code(exit_code: int) -> None:
+    code = "import sys, typer; from trustbase.cli import main as cli\n"
+    code += "def work(**_):\n    for _ in range(9000): typer.echo('x' * 80)\n    raise SystemExit(int(sys.argv[1]))\n"
+    code += "cli.app = work; cli.main()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(exit_code)], stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (exit_code, "")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
+from trustbase.cli import interrupt, pipes
 from trustbase.errors import Interrupted, TrustbaseError, UsageError
 
 app = typer.Typer(
@@ -199,25 +198,24 @@ def _language(lang: str | None) -> str | None:
     return lang
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    what = "Ctrl-C" if number == signal.SIGINT else f"signal {number}"
-    raise Interrupted(f"stopped by {what}", signal_number=number, hint="the same command goes on from here")
-
-
 def main() -> None:
     """Entry point: exit codes as in the contract, one clear message an error, a traceback only with --debug."""
+    interrupt.install()  # Typer would end on a KeyboardInterrupt itself, and say nothing
+    pipes.install()
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    for number in (signal.SIGTERM, signal.SIGINT):  # Typer would end on a KeyboardInterrupt itself, and say nothing
-        signal.signal(number, _terminate)
     try:
         app(args=arguments, standalone_mode=True)
-    except (TrustbaseError, Interrupted) as error:
-        _complain(str(error), debug)
-        raise SystemExit(error.exit_code) from None
     except Exception as error:
+        error_or_signal = interrupt.pending() or error
+        if isinstance(error_or_signal, TrustbaseError | Interrupted):
+            _complain(str(error_or_signal), debug)
+            raise SystemExit(error_or_signal.exit_code) from None
         _complain(f"unexpected {type(error).__name__}: {error}\nNext: run it again with --debug and report what it shows", debug)
         raise SystemExit(1) from None
+    except Interrupted as error:
+        _complain(str(error), debug)
+        raise SystemExit(error.exit_code) from None
 
 
 def _complain(text: str, debug: bool) -> None:

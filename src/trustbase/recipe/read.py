@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -63,6 +63,8 @@ def read_recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str]
         raise _error(name, problems)
     parsed, found = _validate(value, locate)
     problems += found
+    if parsed is not None:
+        problems += _booleans(value, parsed, (), locate)
     if parsed is None:
         raise _error(name, problems)
     problems += [Problem(locate(path), message, hint) for path, message, hint in check(parsed, root)]
@@ -108,7 +110,9 @@ def _override(value: dict[str, Any], text: str, locate: _Locator) -> list[Proble
     key, separator, raw = text.partition("=")
     where = f"override {text}"
     parts = tuple(_split_key(key.strip()))
-    if not separator or not parts:
+    if "" in parts and parts != ("",):
+        return [Problem(where, "has a dot with no key beside it", "write dotted keys such as train.epochs=2")]
+    if not separator or not any(parts):
         return [Problem(where, "is not of the form key=value, such as train.epochs=2")]
     limit = raw.lstrip()[:1] in {"<", ">"}  # a gate's limit, which YAML would take for the start of a block of text
     parsed = marks.Marked(raw.strip()) if limit else marks.read_yaml(raw or "null", where)
@@ -135,7 +139,7 @@ def _split_key(key: str) -> list[str]:
     head, _, tail = key.partition(".")
     if head == "gates" and tail:
         return [head, tail]
-    return [part for part in key.split(".") if part]
+    return key.split(".")
 
 
 def _validate(value: dict[str, Any], locate: _Locator) -> tuple[Recipe | None, list[Problem]]:
@@ -145,6 +149,21 @@ def _validate(value: dict[str, Any], locate: _Locator) -> tuple[Recipe | None, l
         if _expand_multiples(value, error):
             return _validate(value, locate)
         return None, [_problem(value, item, locate) for item in error.errors()]
+
+
+def _booleans(value: Any, parsed: Any, path: marks.Path, locate: _Locator) -> Iterator[Problem]:
+    """Booleans that were read as the numbers 0 and 1 where a number is wanted."""
+    if isinstance(value, dict) and isinstance(parsed, BaseModel):
+        for name, field in type(parsed).model_fields.items():
+            key = field.alias or name
+            if key in value:
+                yield from _booleans(value[key], getattr(parsed, name), (*path, key), locate)
+    elif isinstance(value, list) and isinstance(parsed, list | tuple):
+        for index, (item, inner) in enumerate(zip(value, parsed, strict=False)):
+            yield from _booleans(item, inner, (*path, index), locate)
+    elif isinstance(value, bool) and isinstance(parsed, int | float) and not isinstance(parsed, bool):
+        dotted = ".".join(map(str, path))
+        yield Problem(locate(path), f"'{dotted}': must be a number, got {str(value).lower()}", _describe(path))
 
 
 def _expand_multiples(value: dict[str, Any], error: ValidationError) -> bool:
@@ -184,6 +203,8 @@ def _problem(value: dict[str, Any], item: Any, locate: _Locator) -> Problem:
         missing = ".".join(str(part) for part in location)
         return Problem(locate(path), f"'{missing}' is missing", _describe(location))
     message = item["msg"].removeprefix("Value error, ")
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:  # the library's words name our classes
+        message = "must be a section of keys"
     got = "" if isinstance(item["input"], (dict, list)) else f", got {item['input']!r}"
     return Problem(locate(path), f"'{dotted}': {message[0].lower() + message[1:]}{got}", _describe(location))
 

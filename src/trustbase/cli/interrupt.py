@@ -1,0 +1,31 @@
+"""Signals from the first moment on: imported before anything slow, so that Ctrl-C while Typer loads ends with words too."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from trustbase.errors import Interrupted
+
+_came: list[int] = []  # a signal handler has nobody to return to; the command line asks here when all is over
+
+
+def install() -> None:
+    """Raise `Interrupted` on Ctrl-C and SIGTERM."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+
+
+def pending() -> Interrupted | None:
+    """The interruption that came, whatever became of it: a library in C may let it come out as an error of another kind."""
+    return _told(_came[-1]) if _came else None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _came.append(number)
+    raise _told(number)
+
+
+def _told(number: int) -> Interrupted:
+    what = "Ctrl-C" if number == signal.SIGINT else f"signal {number}"
+    return Interrupted(f"stopped by {what}", signal_number=number, hint="the same command goes on from here")
