@@ -31,7 +31,6 @@ ORDER = (
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing"},
-    {"releasing"},
     {"steps"},
     {"flow", "audit_command", "doctor"},
     {"cli"},
