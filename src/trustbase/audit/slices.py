@@ -97,7 +97,7 @@ def _partitions(context: AuditContext) -> Iterator[Partition]:
         yield "group", (column,), codes, [(name,) for name in names]
     for (first, (a, a_names)), (second, (b, b_names)) in combinations(groups.items(), 2):
         present, codes = np.unique(a * len(b_names) + b, return_inverse=True)  # two columns of postcodes have more pairs than memory
-        pairs = [(a_names[code // len(b_names)], b_names[code % len(b_names)]) for code in present.tolist()]
+        pairs: list[tuple[str, ...]] = [(a_names[code // len(b_names)], b_names[code % len(b_names)]) for code in present.tolist()]
         yield "group", (first, second), codes.astype(np.int64), pairs
     yield from _columns(context, skip=groups)
     lengths = np.fromiter((len(text) for text in context.test.texts), np.float64, len(context.test))
