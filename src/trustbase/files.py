@@ -173,7 +173,12 @@ def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(retired)
         if target.exists():
             target.rename(retired)
-        staging.rename(target)
+        try:
+            staging.rename(target)
+        except OSError:
+            if retired.exists():
+                retired.rename(target)
+            raise
         sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -186,3 +191,25 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
         destination = target / name
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, destination)
+
+
+def sweep(folder: Path) -> None:
+    """Clear what a killed process left below `folder`: unfinished `.part` files and folders; a retired folder goes back if it is the last.
+
+    Only for a folder that no other process writes to.
+    """
+    for path in sorted(folder.rglob(".*.old")):
+        target = path.parent / path.name.removeprefix(".").removesuffix(".old")
+        if path.is_dir() and not target.exists():
+            path.rename(target)
+        else:
+            _discard(path)
+    for path in sorted(folder.rglob(".*.part")):
+        _discard(path)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

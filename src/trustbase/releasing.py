@@ -50,7 +50,8 @@ def judge(stages: Stages, dataset: Dataset, artifact: ArtifactInfo, audit: Audit
         files.write_json(folder / "verdict.json", verdict.to_json())
         return {"released": verdict.released}
 
-    inputs = {"audit": files.digest_json(audit.to_json()), "policy": policy.digest}
+    # The run's own name: a verdict is never taken over from another run, for each run's look is counted.
+    inputs = {"audit": files.digest_json(audit.to_json()), "policy": policy.digest, "run": _run_id(folder)}
     stages.run("gate", inputs=inputs, code=("gate",), outputs=["verdict.json", "audit.json"], compute=compute)
     return Verdict.from_json(files.read_json(folder / "verdict.json"))
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import trustbase
 from trustbase import files
-from trustbase.errors import StaleRunError, UsageError
+from trustbase.errors import StaleRunError, TrustbaseError, UsageError
 from trustbase.events import RunLog
 
 LIBRARIES = (
@@ -29,6 +29,9 @@ LIBRARIES = (
 )
 #: inputs that a stage may be resumed over: what they change is said in its record, and makes nothing wrong
 RESUMABLE = ("machine",)
+#: inputs that come from outside the run; all others change only when an earlier stage of the same call was computed anew
+OUTSIDE = {"code", "libraries", "machine"}
+_RECORD_KEYS = {"stage", "key", "inputs", "started", "finished"}
 
 
 def code_digest(packages: Sequence[str]) -> str:
@@ -80,6 +83,7 @@ class Stages:
         compute: Callable[[], Mapping[str, Any]],
         clear: Sequence[str] = (),
         any_machine: bool = False,
+        firm_after: str | None = None,
     ) -> dict[str, Any]:
         """The result of a stage: remembered, taken from the reused run, or computed now.
 
@@ -94,6 +98,8 @@ class Stages:
             compute: does the work and returns the small JSON result.
             clear: what is removed when the stage is forced, before anything else: nothing of other inputs may be gone on from.
             any_machine: a finished stage stands on other machines too (its results are no measurements of the machine).
+            firm_after: the stage from whose beginning on changed inputs are refused; before it they are simply taken, so that a
+                recipe mended after its own first failure runs.
 
         Raises:
             StaleRunError: the folder holds this stage for other inputs.
@@ -112,7 +118,7 @@ class Stages:
             self.log("stage_reused", key=known["key"], **({"other_machine": known["inputs"]["machine"]} if moved else {}))
             return dict(known["result"])
         if known is not None and known["key"] != key and not (moved and (any_machine or not known["finished"])):
-            self._refuse_or_record(name, known["inputs"], full)
+            self._refuse_or_record(name, known["inputs"], full, firm_after=firm_after)
             for place in clear:  # before the new record: after a crash in between, the old record still refuses
                 _remove(self.folder / place)
         taken = self._take(name, key, outputs)
@@ -174,8 +180,13 @@ class Stages:
         self.log("stage_reused", key=key, run=self.reuse.name)
         return dict(theirs["result"])
 
-    def _refuse_or_record(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    def _refuse_or_record(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, firm_after: str | None) -> None:
+        """Changed inputs: taken before anything firm stands on them, or as the consequence of a repair; else refused unless forced."""
         changed = sorted(part for part in {*old, *new} if old.get(part) != new.get(part))
+        loose = firm_after is not None and not self._record_path(self.folder, firm_after).is_file()
+        repaired = bool(self.computed) and not set(changed) & OUTSIDE
+        if loose or (repaired and not self.force):
+            return
         if not self.force:
             raise StaleRunError(
                 f"{self.folder} holds stage '{name}' of other inputs: {', '.join(changed)} changed since it was computed",
@@ -194,7 +205,15 @@ class Stages:
 
     def _read(self, folder: Path, name: str) -> dict[str, Any] | None:
         path = self._record_path(folder, name)
-        return dict(files.read_json(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            record = files.read_json(path)
+        except ValueError as error:
+            raise _broken(path, str(error)) from error
+        if not isinstance(record, dict) or not set(record) >= _RECORD_KEYS:
+            raise _broken(path, "it is not a stage record")
+        return record
 
     def _stands(self, folder: Path, record: Mapping[str, Any]) -> bool:
         return bool(self._digests(folder, list(record["outputs"])) == record["outputs"])
@@ -209,6 +228,10 @@ class Stages:
             else:
                 digests[output] = f"sha256:{files.sha256_file(path)}" if path.is_file() else None
         return digests
+
+
+def _broken(path: Path, why: str) -> TrustbaseError:
+    return TrustbaseError(f"{path} cannot be read: {why}", hint="remove that file: its stage is then computed anew by the same command")
 
 
 def _only_moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -241,6 +264,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(f"another process is running in {folder}", hint="wait for it, or give another --out") from None
+        files.sweep(folder)
         yield
     finally:
         os.close(handle)

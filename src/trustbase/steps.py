@@ -34,7 +34,14 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
         return {"policy": policy.digest}
 
     inputs = {**plan.recipe.model_dump(mode="json", by_alias=True), "policy": policy.digest}
-    stages.run("wishes", inputs=inputs, code=("recipe", "gate"), outputs=["recipe.resolved.yaml", "policy.json"], compute=compute)
+    stages.run(
+        "wishes",
+        inputs=inputs,
+        code=("recipe", "gate"),
+        outputs=["recipe.resolved.yaml", "policy.json"],
+        compute=compute,
+        firm_after="train",
+    )
 
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
@@ -53,7 +60,7 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
 
     asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
     inputs = {"options": asked, "sources": source_digests(options, root=plan.root), "seed": seed}
-    stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute)
+    stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
     return load_dataset(target)
 
 
@@ -75,7 +82,7 @@ def choose_base(stages: Stages, plan: Plan) -> BaseModel:
         return {"reference": base.reference, "revision": base.revision, "digest": base.digest, "lineage": list(base.lineage)}
 
     inputs = {"base": base.digest, "adapt": recipe.adapt.model_dump(mode="json"), "max_length": recipe.train.max_length}
-    stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute)
+    stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute, firm_after="train")
     return base
 
 
@@ -118,7 +125,8 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         return {}
 
     inputs = {"data": dataset.digest, "base": base.digest, "max_length": max_length, "licence": plan.recipe.data.licence}
-    stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=["data_card.json", "data_card.md"], compute=compute)
+    outputs = ["data_card.json", "data_card.md"]
+    stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
     warning = check_unknown_tokens(card, base=plan.recipe.base, allowed=plan.recipe.data.allow_unknown_tokens)
     if warning:
