@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trustbase import files
-from trustbase.errors import ModelError, TrainingError
+from trustbase.errors import ModelError, TrainingError, UsageError
 from trustbase.model.adapt import adapt, adapted_with, merge, trainable
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, load_checkpoint, save_checkpoint
 from trustbase.model.load import resolve_base
@@ -233,7 +233,7 @@ def test_the_old_checkpoint_stays_when_writing_fails(base, rows, tokenizer, tmp_
     save_checkpoint(model, tokenizer, tmp_path / "saved", meta={"steps": 1})
     digest = checkpoint_digest(tmp_path / "saved")
     monkeypatch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(TrainingError, match="No space left"):
         save_checkpoint(model, tokenizer, tmp_path / "saved", meta={"steps": 2})
     assert checkpoint_digest(tmp_path / "saved") == digest
     assert os.listdir(tmp_path) == ["saved"]
@@ -261,7 +261,7 @@ def test_an_earlier_run_is_a_base_and_its_lineage_is_kept(base, rows, tokenizer,
     assert found.folder == run / "checkpoints" / "trained"
     assert found.lineage == (f"local:base at local ({base.digest})",)
     shutil.rmtree(run / "checkpoints")
-    with pytest.raises(ModelError, match="has trained nothing yet"):
+    with pytest.raises(UsageError, match="has trained nothing yet"):
         resolve_base(str(run))
 
 
