@@ -42,8 +42,12 @@ def fresh_evidence(folder: Path) -> Iterator[Evidence]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".evidence.", dir=folder) as place:
         yield Evidence(Path(place))
-        names = sorted(path.name for path in Path(place).glob("*.json"))
-        files.replace_folder(folder / "evidence", lambda target: files.copy_files(Path(place), target, names))
+        files.replace_folder(folder / "evidence", lambda target: _copy_json(Path(place), target))
+
+
+def _copy_json(source: Path, target: Path) -> None:
+    for path in sorted(source.glob("*.json")):
+        files.write_bytes(target / path.name, path.read_bytes())
 
 
 @dataclass(frozen=True, eq=False)
