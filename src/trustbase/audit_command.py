@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def audit(
         ModelError: the model cannot be opened.
         VerificationError: a bundle that is not what somebody trusted released.
     """
-    folder = Path(out)
+    folder = _output_folder(out)
     _check(model, data, label, train, only, predictions, score, predicted, text)
     if predictions is not None:
         call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, _policy(policy, None), emit)
@@ -131,6 +132,23 @@ def audit(
             rows = _read(info, data, text, str(label), groups, train, positive, favourable)
             report = _audit_model(call, info, rows)
     return _finish(call, report, lang)
+
+
+def _output_folder(out: str | Path) -> Path:
+    """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
+
+    Raises:
+        UsageError: it is one of them, or cannot be made.
+    """
+    folder = Path(out)
+    holds = [name for name in ("manifest.json", "stages", "recipe.resolved.yaml", "artifact.json") if (folder / name).exists()]
+    if holds:
+        hint = "give a new folder, or one that an earlier audit left"
+        raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK) or nearest.as_posix().startswith(("/proc", "/sys", "/dev")):
+        raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
+    return folder
 
 
 def _check(
@@ -325,6 +343,9 @@ def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
     from trustbase.report.html import report as write_report
 
     folder, limits = call.folder, call.limits
+    (folder / "policy.json").unlink(missing_ok=True)  # of an earlier audit in this folder
+    if limits is not None:
+        files.write_text(folder / "policy.json", limits.to_text())
     files.write_json(folder / "audit.json", report.to_json())
     looks = call.look(report.data["digest"], report.model["digest"])
     if limits is None:
@@ -332,7 +353,6 @@ def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
         verdict = Verdict(False, looks, (), _NO_POLICY)
     else:
         verdict = decide(limits, report, test_looks=looks)
-        files.write_text(folder / "policy.json", limits.to_text())
     files.write_json(folder / "verdict.json", verdict.to_json())
     write_report(folder, lang=lang)
     return AuditResult(report, verdict, folder)

@@ -81,6 +81,8 @@ def run(
         stages = Stages(folder, log, reuse=other, force=force)
         policy = read_policy(plan.recipe.gates, root=plan.root)
         log("run_started", recipe=files.digest_json(plan.resolved), policy=policy.digest)
+        for warning in plan.warnings:
+            log("warning", text=warning)
         steps.write_wishes(stages, plan, policy)
         base = steps.choose_base(stages, plan)
         dataset = steps.read_data(stages, plan)

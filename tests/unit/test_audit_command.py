@@ -277,3 +277,13 @@ def test_labels_that_the_model_does_not_have_are_refused(tmp_path: Path, checkpo
     with pytest.raises(UsageError) as caught:
         audit(str(checkpoint), data=data, label="truth", out=tmp_path / "out")
     assert caught.value.problems[0].where == "--text"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "stages", "recipe.resolved.yaml"])
+def test_a_run_or_bundle_is_not_overwritten_by_an_audit(tmp_path: Path, name: str) -> None:
+    place = tmp_path / "run"
+    (place / name).mkdir(parents=True)
+    with pytest.raises(UsageError, match="is a run or a bundle"):
+        audit(predictions=tmp_path / "answers.csv", label="truth", score="p", out=place)
+    with pytest.raises(UsageError, match="cannot be made"):
+        audit(predictions=tmp_path / "answers.csv", label="truth", score="p", out=Path("/proc/nope/x"))
