@@ -146,7 +146,7 @@ def _output_folder(out: str | Path) -> Path:
         hint = "give a new folder, or one that an earlier audit left"
         raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
     nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK) or nearest.as_posix().startswith(("/proc", "/sys", "/dev")):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
     return folder
 

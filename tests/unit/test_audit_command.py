@@ -285,5 +285,6 @@ def test_a_run_or_bundle_is_not_overwritten_by_an_audit(tmp_path: Path, name: st
     (place / name).mkdir(parents=True)
     with pytest.raises(UsageError, match="is a run or a bundle"):
         audit(predictions=tmp_path / "answers.csv", label="truth", score="p", out=place)
+    (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be made"):
-        audit(predictions=tmp_path / "answers.csv", label="truth", score="p", out=Path("/proc/nope/x"))
+        audit(predictions=tmp_path / "answers.csv", label="truth", score="p", out=tmp_path / "file" / "x")
