@@ -67,11 +67,15 @@ class _Call:
     def policy_digest(self) -> str | None:
         return self.limits.digest if self.limits is not None else None
 
-    def look(self, data_digest: str, model_digest: str) -> int:
-        """Count this look at the test rows; each call of `audit` is one look, however often it says so."""
+    def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str) -> int:
+        """Count this look at the test rows, before the model is asked, so that a look cut short counts too."""
+        from trustbase.data.digest import digest_positions
         from trustbase.gate.ledger import record_look
 
-        return record_look(data_digest, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
+        path = Path(source)
+        digest = f"sha256:{files.sha256_file(path)}" if path.is_file() else str(source)
+        rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
+        return record_look(test.digest, rows=rows, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
 
 
 def audit(
@@ -125,13 +129,13 @@ def audit(
     _check(model, data, label, train, only, predictions, score, predicted, text)
     if predictions is not None:
         call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, _policy(policy, None), emit)
-        report = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
+        report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
         with _open(str(model), emit) as (info, own):
             call = _Call(folder, list(only), seed, _policy(policy, own), emit)
             rows = _read(info, data, text, str(label), groups, train, positive, favourable)
-            report = _audit_model(call, info, rows)
-    return _finish(call, report, lang)
+            report, looks = _audit_model(call, info, rows, str(data))
+    return _finish(call, report, looks, lang)
 
 
 def _output_folder(out: str | Path) -> Path:
@@ -285,13 +289,16 @@ def _labels(labels: LabelSchema, positive: str | None, favourable: str | None) -
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows) -> AuditReport:
+def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
 
     options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
-    call.look(rows.splits["test"].digest, info.digest)  # counted before the model is asked, so that a look cut short counts too
-    return audit_artifact(info, rows, options=options, folder=call.folder, seed=call.seed, policy_digest=call.policy_digest, emit=call.emit)
+    looks = call.look(rows.splits["test"], rows.labels, source, info.digest)
+    report = audit_artifact(
+        info, rows, options=options, folder=call.folder, seed=call.seed, policy_digest=call.policy_digest, emit=call.emit
+    )
+    return report, looks
 
 
 def _audit_given(
@@ -303,7 +310,7 @@ def _audit_given(
     groups: Sequence[str],
     positive: str | None,
     favourable: str | None,
-) -> AuditReport:
+) -> tuple[AuditReport, int]:
     from trustbase.audit.context import AuditContext, fresh_evidence
     from trustbase.audit.given import read_given
     from trustbase.audit.options import AuditOptions
@@ -317,7 +324,7 @@ def _audit_given(
             text=f"column '{score}' is read as the probability of '{given.labels.positive}' (last in sorted order; --positive changes it)",
         )
     options = AuditOptions()
-    call.look(given.test.digest, given.digest)
+    looks = call.look(given.test, given.labels, predictions, given.digest)
     write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
     decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")
     with fresh_evidence(call.folder) as evidence:
@@ -334,10 +341,10 @@ def _audit_given(
             minimum_cell=options.minimum_cell,
         )
         report = run_audit(context, call.dimensions, policy_digest=call.policy_digest, emit=call.emit)
-    return replace(report, model={**report.model, "digest": given.digest})
+    return replace(report, model={**report.model, "digest": given.digest}), looks
 
 
-def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
+def _finish(call: _Call, report: AuditReport, looks: int, lang: str) -> AuditResult:
     """Judge, and write what a person and a machine read."""
     from trustbase.gate.decide import decide
     from trustbase.report.html import report as write_report
@@ -347,7 +354,6 @@ def _finish(call: _Call, report: AuditReport, lang: str) -> AuditResult:
     if limits is not None:
         files.write_text(folder / "policy.json", limits.to_text())
     files.write_json(folder / "audit.json", report.to_json())
-    looks = call.look(report.data["digest"], report.model["digest"])
     if limits is None:
         (folder / "policy.json").unlink(missing_ok=True)  # of an earlier audit into this folder
         verdict = Verdict(False, looks, (), _NO_POLICY)

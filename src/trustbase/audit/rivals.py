@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module, util
+from importlib import util
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import Answers
-from trustbase.audit.machine import usable_cores
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
-from trustbase.recipe.lookup import RIVALS
+from trustbase.machine import usable_cores
+from trustbase.recipe.lookup import RIVALS, load
 from trustbase.records import LabelSchema, Split
 
 Rival = Callable[[Split], Answers]
@@ -45,10 +45,9 @@ def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emi
         if reason is not None:
             emit("note", text=f"rival {name} does not apply: {reason}")
             continue
-        module, _, function = entry.target.partition(":")
         try:
             with _bounded_threads(len(train)):
-                answers[name] = getattr(import_module(module), function)(train, labels, seed)(test)
+                answers[name] = load(entry)(train, labels, seed)(test)
         except Interrupted:
             raise
         except Exception as error:  # seen as a warning here and as a failed finding in the audit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ from trustbase.audit.machine import machine_facts
 from trustbase.errors import Interrupted, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS
-from trustbase.recipe.lookup import AUDITS
+from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import AuditReport, Finding, LabelSchema, Split
 
 AuditFunction = Callable[[AuditContext], list[Finding]]
@@ -55,10 +54,7 @@ def run_audit(
 def find_audit(dimension: str, kind: str) -> AuditFunction | None:
     """The audit registered under dimension × answer kind, else under dimension × "*", else None."""
     entry = AUDITS.get((dimension, kind)) or AUDITS.get((dimension, "*"))
-    if entry is None:
-        return None
-    module, _, name = entry.target.partition(":")
-    return cast(AuditFunction, getattr(import_module(module), name))
+    return None if entry is None else cast(AuditFunction, load(entry))
 
 
 def _measure(dimension: str, kind: str, context: AuditContext, emit: Emit) -> list[Finding]:

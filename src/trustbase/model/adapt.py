@@ -6,7 +6,6 @@ import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from trustbase.model.pretrained import (
     refuse_impossible,
     set_origin,
 )
-from trustbase.recipe.lookup import ADAPTATIONS
+from trustbase.recipe.lookup import ADAPTATIONS, load
 from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
 
@@ -54,8 +53,7 @@ def adapt(model: nn.Module, options: AdaptOptions, *, seed: int) -> nn.Module:
     Raises:
         RecipeError: a target names no layer of this model.
     """
-    module, _, name = ADAPTATIONS[options.method].target.partition(":")
-    adapted: nn.Module = getattr(import_module(module), name)(model, options, seed=seed)
+    adapted: nn.Module = load(ADAPTATIONS[options.method])(model, options, seed=seed)
     object.__setattr__(adapted, _OPTIONS, options)
     return adapted
 

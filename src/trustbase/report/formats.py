@@ -28,9 +28,7 @@ Kind = Literal[
     "other",
 ]
 
-_PERCENT = (
-    "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
-)
+_PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
 
