@@ -87,7 +87,7 @@ class Stages:
     ) -> dict[str, Any]:
         """The result of a stage: remembered, taken from the reused run, or computed now.
 
-        An unfinished stage goes on although the machine changed (a pre-empted one comes back as another); its record then
+        An unfinished stage goes on although the machine changed (a preempted one comes back as another); its record then
         says so, since what it leaves is not bit-identical with what one machine would have left.
 
         Args:
