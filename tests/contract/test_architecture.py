@@ -16,7 +16,7 @@ ROOT = Path(trustbase.__file__).parent
 
 #: A module may import its own level and those before it.
 ORDER = (
-    {"errors", "files", "seeds", "finding_id", "events", "home", "machine"},
+    {"errors", "files", "seeds", "finding_id", "events", "home", "callable_folder", "machine"},
     {"records"},
     {"recipe.lookup", "device"},
     {"data"},
@@ -156,3 +156,12 @@ def test_light_modules_stay_light(module: str, heavy: set[str]) -> None:
     code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not heavy & set(json.loads(answer.stdout))
+
+
+def test_every_public_name_is_callable_also_after_everything_was_imported() -> None:
+    names = [name for name in trustbase.__all__ if name != "__version__"]
+    assert len(names) == 8
+    order = "; ".join(f"import {module}" for module in ("trustbase.audit.run", "trustbase.report.html", "trustbase.audit_command"))
+    code = f"{order}; import trustbase; print([name for name in {names!r} if not callable(getattr(trustbase, name))])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
