@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from trustbase import files
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import OTHERS, card_markdown, data_card
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import check_columns, load, load_single, source_digests
 from trustbase.data.options import DataOptions
@@ -351,15 +351,26 @@ def test_the_card_counts_what_the_rows_hold(census):
     assert data_card(census, licence="own")["licence"] == "own" and data_card(census)["splits"]["test"]["tokens"] is None
 
 
-def test_the_card_names_no_group_of_few_rows(tmp_path):
-    people = [(row[0], row[1], "most" if i % 4 else f"person {i}", row[3]) for i, row in enumerate(rows(200))]
+def test_the_card_names_small_groups_as_the_audit_does(tmp_path):
+    write(
+        tmp_path, "train.csv", [(row[0], row[1], ["most", "most", "few" if i % 8 else ""][i % 3], row[3]) for i, row in enumerate(rows(90))]
+    )
+    dataset = load(opts(groups=["sex"]), root=tmp_path, seed=0)
+    card = data_card(dataset)
+    for name, part in dataset.splits.items():
+        assert card["splits"][name]["groups"]["sex"] == dict(Counter(part.groups["sex"].tolist()))
+    assert "| `unknown` |" in card_markdown(card)
+
+
+def test_the_card_names_no_small_group_where_there_are_too_many_to_read(tmp_path):
+    people = [(row[0], row[1], "most" if i % 4 else f"person {i}", row[3]) for i, row in enumerate(rows(400))]
     write(tmp_path, "train.csv", people)
     dataset = load(opts(groups=["sex"]), root=tmp_path, seed=0)
     card = data_card(dataset)
     assert "person" not in json.dumps(card) and "person" not in card_markdown(card)
     for name, part in dataset.splits.items():
         most = int((part.groups["sex"] == "most").sum())
-        assert card["splits"][name]["groups"]["sex"] == {"most": most, "(groups of fewer than 30 rows)": len(part) - most}
+        assert card["splits"][name]["groups"]["sex"] == {"most": most, OTHERS: len(part) - most}
 
 
 def test_names_from_the_data_mean_nothing_to_the_page(tmp_path):

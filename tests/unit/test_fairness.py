@@ -20,6 +20,8 @@ IDS = [
     "average_odds_difference",
     "accuracy_difference",
 ]
+_RATES = {"selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "positive_predictive_value"}
+GROUP_METRICS = {*_RATES, "auroc", "calibration_gap"}
 
 
 def context(tmp_path, truth, predicted, groups, *, names=("<=50K", ">50K"), favourable=None, scores=None, **fields):
@@ -87,28 +89,62 @@ def test_each_group_has_its_rates_with_bounds(tmp_path):
 
 def test_small_groups_are_insufficient_left_out_and_named(tmp_path):
     rng = np.random.default_rng(0)
-    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29, dtype=object)
-    truth = rng.integers(0, 2, 1029)
+    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29 + ["unknown"] * 3, dtype=object)
+    truth = rng.integers(0, 2, 1032)
     predicted = np.where(groups == "tiny", 1, truth)  # the tiny group would widen every gap
-    found = by_id(audit_classes(context(tmp_path, truth, predicted, {"g": groups})))
+    scores = np.eye(2)[predicted] * 0.8 + 0.1
+    found = by_id(audit_classes(context(tmp_path, truth, predicted, {"g": groups}, scores=scores)))
     gap = found["fairness.demographic_parity_difference[g]"]
     assert gap.status == "ok"
-    assert "1 group with fewer than 30 rows, 29 rows together" in gap.reason
+    assert gap.reason == "left out, as fewer than 30: tiny (29 rows); unknown (3 rows)"
     assert gap.n == 1000
     assert gap.value == pytest.approx(abs(truth[:500].mean() - truth[500:1000].mean()))
-    assert not any("tiny" in f"{f.id} {f.reason}" for f in found.values())
-    assert "tiny" not in (tmp_path / "fairness.json").read_text()
+    assert found["fairness.equalized_odds_difference[g]"].reason == gap.reason  # once each, though both rates leave them out
+    for group, n in (("tiny", 29), ("unknown", 3)):
+        own = {f.parts.metric: f for f in found.values() if f.parts.slice == (("g", group),)}
+        assert set(own) == GROUP_METRICS
+        for finding in own.values():  # the rows alone: how many truly have the label, or were answered so, would be a rate
+            assert (finding.status, finding.value, finding.n) == ("insufficient", None, n)
+            assert finding.reason == f"{n} rows, fewer than the minimum of 30"
     written = json.loads((tmp_path / "fairness.json").read_text())["columns"]["g"]
-    assert [row["group"] for row in written["groups"]] == ["a", "b"]
-    assert written["unnamed"] == {"least": 30, "most": 50, "small": 1, "small_rows": 29, "further": 0, "further_rows": 0}
+    assert [(row["group"], row["n"]) for row in written["groups"]] == [("a", 500), ("b", 500), ("tiny", 29), ("unknown", 3)]
+    assert written["groups"][2]["intervals"] == {} and written["groups"][2]["base_rate"] is None
+    assert written["unnamed"] == {"least": 30, "most": 50, "small": 0, "small_rows": 0, "further": 0, "further_rows": 0}
 
 
-def test_no_option_names_a_group_of_fewer_than_thirty_rows(tmp_path):
-    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29, dtype=object)
-    truth = np.random.default_rng(0).integers(0, 2, 1029)
-    found = audit_classes(context(tmp_path, truth, truth, {"g": groups}, minimum_cell=5))
-    assert not any("tiny" in f"{f.id} {f.reason}" for f in found)
-    assert "tiny" not in (tmp_path / "fairness.json").read_text()
+def test_with_one_group_left_the_gap_is_insufficient_and_names_the_others(tmp_path):
+    groups = np.array(["a"] * 500 + ["tiny"] * 29, dtype=object)
+    truth = np.random.default_rng(0).integers(0, 2, 529)
+    found = by_id(audit_classes(context(tmp_path, truth, truth, {"g": groups})))
+    for metric in IDS:
+        gap = found[f"fairness.{metric}[g]"]
+        assert (gap.status, gap.value) == ("insufficient", None)
+        assert gap.reason == "a gap needs two groups of at least 30 rows; left out, as fewer than 30: tiny (29 rows)"
+
+
+def test_a_smaller_minimum_gives_the_cells_above_it_numbers(tmp_path):
+    groups = np.array(["a"] * 500 + ["b"] * 500 + ["tiny"] * 29 + ["one"], dtype=object)
+    truth = np.random.default_rng(0).integers(0, 2, 1030)
+    found = by_id(audit_classes(context(tmp_path, truth, truth, {"g": groups}, minimum_cell=5)))
+    assert found["fairness.accuracy[g=tiny]"].value == 1
+    assert found["fairness.accuracy[g=one]"].status == "insufficient"
+    assert found["fairness.accuracy_difference[g]"].reason == "left out, as fewer than 5: one (1 rows)"
+
+
+@pytest.mark.parametrize("count", [50, 51])
+def test_fifty_groups_are_named_however_small_and_more_are_not(tmp_path, count):
+    groups = np.array([f"zip{i:02d}" for i in range(count) for _ in range(3 if i > 1 else 40)], dtype=object)
+    truth = np.arange(groups.size) % 2
+    found = by_id(audit_classes(context(tmp_path, truth, truth, {"zip": groups})))
+    named = {f.parts.slice[0][1] for f in found.values() if f.parts.slice and f.parts.slice[0][1]}
+    reason = found["fairness.accuracy_difference[zip]"].reason
+    if count == 50:
+        assert len(named) == 50 and all(f"zip{i:02d} (3 rows)" in reason for i in range(2, 50))
+    else:
+        assert named == {"zip00", "zip01"}
+        rest = "49 of the groups with fewer than 30 rows each, 147 rows together"
+        assert reason == f"left out and not named, as there are more than 50 groups: {rest}"
+        assert "zip02" not in (tmp_path / "fairness.json").read_text()
 
 
 def test_a_column_of_postcodes_is_capped_and_counted(tmp_path):
@@ -117,11 +153,13 @@ def test_a_column_of_postcodes_is_capped_and_counted(tmp_path):
     groups = np.repeat([f"zip{i:05d}" for i in range(sizes.size)], sizes).astype(object)
     truth = rng.integers(0, 2, groups.size)
     notes = []
-    made = context(tmp_path, truth, truth, {"zip": groups}, emit=lambda event, /, **fields: notes.append(fields.get("text")))
+    made = context(
+        tmp_path, truth, truth, {"zip": groups}, minimum_cell=10, emit=lambda event, /, **fields: notes.append(fields.get("text"))
+    )
     found = by_id(audit_classes(made))
     named = {f.parts.slice[0][1] for f in found.values() if f.parts.slice and f.parts.slice[0][1]}
-    assert named == {f"zip{i:05d}" for i in range(20, 70)}  # the 50 largest
-    text = "3000 groups with fewer than 30 rows, 6000 rows together; 20 groups beyond the 50 largest, 990 rows together"
+    assert named == {f"zip{i:05d}" for i in range(20, 70)}  # the 50 largest; no option names those of fewer than 30 rows
+    text = "3000 of the groups with fewer than 30 rows each, 6000 rows together; 20 of the groups beyond the 50 largest, 990 rows together"
     assert text in found["fairness.accuracy_difference[zip]"].reason
     assert text in notes[0]
     assert "zip00100" not in (tmp_path / "fairness.json").read_text()

@@ -12,7 +12,7 @@ definition 1.1 (disparate impact); Bellamy et al. (2019), IBM J. Res. Dev. 63, s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -28,6 +28,7 @@ from trustbase.audit.gaps import GAPS, Gap
 from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, cells, encode, group_counts, named_groups, rows_by_group
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, guarded
 from trustbase.audit.reliability import expected_calibration_error
+from trustbase.data.groups import MOST_NAMED
 from trustbase.records import Direction, Finding
 
 _CONDITION = {
@@ -43,7 +44,6 @@ _GROUP_DIRECTION: dict[str, Direction] = {
     "positive_predictive_value": "higher",
 }
 _LEAST_CALIBRATION = 100  # rows
-_MOST_GROUPS = 50  # of one column or intersection that are named; the rest is counted together
 _MOST_CLASS_FINDINGS = 10  # with more labels, the other labels' gaps stand in the evidence only
 
 
@@ -93,7 +93,7 @@ class _SliceAudit:
     def __init__(self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes]) -> None:
         self.context = context
         self.columns = columns
-        self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=_MOST_GROUPS)
+        self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
         self.gaps: dict[str, Finding] = {}
         self.favourable = context.labels.index(context.labels.favourable)
         self.cells = self.counts.one_vs_rest(self.favourable)
@@ -127,38 +127,47 @@ class _SliceAudit:
         return self.gaps[id_]
 
     def _measured_gap(self, id_: str, gap: Gap, of: Cells, variant: str | None) -> Finding:
-        rates, left_out, n = [], [], 0
+        rates, left_out, n = [], dict[str, None](), 0
         for metric in gap.rates:
             k, trials = of.counts(metric)
             kept = trials >= self.context.minimum_cell
             n += int(trials[kept].sum())
-            left_out += [f"{self._name(i)} ({trials[i]} {_CONDITION.get(metric, 'rows')})" for i in np.flatnonzero(~kept).tolist()]
+            for i in np.flatnonzero(~kept).tolist():
+                rows, what = self._too_few(metric, i, int(trials[i]))
+                left_out[f"{self._name(i)} ({rows} {what})"] = None
             rates.append((k[kept], trials[kept]))
         reason = self._left_out(left_out)
         fields: dict[str, Any] = {"direction": gap.direction, "confidence": self.context.confidence, "n": n, "source": contrasts.SOURCE}
         fields["method"] = f"{gap.method}; {_favourable(self.context) if variant is None else 'one label against the rest'}"
         if min(k.size for k, _ in rates) < 2:
-            why = f"a gap needs two groups of at least {max(self.rest.least, self.context.minimum_cell)} rows" + (
-                f"; {reason}" if reason else ""
-            )
-            return Finding.without_value(id_, "insufficient", why, **fields)
+            why = f"a gap needs two groups of at least {self.context.minimum_cell} rows"
+            return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
         bounds = gap.bounds([Rates.of(k, trials) for k, trials in rates], self.context.confidence)
         if np.isnan(bounds.value):
             why = "no group was ever given this answer, so the ratio is of nothing to nothing"
             return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
         return Finding(id_, float(bounds.value), float(bounds.low), float(bounds.high), reason=reason, **fields)
 
-    def _left_out(self, named: Sequence[str]) -> str:
-        """Which groups a gap leaves out, the small ones unnamed; empty where it leaves out none."""
-        least = max(self.rest.least, self.context.minimum_cell)
-        told = "; ".join(filter(None, [str(self.rest), *named]))
-        return (f"left out, as fewer than {least}: {told}" if self.rest.small or named else f"left out: {told}") if told else ""
+    def _left_out(self, named: Iterable[str]) -> str:
+        """Which groups a gap leaves out, each by name, or counted together where there are more than can be named; empty for none."""
+        small, rest = "; ".join(named), str(self.rest)
+        told = [f"left out, as fewer than {self.context.minimum_cell}: {small}"] if small else []
+        told += [f"left out and not named, as there are more than {self.rest.most} groups: {rest}"] if rest else []
+        return "; ".join(told)
+
+    def _too_few(self, metric: str, i: int, trials: int) -> tuple[int, str]:
+        """How many of what a group has too few of. A group that is small as a whole shows its rows alone.
+
+        How many of a handful of people truly have the label, or were answered with it, would be the rate that is not given.
+        """
+        n = int(self.cells.n[i])
+        return (n, "rows") if n < self.context.minimum_cell else (trials, _CONDITION.get(metric, "rows"))
 
     def _group_rate(self, metric: str, i: int) -> Finding:
         k, trials = (int(count[i]) for count in self.cells.counts(metric))
         id_ = self._group_id(metric, i)
         if trials < self.context.minimum_cell:
-            return self._too_small(id_, trials, _CONDITION.get(metric, "rows"), _GROUP_DIRECTION[metric])
+            return self._too_small(id_, *self._too_few(metric, i, trials), _GROUP_DIRECTION[metric])
         interval = stats.proportion(k, trials, confidence=self.context.confidence)
         return interval.finding(id_, direction=_GROUP_DIRECTION[metric], confidence=self.context.confidence)
 
@@ -180,6 +189,8 @@ class _SliceAudit:
 
     def _auroc(self, i: int, truth: Any, score: Any) -> Finding:
         id_, smaller = self._group_id("auroc", i), int(min(truth.sum(), (~truth).sum()))
+        if truth.size < self.context.minimum_cell:
+            return self._too_small(id_, truth.size, "rows", "higher")
         if smaller < max(self.context.minimum_cell, LEAST_ROWS):
             return self._too_small(id_, smaller, "rows in the smaller of both classes", "higher")
         interval = ranks.auroc(truth, score, confidence=self.context.confidence)

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from trustbase.audit.stats import Floats
+from trustbase.data import groups as naming
 from trustbase.records import UNKNOWN_GROUP
 
 Counts = NDArray[np.int64]
@@ -70,7 +71,7 @@ class GroupCounts:
 
 @dataclass(frozen=True)
 class Unnamed:
-    """Groups that are counted together and never named.
+    """Groups of a column with more than `most` of them that are counted together and never named.
 
     Attributes:
         small, small_rows: groups of fewer than `least` rows, and their rows together.
@@ -87,11 +88,9 @@ class Unnamed:
     def __str__(self) -> str:
         parts = []
         if self.small:
-            noun = "group" if self.small == 1 else "groups"
-            parts.append(f"{self.small} {noun} with fewer than {self.least} rows, {self.small_rows} rows together")
+            parts.append(f"{self.small} of the groups with fewer than {self.least} rows each, {self.small_rows} rows together")
         if self.further:
-            noun = "group" if self.further == 1 else "groups"
-            parts.append(f"{self.further} {noun} beyond the {self.most} largest, {self.further_rows} rows together")
+            parts.append(f"{self.further} of the groups beyond the {self.most} largest, {self.further_rows} rows together")
         return "; ".join(parts)
 
     def to_json(self) -> dict[str, int]:
@@ -99,17 +98,12 @@ class Unnamed:
 
 
 def named_groups(counts: GroupCounts, *, least: int, most: int) -> tuple[GroupCounts, Unnamed]:
-    """The groups of at least `least` rows, at most the `most` largest of them, and what is known of the rest together.
-
-    A group of few rows must not be named, as its name and its numbers tell about single people; a column with thousands of values (a
-    postcode) is no list of groups that anybody can read.
-    """
+    """The groups that are named, by the rule of `data.groups.named_groups`, and what is known of the rest together."""
     n = counts.table.sum((1, 2))
-    small = n < least
-    large = np.flatnonzero(~small)
-    kept = np.sort(large[np.argsort(-n[large], kind="stable")][:most])
-    further = np.setdiff1d(large, kept)
-    rest = Unnamed(least, most, int(small.sum()), int(n[small].sum()), further.size, int(n[further].sum()))
+    kept = naming.named_groups(n, least=least, most=most)
+    rest_of = np.setdiff1d(np.arange(n.size), kept)
+    small, further = rest_of[n[rest_of] < least], rest_of[n[rest_of] >= least]
+    rest = Unnamed(least, most, small.size, int(n[small].sum()), further.size, int(n[further].sum()))
     return GroupCounts(counts.columns, tuple(counts.members[i] for i in kept.tolist()), counts.table[kept]), rest
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from trustbase.audit.context import AuditContext
+from trustbase.data.groups import LEAST_NAMED
 from trustbase.errors import Interrupted
 from trustbase.records import Direction, Finding
 
 LEAST_ROWS = 10  # of each label, under which intervals of rankings, losses and summed F1 were seen to cover less than they claim
 LEAST_ALARMS = 10  # false alarms that a rate allows, under which the threshold is known too badly for an interval
-NAMED_ROWS = 30  # no group or slice of fewer rows is named in anything that can enter a bundle
+NAMED_ROWS = LEAST_NAMED  # no slice of fewer rows is looked at, whatever the minimum of a group's cell
 
 Result = TypeVar("Result")
 

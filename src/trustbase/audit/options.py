@@ -28,7 +28,7 @@ class AuditOptions(BaseModel):
     dimensions: Annotated[list[Dimension] | None, Field(description="dimensions to audit; every one that exists, where not given")] = None
     confidence: Annotated[float, Field(ge=0.5, lt=1, description="confidence of each interval, for that finding alone")] = 0.95
     minimum_cell: Annotated[
-        int, Field(ge=2, description="smallest number of rows from which a rate is reported; groups of fewer than 30 rows are never named")
+        int, Field(ge=2, description="smallest number of rows from which a rate is reported; a cell of fewer is insufficient")
     ] = 30
     replicates: Annotated[
         int, Field(ge=200, le=100_000, description="bootstrap replicates or simulated samples, where no closed form serves")

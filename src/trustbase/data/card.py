@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.load import Dataset
 from trustbase.data.scripts import count_scripts
 from trustbase.errors import DataError
@@ -16,8 +17,7 @@ from trustbase.records import Split
 SCHEMA = "trustbase/data-card/1"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
-NAMED_FROM = 30  # rows of a group from which the card names it
-OTHERS = f"(groups of fewer than {NAMED_FROM} rows)"
+OTHERS = f"(other groups: beyond the {MOST_NAMED} largest, or of fewer than {LEAST_NAMED} rows)"
 UNKNOWN_WARNING = 0.05  # share of unknown tokens in the training texts from which a warning is due
 
 
@@ -76,9 +76,11 @@ def data_card(
 
 
 def _named_groups(splits: Mapping[str, Any], column: str) -> set[str]:
-    """Groups that the card names: at least `NAMED_FROM` rows in some split. The card ships, and a rare group may be one person."""
+    """Groups that the card names, by the rule that the audit keeps too; a group is as large as in the split that has most of it."""
     counts = [part["groups"][column] for part in splits.values()]
-    return {group for count in counts for group, rows in count.items() if rows >= NAMED_FROM}
+    names = sorted({group for count in counts for group in count})
+    most = np.array([max(count.get(name, 0) for count in counts) for name in names], np.int64)
+    return {names[i] for i in named_groups(most).tolist()}
 
 
 def _counted(counts: Mapping[str, int], kept: set[str]) -> dict[str, int]:

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from trustbase.data.template import TextTemplate
 from trustbase.records import UNKNOWN_GROUP
 
+MOST_NAMED = 50  # groups of one column (or intersection) that anybody can read
+LEAST_NAMED = 30  # rows of a group from which it is named where a column has more groups than that
+
 
 def read_groups(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.object_]]:
     """Group of each row, column by column; an empty cell is the group "unknown", never a dropped row, `(rows,)`."""
@@ -29,6 +32,21 @@ def count_groups(groups: Mapping[str, NDArray[np.object_]]) -> dict[str, dict[st
     for name, values in groups.items():
         counted[name] = dict(sorted(Counter(values.tolist()).items()))
     return counted
+
+
+def named_groups(rows: NDArray[np.int64], *, least: int = LEAST_NAMED, most: int = MOST_NAMED) -> NDArray[np.int64]:
+    """Which groups are named wherever something may ship, as indices in their order; the others are counted together.
+
+    All of them where a column has at most `most`: a small group that is not named cannot be seen to be missing from a gap. Of a column
+    with more values (a postcode), which nobody can read and which may point at people, the `most` largest of at least `least` rows.
+
+    Args:
+        rows: rows of each group `(groups,)`.
+    """
+    if rows.size <= most:
+        return np.arange(rows.size)
+    large = np.flatnonzero(rows >= least)
+    return np.sort(large[np.argsort(-rows[large], kind="stable")][:most])
 
 
 def shown_to_model(template: TextTemplate, names: Sequence[str]) -> list[str]:
