@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING
 from trustbase import files
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
-from trustbase.finding_id import DIMENSIONS
+from trustbase.finding_id import DIMENSIONS, FindingId
+from trustbase.recipe.lookup import AUDITS
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def audit(
         label: column of the true label.
         groups: columns to audit by.
         train: training rows for the rivals, with the same columns.
-        policy: file of limits; by default a bundle's own, and for other models none.
+        policy: file of limits; by default a bundle's own (also where a released run is named), and for other models none.
         only: dimensions to measure; by default every one that exists (with `predictions`: quality and fairness).
         predictions: file of answers, in place of a model; imports no torch.
         score: its column with the probability of the positive label, or
@@ -120,19 +120,23 @@ def audit(
         emit: takes events.
 
     Raises:
-        UsageError: options that are missing, or do not go together; every one of them.
+        UsageError: options that are missing or do not go together, or limits that cannot be judged; every one of them.
         DataError: rows that cannot be used; every one of them.
         ModelError: the model cannot be opened.
         VerificationError: a bundle that is not what somebody trusted released.
     """
     folder = _output_folder(out)
     _check(model, data, label, train, only, predictions, score, predicted, text)
+    measured = set(only or (dimension for dimension, _ in AUDITS)) & set(_GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
+    limits = _policy(policy, measured, groups)
     if predictions is not None:
-        call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, _policy(policy, None), emit)
+        call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, limits, emit)
         report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
-        with _open(str(model), emit) as (info, own):
-            call = _Call(folder, list(only), seed, _policy(policy, own), emit)
+        from trustbase.bundle.subject import open_subject
+
+        with open_subject(str(model), emit) as (info, own):
+            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             rows = _read(info, data, text, str(label), groups, train, positive, favourable)
             report, looks = _audit_model(call, info, rows, str(data))
     return _finish(call, report, looks, lang)
@@ -187,65 +191,33 @@ def _check(
         raise UsageError("this audit cannot start", problems=problems, hint="trustbase audit --help shows both forms")
 
 
-def _policy(given: str | Path | None, own: Policy | None) -> Policy | None:
-    """The limits, read before anything is measured: the file named, else those that came with the model, else none."""
+def _policy(given: str | Path | None, measured: Collection[str], groups: Sequence[str]) -> Policy | None:
+    """The limits of `--policy`, read before anything is opened or measured.
+
+    Raises:
+        RecipeError: they cannot be used, or speak of findings that this audit can never give; every one of them.
+    """
+    if given is None:
+        return None
     from trustbase.gate.policy import read_policy
 
-    return read_policy(Path(given)) if given is not None else own
+    return read_policy(Path(given), never=lambda id: _why_never(id, measured, groups))
 
 
-@contextmanager
-def _open(model: str, emit: Emit) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
-    """The artefact behind a reference, and the limits that may be trusted to belong to it.
+def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str]) -> tuple[str, str] | None:
+    """Why this audit will never give a finding, in the words of the command's options; None where it can."""
+    from trustbase.audit.catalogue import why_never
 
-    A bundle is checked before anything in it is believed. What was rejected was never signed: it can be audited, without its limits.
-    """
-    from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE
-    from trustbase.model.artifact import read_artifact
-    from trustbase.model.load import resolve_base
-
-    folder = Path(model).expanduser()
-    run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
-    if run and (folder / "artifact" / "artifact.json").is_file():  # what a run ships, not what it trained
-        yield read_artifact(folder / "artifact"), _run_policy(folder, emit)
-        return
-    bundle = folder / "bundle" if run and (folder / "bundle").is_dir() else folder
-    signs = (MANIFEST, SIGNATURE, "model/artifact.json")  # a bundle whose signature was taken away is refused too
-    if any((bundle / name).exists() for name in signs) and not (bundle / REJECTED).exists():
-        with _verified(bundle) as opened:
-            yield opened
-        return
-    rejected = folder / "rejected" if run else folder
-    if (rejected / REJECTED).exists():
-        emit("note", text=f"{rejected.name} was rejected and never signed, so the limits in it are not used; name limits with --policy")
-        yield read_artifact(rejected / "model"), None
-        return
-    base = resolve_base(model)
-    info = read_artifact(base.folder)
-    if not (base.folder / "artifact.json").is_file():
-        info = replace(info, base=base.reference if not folder.is_dir() else folder.resolve().name, revision=base.revision)
-    yield info, None
-
-
-@contextmanager
-def _verified(bundle: Path) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
-    """The model of a bundle that was checked, from a copy that nobody else can change, and the limits it was released under."""
-    from trustbase.bundle.verify import verify
-    from trustbase.model.artifact import read_artifact
-
-    checked = verify(bundle)
-    with checked.private_model() as model:
-        yield read_artifact(model), checked.policy
-
-
-def _run_policy(folder: Path, emit: Emit) -> Policy | None:
-    from trustbase.gate.policy import Policy
-
-    path = folder / "policy.json"
-    if not path.is_file():
-        return None
-    emit("note", text=f"the limits are those that lie in the run folder {folder.name}, which nobody signed")
-    return Policy.from_json(files.read_json(path))
+    existing = {dimension for dimension, _ in AUDITS}
+    if id.dimension not in existing:
+        return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
+    never = why_never(id, groups)
+    if never is not None:
+        message, hint = never
+        return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")
+    if id.dimension not in measured:
+        return f"{id.dimension} is not measured by this audit, which measures {', '.join(sorted(measured)) or 'nothing'}", "remove this limit"
+    return None
 
 
 def _read(

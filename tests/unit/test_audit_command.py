@@ -11,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundles import World
+from bundles import RECIPE, World
 from sklearn import metrics
 
 from tiny import tiny_bert
 from trustbase import files
 from trustbase.audit.context import fresh_evidence
-from trustbase.audit_command import _open, audit
-from trustbase.errors import DataError, UsageError, VerificationError
+from trustbase.audit_command import audit
+from trustbase.bundle.subject import open_subject
+from trustbase.errors import DataError, RecipeError, UsageError, VerificationError
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,23 @@ def test_a_policy_is_judged_and_looks_are_counted(tmp_path: Path) -> None:
     assert again.verdict.test_looks == 3 and again.report == easy.report  # the same numbers, and another look
 
 
+def test_limits_on_what_can_never_be_measured_are_all_refused_before_a_look_is_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", table())
+    policy = tmp_path / "policy.yaml"
+    limits = ("quality.acuracy", "fairness.accuracy_difference[age]", "fairness.accuracy_difference[sxe]", "efficiency.throughput")
+    limits = (*limits, "privacy.membership_advantage", "quality.accuracy", "fairness.accuracy_difference[sex]")
+    policy.write_text("".join(f'"{id}": ">= 0"\n' for id in limits), encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        audit(predictions=path, label="truth", score="score", groups=["sex"], policy=policy, out=tmp_path / "out")
+    assert caught.value.exit_code == 2 and [problem.where for problem in caught.value.problems] == [f"policy.yaml:{i}" for i in range(1, 6)]
+    text = str(caught.value)
+    assert "did you mean 'quality.accuracy'?" in text and "did you mean 'sex'?" in text and "which --groups does not name" in text
+    assert not (tmp_path / "home").exists() and not (tmp_path / "out").exists()
+    policy.write_text('fairness.accuracy_difference[sex]: "<= 1"\n', encoding="utf-8")
+    with pytest.raises(RecipeError, match="is not measured by this audit, which measures quality"):
+        audit("no model", data=path, label="truth", groups=["sex"], policy=policy, only=["quality"], out=tmp_path / "out")
+
+
 def test_evidence_and_limits_of_an_earlier_audit_do_not_stay(tmp_path: Path) -> None:
     path, out = write(tmp_path / "a.csv", table()), tmp_path / "out"
     policy = tmp_path / "policy.yaml"
@@ -188,7 +206,7 @@ def test_a_bundle_is_checked_before_its_model_or_limits_are_believed(tmp_path: P
     bundle = World(tmp_path / "run").pack().folder
     notes: list[str] = []
     emit = lambda event, /, **fields: notes.append(str(fields.get("text")))  # noqa: E731
-    with _open(str(bundle), emit) as (info, policy):
+    with open_subject(str(bundle), emit) as (info, policy):
         assert policy is not None and "quality.accuracy" in policy.to_text()
         assert info.folder.is_relative_to(bundle) is False  # a copy that nobody can change meanwhile
     data = write(tmp_path / "t.csv", {"text": ["a"] * 40, "truth": ["<=50K", ">50K"] * 20})
@@ -206,9 +224,27 @@ def test_the_limits_of_what_was_rejected_are_not_used(tmp_path: Path) -> None:
     rejected = World(tmp_path / "run", gates={"quality.accuracy": ">= 0.99"}).pack().folder
     assert (rejected / "policy.json").is_file() and not (rejected / "model.sig").exists()
     notes: list[str] = []
-    with _open(str(rejected), lambda event, /, **fields: notes.append(str(fields.get("text")))) as (info, policy):
+    with open_subject(str(rejected), lambda event, /, **fields: notes.append(str(fields.get("text")))) as (info, policy):
         assert policy is None and info.folder == rejected / "model"
-    assert len(notes) == 1 and "never signed" in notes[0] and "--policy" in notes[0]
+    assert len(notes) == 1 and "was not released" in notes[0] and "--policy" in notes[0]
+
+
+def test_a_run_is_judged_by_its_signed_bundle_or_by_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    world = World(run)
+    files.write_text(run / "recipe.resolved.yaml", RECIPE)
+    notes: list[str] = []
+    emit = lambda event, /, **fields: notes.append(str(fields.get("text")))  # noqa: E731
+    with open_subject(run, emit) as (info, policy):  # policy.json lies there, and nobody signed it
+        assert policy is None and info.folder == run / "artifact"
+    assert len(notes) == 1 and "was not released" in notes[0]
+    bundle = world.pack().folder
+    files.write_text(run / "policy.json", world.policy.to_text().replace("0.80", "0.99"))
+    with open_subject(run, emit) as (info, policy):
+        assert policy == world.policy and not info.folder.is_relative_to(run) and len(notes) == 1
+    (bundle / "model.sig").unlink()
+    with pytest.raises(VerificationError), open_subject(run, emit):
+        pass
 
 
 def test_given_answers_import_no_torch(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trustbase.audit.catalogue import why_never
 from trustbase.errors import RecipeError
 from trustbase.gate.options import GateOptions
 from trustbase.gate.policy import Policy, read_policy
@@ -61,17 +62,17 @@ def test_what_is_no_limit_is_refused_with_its_place(written: object) -> None:
 
 
 def test_all_problems_are_told_at_once_with_did_you_mean() -> None:
-    catalogue = {"quality.accuracy", "quality.macro_f1", "fairness.demographic_parity_difference"}
     wanted = {
         "quality.acuracy": ">= 0.5",
         "quality.macro_f1": "0.5",
         "nonsense": ">= 1",
         "fairness.demographic_parity_difference[sex]": "<= 0.1",
+        "fairness.accuracy_difference[sxe]": "<= 0.1",
     }
     with pytest.raises(RecipeError) as caught:
-        read_policy(wanted, catalogue=catalogue)
+        read_policy(wanted, never=lambda id: why_never(id, ["sex"]))
     text = str(caught.value)
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4 and "did you mean 'sex'?" in text
     assert "did you mean 'quality.accuracy'?" in text and "'0.5' is not a limit" in text and "'nonsense' is not a finding id" in text
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from trustbase import finding_id
 from trustbase.errors import Problem
+from trustbase.finding_id import FindingId
 
 Judge = Literal["interval", "value"]
 OPERATORS = (">=", "<=", ">", "<")
@@ -20,6 +20,7 @@ _SIGNS = {"≥": ">=", "≤": "<="}
 _FORM = "write an operator (>=, <=, >, <) and a plain number, such as '>= 0.75'"
 
 Entry = tuple[str, Any, str]  # finding id as written, limit as written, where it stands
+Never = Callable[[FindingId], tuple[str, str] | None]  # why a finding can never be measured, and what to write instead
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Gate:
         return gates[0]
 
 
-def parse_gates(entries: Iterable[Entry], catalogue: Collection[str] | None) -> tuple[tuple[Gate, ...], list[Problem]]:
+def parse_gates(entries: Iterable[Entry], never: Never | None) -> tuple[tuple[Gate, ...], list[Problem]]:
     """Gates out of what was written, and everything that is wrong with it.
 
     A limit is a string, `{limit: …, judge: value}`, or a list of these (a band needs two).
@@ -99,7 +100,7 @@ def parse_gates(entries: Iterable[Entry], catalogue: Collection[str] | None) -> 
     gates: dict[tuple[str, bool], Gate] = {}
     problems: list[Problem] = []
     for text, value, where in entries:
-        id, problem = _parse_id(text, where, catalogue)
+        id, problem = _parse_id(text, where, never)
         if problem is not None:
             problems.append(problem)
         for item in value if isinstance(value, list) and value else [value]:
@@ -113,19 +114,13 @@ def parse_gates(entries: Iterable[Entry], catalogue: Collection[str] | None) -> 
     return tuple(gates.values()), problems
 
 
-def _parse_id(text: str, where: str, catalogue: Collection[str] | None) -> tuple[str, Problem | None]:
+def _parse_id(text: str, where: str, never: Never | None) -> tuple[str, Problem | None]:
     try:
         parts = finding_id.parse(text)
     except ValueError as error:
-        near = difflib.get_close_matches(text, catalogue or (), n=1)
-        return text, Problem(where, str(error), f"did you mean '{near[0]}'?" if near else "")
-    name = f"{parts.dimension}.{parts.metric}"
-    if catalogue is not None and name not in catalogue:
-        near = difflib.get_close_matches(name, catalogue, n=1)
-        known = ", ".join(sorted(item for item in catalogue if item.startswith(f"{parts.dimension}.")))
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {known or ', '.join(sorted(catalogue))}"
-        return str(parts), Problem(where, f"'{name}' is no finding that this version measures", hint)
-    return str(parts), None
+        return text, Problem(where, str(error))
+    why = never(parts) if never is not None else None
+    return str(parts), None if why is None else Problem(where, *why)
 
 
 def _parse_limit(id: str, value: Any, where: str) -> Gate | Problem:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trustbase import files
 from trustbase.errors import Problem, RecipeError
-from trustbase.gate.limits import Gate, parse_gates
+from trustbase.gate.limits import Gate, Never, parse_gates
 from trustbase.gate.options import FROM, GateOptions
 from trustbase.gate.policy_file import read_file
 
@@ -58,14 +58,14 @@ class Policy:
 
 
 def read_policy(
-    options: GateOptions | Mapping[str, Any] | str | Path | None, *, root: Path | None = None, catalogue: Collection[str] | None = None
+    options: GateOptions | Mapping[str, Any] | str | Path | None, *, root: Path | None = None, never: Never | None = None
 ) -> Policy:
     """Read limits from a recipe's `gates:`, or from a policy file.
 
     Args:
         options: the recipe's section, a mapping of the same form, or the path of a policy file.
         root: folder that relative paths start from.
-        catalogue: known `dimension.metric` names; a gate on any other is refused with the nearest known one.
+        never: why a finding can never be measured here; a gate on such a one is refused.
 
     Raises:
         RecipeError: everything that is wrong with the limits, each problem with where it stands.
@@ -76,9 +76,9 @@ def read_policy(
     base: tuple[Gate, ...] = ()
     owner = None
     if FROM in given:
-        base, owner, found = _owner_file(given.pop(FROM), root or Path(), catalogue)
+        base, owner, found = _owner_file(given.pop(FROM), root or Path(), never)
         problems += found
-    own, found = parse_gates([(id, value, f"gates.{id}") for id, value in given.items()], catalogue)
+    own, found = parse_gates([(id, value, f"gates.{id}") for id, value in given.items()], never)
     problems += found
     gates, found = _tighten(base, own, owner)
     problems += found
@@ -89,7 +89,7 @@ def read_policy(
 
 
 def _owner_file(
-    name: Any, root: Path, catalogue: Collection[str] | None
+    name: Any, root: Path, never: Never | None
 ) -> tuple[tuple[Gate, ...], Mapping[str, str] | None, list[Problem]]:
     if not isinstance(name, str) or not name.strip():
         return (), None, [Problem(f"gates.{FROM}", f"must be the path of a policy file, got {name!r}")]
@@ -97,7 +97,7 @@ def _owner_file(
     entries, digest, problems = read_file(path)
     if problems:
         return (), None, problems
-    gates, problems = parse_gates(entries, catalogue)
+    gates, problems = parse_gates(entries, never)
     return gates, {"file": path.name, "digest": digest}, problems
 
 

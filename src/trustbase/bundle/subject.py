@@ -1,0 +1,68 @@
+"""What an audit is asked about: the artefact behind a reference, and the limits that may be believed to belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE
+from trustbase.bundle.verify import verify
+from trustbase.events import Emit, ignore
+from trustbase.gate.policy import Policy
+from trustbase.model.artifact import read_artifact
+from trustbase.records import ArtifactInfo
+
+_SIGNS = (MANIFEST, SIGNATURE, "model/artifact.json")  # a bundle whose signature was taken away is refused too
+
+
+@contextmanager
+def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
+    """The artefact to audit, and the limits that come with it: those of a checked bundle, and no others.
+
+    A bundle is checked before anything in it is believed. What nobody signed (a run that was not released, a rejected
+    folder, any other model) can be audited as well, without limits of its own.
+
+    Args:
+        model: checkpoint folder, bundle, run folder, `package:NAME` or hub id.
+        emit: takes a note where limits lie there that are not used.
+
+    Raises:
+        VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
+        ModelError: the model cannot be opened.
+    """
+    folder = Path(model).expanduser()
+    run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
+    released = run and (folder / "bundle").is_dir()
+    if released or (any((folder / name).exists() for name in _SIGNS) and not (folder / REJECTED).exists()):
+        checked = verify(folder / "bundle" if released else folder)
+        with checked.private_model() as copy:  # nobody else can change it meanwhile
+            yield read_artifact(copy), checked.policy
+        return
+    unsigned = _unsigned(folder, run)
+    if unsigned is not None:
+        emit("note", text=f"{folder.name} was not released, so the limits in it are not used; name limits with --policy")
+        yield read_artifact(unsigned), None
+        return
+    yield _other(str(model), folder), None
+
+
+def _unsigned(folder: Path, run: bool) -> Path | None:
+    """The artefact of a run that was not released, or of a rejected folder; None where there is none."""
+    if run:  # what a run would ship, not what it trained
+        places = [folder / "artifact", folder / "rejected" / "model"]
+    else:
+        places = [folder / "model"] if (folder / REJECTED).exists() else []
+    return next((place for place in places if (place / "artifact.json").is_file()), None)
+
+
+def _other(model: str, folder: Path) -> ArtifactInfo:
+    """A model that is no artefact of Trustbase, under a name without its place on this machine; or an artefact folder itself."""
+    from trustbase.model.load import resolve_base
+
+    base = resolve_base(model)
+    info = read_artifact(base.folder)
+    if (base.folder / "artifact.json").is_file():
+        return info
+    return replace(info, base=base.reference if not folder.is_dir() else folder.resolve().name, revision=base.revision)
