@@ -25,7 +25,7 @@ from trustbase.audit import contrasts, ranks, stats
 from trustbase.audit.context import AuditContext
 from trustbase.audit.contrasts import Rates
 from trustbase.audit.gaps import GAPS, Gap
-from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, cells, encode, group_counts, named_groups, rows_by_group
+from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, encode, group_counts, named_groups, rows_by_group
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, guarded
 from trustbase.audit.reliability import expected_calibration_error
 from trustbase.data.groups import MOST_NAMED
@@ -231,7 +231,7 @@ class _SliceAudit:
         variants = class_variants(names)
         for label, name in enumerate(names):
             if label != self.favourable:
-                of = cells(self.counts.table, label)
+                of = self.counts.one_vs_rest(label)
                 yield from ((name, self._gap(gap, of, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
 
     def _row(self, i: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ of every bootstrap replicate follow from how many rows of each group have which 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,22 @@ class GroupCounts:
         names = list(index)
         return GroupCounts(tuple(columns), tuple(names[i] for i in order), table[order])
 
+    @cached_property
+    def _margins(self) -> Cells:
+        """Counts of every label at once, `(groups, classes)`: summed once, for with many labels the table is large."""
+        table = self.table
+        hits = np.diagonal(table, axis1=1, axis2=2)
+        return Cells(n=table.sum((1, 2)), positives=table.sum(2), selected=table.sum(1), hits=hits, right=hits.sum(1))
+
     def one_vs_rest(self, label: int) -> Cells:
         """Counts where `label` is the outcome that is selected."""
-        return cells(self.table, label)
+        all_labels = self._margins
+        return replace(
+            all_labels,
+            positives=all_labels.positives[:, label],
+            selected=all_labels.selected[:, label],
+            hits=all_labels.hits[:, label],
+        )
 
 
 @dataclass(frozen=True)
