@@ -216,7 +216,10 @@ def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str]) 
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")
     if id.dimension not in measured:
-        return f"{id.dimension} is not measured by this audit, which measures {', '.join(sorted(measured)) or 'nothing'}", "remove this limit"
+        return (
+            f"{id.dimension} is not measured by this audit, which measures {', '.join(sorted(measured)) or 'nothing'}",
+            "remove this limit",
+        )
     return None
 
 

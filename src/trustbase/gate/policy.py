@@ -88,9 +88,7 @@ def read_policy(
     return Policy(gates, owner)
 
 
-def _owner_file(
-    name: Any, root: Path, never: Never | None
-) -> tuple[tuple[Gate, ...], Mapping[str, str] | None, list[Problem]]:
+def _owner_file(name: Any, root: Path, never: Never | None) -> tuple[tuple[Gate, ...], Mapping[str, str] | None, list[Problem]]:
     if not isinstance(name, str) or not name.strip():
         return (), None, [Problem(f"gates.{FROM}", f"must be the path of a policy file, got {name!r}")]
     path = root / Path(name).expanduser()
