@@ -131,6 +131,23 @@ def test_nothing_in_a_bundle_depends_on_where_it_stands(released: RunResult, wor
     assert trustbase.verify(moved).manifest_digest == released.bundle.manifest_digest
 
 
+def test_absolute_paths_in_a_recipe_do_not_enter_the_bundle(tmp_path: Path) -> None:
+    place = tmp_path.resolve()
+    recipe = write_world(place, rows=700, adapt="frozen", limit=0.3)
+    said = recipe.read_text(encoding="utf-8").replace("base: base", f"base: {place}/base").replace("rows.csv", f"{place}/rows.csv")
+    (place / "policy.yaml").write_text('quality.accuracy: ">= 0.3"\n', encoding="utf-8")
+    recipe.write_text(said.replace("gates:", f"gates:\n  from: {place}/policy.yaml"), encoding="utf-8")
+    result = trustbase.run(recipe, out=place / "run")
+    assert result.verdict.released
+    assert str(place) in (place / "run/recipe.resolved.yaml").read_text(), "the run keeps what was asked of it"
+    names = (str(place), str(tmp_path), place.parent.name)
+    shipped = [path for path in result.bundle.folder.rglob("*") if path.is_file()]
+    assert len(shipped) > 15
+    for path in shipped:
+        assert not any(name.encode() in path.read_bytes() for name in names), path
+    assert trustbase.verify(result.bundle.folder).manifest_digest == result.bundle.manifest_digest
+
+
 def test_an_altered_bundle_answers_nothing(released: RunResult, world: Path) -> None:
     altered = world / "altered"
     shutil.copytree(released.bundle.folder, altered)

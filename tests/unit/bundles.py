@@ -89,10 +89,10 @@ class World:
         files.write_json(folder / "evidence" / "quality.json", {"classes": ["<=50K", ">50K"], "confusion": [[11600, 835], [1423, 2423]]})
         files.write_json(folder / "evidence" / "fairness.json", {"columns": {"sex": {"groups": []}}})
 
-    def pack(self, *, key: Path | None = None, looks: int = 1, **changes: Any) -> Bundle:
+    def pack(self, *, key: Path | None = None, looks: int = 1, recipe: str = RECIPE, **changes: Any) -> Bundle:
         report = replace(self.report, **changes)
         verdict = decide(self.policy, report, test_looks=looks, model_digest=self.artifact.digest)
         purpose = {"intended_use": "study of <income> | in tests", "prohibited_uses": ["lending", "hiring"], "owner": "A. Person"}
         return pack(
-            self.folder, artifact=self.artifact, report=report, verdict=verdict, recipe_text=RECIPE, purpose=purpose, key=key, ask=ask
+            self.folder, artifact=self.artifact, report=report, verdict=verdict, recipe_text=recipe, purpose=purpose, key=key, ask=ask
         )

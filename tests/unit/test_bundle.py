@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from bundles import RECIPE, World, ask, fake_artifact
 
 from trustbase import files
@@ -52,6 +53,26 @@ def test_a_released_bundle_holds_what_the_contract_names(tmp_path: Path) -> None
     assert bundle.manifest_digest == f"sha256:{files.sha256_bytes(manifest)}"
     assert (bundle.folder / "recipe.resolved.yaml").read_text() == RECIPE
     assert read_bundle(bundle.folder) == bundle
+
+
+def test_the_recipe_in_a_bundle_names_files_and_not_their_places(tmp_path: Path) -> None:
+    recipe = """schema: trustbase/recipe/1
+base: {place}/models/base-one
+data: {{train: {place}/rows.csv, validation: ../more/val.csv, test: ~/test.csv, text: text, label: label}}
+gates: {{from: {place}/policy.yaml, quality.accuracy: '>= 0.80'}}
+train: {{learning_rate: 1.0e-05}}
+"""
+    packed = []
+    for place in ("/srv/one", "/home/somebody/else"):
+        bundle = World(tmp_path / place[1:]).pack(recipe=recipe.format(place=place)).folder
+        packed.append((bundle / "recipe.resolved.yaml").read_text())
+        for path in bundle.rglob("*"):
+            assert not path.is_file() or place.encode() not in path.read_bytes(), path
+    said = yaml.safe_load(packed[0])
+    assert said["base"] == "local:base-one" and said["gates"] == {"from": "policy.yaml", "quality.accuracy": ">= 0.80"}
+    assert [said["data"][name] for name in ("train", "validation", "test")] == ["rows.csv", "val.csv", "test.csv"]
+    assert said["train"] == {"learning_rate": 1e-5} and packed[0] == packed[1]
+    assert packed[0].startswith("# The recipe of the run, but for this")
 
 
 def test_a_refused_model_is_rejected_and_never_signed(tmp_path: Path, home: Path) -> None:

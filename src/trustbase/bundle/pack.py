@@ -20,6 +20,7 @@ from trustbase.bundle.environment import environment_facts
 from trustbase.bundle.golden import golden_record
 from trustbase.bundle.keys import SigningKey, signing_key
 from trustbase.bundle.layout import MANIFEST, MODEL, REJECTED, SIGNATURE, FileEntry, model_digest, render_manifest, signed_statement
+from trustbase.bundle.portable import portable_recipe
 from trustbase.bundle.scan import hash_files, list_files
 from trustbase.errors import ModelError, TrustbaseError, UsageError
 from trustbase.events import Emit, ignore
@@ -50,7 +51,7 @@ def pack(
         artifact: what was audited and is shipped.
         report: the audit.
         verdict: what the gates say; a released one is computed again before anything is signed.
-        recipe_text: the resolved recipe (YAML).
+        recipe_text: the resolved recipe (YAML); paths in it are packed as names.
         purpose: what the recipe says under `purpose:`.
         key: private key that signs; the user's own by default.
         emit: takes warnings.
@@ -65,7 +66,7 @@ def pack(
     name, other = ("bundle", "rejected") if verdict.released else ("rejected", "bundle")
 
     def fill(folder: Path) -> None:
-        _fill(folder, run_folder, artifact, report, verdict, policy, recipe_text, purpose, golden)
+        _fill(folder, run_folder, artifact, report, verdict, policy, portable_recipe(recipe_text), purpose, golden)
         _seal(folder, report, signer, verdict)
 
     files.replace_folder(run_folder / name, fill)
