@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from bundles import World
 from report_folders import HOSTILE, make
 
 from trustbase import files
 from trustbase.audit import fairness, quality
 from trustbase.audit.context import Answers, AuditContext, Evidence
-from trustbase.errors import UsageError
+from trustbase.errors import UsageError, VerificationError
 from trustbase.records import AuditReport, Decision, Finding, LabelSchema, Split
 from trustbase.report.html import render, report
 from trustbase.report.words import words
@@ -345,16 +346,39 @@ def test_limits_that_came_after_the_measurements_are_said_to(tmp_path):
     assert "taken before the limits now applied were set" in body
 
 
-def test_the_report_is_written_whole_and_never_into_a_bundle(tmp_path):
+def test_the_report_is_written_whole_and_never_into_a_bundle(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
     run = make(tmp_path / "run")
     path = report(run, lang="zh")
     assert path == run / "report.html" and path.read_text(encoding="utf-8") == render(run, lang="zh")
-    bundle = make(tmp_path / "bundle")
-    files.write_json(bundle / "manifest.json", {"schema": "x", "files": []})
+    bundle = World(tmp_path / "packed").pack().folder
     before = sorted(p.name for p in bundle.rglob("*"))
     beside = report(bundle)
-    assert beside == tmp_path / "bundle.report.html" and sorted(p.name for p in bundle.rglob("*")) == before
+    assert beside == tmp_path / "packed" / "bundle.report.html" and sorted(p.name for p in bundle.rglob("*")) == before
     assert "Manifest of the bundle" in beside.read_text(encoding="utf-8")
+
+
+def test_no_report_says_released_of_a_bundle_that_is_not_what_was_signed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
+    run = tmp_path / "run"
+    bundle = World(run).pack().folder
+    assert "Released" in report(run).read_text(encoding="utf-8"), "no audit.json in the run folder: the bundle's is read, once checked"
+    (run / "report.html").unlink()
+    altered = (bundle / "audit.json").read_bytes().replace(b"0.861234", b"0.991234")
+    (bundle / "audit.json").write_bytes(altered)
+    for gone in ((), ("model.sig",), ("manifest.json",)):
+        for name in gone:
+            (bundle / name).unlink()
+        for place in (bundle, run):
+            with pytest.raises(VerificationError):
+                report(place)
+    rejected = World(tmp_path / "other", gates={"quality.accuracy": ">= 0.99"}).pack().folder
+    assert "Not released" in report(rejected).read_text(encoding="utf-8")
+    verdict = files.read_json(rejected / "verdict.json")
+    files.write_json(rejected / "verdict.json", {**verdict, "released": True})
+    with pytest.raises(VerificationError, match="never signed"):
+        report(rejected)
+    assert not (run / "bundle.report.html").exists() and not (run / "report.html").exists()
 
 
 def test_a_folder_without_an_audit_is_refused_with_the_next_step(tmp_path):

@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trustbase import files
@@ -34,6 +34,14 @@ class FileEntry:
 
     def to_json(self) -> dict[str, Any]:
         return {"path": self.path, "sha256": self.sha256, "bytes": self.bytes}
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is to be checked as a bundle: any part of one that marks it lies there, and it is not marked as rejected.
+
+    A bundle whose manifest or signature was taken away is still one, so that the check refuses it.
+    """
+    return any((folder / name).exists() for name in (MANIFEST, SIGNATURE, f"{MODEL}/artifact.json")) and not (folder / REJECTED).exists()
 
 
 def name_problem(path: str) -> str:

@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE
+from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE, is_bundle
 from trustbase.bundle.verify import verify
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import read_artifact
 from trustbase.records import ArtifactInfo
-
-_SIGNS = (MANIFEST, SIGNATURE, "model/artifact.json")  # a bundle whose signature was taken away is refused too
 
 
 @contextmanager
@@ -35,7 +33,7 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
     folder = Path(model).expanduser()
     run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
     released = run and (folder / "bundle").is_dir()
-    if released or (any((folder / name).exists() for name in _SIGNS) and not (folder / REJECTED).exists()):
+    if released or is_bundle(folder):
         checked = verify(folder / "bundle" if released else folder)
         with checked.private_model() as copy:  # nobody else can change it meanwhile
             yield read_artifact(copy), checked.policy

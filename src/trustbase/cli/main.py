@@ -169,11 +169,12 @@ def report_command(
     run: Annotated[Path, typer.Argument(help="A run, audit or bundle folder.")],
     lang: Annotated[str | None, typer.Option("--lang", help="Language: en or zh.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
 ) -> None:
-    """Regenerate report.html and open it."""
+    """Regenerate report.html and open it; a bundle is checked first."""
     from trustbase.report.html import report
 
-    path = report(run, lang=_language(lang) or "en", open_browser=open_browser and sys.stdout.isatty())
+    path = report(run, lang=_language(lang) or "en", open_browser=open_browser and sys.stdout.isatty(), trust=trust)
     typer.echo(f"report: {path}")
 
 

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from trustbase import files
+from trustbase.errors import VerificationError
 from trustbase.report import charts, facts
 from trustbase.report.datacard import data_section
 from trustbase.report.dimensions import dimension_sections, finding_row
@@ -50,15 +51,24 @@ def render(folder: str | Path, *, lang: str = "en") -> str:
     return page.render(t=t, mark=charts.mark, policy=policy, style=Markup(style), script=Markup(script), **_view(material, t))
 
 
-def report(run: str | Path, *, lang: str = "en", open_browser: bool = False) -> Path:
+def report(run: str | Path, *, lang: str = "en", open_browser: bool = False, trust: str | Path | None = None) -> Path:
     """Write the report of a run, audit or bundle, and return its path.
 
     It lies in the folder as `report.html`; that of a bundle lies beside the bundle, which nothing may be added to.
+    A bundle is checked first: no report says "released" of one whose signature does not hold.
+
+    Args:
+        run: a run folder, the output folder of an audit, or a bundle.
+        lang: "en" or "zh".
+        open_browser: open it afterwards.
+        trust: a public key, or a folder of them, that alone are trusted to have signed a bundle.
 
     Raises:
         UsageError: the folder holds no audit, or there is no such language.
+        VerificationError: a bundle that is not what somebody trusted released.
     """
     folder = Path(run)
+    _check(folder, trust)
     text = render(folder, lang=lang)
     bundle = (folder / "manifest.json").is_file()
     path = folder.resolve().with_name(f"{folder.resolve().name}.report.html") if bundle else folder / "report.html"
@@ -66,6 +76,20 @@ def report(run: str | Path, *, lang: str = "en", open_browser: bool = False) -> 
     if open_browser:
         webbrowser.open(path.resolve().as_uri())
     return path
+
+
+def _check(folder: Path, trust: str | Path | None) -> None:
+    """Check the bundle that a report would be about; what was never signed must not claim to be released."""
+    from trustbase.bundle.layout import REJECTED, is_bundle
+    from trustbase.bundle.verify import verify
+
+    home = folder if (folder / "audit.json").is_file() or not (folder / "bundle").is_dir() else folder / "bundle"
+    if is_bundle(home):
+        verify(home, trust=trust)
+    elif (home / REJECTED).exists() and (verdict := read_material(home).verdict) is not None and verdict.released:
+        raise VerificationError(
+            f"{home} was rejected and never signed, but its verdict.json says that it was released", hint="do not use it"
+        )
 
 
 def _view(material: Material, t: Words) -> dict[str, Any]:
