@@ -306,7 +306,7 @@ def test_groups_of_an_intersection_stand_in_the_order_of_its_columns(tmp_path):
 
 def test_recorded_reasons_are_said_in_the_language_of_the_report(tmp_path):
     body = Page(render(_real(tmp_path, scores=False), lang="zh")).text("main")
-    assert "只给出了回答，没有得分。" in body and "少于 30 行，未计入：" in body
+    assert "只给出了回答，没有得分" in body and "因少于 30 行而未计入：west（" in body
     files.write_json(
         tmp_path / "odd" / "audit.json", AuditReport({}, {}, None, {}, (Finding.without_value("quality.ks", "failed", "odd"),)).to_json()
     )

@@ -9,7 +9,6 @@ import pytest
 
 import trustbase.report
 from trustbase.errors import UsageError
-from trustbase.report import reasons
 from trustbase.report.formats import KINDS, interval, kind_of, show
 from trustbase.report.words import LANGUAGES, words
 
@@ -55,7 +54,13 @@ FAMILIES = {
     "rival_about": {"majority", "bag_of_words", "boosting"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
-    "reason": {name for name, _ in reasons._FORMS},
+    # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
+    "reason": None,
+    "method": None,
+    "part": None,
+    "column": {"text_length"},
+    "group": {"others"},
+    "runtime": {"given answers"},
     "split": {"train", "validation", "test"},
 }
 

@@ -88,7 +88,7 @@ def _groups(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: 
         rows = []
         for name in names:
             cells = [_share(table.get(name, 0), part.get("rows"), t) for table, part in zip(counts, parts.values(), strict=True)]
-            rows.append((name or t("groups.empty"), cells))
+            rows.append((t.recorded("group", name) or name or t("groups.empty"), cells))
         yield _table(t("groups.title", column=column), t("table.group"), [t.of("split", name) for name in parts], rows)
 
 

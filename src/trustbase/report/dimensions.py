@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from trustbase.report import charts
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
-from trustbase.report.reasons import reason_in
+from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
@@ -21,7 +20,6 @@ Block = dict[str, Any]
 _GRID_LABELS = 12  # more labels than this do not fit a readable grid
 _CONFUSIONS = 15
 _SLICES = 12
-_LENGTH = re.compile(r"(\S+) to (\S+) characters")
 
 
 def dimension_sections(material: Material, t: Words) -> list[Block]:
@@ -85,7 +83,7 @@ def finding_row(finding: Finding, t: Words) -> Block:
         "status": finding.status,
         "status_word": t.of("status", finding.status),
         "reason": reason_in(finding.reason, t),
-        "method": finding.method,
+        "method": method_in(finding.method, t),
         "source": finding.source,
         "seed": finding.seed,
     }
@@ -211,10 +209,9 @@ def _slices(rows: Any, t: Words) -> Block:
 
 
 def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
-    span = _LENGTH.fullmatch(group) if kind == "text_length" else None
-    if span is None:
-        return t("finding.group", column=column, group=group)
-    return t("slices.length", low=span[1], high=span[2])
+    if kind == "text_length":
+        return t("slices.length", length=t.recorded("part", group) or group)
+    return t.part(column, group) if kind == "column" else t("finding.group", column=column, group=group)
 
 
 def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:

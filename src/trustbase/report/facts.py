@@ -70,7 +70,9 @@ def headline_facts(material: Material, counts: str, t: Words) -> Facts:
     if model.get("base"):
         facts.append((t("fact.model"), str(model["base"])))
     if model.get("runtime"):
-        facts.append((t("fact.artefact"), " · ".join(str(model[key]) for key in ("runtime", "precision") if model.get(key))))
+        facts.append(
+            (t("fact.artefact"), " · ".join(t.of("runtime", str(model[key])) for key in ("runtime", "precision") if model.get(key)))
+        )
     return facts
 
 
@@ -89,7 +91,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
         ("text", artifact.get("text")),
         ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
-        ("runtime", artifact.get("runtime") or audited.get("runtime")),
+        ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
         ("parity", _parity(parity)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from trustbase.report.formats import interval, kind_of, show
+from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words, words
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def verdict_html(verdict: Verdict, *, lang: str = "en") -> str:
     heads = [t("gates.verdict"), t("gates.measure"), t("gates.value"), t("table.interval"), t("table.rows"), t("gates.reason")]
     gates = sorted(verdict.gates, key=lambda gate: gate.verdict == "pass")
     table = _table(heads, [_gate_cells(gate, t) for gate in gates]) if gates else ""
-    reason = Markup("<p>{}</p>").format(verdict.reason) if verdict.reason else ""
+    reason = Markup("<p>{}</p>").format(reason_in(verdict.reason, t)) if verdict.reason else ""
     return Markup("<p><strong>{}</strong></p>{}{}").format(word, reason, Markup(table))
 
 
@@ -63,7 +64,7 @@ def _finding_cells(finding: Finding, t: Words) -> list[str]:
     n = f"{finding.n:,}" if finding.n is not None else ""
     status = t.of("status", finding.status)
     if finding.reason:
-        status = t("label.colon", label=status) + finding.reason
+        status = t("label.colon", label=status) + reason_in(finding.reason, t)
     spread = interval(finding.low, finding.high, kind, t, unit=finding.unit)
     return [f"{t.finding(finding.id)} ({finding.id})", show(finding.value, kind, t, unit=finding.unit), spread, n, status]
 
@@ -76,7 +77,7 @@ def _gate_cells(gate: GateResult, t: Words) -> list[str]:
         kind = "other"
     n = f"{gate.n:,}" if gate.n is not None else ""
     word = f"{_SIGNS.get(gate.verdict, '')} {t.of('verdict', gate.verdict)}"
-    return [word, gate.gate, show(gate.value, kind, t), interval(gate.low, gate.high, kind, t), n, gate.reason]
+    return [word, gate.gate, show(gate.value, kind, t), interval(gate.low, gate.high, kind, t), n, reason_in(gate.reason, t)]
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from trustbase import finding_id
 from trustbase.errors import UsageError
+from trustbase.report import forms
 
 LANGUAGES = ("en", "zh")
 _FOLDER = Path(__file__).with_name("words")
@@ -56,14 +57,22 @@ class Words:
         parts = finding_id.parse(id)
         return self.table.get(f"metric.{parts.dimension}.{parts.metric}.about", "")
 
+    def recorded(self, family: str, text: str) -> str | None:
+        """A text that an audit recorded, in this language; None where the catalogue has no such form in this family."""
+        return text if self.lang == "en" else _translated(self.lang, family, text)
+
+    def part(self, column: str, value: str) -> str:
+        """One part of the rows in words: `sex = Female`. Lengths and quartiles have names of the audit's own making."""
+        told = self.recorded("part", value)
+        return self("finding.group", column=self.recorded("column", column) or column, group=value if told is None else told)
+
     def finding(self, id: str) -> str:
         """A finding's full name: metric, then slice, data set and variant in plain words."""
         parts = finding_id.parse(id)
         name = self.metric(id)
         if parts.slice:
-            columns = self("list.pair").join(
-                c if group is None else self("finding.group", column=c, group=group) for c, group in parts.slice
-            )
+            say = self.part if parts.metric == "slice_accuracy" else lambda c, group: self("finding.group", column=c, group=group)
+            columns = self("list.pair").join(c if group is None else say(c, group) for c, group in parts.slice)
             key = "finding.between" if any(group is None for _, group in parts.slice) else "finding.within"
             name = self(key, name=name, slice=columns)
         if parts.variant:
@@ -82,6 +91,44 @@ def words(lang: str) -> Words:
         raise UsageError(f"the language of a report must be one of {', '.join(LANGUAGES)}, got '{lang}'", hint="use --lang en or --lang zh")
     data = yaml.safe_load((_FOLDER / f"{lang}.yaml").read_text(encoding="utf-8"))
     return Words(lang, dict(_flatten(data)))
+
+
+@lru_cache(maxsize=8)
+def _forms(family: str) -> tuple[forms.Form, ...]:
+    return forms.forms_of(words("en").table, family)
+
+
+@lru_cache(maxsize=4096)
+def _translated(lang: str, family: str, text: str) -> str | None:
+    """A recorded text: its first clause, and then the rest of it."""
+    t = words(lang)
+    for head, rest in forms.cuts(text):
+        told = _clause(t, family, head)
+        if told is not None and rest:
+            after = _translated(lang, family, rest)
+            told = None if after is None else t("list.items").join((told, after))
+        if told is not None:
+            return told
+    return None
+
+
+def _clause(t: Words, family: str, text: str) -> str | None:
+    for form, places in forms.match(text, _forms(family)):
+        values = {place: _value(t, family, place, value) for place, value in places.items()}
+        if None not in values.values():
+            return t(form.key, **values)
+    return None
+
+
+def _value(t: Words, family: str, place: str, value: str) -> str | None:
+    """What stands in one place of a form, in the language of `t`."""
+    if place in forms.NESTED:
+        return _translated(t.lang, family, value)
+    if place == "dimension":
+        return t.of("dimension", value)
+    if place == "part" and " = " in value:
+        return t.part(*value.split(" = ", 1))
+    return value
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
