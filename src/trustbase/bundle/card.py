@@ -155,7 +155,8 @@ def _findings(report: AuditReport) -> Iterator[str]:
     yield ""
     yield (
         f"Measured on {report.data.get('rows')} test rows (digest {_code(str(report.data.get('digest')))}). "
-        "The interval is where the true number lies with the confidence stated; equal bounds mean that nothing was sampled."
+        "The interval is where the true number lies with the confidence stated. Where it says `no interval`, the number was counted, "
+        "measured once, or is the largest of a sample: nothing is known of its spread. The method of each stands in `audit.json`."
     )
     yield ""
     for dimension in dict.fromkeys(finding.parts.dimension for finding in shown):
@@ -170,13 +171,12 @@ def _findings(report: AuditReport) -> Iterator[str]:
 
 
 def _row(finding: Finding) -> list[str]:
-    sampled = finding.low != finding.high
-    interval = _interval(finding.low, finding.high) if sampled else "counted"
+    bounded = finding.low != finding.high
     return [
         _code(finding.id),
         _maybe(finding.value),
-        interval,
-        show(finding.confidence) if sampled else "",
+        _interval(finding.low, finding.high),
+        show(finding.confidence) if bounded else "",
         _maybe(finding.n),
         finding.unit,
     ]
@@ -269,7 +269,10 @@ def _maybe(number: float | int | None) -> str:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{show(low)}, {show(high)}]"
+    """`[low, high]`; equal bounds are none, whether the number was counted, measured once, or is the largest of a sample."""
+    if low is None or high is None:
+        return ""
+    return "no interval" if low == high else f"[{show(low)}, {show(high)}]"
 
 
 def _name(recipe: Mapping[str, Any]) -> str:
