@@ -14,14 +14,15 @@ from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
-from trustbase.train import quick
+from trustbase.train import table
 from trustbase.train.batches import TokenRows, epoch_plan
 from trustbase.train.fit import fit
 from trustbase.train.forward import Forward
 from trustbase.train.loop import train
 from trustbase.train.objective import classification
 from trustbase.train.options import TrainOptions
-from trustbase.train.quick import Dropout, QuickBert, kept_embedding_gradients
+from trustbase.train.quick import Dropout, QuickBert
+from trustbase.train.table import used_rows
 from trustbase.train.update import plain
 
 
@@ -53,54 +54,79 @@ def gradients(model, logits, labels):
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_quicker_route_has_the_models_own_scores_and_gradients(base, method, padded, monkeypatch):
-    monkeypatch.setattr(quick, "_LARGE_TABLE", 100)
+    monkeypatch.setattr(table, "_LARGE_TABLE", 100)
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method=method), seed=0).eval()
     material = material_of(base)
     order = np.argsort(material.lengths, kind="stable")
     batch = material.take(order[[0, 5, 20, 39]] if padded else order[:1], "cpu")
     wanted = gradients(model, model(**batch.inputs).logits, batch.labels)
     route = QuickBert(model, Dropout())
-    with kept_embedding_gradients(model) as tables:
-        assert len(tables) == (2 if method == "full" else 0)
+    with used_rows(model, material.tokens) as tables:
+        assert len(tables) == (1 if method == "full" else 0)
         scores = route.logits(batch.inputs, torch.float32)
         found = gradients(model, scores, batch.labels)
-        for table in tables:
-            table.clear()
-            assert not table.buffer.any() and table.weight.grad is None
+        for each in tables:
+            whole = torch.zeros_like(each.weight)
+            whole[material.tokens] = each.rows.grad
+            found |= {name: whole for name, parameter in model.named_parameters() if parameter is each.weight}
+            each.clear()
+            assert each.rows.grad is None
     assert torch.allclose(scores, model(**batch.inputs).logits, atol=1e-5)
     assert set(found) == set(wanted)
     for name, gradient in wanted.items():
         assert torch.allclose(found[name], gradient, atol=1e-5), name
 
 
-def test_kept_tables_train_like_torchs_own_and_leave_no_trace(monkeypatch):
-    monkeypatch.setattr(quick, "_LARGE_TABLE", 10)
-    ids = torch.randint(0, 20, (6, 4, 5), generator=torch.Generator().manual_seed(0))  # holds the padding row 0
+class Words(torch.nn.Sequential):
+    def get_input_embeddings(self):
+        return self[0]
+
+
+def words(**options):
+    torch.manual_seed(1)
+    return Words(torch.nn.Embedding(20, 3, padding_idx=0, **options), torch.nn.Linear(3, 2))
+
+
+def test_used_rows_train_like_a_whole_table_and_leave_no_trace(monkeypatch):
+    monkeypatch.setattr(table, "_LARGE_TABLE", 10)
+    ids = torch.randint(0, 15, (6, 4, 5), generator=torch.Generator().manual_seed(0))  # holds the padding row 0; 15 to 19 never occur
     results = []
-    for kept in (False, True):
-        torch.manual_seed(1)
-        model = torch.nn.Sequential(torch.nn.Embedding(20, 3, padding_idx=0), torch.nn.Linear(3, 2))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-        with kept_embedding_gradients(model if kept else torch.nn.Identity()) as tables:
+    for by_rows in (False, True):
+        model = words()
+        base = model[0].weight.detach().clone()
+        with used_rows(model, np.arange(15) if by_rows else None) as tables:
+            trained = [each.rows for each in tables] or [model[0].weight]
+            optimizer = torch.optim.AdamW([*trained, *model[1].parameters()], lr=0.1)
             for batches in zip(ids[::2], ids[1::2], strict=True):  # two batches an update
                 for batch in batches:
                     model(batch).square().mean().backward()
                 optimizer.step()
-                for table in tables:
-                    table.clear()
+                for each in tables:
+                    each.clear()
                 optimizer.zero_grad()
+            with torch.inference_mode():  # scoring reads trained rows and rows that training never met
+                scored = model[0](torch.arange(20))
+            assert torch.equal(scored, model[0].weight)
         assert "forward" not in model[0].__dict__
         results.append(model[0].weight.detach().clone())
-    assert torch.allclose(*results, atol=1e-6)
+    assert torch.allclose(results[0][:15], results[1][:15], atol=1e-6)
+    assert torch.equal(results[1][15:], base[15:]) and not torch.equal(results[1][1:15], base[1:15])
 
 
-def test_shared_and_frozen_tables_are_left_alone(monkeypatch):
-    monkeypatch.setattr(quick, "_LARGE_TABLE", 10)
-    tied = torch.nn.Sequential(torch.nn.Embedding(20, 3), torch.nn.Linear(3, 20, bias=False))
+def test_a_token_outside_the_used_rows_cannot_be_trained(monkeypatch):
+    monkeypatch.setattr(table, "_LARGE_TABLE", 10)
+    with used_rows(words(), np.arange(15)) as (each,), pytest.raises(IndexError):
+        each._module(torch.tensor([15]))
+
+
+def test_shared_frozen_and_other_tables_stay_whole(monkeypatch):
+    monkeypatch.setattr(table, "_LARGE_TABLE", 10)
+    tied = Words(torch.nn.Embedding(20, 3), torch.nn.Linear(3, 20, bias=False))
     tied[1].weight = tied[0].weight
-    frozen = torch.nn.Embedding(20, 3).requires_grad_(False)
-    for model in (tied, frozen):
-        with kept_embedding_gradients(model) as tables:
+    frozen = words()
+    frozen[0].requires_grad_(False)
+    for model, tokens in ((tied, np.arange(20)), (frozen, np.arange(20)), (words(sparse=True), np.arange(20)), (words(), None)):
+        with used_rows(model, tokens) as tables:
             assert not tables
 
 
@@ -133,7 +159,7 @@ def test_the_same_batches_through_the_trainer_give_the_same_losses(base, tmp_pat
     """The Trainer divides wrongly for BERT heads under accumulation unless `accepts_loss_kwargs` is False (transformers #47688)."""
     from transformers import Trainer, TrainingArguments
 
-    monkeypatch.setattr(quick, "_LARGE_TABLE", 100)
+    monkeypatch.setattr(table, "_LARGE_TABLE", 100)
     material = material_of(base, 48)
     options = TrainOptions(
         epochs=2,
@@ -185,6 +211,9 @@ def test_the_same_batches_through_the_trainer_give_the_same_losses(base, tmp_pat
     found = [fields["loss"] for fields in log.of("step")]
     assert len(found) == len(theirs) > 3
     assert found == pytest.approx([float(loss) for loss in theirs], abs=1e-5)
+    untouched = np.setdiff1d(np.arange(model.config.vocab_size), material.tokens)
+    start = TEXT_CLASSIFICATION.build(base, LABELS, seed=0).get_input_embeddings().weight
+    peer.get_input_embeddings().weight.data[untouched] = start[untouched]  # rows of tokens that no batch holds are not decayed
     for (name, a), b in zip(model.named_parameters(), peer.parameters(), strict=True):
         # a bias of keys shifts all scores of a query alike: its true gradient is 0, and AdamW blows rounding up to whole steps
         assert name.endswith("key.bias") or torch.allclose(a, b, atol=2e-5), name
@@ -196,6 +225,7 @@ def _ours_on(model, batches, options, folder):
     class Given:
         labels = np.zeros(len(batches) * 6, np.int64)
         lengths = np.ones(len(batches), np.int64)
+        tokens = np.unique(np.concatenate([batch.inputs["input_ids"].numpy().ravel() for batch in batches]))
 
         def take(self, rows, device, number=0):
             return batches[int(rows[0])]

@@ -34,6 +34,10 @@ class Material(Protocol):
     @property
     def lengths(self) -> NDArray[np.int64]: ...
 
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        """Every token id that a batch can hold, or None where the model reads none."""
+
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
 
 
@@ -54,6 +58,10 @@ class TokenRows:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self._offsets)
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        return np.union1d(np.flatnonzero(np.bincount(self._ids)), self._pad_id).astype(np.int64)
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """Pad the rows to their longest, on the right."""
@@ -80,6 +88,10 @@ class FeatureRows:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return self._lengths
+
+    @property
+    def tokens(self) -> None:
+        return None
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of these rows, `(rows, width)`."""

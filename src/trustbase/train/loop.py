@@ -28,10 +28,10 @@ from trustbase.train.evaluate import better, probabilities, quality
 from trustbase.train.forward import Forward
 from trustbase.train.objective import Objective
 from trustbase.train.options import TrainOptions
-from trustbase.train.quick import kept_embedding_gradients
 from trustbase.train.schedule import make_optimizer, set_learning_rate
 from trustbase.train.signals import StopSignal
 from trustbase.train.state import Progress
+from trustbase.train.table import UsedRows, used_rows
 from trustbase.train.update import Update, UpdateResult, UpdateTools
 
 
@@ -93,22 +93,23 @@ def train(
         Interrupted: a signal came; the state is saved and the same call goes on.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    if not trained or not len(material.labels):
-        raise TrainingError(f"nothing to train: {len(trained)} trainable parameters, {len(material.labels)} training rows")
-    identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
-    job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, trained=trained)
+    if not any(parameter.requires_grad for parameter in model.parameters()) or not len(material.labels):
+        raise TrainingError(f"nothing to train: no trainable parameters, or no rows ({len(material.labels)} training rows)")
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
         stack.enter_context(torch.random.fork_rng(devices=[] if device == "cpu" else None))
-        tools = _tools(job, stack)
+        tables = stack.enter_context(used_rows(model, material.tokens))
+        trained = _trained(model, tables)
+        identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
+        job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, trained=trained)
+        tools = _tools(job, tables)
         _resume(job, tools.optimizer)
         model.train()
         job.started_at = job.saved_at = time.monotonic()
         job.earlier_seconds = job.progress.seconds
         _run(job, tools, stop)
-    if validation is not None and job.progress.best_step not in (None, job.progress.step):
-        state.load_weights(folder / state.name_of(job.progress.best_step or 0), trained)
+        if validation is not None and job.progress.best_step not in (None, job.progress.step):
+            state.load_weights(folder / state.name_of(job.progress.best_step or 0), trained)
     model.eval()
     return job.progress
 
@@ -156,8 +157,14 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
         raise
 
 
-def _tools(job: Job, stack: ExitStack) -> UpdateTools:
-    tables = stack.enter_context(kept_embedding_gradients(job.model))
+def _trained(model: nn.Module, tables: Sequence[UsedRows]) -> list[tuple[str, nn.Parameter]]:
+    """What gets gradients, by name in the model; of a large word table the used rows stand in its place."""
+    stand_in = {id(table.weight): table.rows for table in tables}
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    return [(name, stand_in.get(id(parameter), parameter)) for name, parameter in named]
+
+
+def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     optimizer = make_optimizer(job.model, job.trained, job.options)
     scaler = torch.amp.GradScaler(job.device) if job.fingerprint.get("precision") == "fp16" else None
     parameters = [parameter for _, parameter in job.trained]

@@ -4,18 +4,15 @@ What is saved, and why it changes no answer:
 
 * only the first token's output reaches the pooler, so the last layer computes queries, feed-forward and norms for it alone;
 * query, key and value are one product instead of three; a batch without padding needs no mask;
-* dropout takes 16 random bits per element from a named stream (`seeds`), some five times cheaper than torch's on a CPU, so
-  a step's masks depend on its number alone and a resumed run repeats them;
-* the gradient of a large embedding goes into one kept buffer of which only the touched rows are cleared, instead of a new
-  table of zeros (47 MB for MiniLM, in fresh memory pages) at every step.
+* dropout takes 15 random bits per element from a named stream (`seeds`) and masks bits, some ten times cheaper than torch's
+  on a CPU; a step's masks depend on its number alone, so a resumed run repeats them.
 
 `trustbase.train.loop` compares this route with the model's own forward before it is used, and falls back if they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,11 +22,9 @@ from torch.nn import functional
 
 from trustbase import seeds
 
-_LARGE_TABLE = 4_000_000  # elements; below this a fresh gradient costs less than keeping one
-
 
 class Dropout:
-    """Dropout whose masks come from a named stream; `p` is rounded to 1/65536."""
+    """Dropout whose masks come from a named stream; `p` is rounded to 1/32768."""
 
     def __init__(self) -> None:
         self._bits: np.random.SFC64 | None = None
@@ -44,15 +39,37 @@ class Dropout:
 
     def __call__(self, x: Tensor, p: float) -> Tensor:
         """Zero each element of `x` with probability `p` and scale the others by 1/(1-p)."""
-        dropped = round(p * 65536)
+        dropped = round(p * 32768)
         if self._bits is None or dropped == 0:
             return x
         if x.device.type != "cpu":
             return functional.dropout(x, p)
         count = x.numel()
         raw = self._bits.random_raw((count + 3) // 4).view(np.int16)[:count]
-        keep = torch.from_numpy(raw).view(x.shape) >= dropped - 32768
-        return x * keep * (65536 / (65536 - dropped))
+        # all bits of an element where it is kept, none where it is dropped: 15 random bits against the limit, sign spread
+        keep = torch.from_numpy(raw).view(x.shape).bitwise_right_shift_(1).neg_().add_(dropped - 16385).bitwise_right_shift_(15)
+        return _Masked.apply(x, keep, 32768 / (32768 - dropped))  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Masked(torch.autograd.Function):
+    """`x` where `keep` (int16, all bits or none) is set, times `scale`; bits are masked, which costs a third of a product with booleans."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, keep: Tensor, scale: float) -> Tensor:
+        context.save_for_backward(keep)
+        context.scale = scale
+        return _masked(x, keep, scale)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (keep,) = context.saved_tensors
+        return _masked(gradients[0], keep, context.scale), None, None
+
+
+def _masked(x: Tensor, keep: Tensor, scale: float) -> Tensor:
+    if x.dtype.itemsize == 2:
+        return (x.view(torch.int16) & keep).view(x.dtype).mul_(scale)
+    return (x * keep).mul_(-scale)  # all bits set is -1
 
 
 class QuickBert:
@@ -135,69 +152,3 @@ def _additive_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if mask is None or bool(mask.all()):
         return None
     return ((1 - mask[:, None, None, :]) * torch.finfo(torch.float32).min / 2).to(dtype)
-
-
-@contextmanager
-def kept_embedding_gradients(model: nn.Module) -> Iterator[list[KeptTable]]:
-    """Give large, unshared, trained embeddings one kept gradient buffer each while the context lasts."""
-    owners: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    tables = [KeptTable(module) for module in model.modules() if isinstance(module, nn.Embedding) and _keepable(module, owners)]
-    try:
-        yield tables
-    finally:
-        for table in tables:
-            table.release()
-
-
-def _keepable(module: nn.Embedding, owners: Mapping[int, int]) -> bool:
-    return (
-        type(module) is nn.Embedding
-        and module.weight.requires_grad
-        and module.weight.device.type == "cpu"
-        and module.weight.numel() >= _LARGE_TABLE
-        and owners[id(module.weight)] == 1
-        and not (module.sparse or module.scale_grad_by_freq or module.max_norm is not None)
-    )
-
-
-class KeptTable:
-    """One embedding whose gradient is added into a kept buffer, row by row (`forward` is replaced until `release`)."""
-
-    def __init__(self, module: nn.Embedding) -> None:
-        self.weight = module.weight
-        self._module = module
-        self._touched: list[Tensor] = []
-        self.buffer = torch.zeros_like(module.weight)
-        module.forward = self._forward  # type: ignore[method-assign, assignment]
-
-    def release(self) -> None:
-        """Give the module its own forward back."""
-        del self._module.forward
-        self.weight.grad = None
-
-    def clear(self) -> None:
-        """Zero the rows that were touched since the last clearing."""
-        for rows in self._touched:
-            self.buffer[rows] = 0.0
-        self._touched.clear()
-        self.weight.grad = None
-
-    def _forward(self, ids: Tensor) -> Tensor:
-        vectors = functional.embedding(ids, self.weight.detach())
-        if torch.is_grad_enabled():
-            vectors.requires_grad_(True)
-            vectors.register_hook(lambda gradient: self._collect(ids, gradient))  # type: ignore[no-untyped-call]
-        return vectors
-
-    def _collect(self, ids: Tensor, gradient: Tensor) -> None:
-        rows, inverse = torch.unique(ids, return_inverse=True)
-        padding = self._module.padding_idx
-        if padding is not None:
-            inverse = inverse.masked_fill(ids == padding, -1)  # like torch: the padding row has no gradient
-        compact = torch.ops.aten.embedding_dense_backward(gradient, inverse, rows.numel(), -1, False)
-        self.buffer[rows] += compact
-        self._touched.append(rows)
-        self.weight.grad = self.buffer
