@@ -174,6 +174,21 @@ def test_a_bad_policy_file_is_refused_whole(tmp_path: Path, text: str, said: str
         read_policy(tmp_path / "p.yaml")
 
 
+def test_faults_of_a_policy_file_are_told_together_each_with_its_line_and_finding(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("schema: trustbase/policy/9\ngates: {quality.accuracy: about 3, quality.auroc: 1}\nlimits: {}\n")
+    with pytest.raises(RecipeError) as caught:
+        read_policy(tmp_path / "p.yaml")
+    assert [(problem.where, problem.message.split(" ")[0]) for problem in caught.value.problems] == [
+        ("p.yaml:1", "schema"),
+        ("p.yaml:3", "'limits'"),
+        ("p.yaml:2", "'quality.accuracy':"),
+        ("p.yaml:2", "'quality.auroc':"),
+    ]
+    (tmp_path / "p.yaml").write_text("quality.accuracy: '>= 1'\nquality.auroc: '>= 1\n")
+    with pytest.raises(RecipeError, match=r"p\.yaml:2: is not valid YAML"):
+        read_policy(tmp_path / "p.yaml")
+
+
 def test_a_missing_policy_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         read_policy("nothing.yaml", root=tmp_path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from trustbase import finding_id
+from trustbase.audit.catalogue import metric_names
 from trustbase.errors import Problem
 from trustbase.finding_id import FindingId
 
@@ -102,11 +104,11 @@ def parse_gates(entries: Iterable[Entry], never: Never | None) -> tuple[tuple[Ga
     for text, value, where in entries:
         id, problem = _parse_id(text, where, never)
         if problem is not None:
-            problems.append(problem)
+            problems.append(_named(problem, text))
         for item in value if isinstance(value, list) and value else [value]:
             made = _parse_limit(id, item, where)
             if isinstance(made, Problem):
-                problems.append(made)
+                problems.append(_named(made, text))
             elif made.key in gates:
                 problems.append(Problem(where, f"limits the same side twice: '{gates[made.key]}' and '{made}'", "keep the tighter one"))
             else:
@@ -114,11 +116,24 @@ def parse_gates(entries: Iterable[Entry], never: Never | None) -> tuple[tuple[Ga
     return tuple(gates.values()), problems
 
 
+def read_gate(text: str) -> Gate | None:
+    """The gate that `str(gate)` wrote out, whatever its id is like; None where it is no such text."""
+    parts = text.rsplit(" ", 2)
+    made = _parse_limit(parts[0], " ".join(parts[1:]), "") if len(parts) == 3 else None
+    return made if isinstance(made, Gate) else None
+
+
+def _named(problem: Problem, id: str) -> Problem:
+    """Several limits may stand on one line, so the message says which is meant."""
+    return problem if id in problem.message else replace(problem, message=f"'{id}': {problem.message}")
+
+
 def _parse_id(text: str, where: str, never: Never | None) -> tuple[str, Problem | None]:
     try:
         parts = finding_id.parse(text)
     except ValueError as error:
-        return text, Problem(where, str(error))
+        near = difflib.get_close_matches(text, metric_names(), n=1)
+        return text, Problem(where, str(error), f"did you mean '{near[0]}'?" if near else "")
     why = never(parts) if never is not None else None
     return str(parts), None if why is None else Problem(where, *why)
 

@@ -91,12 +91,13 @@ def read_policy(
 def _owner_file(name: Any, root: Path, never: Never | None) -> tuple[tuple[Gate, ...], Mapping[str, str] | None, list[Problem]]:
     if not isinstance(name, str) or not name.strip():
         return (), None, [Problem(f"gates.{FROM}", f"must be the path of a policy file, got {name!r}")]
-    path = root / Path(name).expanduser()
+    try:
+        path = root / Path(name).expanduser()
+    except RuntimeError as error:
+        return (), None, [Problem(f"gates.{FROM}", f"'{name}' cannot be read: {error}", "check the path")]
     entries, digest, problems = read_file(path)
-    if problems:
-        return (), None, problems
-    gates, problems = parse_gates(entries, never)
-    return gates, {"file": path.name, "digest": digest}, problems
+    gates, found = parse_gates(entries, never)
+    return gates, {"file": path.name, "digest": digest}, problems + found
 
 
 def _tighten(base: tuple[Gate, ...], own: tuple[Gate, ...], owner: Mapping[str, str] | None) -> tuple[tuple[Gate, ...], list[Problem]]:

@@ -41,14 +41,19 @@ def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
     except RecursionError:
         return [], "", [Problem(name, f"is not valid YAML for a policy: nested deeper than {_DEEPEST} levels", "is this the policy?")]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return [], "", [Problem(name, f"is not valid YAML: {str(error).splitlines()[0]}")]
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        began = getattr(error, "context_mark", None) if "stream" in what else None  # what was never closed began earlier
+        mark = began or getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark is not None else name
+        return [], "", [Problem(where, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line")]
     if node is not None and (why := _unreadable(node)):
         return [], "", [Problem(name, f"is not valid YAML for a policy: {why}", "a policy has one limit a line; write values out")]
     problems: list[Problem] = []
     top = list(_pairs(node, name, problems))
     known = {key: value for key, value, _ in top}
     if "schema" in known and _plain(known["schema"]) != _SCHEMA:
-        problems.append(Problem(name, f"schema must be {_SCHEMA}, got {_plain(known['schema'])!r}", "use the version that wrote it"))
+        where = f"{name}:{known['schema'].start_mark.line + 1}"
+        problems.append(Problem(where, f"schema must be {_SCHEMA}, got {_plain(known['schema'])!r}", "use the version that wrote it"))
     if "gates" not in known:
         entries = [(key, _plain(value), where) for key, value, where in top if key not in _TOP]
     else:
