@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from trustbase.gate.limits import read_gate
 from trustbase.records import Finding, GateResult, Verdict
 from trustbase.report import charts
 from trustbase.report.formats import Kind, interval, kind_of, show
@@ -14,8 +14,7 @@ from trustbase.report.material import Material
 from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
-_GATE = re.compile(r"(?P<id>.*?)\s*(?P<sign><=|>=|==|<|>)\s*(?P<limit>[-+0-9.eE]+)\s*")
-_LIMIT_WORDS = {">=": "limit.at_least", "<=": "limit.at_most", ">": "limit.above", "<": "limit.below", "==": "limit.exactly"}
+_LIMIT_WORDS = {">=": "limit.at_least", "<=": "limit.at_most", ">": "limit.above", "<": "limit.below"}
 _ZOOMED = ("percent", "number", "other")  # their zero is far away, and an interval drawn from it would be a dot
 _UNIT_BOUNDS: dict[Kind, tuple[float | None, float | None]] = {
     "percent": (0, 1),
@@ -99,8 +98,8 @@ def _why_not(verdict: Verdict, material: Material, t: Words) -> str:
 
 
 def _row(gate: GateResult, material: Material, t: Words, *, long: bool = False) -> GateRow:
-    match = _GATE.fullmatch(gate.gate)
-    id, sign, limit = (match["id"], match["sign"], float(match["limit"])) if match else (gate.gate, "", None)
+    read = read_gate(gate.gate)
+    id, sign, limit = (read.id, read.operator, read.limit) if read else (gate.gate, "", None)
     finding = material.find(id)
     unit = finding.unit if finding else ""
     try:
@@ -112,7 +111,7 @@ def _row(gate: GateResult, material: Material, t: Words, *, long: bool = False) 
     limit_text = t(_LIMIT_WORDS[sign], limit=limit_number) if sign else gate.gate
     word = t.of("verdict", gate.verdict)
     bar = None
-    if limit is not None and sign != "==" and gate.value is not None:
+    if limit is not None and gate.value is not None:
         scale = charts.scale_over(
             (gate.value, gate.low, gate.high),
             include=[limit] if kind in _ZOOMED else [limit, 0.0],
