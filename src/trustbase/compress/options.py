@@ -46,10 +46,14 @@ class ReleaseOptions(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> ReleaseOptions:
+        problems = []
         if self.runtime == "onnx" and self.precision == "bf16":
-            raise ValueError("runtime onnx is fp32 only in this version; set precision: auto or fp32, or runtime: torch")
+            problems.append("runtime onnx is fp32 only in this version (set precision: auto or fp32, or runtime: torch)")
         if self.runtime == "onnx" and self.weights == "adapter":
-            raise ValueError(
-                "runtime onnx needs one graph: an adapter that is not merged cannot be exported; set weights: merged, or runtime: torch"
+            problems.append(
+                "runtime onnx needs one graph, and an adapter that is not merged cannot be exported "
+                "(set weights: merged, or runtime: torch)"
             )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self

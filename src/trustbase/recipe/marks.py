@@ -42,6 +42,33 @@ class Marked:
         return None
 
 
+@dataclass
+class Locator:
+    """Path in a recipe → where a person finds it.
+
+    Attributes:
+        name: of the recipe, as messages show it.
+        marked: the recipe as it was read.
+        overridden: path → the override that set it.
+    """
+
+    name: str
+    marked: Marked
+    overridden: dict[Path, str] = field(default_factory=dict)
+
+    def __call__(self, path: Path) -> str:
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.overridden:
+                return f"override {self.overridden[path[:end]]}"
+        line = self.marked.line(path) if path else None
+        return f"{self.name}:{line}" if line else self.name
+
+    def move(self, old: Path, new: Path) -> None:
+        """What was written under `old` stands under `new` from now on, as when a short form is written out."""
+        inner = {path: line for path, line in self.marked.lines.items() if len(path) > len(old) and path[: len(old)] == old}
+        self.marked.lines.update({(*new, *path[len(old) :]): line for path, line in inner.items()})
+
+
 def read_yaml(text: str, name: str) -> Marked:
     """Read one YAML document; syntax errors and duplicate keys become problems, not exceptions.
 
@@ -56,7 +83,7 @@ def read_yaml(text: str, name: str) -> Marked:
     except yaml.YAMLError as error:
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
         marks = [getattr(error, "problem_mark", None), getattr(error, "context_mark", None)]
-        if "stream end" in what:
+        if "stream" in what:
             marks.reverse()  # what was never closed began earlier
         mark = next((mark for mark in marks if mark is not None), None)
         where = f"{name}:{mark.line + 1}" if mark else name

@@ -1,0 +1,91 @@
+"""What pydantic found wrong with a recipe, in the words of the recipe."""
+
+from __future__ import annotations
+
+import difflib
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from trustbase.errors import Problem
+from trustbase.recipe import marks
+from trustbase.recipe.schema import LATER_SECTIONS, Recipe
+
+
+def problem_of(value: dict[str, Any], item: Any, locate: marks.Locator) -> Problem:
+    """One finding of pydantic, with its place."""
+    location, kind = item["loc"], item["type"]
+    path = real_path(value, location)
+    dotted = ".".join(str(part) for part in path) or "recipe"
+    if kind == "extra_forbidden":
+        return unknown_key(path, locate)
+    if kind == "missing":
+        missing = ".".join(str(part) for part in location)
+        return Problem(locate(path), f"'{missing}' is missing", describe(location))
+    message = item["msg"].removeprefix("Value error, ")
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:  # the library's words name our classes
+        message = "must be a section of keys"
+    got = "" if isinstance(item["input"], (dict, list)) else f", got {item['input']!r}"
+    return Problem(locate(path), f"'{dotted}': {message[0].lower() + message[1:]}{got}", describe(location))
+
+
+def real_path(value: Any, location: tuple[int | str, ...]) -> marks.Path:
+    """The part of a pydantic location that stands in the recipe (union tags are not)."""
+    path: list[str | int] = []
+    for part in location:
+        within = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if within or (isinstance(value, dict) and part in value):
+            value = value[part]
+            path.append(part)
+    return tuple(path)
+
+
+def unknown_key(path: marks.Path, locate: marks.Locator) -> Problem:
+    """A key that no section of this version knows."""
+    key, dotted = str(path[-1]), ".".join(str(part) for part in path)
+    if len(path) == 1 and key in LATER_SECTIONS:
+        return Problem(locate(path), f"section '{key}' is one that this version of Trustbase cannot do yet", "remove it")
+    near = nearest_key(path)
+    hint = f"did you mean '{near}'?" if near else f"known here: {', '.join(known_keys(path[:-1]))}"
+    return Problem(locate(path), f"'{dotted}' is not a known key", hint)
+
+
+def nearest_key(path: marks.Path) -> str | None:
+    """The known key that the last one of a path was probably meant to be."""
+    near = difflib.get_close_matches(str(path[-1]), known_keys(path[:-1]), n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def known_keys(path: marks.Path) -> list[str]:
+    """Keys of the section at a path; empty where it is no section, or one whose keys are free."""
+    model = model_at(path)
+    return [field.alias or name for name, field in model.model_fields.items()] if model else []
+
+
+def describe(location: marks.Path) -> str:
+    """What the key at a path is for; empty where it has no description."""
+    model = model_at(tuple(location[:-1]))
+    name = str(location[-1]) if location else ""
+    field = model.model_fields.get(name) if model else None
+    return f"{name}: {field.description}" if field is not None and field.description else ""
+
+
+def model_at(path: marks.Path) -> type[BaseModel] | None:
+    """The options model that reads the mapping at `path`."""
+    model: type[BaseModel] | None = Recipe
+    for part in path:
+        if model is None:
+            return None
+        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
+        if field is not None:  # else a union tag in a pydantic location
+            model = _model_in(field.annotation)
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        return next((model for model in map(_model_in, get_args(annotation)) if model is not None), None)
+    return None
