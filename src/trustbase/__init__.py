@@ -5,12 +5,12 @@ Every command of the command line is also a function here, with the same options
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as type checkers read it; importing `typing` would cost milliseconds before a command minds its signals
 if TYPE_CHECKING:
+    from typing import Any
+
     from trustbase.audit_command import audit as audit
     from trustbase.bundle.answer import predict as predict
     from trustbase.bundle.verify import verify as verify
@@ -37,5 +37,7 @@ __all__ = ["Predictor", "__version__", "audit", "doctor", "init", "predict", "re
 def __getattr__(name: str) -> Any:
     """Public names are imported at first use, so that `import trustbase` costs nothing."""
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'trustbase' has no attribute '{name}'")

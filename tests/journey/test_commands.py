@@ -115,6 +115,58 @@ main()
     assert b"stopped by Ctrl-C" in complaint and b"goes on" in complaint and b"Traceback" not in complaint
 
 
+AT_IMPORT = """
+import os, sys, time
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number})
+            time.sleep(5)
+sys.meta_path.insert(0, Slow())
+sys.modules.pop({module!r}, None)
+sys.argv = ["trustbase", "--version"]
+from trustbase.cli.__main__ import main
+main()
+"""
+AT_THE_END = """
+import atexit, os, sys
+atexit.register(lambda: os.kill(os.getpid(), {number}))
+sys.argv = ["trustbase", "--version"]
+from trustbase.cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "exit_code"),
+    [
+        (AT_IMPORT.format(module="signal", number=2), 2, 130),
+        (AT_IMPORT.format(module="trustbase.cli.main", number=2), 2, 130),
+        (AT_IMPORT.format(module="trustbase.errors", number=15), 15, 143),
+        (AT_IMPORT.format(module="trustbase.cli.pipes", number=2), 2, 130),
+    ],
+)
+def test_a_signal_while_the_command_loads_ends_it_with_one_line(code: str, number: int, exit_code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == exit_code and done.stdout == ""
+    word = {2: "Ctrl-C", 15: "signal 15"}[number]
+    assert done.stderr.startswith(f"error: stopped by {word} before anything began") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_after_the_last_word_shows_no_traceback(number: int) -> None:
+    done = subprocess.run([sys.executable, "-c", AT_THE_END.format(number=number)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-number, "") and done.stdout.startswith("trustbase ")
+
+
+def test_nothing_slow_is_imported_before_signals_are_minded() -> None:
+    code = "import sys; before = set(sys.modules); import trustbase.cli.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"typing", "dataclasses", "inspect", "typer"} & set(done.stdout.split())
+    own = {name for name in done.stdout.split() if name.startswith("trustbase")}
+    assert own == {"trustbase", "trustbase.cli", "trustbase.cli.__main__"}
+
+
 def test_answers_that_all_failed_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 

@@ -1,4 +1,4 @@
-"""Signals from the first moment on: imported before anything slow, so that Ctrl-C while Typer loads ends with words too."""
+"""Signals while a command runs: raised as `Interrupted`, so that it can leave its state in order and say what goes on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def install() -> None:
     """Raise `Interrupted` on Ctrl-C and SIGTERM."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
+
+
+def leave() -> None:
+    """Back to the system's own way: while the interpreter closes nobody is left to catch what would be raised."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pending() -> Interrupted | None:

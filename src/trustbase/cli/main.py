@@ -201,11 +201,11 @@ def _language(lang: str | None) -> str | None:
 
 def main() -> None:
     """Entry point: exit codes as in the contract, one clear message an error, a traceback only with --debug."""
-    interrupt.install()  # Typer would end on a KeyboardInterrupt itself, and say nothing
-    pipes.install()
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        interrupt.install()  # Typer would end on a KeyboardInterrupt itself, and say nothing
+        pipes.install()
         app(args=arguments, standalone_mode=True)
     except Exception as error:
         error_or_signal = interrupt.pending() or error
@@ -217,6 +217,8 @@ def main() -> None:
     except Interrupted as error:
         _complain(str(error), debug)
         raise SystemExit(error.exit_code) from None
+    finally:
+        interrupt.leave()
 
 
 def _complain(text: str, debug: bool) -> None:
