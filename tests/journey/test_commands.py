@@ -48,17 +48,17 @@ finally:
 
 
 def test_help_answers_at_once() -> None:
-    """The least of five, over the least of five of bare python; 0.3 s is asked, twice that is allowed for a busy machine."""
-
-    def least(*command: str) -> float:
-        taken = []
-        for _ in range(5):
+    """0.3 s over bare python, as asked (0.15 to 0.21 s with two busy cores): the least of each, in turns, for at most 20 turns."""
+    commands = (("-m", "trustbase.cli", "--help"), ("-c", "pass"))
+    least = [float("inf")] * 2
+    for _ in range(20):
+        for index, command in enumerate(commands):
             started = time.perf_counter()
             subprocess.run([sys.executable, *command], capture_output=True, check=True, timeout=60)
-            taken.append(time.perf_counter() - started)
-        return min(taken)
-
-    assert least("-m", "trustbase.cli", "--help") - least("-c", "pass") < 0.6
+            least[index] = min(least[index], time.perf_counter() - started)
+        if least[0] - least[1] < 0.3:
+            return
+    raise AssertionError(f"--help takes {least[0]:.2f} s, bare python {least[1]:.2f} s")
 
 
 def test_init_writes_a_recipe_that_reads_back(tmp_path: Path) -> None:
