@@ -1,20 +1,33 @@
 """The loop: whatever stops it, the same call goes on to the same bits."""
 
 import hashlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from train_kit import Log, Toy, job, rows, weights
+from train_kit import LABELS, Log, Toy, job, rows, split, weights
 
+from tiny import tiny_bert
 from trustbase.errors import Interrupted, StaleRunError, TrainingError
-from trustbase.train import state
+from trustbase.events import RunLog
+from trustbase.model.load import resolve_base
+from trustbase.model.options import AdaptOptions
+from trustbase.model.task import TEXT_CLASSIFICATION
+from trustbase.train import fit as fitting
+from trustbase.train import loop, state
+from trustbase.train.objective import classification
+from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
 
 
@@ -99,6 +112,27 @@ def test_save_every_bounds_the_steps_between_two_saves(tmp_path):
     assert len(list(tmp_path.glob("step-*"))) <= 3  # the newest two and the best
 
 
+@pytest.mark.parametrize(("step_seconds", "save_every"), [(1.0, 3.5), (0.4, 2.0), (2.0, 6.0)])
+def test_save_every_bounds_the_seconds_between_two_saves(tmp_path, monkeypatch, step_seconds, save_every):
+    class Clock(Log):
+        """Its time goes on by one step's when a step is reported; each event is kept with its time."""
+
+        now = 100.0
+
+        def __call__(self, event, /, **fields):
+            self.now += step_seconds * (event == "step")
+            super().__call__(event, at=self.now, **fields)
+
+    log = Clock()
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: log.now))
+    _, progress, _ = job(tmp_path, material=rows(400), epochs=1, save_every=save_every, emit=log)
+    saved = [100.0, *(fields["at"] for fields in log.of("checkpoint"))]
+    gaps = [after - before for before, after in pairwise(saved)]
+    assert saved[-1] == log.now and progress.step * step_seconds > 5 * save_every, "one epoch, much longer than the interval"
+    assert max(gaps) <= save_every + 1e-9
+    assert max(gaps[:-1]) == min(gaps[:-1]) > save_every - 2 * step_seconds, "nor more often than it takes"
+
+
 def test_early_stopping_takes_the_best_and_stops(tmp_path):
     # labels of the validation rows are turned round: the better the training rows are learnt, the worse these get
     validation = rows(30, 1)
@@ -116,7 +150,8 @@ def test_early_stopping_takes_the_best_and_stops(tmp_path):
 def test_max_steps_and_evaluate_every(tmp_path):
     _, progress, log = job(tmp_path, validation=rows(20, 1), max_steps=7, evaluate_every=3)
     assert progress.step == 7 and {3, 6, 7} <= {entry["step"] for entry in progress.history}
-    assert log.of("progress")[-1]["done"] == log.of("progress")[-1]["total"] == 7
+    told = [fields for fields in log.of("progress") if fields["what"] == "training"]
+    assert told[-1]["done"] == told[-1]["total"] == 7
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
@@ -138,6 +173,75 @@ def test_a_number_that_is_not_finite_stops_at_once_and_keeps_the_last_good_state
     loaded = Toy()
     state.load_weights(path, list(loaded.named_parameters()))
     assert all(torch.isfinite(parameter).all() for parameter in loaded.parameters())
+
+
+def test_a_stop_names_rows_as_they_are_found_in_their_file(tmp_path, monkeypatch):
+    base = resolve_base(str(tiny_bert(tmp_path / "base", ("the", "film", "bad", "good"))))
+    sampled = replace(split(40, "train"), row_numbers=np.random.default_rng(0).permutation(900)[:40] + 1, source="films.csv")
+
+    def spoiled(forward, batch):
+        return classification(forward, batch) * torch.where(torch.from_numpy(np.isin(batch.rows, (3, 17, 30))), torch.nan, 1.0)
+
+    monkeypatch.setattr(fitting, "load", lambda entry: spoiled)
+    options = TrainOptions(epochs=1, batch_tokens=4096, max_length=16, precision="fp32", threads=1)
+    with pytest.raises(TrainingError, match="loss of step 1 ") as stopped:
+        fitting.fit(
+            base, TEXT_CLASSIFICATION, LABELS, sampled, None, adapt=AdaptOptions(), options=options, folder=tmp_path / "checkpoints"
+        )
+    wanted = ", ".join(str(number) for number in sorted(sampled.row_numbers[[3, 17, 30]]))
+    assert f"(rows {wanted} of films.csv, counted from 1 without a header)" in str(stopped.value)
+
+
+def overflowing(steps):
+    """An update rule whose gradient overflows in the named steps."""
+
+    def update(tools, batches, step):
+        if step not in steps:
+            return plain(tools, batches, step)
+        hook = tools.parameters[0].register_hook(lambda gradient: gradient * torch.inf)
+        try:
+            return plain(tools, batches, step)
+        finally:
+            hook.remove()
+
+    return update
+
+
+FP16 = {"fingerprint": {"precision": "fp16"}, "save_every": 1e6}  # gives the loop its scaler, which works on a CPU too
+
+
+def test_fp16_skips_an_overflow_and_goes_on_at_half_the_scale(tmp_path):
+    log = RunLog(tmp_path / "log.jsonl")
+    _, progress, _ = job(tmp_path / "checkpoints", update=overflowing({3, 4}), emit=log, **FP16)
+    assert progress.finished == "all steps done" and progress.scaler["scale"] == 2**14
+    strict = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    norms = {record["step"]: record["gradient_norm"] for record in strict if record["event"] == "step"}
+    assert [step for step, norm in norms.items() if norm is None] == [3, 4]
+
+
+def test_fp16_stops_where_no_scale_helps(tmp_path):
+    log, good = Log(), []
+    keep = Stopping(4, lambda: good.append(weights(model)))
+    model = Toy()
+    with pytest.raises(TrainingError, match=r"gradient of step 21 .* the 16 steps before, which fp16 skipped; .* those of step 4"):
+        job(tmp_path, model=model, update=overflowing(range(5, 10**6)), emit=keep, epochs=5, **FP16)
+    assert [weights(model)] == good
+    path, _ = state.latest(tmp_path)
+    assert path.name == "step-00000020"
+    with pytest.raises(TrainingError, match="gradient of step 21 "):  # the scale is kept, so it does not begin anew
+        job(tmp_path, update=overflowing(range(5, 10**6)), emit=log, epochs=5, **FP16)
+    assert not log.of("step")
+
+
+def test_fp16_resumes_with_the_scale_it_had(tmp_path):
+    whole, progress, _ = job(tmp_path / "whole", update=overflowing({2, 5}), **FP16)
+    stop = Stopping(8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        job(tmp_path / "cut", update=overflowing({2, 5}), emit=stop, **FP16)
+    resumed, again, log = job(tmp_path / "cut", update=overflowing({2, 5}), **FP16)
+    assert log.of("resumed")[0]["step"] == 8
+    assert again.scaler == progress.scaler and again.scaler["scale"] == 2**14 and again.scaler["_growth_tracker"] == progress.step - 5
+    assert weights(resumed) == weights(whole)
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path):

@@ -1,6 +1,10 @@
 """The loop's parts against independent oracles: transformers' schedules, torch's clipping, scikit-learn's metrics."""
 
 import math
+import sys
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from sklearn import metrics
 from train_kit import Toy, job, rows, split, weights
 
 from trustbase import device
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import RecipeError, TrainingError, UsageError
 from trustbase.train.batches import TokenRows
 from trustbase.train.evaluate import quality
 from trustbase.train.options import STOPPING_METRICS, TrainOptions
@@ -64,6 +68,31 @@ def test_clipping_is_torchs(clip):
     assert result.gradient_norm == pytest.approx(float(norm), rel=1e-5)
     for a, b in zip(ours.parameters(), oracle.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-7)
+
+
+def test_overflows_in_a_row_are_an_error_however_large_the_scale_is():
+    model, batch = Toy().eval(), rows(10).take(np.arange(10), "cpu")
+    tools = _tools(model)
+    tools.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    model.table.weight.register_hook(lambda gradient: gradient * torch.nan)
+    before = weights(model)
+    for step in range(1, 20):
+        assert not math.isfinite(plain(tools, [batch], step).gradient_norm)
+    with pytest.raises(TrainingError, match=r"step 20 .*the 19 steps before.*those of step 0"):
+        plain(tools, [batch], 20)
+    assert weights(model) == before and tools.scaler.get_scale() == 2.0**81
+
+
+def test_an_update_that_went_well_begins_the_count_of_overflows_anew():
+    model, batch = Toy().eval(), rows(10).take(np.arange(10), "cpu")
+    tools = _tools(model)
+    tools.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    spoilt = [True]
+    model.table.weight.register_hook(lambda gradient: gradient * (torch.nan if spoilt[0] else 1.0))
+    for step in range(1, 40):
+        spoilt[0] = step % 10 != 0
+        plain(tools, [batch], step)
+    assert tools.skipped == 9
 
 
 def test_weight_decay_spares_biases_and_norms():
@@ -161,6 +190,49 @@ def test_trackers_that_are_missing_are_refused_with_what_to_install(tmp_path):
     assert [problem.hint for problem in missing_trackers(["wandb"])] == ["pip install wandb, or remove it"]
     with pytest.raises(RecipeError, match="pip install wandb"), tracked(["wandb"], tmp_path, lambda *_, **__: None, settings={}):
         pass
+
+
+class FakeRuns:
+    """Stands in for wandb and mlflow: remembers which run each start belonged to, and what it was told."""
+
+    def __init__(self):
+        self.runs, self.settings = [], []
+
+    def _run(self, id):
+        self.runs.append((id or f"run-{len(self.runs)}", []))
+        return self.runs[-1]
+
+    def wandb(self):
+        def init(*, id, resume, **_):
+            name, told = self._run(id)
+            return SimpleNamespace(id=name, log=lambda values, step: told.append(step), finish=lambda: None)
+
+        return {"init": init}
+
+    def mlflow(self):
+        @contextmanager
+        def start_run(run_id):
+            yield SimpleNamespace(info=SimpleNamespace(run_id=self._run(run_id)[0]))
+
+        return {
+            "start_run": start_run,
+            "log_params": self.settings.append,
+            "log_metrics": lambda values, step: self.runs[-1][1].append(step),
+        }
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow"])
+def test_a_resumed_training_goes_on_in_the_trackers_same_run(tmp_path, monkeypatch, name):
+    fake, module = FakeRuns(), ModuleType(name)
+    module.__dict__.update(getattr(fake, name)())
+    module.__spec__ = ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, module)
+    for folder, step in (("a", 1), ("a", 2), ("b", 1)):
+        with tracked([name], tmp_path / folder, lambda *_, **__: None, settings={"save_every": step}) as emit:
+            emit("step", step=step, loss=1.0, learning_rate=0.1, gradient_norm=None)  # fp16 skipped it
+    assert fake.runs == [("run-0", [1]), ("run-0", [2]), ("run-2", [1])], "another folder is another training"
+    if name == "mlflow":  # a run's parameters cannot be changed
+        assert fake.settings == [{"save_every": "1"}, {"save_every": "1"}]
 
 
 def test_tensorboard_gets_steps_and_evaluations_and_changes_no_weight(tmp_path):

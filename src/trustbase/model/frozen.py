@@ -11,6 +11,7 @@ from torch import nn
 
 from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
+from trustbase.events import Emit, ignore
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
 from trustbase.model.tokenizer import Encoded, pad
@@ -78,6 +79,7 @@ def frozen_features(
     batch_tokens: int = 8192,
     device: torch.device | str | None = None,
     autocast: torch.dtype | None = None,
+    emit: Emit = ignore,
 ) -> torch.Tensor:
     """What the frozen body says of each text, pooled as its head pools: fp32 on the CPU, `(rows, width)`.
 
@@ -92,6 +94,7 @@ def frozen_features(
         batch_tokens: tokens in one batch, padding included.
         device: where to run; by default where the model is.
         autocast: precision of the body's matrix products, such as `torch.bfloat16`; None: fp32.
+        emit: takes `progress` events.
 
     Raises:
         ModelError: the head of this architecture does not work on pooled features.
@@ -102,12 +105,15 @@ def frozen_features(
     try:
         _check_head(model, encoded, pad_id, where)
         rows: torch.Tensor | None = None
-        for batch in plan_batches(encoded.lengths, batch_tokens=batch_tokens):
+        plan = plan_batches(encoded.lengths, batch_tokens=batch_tokens)
+        for done, batch in enumerate(plan):
+            emit("progress", what="outputs of the frozen body", done=done, total=len(plan))
             with torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
                 pooled = _pooled(model, _tensors(encoded, batch, pad_id, where)).float().cpu()
             if rows is None:
                 rows = torch.empty(len(encoded), pooled.shape[1])
             rows[torch.from_numpy(batch)] = pooled
+        emit("progress", what="outputs of the frozen body", done=len(plan), total=len(plan))
     finally:
         model.train(training)
     return rows if rows is not None else torch.empty(0, 0)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.errors import DataError, ModelError, Problem
+from trustbase.events import Emit, ignore
 from trustbase.model.folder import check_tokenizer_files
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
@@ -122,13 +123,14 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> Encoded:
+def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit = ignore) -> Encoded:
     """Token ids of texts, special tokens added, cut at `max_length`.
 
     Args:
         tokenizer: from `load_tokenizer`.
         texts: what the model reads, `(rows,)`.
         max_length: most tokens of a row, special tokens included.
+        emit: takes `progress` events.
 
     Raises:
         DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
@@ -141,9 +143,11 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int) -> Encoded:
     pieces: list[NDArray[np.int32]] = []
     lengths: list[NDArray[np.int64]] = []
     for start in range(0, len(texts), _CHUNK):
+        emit("progress", what="tokenising", done=start, total=len(texts))
         ids, count = _encode_chunk(tokenizer, texts, start)
         pieces.append(ids)
         lengths.append(count)
+    emit("progress", what="tokenising", done=len(texts), total=len(texts))
     ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
     full = np.concatenate(lengths) if lengths else np.empty(0, np.int64)
     whole = Encoded(ids, _offsets(full), full)

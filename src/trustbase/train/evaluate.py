@@ -10,20 +10,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trustbase.data.batch import plan_batches
+from trustbase.events import Emit, ignore
 from trustbase.train.batches import Batch, Material
 from trustbase.train.options import STOPPING_METRICS
 
 _SCORING_TOKENS = 4096  # scoring keeps no activations, so larger batches cost no memory worth naming
 
 
-def probabilities(forward: Callable[[Batch], Tensor], material: Material, *, device: str) -> NDArray[np.float64]:
+def probabilities(forward: Callable[[Batch], Tensor], material: Material, *, device: str, emit: Emit = ignore) -> NDArray[np.float64]:
     """Class probabilities of every row, float64 `(rows, classes)`."""
     parts, order = [], []
+    plan = plan_batches(material.lengths, batch_tokens=_SCORING_TOKENS)
     with torch.inference_mode():
-        for rows in plan_batches(material.lengths, batch_tokens=_SCORING_TOKENS):
+        for done, rows in enumerate(plan):
+            emit("progress", what="scoring the validation rows", done=done, total=len(plan))
             scores = forward(material.take(rows, device)).to(torch.float64)
             parts.append(torch.softmax(scores, dim=-1).cpu().numpy())
             order.append(rows)
+    emit("progress", what="scoring the validation rows", done=len(plan), total=len(plan))
     result = np.concatenate(parts)
     result[np.concatenate(order)] = result.copy()
     return result

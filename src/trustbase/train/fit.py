@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from trustbase.train.loop import facts_of, train
 from trustbase.train.options import TrainOptions
 from trustbase.train.state import Progress
 from trustbase.train.track import tracked
-from trustbase.train.update import plain
+from trustbase.train.update import listed, plain
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ def fit(
     _refuse_several_processes()
     began = time.monotonic()
     with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, _threads(options.threads):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options)
+        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, emit=told)
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
         progress = train(
             scene.learner,
             load(OBJECTIVES[task.name]),
-            plain,
+            partial(plain, named=partial(_in_file, train_split)),
             scene.material,
             options=options,
             folder=folder,
@@ -113,6 +114,7 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    emit: Emit,
 ) -> _Scene:
     """Build the model, tokenize once, and decide on device and precision."""
     device = choose_device()
@@ -124,11 +126,11 @@ def _set(
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, frozen)
     parts: dict[str, Material] = {}
-    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length)
+    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length)
-            parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device)
+            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
     learner = head_only(model) if frozen else model
@@ -137,11 +139,18 @@ def _set(
     return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen)
 
 
-def _material(model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str) -> Material:
+def _in_file(split: Split, rows: Sequence[int]) -> str:
+    """Rows of a split as they are found in their file: a split is hashed and sampled, so that its own order helps nobody."""
+    return f"rows {listed(sorted(split.row_numbers[list(rows)].tolist()))} of {split.source}, counted from 1 without a header"
+
+
+def _material(
+    model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str, emit: Emit
+) -> Material:
     if not frozen:
         return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id))
     autocast = None if precision == "fp32" else DTYPES[precision]
-    features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast)
+    features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
     return FeatureRows(features, rows.lengths, split.labels)
 
 

@@ -136,6 +136,8 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
     steps = _epoch_steps(job)
     if progress.finished:
         return
+    if tools.scaler is not None and progress.scaler:
+        tools.scaler.load_state_dict(progress.scaler)
     try:
         for result in updates(job, tools):
             _report(job, tools, result)
@@ -153,7 +155,7 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
                 return
     except TrainingError:
         if progress.step > job.saved_step:
-            _save(job, tools.optimizer)  # parameters are still those of the last good step
+            _save(job, tools)  # parameters are still those of the last good step
         raise
 
 
@@ -221,7 +223,7 @@ def _report(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
     fields = {
         "loss": result.loss,
         "learning_rate": rate,
-        "gradient_norm": result.gradient_norm,
+        "gradient_norm": result.gradient_norm if math.isfinite(result.gradient_norm) else None,  # skipped by fp16
         "rows": result.rows,
         "tokens": result.tokens,
     }
@@ -235,7 +237,7 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material.labels) % 1.0)
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
     if job.validation is not None:
-        entry |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device))
+        entry |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device, emit=job.emit))
         value = float(entry[options.early_stopping_metric])
         if better(options.early_stopping_metric, value, progress.best_value):
             progress.best_step, progress.best_value, progress.best_epoch, progress.evaluations_since_best = progress.step, value, epochs, 0
@@ -252,11 +254,13 @@ def _save_if_due(job: Job, tools: UpdateTools, *, must: bool) -> None:
     elapsed = time.monotonic() - job.saved_at
     steps = job.progress.step - job.saved_step
     if must or elapsed + elapsed / max(1, steps) >= job.options.save_every:
-        _save(job, None if job.progress.finished else tools.optimizer)
+        _save(job, tools)
 
 
-def _save(job: Job, optimizer: torch.optim.Optimizer | None) -> None:
+def _save(job: Job, tools: UpdateTools) -> None:
     began = time.monotonic()
+    optimizer = None if job.progress.finished else tools.optimizer
+    job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}
     job.progress.seconds = job.earlier_seconds + began - job.started_at
     path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint)
     job.saved_at, job.saved_step = time.monotonic(), job.progress.step

@@ -1,7 +1,7 @@
 """Training state on disk: folders that are complete or absent, safetensors and JSON only, found again after any crash.
 
 `step-00000120/` holds `weights.safetensors` (the trained parameters), `optimizer.safetensors` and `state.json`
-(position, early stopping, history, digests of the two). Random streams are named by seed and position, so they need no state.
+(position, early stopping, history, fp16 scale, digests of the two). Random streams are named by seed and position, so they need no state.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an evaluation or epoch
     loss_sum: float = 0.0  # of the epoch under way, over rows
     loss_rows: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)  # state of the fp16 scale; empty in other precisions
 
 
 def name_of(step: int) -> str:

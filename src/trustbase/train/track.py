@@ -1,4 +1,7 @@
-"""Experiment trackers as listeners of events: TensorBoard, Weights & Biases, MLflow, where installed."""
+"""Experiment trackers as listeners of events: TensorBoard, Weights & Biases, MLflow, where installed.
+
+A tracker's id of the run lies beside the checkpoints, so that a resumed training goes on in the same curve.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from trustbase import files
 from trustbase.errors import Problem, RecipeError
 from trustbase.events import Emit
 
 _NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+_IDS = "trackers.json"
 _STEP_FIELDS = ("loss", "learning_rate", "gradient_norm")
 Scalars = Callable[[Mapping[str, float], int], None]
 
@@ -26,6 +31,12 @@ def missing_trackers(names: Sequence[str]) -> list[Problem]:
 @contextmanager
 def tracked(names: Sequence[str], folder: Path, emit: Emit, *, settings: Mapping[str, Any]) -> Iterator[Emit]:
     """An `Emit` that also tells the named trackers each step's and evaluation's numbers.
+
+    Args:
+        names: of the trackers.
+        folder: the checkpoints'; keeps what a resumption needs to go on in the trackers' same runs.
+        emit: is told everything too.
+        settings: the trackers show them beside the run.
 
     Raises:
         RecipeError: a tracker is not installed.
@@ -47,7 +58,7 @@ def tracked(names: Sequence[str], folder: Path, emit: Emit, *, settings: Mapping
 
 def _scalars(event: str, fields: Mapping[str, Any]) -> dict[str, float]:
     if event == "step":
-        return {f"train/{name}": float(fields[name]) for name in _STEP_FIELDS}
+        return {f"train/{name}": float(fields[name]) for name in _STEP_FIELDS if fields[name] is not None}
     if event == "evaluation":
         return {f"validation/{name}": float(value) for name, value in fields.items() if name != "step"}
     return {}
@@ -70,7 +81,9 @@ def _tensorboard(folder: Path, settings: Mapping[str, Any]) -> Iterator[Scalars]
 
 @contextmanager
 def _wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Scalars]:
-    run = import_module("wandb").init(project="trustbase", dir=str(folder), config=dict(settings), resume="allow")
+    kept = _ids(folder).get("wandb")
+    run = import_module("wandb").init(project="trustbase", dir=str(folder), config=dict(settings), id=kept, resume="allow")
+    _keep_id(folder, "wandb", run.id)
     try:
         yield lambda values, step: run.log(dict(values), step=step)
     finally:
@@ -80,9 +93,25 @@ def _wandb(folder: Path, settings: Mapping[str, Any]) -> Iterator[Scalars]:
 @contextmanager
 def _mlflow(folder: Path, settings: Mapping[str, Any]) -> Iterator[Scalars]:
     mlflow = import_module("mlflow")
-    with mlflow.start_run():
-        mlflow.log_params({name: str(value) for name, value in settings.items()})
+    kept = _ids(folder).get("mlflow")
+    with mlflow.start_run(run_id=kept) as run:
+        _keep_id(folder, "mlflow", run.info.run_id)
+        if kept is None:  # a run's parameters cannot be changed, and how often to save may be
+            mlflow.log_params({name: str(value) for name, value in settings.items()})
         yield lambda values, step: mlflow.log_metrics(dict(values), step=step)
+
+
+def _ids(folder: Path) -> dict[str, str]:
+    """Tracker → its id of this training's run, as far as there was one before."""
+    path = folder / _IDS
+    known: dict[str, str] = files.read_json(path) if path.is_file() else {}
+    return known
+
+
+def _keep_id(folder: Path, tracker: str, id: str) -> None:
+    known = _ids(folder)
+    if known.get(tracker) != id:
+        files.write_json(folder / _IDS, {**known, tracker: id})
 
 
 _OPENERS: dict[str, Any] = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
