@@ -82,11 +82,15 @@ def _sample(context: AuditContext) -> list[str]:
 
 def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], effort: Effort) -> Timings:
     """In a process of its own where the artefact lies on disk; else (a stand-in) by asking it here."""
+
+    def tell(done: float, total: float) -> None:
+        context.emit("progress", what="timing the artefact", done=done, total=total)
+
+    tell(0, effort.call_seconds + effort.chunk_seconds)
     if info is not None and (info.folder / "config.json").is_file():
-        context.emit("progress", what="timing the artefact", done=0, total=1)
-        return measure_apart(info.folder, texts, effort=effort, seed=context.seed)
+        return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
-    return measure(context.predictor, texts, effort=effort, seed=context.seed)
+    return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
 
 
 def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str]) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Times one artefact in a process of its own: `python -m trustbase.audit.measure` (a request on standard input, JSON back).
+"""Times one artefact in a process of its own: `python -m trustbase.audit.measure` (a request on standard input, JSON lines back).
 
 A fresh process is what a server is: start-up and peak memory are then the artefact's and not those of the training
 that went before. Every answer is computed: no cache, no repeated text within a call.
@@ -10,8 +10,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +25,8 @@ from numpy.typing import NDArray
 from trustbase.errors import PredictionError
 
 CHILD_SECONDS = 600.0
+_TELL_EVERY = 0.5  # seconds between two signs of life, which are given outside of what is timed
+Tell = Callable[[float, float], None]  # (done, total) of the seconds that measuring may take
 
 
 class Scorer(Protocol):
@@ -67,25 +72,65 @@ class Timings:
     facts: dict[str, Any]
 
 
-def measure_apart(folder: Path, texts: Sequence[str], *, effort: Effort, seed: int) -> Timings:
+def _silent(done: float, total: float) -> None:
+    """A `Tell` for nobody."""
+
+
+def measure_apart(folder: Path, texts: Sequence[str], *, effort: Effort, seed: int, tell: Tell = _silent) -> Timings:
     """Measure an artefact folder in a process of its own.
 
     Raises:
         PredictionError: that process failed or took too long; carries the end of what it said.
     """
     request = {"folder": str(folder), "texts": list(texts), "effort": asdict(effort), "seed": seed, "started": time.time()}
-    command = [sys.executable, "-m", "trustbase.audit.measure"]
-    try:
-        done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True, timeout=CHILD_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise PredictionError(f"measuring the artefact took more than {CHILD_SECONDS:g} s, so it was stopped") from error
-    if done.returncode != 0:
-        tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
-        raise PredictionError(f"the process that measures the artefact ended with code {done.returncode}: {' / '.join(tail)}")
-    return Timings(**json.loads(done.stdout))
+    with tempfile.TemporaryFile() as complaints:
+        code, answer = _ask(json.dumps(request).encode(), tell, complaints)
+        complaints.seek(0)
+        tail = complaints.read().decode("utf-8", "replace").strip().splitlines()[-3:]
+    if code != 0 or answer is None:
+        raise PredictionError(f"the process that measures the artefact ended with code {code}: {' / '.join(tail)}")
+    return Timings(**answer)
 
 
-def measure(scorer: Scorer, texts: Sequence[str], *, effort: Effort, seed: int) -> Timings:
+def _ask(request: bytes, tell: Tell, complaints: Any) -> tuple[int, dict[str, Any] | None]:
+    """Start the process, pass its signs of life on, and return its exit code and answer; it does not outlive this call."""
+    command, late = [sys.executable, "-m", "trustbase.audit.measure"], threading.Event()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints) as child:
+        assert child.stdin is not None and child.stdout is not None
+
+        def stop() -> None:
+            late.set()
+            child.kill()
+
+        timer = threading.Timer(CHILD_SECONDS, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            with suppress(BrokenPipeError), child.stdin:  # it died at once: its exit code and last words say why
+                child.stdin.write(request)
+            answer = _listen(child.stdout, tell)
+            code = child.wait()
+        finally:
+            timer.cancel()
+            child.kill()
+    if late.is_set():
+        raise PredictionError(f"measuring the artefact took more than {CHILD_SECONDS:g} s, so it was stopped")
+    return code, answer
+
+
+def _listen(lines: Iterable[bytes], tell: Tell) -> dict[str, Any] | None:
+    """The answer among a process's lines, if it came to one."""
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return None  # cut off as the process died
+        said = json.loads(line)
+        if "done" not in said:
+            return dict(said)
+        tell(said["done"], said["total"])
+    return None
+
+
+def measure(scorer: Scorer, texts: Sequence[str], *, effort: Effort, seed: int, tell: Tell = _silent) -> Timings:
     """Latency, throughput and dependence on the batch of anything that scores texts.
 
     Args:
@@ -93,20 +138,28 @@ def measure(scorer: Scorer, texts: Sequence[str], *, effort: Effort, seed: int) 
         texts: distinct texts.
         effort: how much to measure.
         seed: of the batches' composition.
+        tell: takes signs of life.
     """
+    total = effort.call_seconds + effort.chunk_seconds
+    tell(0.0, total)
     for text in _cycle(texts, effort.warm_up):
         scorer.class_scores([text])
-    latency, alone = _latency(scorer, texts, effort)
-    inputs, seconds = _bulk(scorer, texts, effort)
+    latency, alone = _latency(scorer, texts, effort, lambda share: tell(effort.call_seconds * share, total))
+    inputs, seconds = _bulk(scorer, texts, effort, lambda share: tell(effort.call_seconds + effort.chunk_seconds * share, total))
     mixed = _among_others(scorer, texts, len(alone), seed)
+    tell(total, total)
     return Timings(latency, inputs, seconds, alone, mixed, None, None, None, {})
 
 
-def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list[float], list[list[float]]]:
+def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callable[[float], None]) -> tuple[list[float], list[list[float]]]:
     latency: list[float] = []
     alone: list[list[float]] = []
-    end = time.perf_counter() + effort.call_seconds
+    began = told = time.perf_counter()
+    end = began + effort.call_seconds
     for text in _cycle(texts, effort.calls):
+        if (now := time.perf_counter()) - told >= _TELL_EVERY:
+            told = now
+            tell(min(1.0, max(len(latency) / effort.calls, (now - began) / effort.call_seconds)))
         scorer.clear_cache()
         started = time.perf_counter()
         scores = scorer.class_scores([text])
@@ -118,7 +171,7 @@ def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list
     return latency, alone
 
 
-def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list[int], list[float]]:
+def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callable[[float], None]) -> tuple[list[int], list[float]]:
     """Chunks of about a second's work each, so that a slow model does not take minutes and a fast one is not timed by its overhead."""
     size = min(32, len(texts))
     scorer.clear_cache()
@@ -129,6 +182,7 @@ def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort) -> tuple[list[in
     inputs, seconds = [], []
     end = time.perf_counter() + effort.chunk_seconds
     for chunk in range(effort.chunks):
+        tell(chunk / effort.chunks)
         start = chunk * size % max(len(texts) - size + 1, 1)
         part = list(texts[start : start + size])
         scorer.clear_cache()
@@ -175,16 +229,19 @@ def peak_memory_bytes() -> int | None:
 
 def _main() -> None:
     """The child: answers one request."""
-    out = os.fdopen(os.dup(1), "w")
+    out = os.fdopen(os.dup(1), "w", buffering=1)  # line by line
     os.dup2(2, 1)  # libraries that print must not spoil the answer
     request = json.loads(sys.stdin.buffer.read())
     from trustbase.model.predict import Predictor
+
+    def tell(done: float, total: float) -> None:
+        out.write(json.dumps({"done": done, "total": total}) + "\n")
 
     texts = request["texts"]
     with Predictor.open(request["folder"], cache_size=0) as predictor:
         predictor.class_scores(texts[:1])
         startup = time.time() - request["started"]
-        timed = asdict(measure(predictor, texts, effort=Effort(**request["effort"]), seed=request["seed"]))
+        timed = asdict(measure(predictor, texts, effort=Effort(**request["effort"]), seed=request["seed"], tell=tell))
         timed |= {"startup_seconds": startup, "facts": {"runtime": predictor.runtime.name, "precision": predictor.runtime.precision}}
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -193,7 +250,7 @@ def _main() -> None:
             timed["peak_device_bytes"] = int(torch.cuda.max_memory_allocated())
             timed["facts"] |= {"device": torch.cuda.get_device_name()}
     timed["peak_memory_bytes"] = peak_memory_bytes()
-    json.dump(timed, out)
+    out.write(json.dumps(timed) + "\n")
     out.close()
 
 

@@ -40,7 +40,7 @@ def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emi
     """
     answers: dict[str, Answers] = {}
     for done, (name, entry) in enumerate(RIVALS.items()):
-        emit("progress", what=f"rival: {name}", done=done, total=len(RIVALS))
+        emit("progress", what="rivals", done=done, total=len(RIVALS))
         reason = why_not(name, train)
         if reason is not None:
             emit("note", text=f"rival {name} does not apply: {reason}")

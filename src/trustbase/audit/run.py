@@ -43,9 +43,9 @@ def run_audit(
         raise UsageError(f"no such audit dimension: {', '.join(unknown)}", hint=f"dimensions are {', '.join(DIMENSIONS)}")
     findings: list[Finding] = []
     for done, dimension in enumerate(dimensions):
-        emit("progress", what=f"audit: {dimension}", done=done, total=len(dimensions))
+        emit("progress", what="audited dimensions", done=done, total=len(dimensions))
         findings.extend(_measure(dimension, kind, context, emit))
-    emit("progress", what="audit", done=len(dimensions), total=len(dimensions))
+    emit("progress", what="audited dimensions", done=len(dimensions), total=len(dimensions))
     data = {"digest": context.test.digest, "rows": len(context.test)}
     before = None if policy_digest is None else True  # a digest that is known now was fixed before any number
     return AuditReport(_model_facts(context), data, policy_digest, machine_facts(), tuple(findings), before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 import typer
 
 from trustbase.events import Listener
-
-_SLOW = 2.0  # seconds after which something deserves a progress bar
 
 
 @contextmanager
@@ -48,29 +45,14 @@ def _line(record: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _terminal() -> Iterator[Listener]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from trustbase.cli.bars import Bars
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as progress:
-        tasks: dict[str, Any] = {}
-        first_seen: dict[str, float] = {}
+    with Bars() as bars:
 
         def listener(record: Mapping[str, Any]) -> None:
-            if record["event"] != "progress":
-                text = _line(record)
-                if text:
-                    console.print(text, markup=False, highlight=False)
-                return
-            what = str(record["what"])
-            first_seen.setdefault(what, time.monotonic())
-            if what not in tasks and time.monotonic() - first_seen[what] >= _SLOW:
-                tasks[what] = progress.add_task(what, total=record["total"])
-            if what in tasks:
-                progress.update(tasks[what], completed=record["done"], total=record["total"])
-                if record["done"] >= record["total"]:
-                    progress.remove_task(tasks.pop(what))
-                    first_seen.pop(what)
+            bars.follow(record)
+            text = _line(record)
+            if text:
+                bars.console.print(text, markup=False, highlight=False)
 
         yield listener

@@ -21,7 +21,7 @@ from trustbase.compress.graph import export_onnx
 from trustbase.compress.options import ReleaseOptions
 from trustbase.device import bf16_support
 from trustbase.errors import ModelError
-from trustbase.events import Emit
+from trustbase.events import Emit, ignore
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.predict import BATCH_TOKENS
 from trustbase.model.questions import log_softmax
@@ -109,12 +109,12 @@ def choose(
 ) -> Choice:
     """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
     wanted, notes = _wanted(options, device)
-    runtimes = _build(folder, options, sample, max_length, device, wanted, notes)
+    runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit)
     texts = sample[: options.sample]
-    whole = _scores(runtimes["torch", "fp32"], sample)
+    whole = _scores(runtimes["torch", "fp32"], sample, emit)
     first = decide(whole)
-    scores = {key: whole[: len(texts)] if key == ("torch", "fp32") else _scores(runtime, texts) for key, runtime in runtimes.items()}
-    seconds = _time(runtimes, texts)
+    scores = {key: whole[: len(texts)] if key == ("torch", "fp32") else _scores(runtime, texts, emit) for key, runtime in runtimes.items()}
+    seconds = _time(runtimes, texts, emit)
     candidates = []
     for key in runtimes:
         agreement = parity(scores["torch", "fp32"], scores[key], labels=labels, decision=first)
@@ -122,7 +122,8 @@ def choose(
         candidates.append(Candidate(*key, where, seconds[key], agreement, _refusal(agreement, options)))
         emit("note", text=f"candidate {key[0]} {key[1]}: {seconds[key]:.2f} s, largest difference {agreement['max_difference']:.1e}")
     chosen = _fastest([candidate for candidate in candidates if (candidate.runtime, candidate.precision) in wanted])
-    own = whole if (chosen.runtime, chosen.precision) == ("torch", "fp32") else _scores(runtimes[chosen.runtime, chosen.precision], sample)
+    shipped = (chosen.runtime, chosen.precision)
+    own = whole if shipped == ("torch", "fp32") else _scores(runtimes[shipped], sample, emit)
     decision, settled = _settle(whole, own, labels, first, decide(own), options)
     return Choice(candidates, chosen, _why(candidates, chosen, wanted, notes, len(texts)), decision, settled)
 
@@ -159,8 +160,11 @@ def _build(
     device: str,
     wanted: set[tuple[str, str]],
     notes: list[str],
+    emit: Emit,
 ) -> dict[tuple[str, str], Runtime]:
     """The runtimes to compare, fp32 torch first; what cannot be exported is taken out of `wanted` and noted."""
+    said, total = "building the candidates", len(wanted | {("torch", "fp32")})
+    emit("progress", what=said, done=0, total=total)
     tokenizer = load_tokenizer(folder)
     runtimes: dict[tuple[str, str], Runtime] = {
         ("torch", "fp32"): TorchRuntime(load_model(folder), tokenizer, max_length=max_length, device=device)
@@ -169,6 +173,7 @@ def _build(
         bf16 = TorchRuntime(load_model(folder), tokenizer, max_length=max_length, precision="bf16", device=device)
         runtimes["torch", "bf16"] = bf16
     if ("onnx", "fp32") in wanted:
+        emit("progress", what=said, done=len(runtimes), total=total)
         try:
             export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=sample[:2], max_length=max_length)
             runtimes["onnx", "fp32"] = OnnxRuntime.open(folder, tokenizer=tokenizer, max_length=max_length)
@@ -177,6 +182,7 @@ def _build(
                 raise
             wanted.discard(("onnx", "fp32"))
             notes.append(f"onnx was tried and left out: {error.message}")
+    emit("progress", what=said, done=total, total=total)
     return runtimes
 
 
@@ -231,13 +237,17 @@ def _refusal(agreement: dict[str, Any], options: ReleaseOptions) -> str:
     return "; ".join(f"{name} {value:.2g} is over {limit:g}" for name, value, limit in checks if not value <= limit)
 
 
-def _scores(runtime: Runtime, texts: Sequence[str]) -> NDArray[np.float64]:
+def _scores(runtime: Runtime, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
     """Class probabilities `(rows, classes)`, straight from a runtime."""
     from trustbase.data.batch import plan_batches
 
     encodings = runtime.prepare(texts)
     batches = plan_batches(encodings.lengths, batch_tokens=BATCH_TOKENS)
-    parts = [(rows, runtime.forward("logits", encodings, rows)) for rows in batches]
+    parts, said = [], f"scoring with {runtime.name} {runtime.precision}"
+    for done, rows in enumerate(batches):
+        emit("progress", what=said, done=done, total=len(batches))
+        parts.append((rows, runtime.forward("logits", encodings, rows)))
+    emit("progress", what=said, done=len(batches), total=len(batches))
     logits = np.empty((len(texts), parts[0][1].shape[1]), dtype=np.float64)
     for rows, values in parts:
         logits[rows] = values
@@ -249,13 +259,16 @@ def _scores(runtime: Runtime, texts: Sequence[str]) -> NDArray[np.float64]:
     return np.exp(log_softmax(logits))
 
 
-def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str]) -> dict[tuple[str, str], float]:
+def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str], emit: Emit) -> dict[tuple[str, str], float]:
     """Median seconds for the first rows of the sample, in alternating rounds (they are warm: scored once before)."""
     rows = texts[:_TIMED_ROWS]
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in runtimes}
-    for _ in range(_ROUNDS):
-        for key, runtime in runtimes.items():
+    said, total = "timing the candidates", _ROUNDS * len(runtimes)
+    for turn in range(_ROUNDS):
+        for place, (key, runtime) in enumerate(runtimes.items()):
+            emit("progress", what=said, done=turn * len(runtimes) + place, total=total)
             started = time.perf_counter()
             _scores(runtime, rows)
             taken[key].append(time.perf_counter() - started)
+    emit("progress", what=said, done=total, total=total)
     return {key: float(np.median(values)) for key, values in taken.items()}
