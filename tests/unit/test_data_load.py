@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from trustbase import files
 from trustbase.data.card import OTHERS, card_markdown, data_card
 from trustbase.data.digest import digest_rows
+from trustbase.data.languages import guess_languages
 from trustbase.data.load import check_columns, load, load_single, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.samples import SAMPLES, read_sample
@@ -421,3 +422,20 @@ def test_the_data_part_imports_no_torch():
 def test_the_options_are_light():
     code = "import sys, trustbase.data.options; print([m for m in ('torch', 'pyarrow', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_languages_are_guessed_where_texts_are_long_enough():
+    english = ["The staff were friendly and the room was clean.", "39 years old, Bachelors, works as a clerk, 40 hours a week"]
+    german = ["Das Zimmer war sauber, aber leider sehr laut."]
+    chinese = ["服务态度不错，但是价格有点贵", "酒店位置很好"]
+    found = guess_languages([*english, *german, *chinese, "ok", "good", "1234567890 1234567890 1234567890", "好", ""] * 50)
+    assert found["texts"] == pytest.approx({"en": 0.4, "zh": 0.4, "de": 0.2}) and list(found["texts"]) == ["en", "zh", "de"]
+    assert (found["judged"], found["sampled"]) == (250, 500) and "py3langid" in found["how"]
+    assert guess_languages([]) | {"how": ""} == {"texts": {}, "judged": 0, "sampled": 0, "how": ""}
+
+
+def test_rare_guesses_are_counted_together_and_the_sample_spans_the_rows():
+    english, german = "The staff were friendly and the room was clean.", "Das Zimmer war sauber, aber leider sehr laut."
+    found = guess_languages([english] * 5_000 + [german] * 5_000)
+    assert found["texts"] == {"de": 0.5, "en": 0.5} and found["sampled"] == 2_000
+    assert guess_languages([english] * 399 + [german])["texts"] == pytest.approx({"en": 399 / 400, "other": 1 / 400})

@@ -422,3 +422,13 @@ def test_notebook_faces_escape_what_they_show():
         assert not page.all("script") and not page.all("img") and "alert(1)" in page.text("td")
     assert "Not released" in verdict_html(verdict) and "未予发布" in verdict_html(verdict, lang="zh")
     assert finding._repr_html_() == finding_html(finding) and verdict._repr_html_() == verdict_html(verdict)
+
+
+def test_languages_and_writing_systems_of_the_data_are_told_apart(tmp_path):
+    folder = make(tmp_path / "run")
+    card = files.read_json(folder / "data_card.json") if (folder / "data_card.json").is_file() else {}
+    part = {"rows": 10, "languages": {"texts": {"en": 0.9, "other": 0.1}}, "scripts": {"letters": {"Latin": 1.0}}}
+    files.write_json(folder / "data_card.json", {**card, "splits": {"train": part}})
+    body = Page(render(folder)).text("main")
+    assert "Languages, as guessed en 90.0 %, others 10.0 %" in body and "Writing systems Latin 100.0 %" in body
+    assert "语言（推测） en 90.0 %, 其他 10.0 %" in Page(render(folder, lang="zh")).text("main")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
+from trustbase.data.languages import guess_languages
 from trustbase.data.load import Dataset
 from trustbase.data.scripts import count_scripts
 from trustbase.errors import DataError
@@ -101,6 +102,7 @@ def _split_card(
         "digest": part.digest,
         "characters": _quantiles(characters),
         "scripts": count_scripts(part.texts),
+        "languages": guess_languages(part.texts),
         "tokens": None,
     }
     if stats is not None:
@@ -138,7 +140,17 @@ def _quantiles(lengths: NDArray[np.int64]) -> dict[str, Any]:
 
 def card_markdown(card: Mapping[str, Any]) -> str:
     """The card as a Markdown page."""
-    parts = [_about(card), _rows(card), _labels(card), _groups(card), _lengths(card), _scripts(card), _missing(card), _repeats(card)]
+    parts = [
+        _about(card),
+        _rows(card),
+        _labels(card),
+        _groups(card),
+        _lengths(card),
+        _languages(card),
+        _scripts(card),
+        _missing(card),
+        _repeats(card),
+    ]
     return "\n\n".join(part for part in [*parts, _bad_rows(card), _notes(card)] if part) + "\n"
 
 
@@ -210,13 +222,23 @@ def _lengths(card: Mapping[str, Any]) -> str:
     return "\n\n".join([table, "\n".join(lines)]) if lines else table
 
 
+def _languages(card: Mapping[str, Any]) -> str:
+    rows = []
+    for name, part in card["splits"].items():
+        found = part["languages"]
+        shares = ", ".join(f"{code} {share:.1%}" for code, share in found["texts"].items()) or "none"
+        rows.append([name, shares, f"{found['judged']:,} of {found['sampled']:,}"])
+    how = next(iter(card["splits"].values()))["languages"]["how"]
+    return _section("Languages, as guessed", ["split", "texts", "texts judged"], rows) + f"\n\nHow: {how}."
+
+
 def _scripts(card: Mapping[str, Any]) -> str:
     rows = []
     for name, part in card["splits"].items():
         letters = ", ".join(f"{script} {share:.2%}" for script, share in part["scripts"]["letters"].items()) or "none"
         rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
     how = next(iter(card["splits"].values()))["scripts"]["how"]
-    return _section("Languages, by script", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+    return _section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
 
 
 def _missing(card: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Which writing systems texts use: a cheap, honest stand-in for their languages."""
+"""Which writing systems texts use, counted letter by letter over every text."""
 
 from __future__ import annotations
 

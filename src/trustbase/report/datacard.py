@@ -40,7 +40,8 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),
         (t("data.overlap"), t("list.items").join(overlap)),
         (t("data.bad_rows"), f"{bad.get('count', 0):,}" if bad else None),
-        (t("data.languages"), _scripts(card)),
+        (t("data.languages"), _shares(card, "languages", "texts", t)),
+        (t("data.scripts"), _shares(card, "scripts", "letters", t)),
         (t("data.digest"), card.get("digest")),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
@@ -52,12 +53,12 @@ def _sources(card: Mapping[str, Any], t: Words) -> str:
     return t("list.items").join(dict.fromkeys(named))
 
 
-def _scripts(card: Mapping[str, Any]) -> str:
-    """Writing systems of the first part that says: which share of its letters each has."""
+def _shares(card: Mapping[str, Any], topic: str, of: str, t: Words) -> str:
+    """Languages of the texts, or writing systems of the letters, of the first part that says."""
     for part in (card.get("splits") or {}).values():
-        letters = (part.get("scripts") or {}).get("letters") or {}
-        if letters:
-            return ", ".join(f"{script} {100 * share:.1f} %" for script, share in letters.items())
+        shares = (part.get(topic) or {}).get(of) or {}
+        if shares:
+            return ", ".join(f"{t('data.rest') if name == 'other' else name} {100 * share:.1f} %" for name, share in shares.items())
     return ""
 
 
