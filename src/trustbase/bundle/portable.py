@@ -39,7 +39,9 @@ def _rename(recipe: dict[str, Any]) -> bool:
     for section, key, name in _NAMED:
         holder = recipe if key is None else recipe.get(section)
         at = section if key is None else key
-        said = holder.get(at) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict):
+            continue
+        said = holder.get(at)
         if isinstance(said, str) and name(said) != said:
             holder[at] = name(said)
             changed = True
