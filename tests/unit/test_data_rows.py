@@ -192,6 +192,7 @@ def test_problems_of_all_files_are_raised_together(tmp_path):
         (b"\xef\xbb\xbf\n", "empty"),
         (b"text,text,label\na,b,c\n", "named twice"),
         (b"te\xffxt,label\na,b\n", "not UTF-8"),
+        ("text,label\n服务态度很好,好\n价格有点贵,差\n".encode("gb18030"), "reads as GB18030"),
         (b'"text,label\na,b\n', "never closed"),
         (b"\xff\xfet\0e\0", "UTF-16"),
         (b"\x1f\x8b\x08\0", "gzip"),
