@@ -1,6 +1,6 @@
-"""Folders that share their name with a public function: `trustbase.audit(...)` works whether or not the folder was imported.
+"""Folders and modules that share their name with a public function: `trustbase.audit(...)` works whether or not it was imported.
 
-The import system binds a subpackage as an attribute of its parent, over whatever stood there; so the folder itself can be called.
+The import system binds a submodule as an attribute of its parent, over whatever stood there; so the submodule itself can be called.
 """
 
 from __future__ import annotations

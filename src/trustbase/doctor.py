@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 
 from trustbase import machine
+from trustbase.callable_folder import make_callable
 
 #: package → what it is for, beyond the core
 OPTIONAL = {
@@ -92,3 +93,6 @@ def _hub() -> Iterator[Check]:
     place = os.environ.get("HF_ENDPOINT", "the default hub")
     detail = "HF_HUB_OFFLINE is set: only packages, folders and what is cached" if offline else f"hub ids are fetched from {place}"
     yield Check("model hub", "limited" if offline else "ok", detail)
+
+
+make_callable(__name__, f"{__name__}:doctor")  # `trustbase.doctor` names this module once it was imported

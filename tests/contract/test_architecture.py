@@ -165,3 +165,9 @@ def test_every_public_name_is_callable_also_after_everything_was_imported() -> N
     code = f"{order}; import trustbase; print([name for name in {names!r} if not callable(getattr(trustbase, name))])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_module_that_bears_a_functions_name_is_called_as_often_as_one_likes() -> None:
+    code = "import trustbase; print(len(trustbase.doctor()) == len(trustbase.doctor()) > 5)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "True"
