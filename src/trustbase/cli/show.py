@@ -44,10 +44,10 @@ def _headlines(report: AuditReport) -> None:
             typer.echo(f"  {id}: {finding.value:.4f} [{finding.low:.4f}, {finding.high:.4f}] n={finding.n}")
 
 
-def show_verdict(verdict: Verdict) -> None:
+def show_verdict(verdict: Verdict, *, met: str = "RELEASED", missed: str = "NOT RELEASED") -> None:
     """One line for the verdict, one a gate."""
     reason = f" ({verdict.reason})" if verdict.reason else ""
-    typer.echo(f"{'RELEASED' if verdict.released else 'NOT RELEASED'}{reason}; this test set was looked at {verdict.test_looks} time(s)")
+    typer.echo(f"{met if verdict.released else missed}{reason}; this test set was looked at {verdict.test_looks} time(s)")
     for gate in verdict.gates:
         measured = "" if gate.value is None else f" measured {gate.value:.4g} [{gate.low:.4g}, {gate.high:.4g}]"
         judged = " (judged by the point value)" if gate.judge == "value" else ""
@@ -58,7 +58,7 @@ def show_verdict(verdict: Verdict) -> None:
 def show_audit(result: AuditResult) -> None:
     """Verdict where there is one, then the number of findings by status."""
     if result.verdict is not None and result.verdict.gates:
-        show_verdict(result.verdict)
+        show_verdict(result.verdict, met="ALL LIMITS MET", missed="NOT ALL LIMITS MET")  # an audit releases nothing
     counts: dict[str, int] = {}
     for finding in result.report.findings:
         counts[finding.status] = counts.get(finding.status, 0) + 1
