@@ -35,6 +35,9 @@ from trustbase.train.table import UsedRows, used_rows
 from trustbase.train.update import Update, UpdateResult, UpdateTools
 
 
+_FEW_UPDATES = 60
+
+
 @dataclass
 class Job:
     """One training under way: everything the loop's parts share."""
@@ -104,6 +107,8 @@ def train(
         job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, trained=trained)
         tools = _tools(job, tables)
         _resume(job, tools.optimizer)
+        if job.total < _FEW_UPDATES:
+            emit("note", text=f"{job.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
         model.train()
         job.started_at = job.saved_at = time.monotonic()
         job.earlier_seconds = job.progress.seconds
