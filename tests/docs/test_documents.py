@@ -129,6 +129,8 @@ def test_the_commands_of_the_readme_do_what_it_says(toy_world: Path) -> None:
     ]
     (toy_world / "answers.csv").write_text("\n".join(["truth,probability,sex,age_band", *answers]) + "\n")
     (toy_world / "rows.csv").write_text("age,education,occupation,hours_per_week\n40,Bachelors,Sales,40\n23,HS-grad,,12\n")
+    news = [f"{20 + i % 50},HS-grad,Sales,{i % 60},{('<=50K', '>50K')[y]},{s}" for i, (y, s) in enumerate(zip(truth, sex, strict=True))]
+    (toy_world / "new.csv").write_text("\n".join(["age,education,occupation,hours_per_week,urgent,region", *news]) + "\n")
     ran = []
     for words in commands(PAGES[0]):
         if words[1:3] == ["run", "my-model.yaml"]:
@@ -138,10 +140,12 @@ def test_the_commands_of_the_readme_do_what_it_says(toy_world: Path) -> None:
         ran.append(words[1])
         if ran == ["init", "run", "run"]:
             assert "nothing was computed" in result.stdout
-    assert ran == ["init", "run", "run", "verify", "predict", "audit"]
+    assert ran == ["init", "run", "run", "verify", "predict", "report", "audit", "audit"]
     given = [json.loads(line) for line in (toy_world / "answers.jsonl").read_text().splitlines()]
     assert [set(answer["probabilities"]) for answer in given] == [{"<=50K", ">50K"}] * 2
-    assert (toy_world / "audit" / "report.html").is_file() and (toy_world / "runs" / "my-model" / "bundle").is_dir()
+    assert 'lang="zh' in (toy_world / "runs" / "my-model" / "report.html").read_text()
+    assert (toy_world / "audit" / "report.html").is_file() and (toy_world / "audit-new" / "report.html").is_file()
+    assert (toy_world / "runs" / "my-model" / "bundle").is_dir()
 
 
 def test_the_two_census_recipes_differ_only_in_one_gate() -> None:
