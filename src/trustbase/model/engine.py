@@ -74,6 +74,10 @@ class Engine:
         return self._thread.is_alive()
 
     @property
+    def closing(self) -> bool:
+        return self._closing
+
+    @property
     def counters(self) -> Counters:
         """A copy; the engine goes on counting."""
         return replace(self._counters)

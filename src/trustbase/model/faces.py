@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from trustbase.errors import PredictionError
+from trustbase.errors import PredictionError, UsageError
 from trustbase.model.engine import Engine
 from trustbase.model.questions import Question, Result
 from trustbase.model.requests import Request
@@ -113,6 +113,17 @@ def _resolve(futures: Sequence[asyncio.Future[Result]], pairs: Sequence[tuple[in
             futures[position].set_result(result)
 
 
+class _Ended(BaseException):
+    """Carries an asker's KeyboardInterrupt or SystemExit out of its task.
+
+    A task that raises one of these itself stops the loop in the middle of its turn, and asyncio complains about it afterwards.
+    """
+
+    def __init__(self, end: BaseException) -> None:
+        super().__init__(end)
+        self.end = end
+
+
 def run_askers(coroutines: Iterable[Awaitable[T]], *, at_once: int) -> list[T]:
     """Run many askers, at most `at_once` at a time, and return what they return, in order.
 
@@ -120,14 +131,20 @@ def run_askers(coroutines: Iterable[Awaitable[T]], *, at_once: int) -> list[T]:
 
     Raises:
         BaseException: the first exception an asker raised, after the others were cancelled.
+        UsageError: `at_once` leaves room for nobody.
     """
+    if at_once < 1:
+        raise UsageError(f"at_once must be at least 1, got {at_once}: no asker could ever begin")
 
     async def run_all() -> list[T]:
         room = asyncio.Semaphore(at_once)
 
         async def one(coroutine: Awaitable[T]) -> T:
             async with room:
-                return await coroutine
+                try:
+                    return await coroutine
+                except (KeyboardInterrupt, SystemExit) as end:
+                    raise _Ended(end) from None
 
         waiting = list(coroutines)
         try:
@@ -168,4 +185,6 @@ def _unwrapped(run_all: Any) -> list[Any]:
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
+        if isinstance(first, _Ended):
+            raise first.end from None
         raise first from group

@@ -15,14 +15,14 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.errors import ModelError, PredictionError
+from trustbase.errors import PredictionError
 from trustbase.model.artifact import read_artifact
 from trustbase.model.cache import AnswerCache, scope_of
 from trustbase.model.engine import Engine
 from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
+from trustbase.model.opening import check_options, limit_threads, open_runtime
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result, values_of
 from trustbase.model.runtime import Counters, Runtime
-from trustbase.recipe.lookup import RUNTIMES, load
 from trustbase.records import ArtifactInfo
 
 __all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]
@@ -61,6 +61,7 @@ class Predictor:
         deadline: float | None = None,
         kinds: Mapping[str, Kind] = KINDS,
     ) -> None:
+        check_options(batch_tokens=batch_tokens, threads=threads, cache_size=cache_size, deadline=deadline)
         self.info = info
         self.runtime = runtime
         self.tokenizer = tokenizer
@@ -77,7 +78,7 @@ class Predictor:
             scope=_scope(info, runtime),
             cache=AnswerCache(cache_size),
             batch_tokens=batch_tokens,
-            setup=None if threads is None else lambda: _limit_threads(threads),
+            setup=None if threads is None else lambda: limit_threads(threads),
         )
         self._finalizer = weakref.finalize(self, _close_quietly, self._engine, self._pid)
 
@@ -108,10 +109,11 @@ class Predictor:
 
         Raises:
             ModelError: the folder holds no model that this version can ask.
-            UsageError: the precision does not exist on this device.
+            UsageError: the precision does not exist on this device, the device does not exist here, or a number cannot work.
         """
+        check_options(batch_tokens=batch_tokens, threads=threads, cache_size=cache_size, deadline=deadline)
         info = path if isinstance(path, ArtifactInfo) else read_artifact(Path(path))
-        tokenizer, runtime = _open_runtime(info, precision or info.precision, device, threads)
+        tokenizer, runtime = open_runtime(info, precision or info.precision, device, threads)
         options: dict[str, Any] = {"batch_tokens": batch_tokens, "threads": threads, "cache_size": cache_size}
         return cls(info, runtime, tokenizer=tokenizer, deadline=deadline, kinds=kinds, **options)
 
@@ -136,6 +138,7 @@ class Predictor:
 
         Raises:
             BaseException: the first exception of a coroutine; the others are then cancelled.
+            UsageError: `at_once` leaves room for nobody.
         """
         self._check_caller()
         return run_askers(coroutines, at_once=at_once)
@@ -152,13 +155,13 @@ class Predictor:
         """Cross-entropy of each text's given label in nats, float64 `(rows,)`.
 
         Raises:
-            PredictionError: some texts could not be answered.
+            PredictionError: some texts could not be answered, or some labels are none of the model's; names them.
             ValueError: not one label for each text.
         """
         if len(texts) != len(labels):
             raise ValueError(f"losses needs one label for each text, got {len(texts)} texts and {len(labels)} labels")
         questions = [
-            Question("loss", text, {"label": label if isinstance(label, str) else int(label)})
+            Question("loss", text, {"label": label.item() if isinstance(label, np.generic) else label})
             for text, label in zip(texts, labels, strict=True)
         ]
         return np.array(values_of(self.ask_all(questions)), dtype=np.float64)
@@ -186,9 +189,11 @@ class Predictor:
 
         Raises:
             ModelError: the artefact holds no torch weights.
-            PredictionError: this thread already borrows it.
+            PredictionError: this thread already borrows it, or the Predictor was closed.
         """
         self._check_caller()
+        if self._engine.closing:
+            raise PredictionError("this Predictor was closed, so it lends no model", hint="open it again")
         before: int | None = None  # stays None where the model could not be read: then nothing is kept
         with self._engine.model_lock:
             self._borrower = threading.get_ident()
@@ -220,10 +225,12 @@ class Predictor:
     @property
     def counters(self) -> Counters:
         """What was asked and what it cost so far (a copy)."""
+        self._check_process()
         return self._engine.counters
 
     def clear_cache(self) -> None:
         """Forget every answer, for timings."""
+        self._check_caller()
         self._engine.forget()
 
     def close(self) -> None:
@@ -241,30 +248,19 @@ class Predictor:
     def __getstate__(self) -> NoReturn:
         raise TypeError("a Predictor owns a thread and cannot be pickled; send its folder (info.folder) and open it there")
 
-    def _check_caller(self) -> None:
+    def _check_process(self) -> None:
         if os.getpid() != self._pid:
             raise PredictionError(
                 "this Predictor was opened by another process (its thread did not survive the fork)",
                 hint="open a Predictor in the process that asks",
             )
+
+    def _check_caller(self) -> None:
+        self._check_process()
         if self._borrower == threading.get_ident():
             raise PredictionError(
                 "this thread has borrowed the model (white_box), so a question would wait for ever", hint="ask after the with block"
             )
-
-
-def _open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads: int | None) -> tuple[Any, Runtime]:
-    """The artefact's tokenizer and runtime; imports torch or ONNX Runtime only now."""
-    from trustbase.model.tokenizer import load_tokenizer
-
-    if info.runtime not in RUNTIMES:
-        known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
-        raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
-    name = info.runtime if precision == info.precision else "torch"  # the weights in another precision than what ships
-    tokenizer = load_tokenizer(info.folder)
-    settings = {"precision": precision, "device": device, "threads": threads}
-    runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)
-    return tokenizer, runtime
 
 
 def _scope(info: ArtifactInfo, runtime: Runtime) -> bytes:
@@ -281,12 +277,6 @@ def _load_white_box(info: ArtifactInfo) -> Any:
 def _versions(model: Any) -> int:
     """Changes whenever a parameter was written to in place (torch counts writes)."""
     return sum(int(parameter._version) for parameter in model.parameters())
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _close_quietly(engine: Engine, pid: int) -> None:

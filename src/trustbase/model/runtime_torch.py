@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
+from trustbase.errors import UsageError
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
 from trustbase.model.tokenizer import Encoded, encode, pad
 
@@ -78,9 +79,11 @@ class TorchRuntime:
 
         Raises:
             ModelError: weights or configuration cannot be read.
-            UsageError: the precision does not exist on this device.
+            UsageError: the precision does not exist on this device, or the device does not exist here.
         """
         where = device or choose_device()
+        if device is not None:
+            _refuse_missing_device(device)
         if device is None and where == "mps" and precision == "bf16":
             where = "cpu"
         chosen, reason = choose_precision(precision, where)
@@ -111,6 +114,21 @@ class TorchRuntime:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
+
+
+def _refuse_missing_device(device: str) -> None:
+    """Try one number there: names, builds and counts of devices are then torch's own knowledge.
+
+    Raises:
+        UsageError: torch knows no such device, or it is not here.
+    """
+    try:
+        torch.zeros(1, device=device).tolist()
+    except (AssertionError, RuntimeError) as error:  # torch has no error of its own for a device that is missing
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"device '{device}' cannot be used here: {reason}", hint=f"leave the device open, and it is {choose_device()}"
+        ) from error
 
 
 def mean_hidden(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

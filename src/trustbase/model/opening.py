@@ -1,0 +1,53 @@
+"""How a Predictor opens: options refused before anything is loaded, then the artefact's tokenizer and runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trustbase.errors import ModelError, Problem, UsageError
+from trustbase.model.runtime import Runtime
+from trustbase.recipe.lookup import RUNTIMES, load
+from trustbase.records import ArtifactInfo
+
+
+def check_options(*, batch_tokens: int, threads: int | None, cache_size: int, deadline: float | None) -> None:
+    """Refuse numbers that the engine's thread would die of at the first question, or that would make it wait for ever.
+
+    Raises:
+        UsageError: options that cannot work; every one of them.
+    """
+    problems = [
+        Problem(name, f"must be a whole number of at least {least}, got {value!r}")
+        for name, value, least in (("batch_tokens", batch_tokens, 1), ("threads", threads, 1), ("cache_size", cache_size, 0))
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least)
+    ]
+    if deadline is not None and not 0 <= deadline < float("inf"):  # NaN compares false, so it is refused too
+        problems.append(Problem("deadline", f"must be None or seconds of at least 0, got {deadline!r}"))
+    if problems:
+        raise UsageError("the Predictor cannot be opened like this", problems=problems)
+
+
+def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads: int | None) -> tuple[Any, Runtime]:
+    """The artefact's tokenizer and runtime; imports torch or ONNX Runtime only now.
+
+    Raises:
+        ModelError: no runtime of this version, or files that cannot be read.
+        UsageError: the precision or the device does not exist here.
+    """
+    from trustbase.model.tokenizer import load_tokenizer
+
+    if info.runtime not in RUNTIMES:
+        known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
+        raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
+    name = info.runtime if precision == info.precision else "torch"  # the weights in another precision than what ships
+    tokenizer = load_tokenizer(info.folder)
+    settings = {"precision": precision, "device": device, "threads": threads}
+    runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)
+    return tokenizer, runtime
+
+
+def limit_threads(threads: int) -> None:
+    """Torch's threads of the calling thread's work."""
+    import torch
+
+    torch.set_num_threads(threads)
