@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import trustbase
 from trustbase import files
+from trustbase.errors import TrustbaseError
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, Verdict
-from trustbase.stages import Stages
+from trustbase.stages import Stages, read_record
 
 if TYPE_CHECKING:
     from trustbase.data.load import Dataset
@@ -31,11 +32,27 @@ def named_signer(key: str | Path | None) -> str | None:
 
 
 def _run_id(folder: Path) -> str:
-    """A random name of this run folder, made at first use; the ledger of looks knows the run by it."""
+    """A random name of this run folder, made at first use; the ledger of looks knows the run by it.
+
+    Where its file is gone, the name is the one under which the run was judged: the same look is never counted as another.
+
+    Raises:
+        TrustbaseError: the file is not one that a run left.
+    """
     path = folder / "run.json"
-    if not path.is_file():
-        files.write_json(path, {"schema": "trustbase/run/1", "id": uuid.uuid4().hex, "trustbase": trustbase.__version__})
-    return str(files.read_json(path)["id"])
+    if not path.exists():
+        judged = read_record(folder, "gate")
+        known = str(judged["inputs"].get("run", "")) if judged is not None else ""
+        files.write_json(path, {"schema": "trustbase/run/1", "id": known or uuid.uuid4().hex, "trustbase": trustbase.__version__})
+    try:
+        name = files.read_json(path)["id"]
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"its id is {name!r}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = f"it is not the name of a run ({type(error).__name__}: {error})"
+        hint = "remove that file: the same command then takes the name from the run's own records"
+        raise TrustbaseError(f"{path} cannot be read: {why}", hint=hint) from error
+    return name
 
 
 def judge(stages: Stages, dataset: Dataset, artifact: ArtifactInfo, audit: AuditReport, policy: Policy) -> Verdict:
@@ -78,7 +95,7 @@ def release(
 ) -> tuple[Bundle, Path]:
     """`bundle/`, signed, or `rejected/`, never signed; and the report that a person reads."""
     from trustbase.bundle.pack import pack, read_bundle
-    from trustbase.report.html import report
+    from trustbase.report.html import write_report  # the signer of this run need not be trusted here
 
     folder = stages.folder
     place = "bundle" if verdict.released else "rejected"
@@ -96,7 +113,7 @@ def release(
             key=Path(key) if key is not None else None,
             emit=stages.log,
         )
-        report(folder, lang=language)
+        write_report(folder, lang=language)
         return {"place": place}
 
     inputs: dict[str, Any] = {
@@ -114,5 +131,5 @@ def release(
         shutil.rmtree(folder / other, ignore_errors=True)  # a bundle that this verdict does not stand behind must not lie here
     page = folder / "report.html"  # a reading of what lies there, not evidence: it may be written again in another language
     if lang is not None or not page.is_file():
-        report(folder, lang=language)
+        write_report(folder, lang=language)
     return read_bundle(folder / place), page

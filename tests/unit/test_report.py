@@ -348,7 +348,7 @@ def test_limits_that_came_after_the_measurements_are_said_to(tmp_path):
 
 def test_the_report_is_written_whole_and_never_into_a_bundle(tmp_path, monkeypatch):
     monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
-    run = make(tmp_path / "run")
+    run = make(tmp_path / "run", kind="rejected")
     path = report(run, lang="zh")
     assert path == run / "report.html" and path.read_text(encoding="utf-8") == render(run, lang="zh")
     bundle = World(tmp_path / "packed").pack().folder

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from trustbase import files
-from trustbase.errors import VerificationError
 from trustbase.report import charts, facts
+from trustbase.report.claims import check_claims
 from trustbase.report.datacard import data_section
 from trustbase.report.dimensions import dimension_sections, finding_row
 from trustbase.report.gates import gate_rows, headline
@@ -26,7 +26,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render(folder: str | Path, *, lang: str = "en") -> str:
-    """The report on a folder, as one HTML page.
+    """The report on a folder, as one HTML page: a reading of its files as they are, which `report` checks first.
 
     Args:
         folder: a run folder, the output folder of an audit, or a bundle.
@@ -55,7 +55,8 @@ def report(run: str | Path, *, lang: str = "en", open_browser: bool = False, tru
     """Write the report of a run, audit or bundle, and return its path.
 
     It lies in the folder as `report.html`; that of a bundle lies beside the bundle, which nothing may be added to.
-    A bundle is checked first: no report says "released" of one whose signature does not hold.
+    A bundle is checked first, also the one in a run: no report says "released" where no bundle stands that was signed by
+    somebody trusted, and none says that limits were met where they are not when they are compared again.
 
     Args:
         run: a run folder, the output folder of an audit, or a bundle.
@@ -65,31 +66,24 @@ def report(run: str | Path, *, lang: str = "en", open_browser: bool = False, tru
 
     Raises:
         UsageError: the folder holds no audit, or there is no such language.
-        VerificationError: a bundle that is not what somebody trusted released.
+        VerificationError: a bundle that is not what somebody trusted released, or a verdict that nothing supports.
     """
     folder = Path(run)
-    _check(folder, trust)
-    text = render(folder, lang=lang)
-    bundle = (folder / "manifest.json").is_file()
-    path = folder.resolve().with_name(f"{folder.resolve().name}.report.html") if bundle else folder / "report.html"
-    files.write_text(path, text)
+    words(lang)
+    check_claims(folder, trust)
+    path = write_report(folder, lang=lang)
     if open_browser:
         webbrowser.open(path.resolve().as_uri())
     return path
 
 
-def _check(folder: Path, trust: str | Path | None) -> None:
-    """Check the bundle that a report would be about; what was never signed must not claim to be released."""
-    from trustbase.bundle.layout import REJECTED, is_bundle
-    from trustbase.bundle.verify import verify
-
-    home = folder if (folder / "audit.json").is_file() or not (folder / "bundle").is_dir() else folder / "bundle"
-    if is_bundle(home):
-        verify(home, trust=trust)
-    elif (home / REJECTED).exists() and (verdict := read_material(home).verdict) is not None and verdict.released:
-        raise VerificationError(
-            f"{home} was rejected and never signed, but its verdict.json says that it was released", hint="do not use it"
-        )
+def write_report(folder: Path, *, lang: str = "en") -> Path:
+    """Write the report on a folder that the caller made himself just now, or has checked."""
+    text = render(folder, lang=lang)
+    bundle = (folder / "manifest.json").is_file()
+    path = folder.resolve().with_name(f"{folder.resolve().name}.report.html") if bundle else folder / "report.html"
+    files.write_text(path, text)
+    return path
 
 
 def _view(material: Material, t: Words) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import yaml
 
 from trustbase import files
 from trustbase.errors import UsageError
-from trustbase.records import AuditReport, Finding, Verdict
+from trustbase.records import AuditReport, Finding, GateResult, Verdict
 
 Form = Literal["run", "audit", "bundle"]
 _FINDING_FIELDS = {field.name for field in fields(Finding)}
@@ -55,11 +55,11 @@ def read_material(folder: Path) -> Material:
     Raises:
         UsageError: the folder has no `audit.json`, or it is none.
     """
-    home = _evidence_home(folder)
+    home = evidence_home(folder)
     reader = _Reader()
     audit = _read_audit(home / "audit.json")
     raw_verdict = reader.json(home / "verdict.json")
-    verdict = reader.convert("verdict.json", Verdict.from_json, raw_verdict) if raw_verdict else None
+    verdict = reader.convert("verdict.json", _verdict, raw_verdict) if raw_verdict else None
     evidence = {path.stem: reader.json(path) for path in sorted((home / "evidence").glob("*.json"))}
     places = [folder, home, *(folder / name for name in ("bundle", "rejected"))]
     card = reader.first([place / "data_card.json" for place in places])
@@ -76,7 +76,7 @@ def read_material(folder: Path) -> Material:
     return Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, tuple(reader.unreadable))
 
 
-def _evidence_home(folder: Path) -> Path:
+def evidence_home(folder: Path) -> Path:
     """The folder that holds `audit.json`: the one given, or the bundle inside a run."""
     for place in (folder, folder / "bundle", folder / "rejected"):
         if (place / "audit.json").is_file():
@@ -93,9 +93,36 @@ def _read_audit(path: Path) -> AuditReport:
         findings = tuple(Finding(**{k: v for k, v in item.items() if k in _FINDING_FIELDS}) for item in data["findings"])
         policy = data.get("policy") or {}
         model, rows, machine = (data.get(key) or {} for key in ("model", "data", "machine"))
+        if not all(isinstance(part, dict) for part in (model, rows, machine)):
+            raise ValueError("model, data and machine must be objects")
+        for finding in findings:
+            _plain(finding, texts=("id", "unit", "method", "source", "status", "reason"), numbers=("confidence",))
         return AuditReport(model, rows, policy.get("digest"), machine, findings, policy.get("set_before_measuring"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"'{path}' is not an audit of Trustbase: {error}", hint="run the audit again") from error
+
+
+def _verdict(data: Mapping[str, Any]) -> Verdict:
+    """A verdict whose parts are of their kinds, and whose word is not contradicted by its own gates."""
+    verdict = Verdict.from_json(data)
+    if type(verdict.released) is not bool or type(verdict.test_looks) is not int or not isinstance(verdict.reason, str):
+        raise ValueError("released, test_looks or reason is of another kind than a verdict has")
+    for gate in verdict.gates:
+        _plain(gate, texts=("gate", "verdict", "reason", "judge"))
+    if verdict.released and (not verdict.gates or any(gate.verdict != "pass" for gate in verdict.gates)):
+        raise ValueError("it says released, but not every gate passed")
+    return verdict
+
+
+def _plain(record: Finding | GateResult, *, texts: Sequence[str], numbers: Sequence[str] = ()) -> None:
+    """Refuse a record whose texts are no texts or whose numbers are no numbers: nothing of it could be shown."""
+    wrong = [name for name in texts if not isinstance(getattr(record, name), str)]
+    for name in ("value", "low", "high", "n", *numbers):
+        value = getattr(record, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int if name == "n" else int | float)):
+            wrong.append(name)
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} of {getattr(record, texts[0])!r} is of the wrong kind")
 
 
 class _Reader:
@@ -118,7 +145,7 @@ class _Reader:
     def convert(self, name: str, build: Any, data: Mapping[str, Any]) -> Any:
         try:
             return build(data)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             self.unreadable.append(f"{name}: {error!r}")
             return None
 
