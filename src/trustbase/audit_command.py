@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trustbase import files
+from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
-_GIVEN_DIMENSIONS = ("quality", "fairness")
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,22 @@ def audit(
         VerificationError: a bundle that is not what somebody trusted released.
     """
     folder = _output_folder(out)
-    _check(model, data, label, train, only, predictions, score, predicted, text)
-    measured = set(only or (dimension for dimension, _ in AUDITS)) & set(_GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
+    refuse_impossible(
+        model=model,
+        data=data,
+        text=text,
+        label=label,
+        groups=groups,
+        train=train,
+        only=only,
+        predictions=predictions,
+        score=score,
+        predicted=predicted,
+    )
+    measured = set(only or (dimension for dimension, _ in AUDITS)) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
     limits = _policy(policy, measured, groups)
     if predictions is not None:
-        call = _Call(folder, list(only) or list(_GIVEN_DIMENSIONS), seed, limits, emit)
+        call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
         report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
         from trustbase.bundle.subject import open_subject
@@ -157,38 +168,6 @@ def _output_folder(out: str | Path) -> Path:
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
     return folder
-
-
-def _check(
-    model: str | Path | None,
-    data: str | Path | None,
-    label: str | None,
-    train: str | Path | None,
-    only: Sequence[str],
-    predictions: str | Path | None,
-    score: str | None,
-    predicted: str | None,
-    text: str | None,
-) -> None:
-    """Refuse options that are missing or do not go together, all at once."""
-    problems: list[Problem] = []
-    if (model is None) == (predictions is None):
-        problems.append(Problem("", "name a model, or a file of answers with --predictions: one of the two"))
-    if label is None:
-        problems.append(Problem("--label", "the column of the true label must be named"))
-    if model is not None and data is None:
-        problems.append(Problem("--data", "a model is audited on rows: name their file"))
-    if predictions is not None:
-        if (score is None) == (predicted is None):
-            problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
-        extra = [name for name, value in (("--data", data), ("--text", text), ("--train", train)) if value is not None]
-        problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
-    elif score is not None or predicted is not None:
-        problems.append(Problem("--score/--predicted", "belong to --predictions"))
-    wrong = [name for name in only if name not in DIMENSIONS]
-    problems += [Problem("--only", f"'{name}' is no dimension", f"dimensions: {', '.join(DIMENSIONS)}") for name in wrong]
-    if problems:
-        raise UsageError("this audit cannot start", problems=problems, hint="trustbase audit --help shows both forms")
 
 
 def _policy(given: str | Path | None, measured: Collection[str], groups: Sequence[str]) -> Policy | None:

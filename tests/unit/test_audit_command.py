@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -146,6 +147,41 @@ def test_options_that_do_not_go_together_are_refused_at_once(tmp_path: Path) -> 
     with pytest.raises(UsageError) as caught:
         audit("model", label="x", score="y", out=tmp_path)
     assert {problem.where for problem in caught.value.problems} == {"--data", "--score/--predicted"}
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "said"),
+    [
+        ({"predicted": "truth"}, "--predicted", "the truth would be compared with itself"),
+        ({"score": "truth"}, "--score", "the truth would be compared with itself"),
+        ({"score": "score", "groups": ["truth"]}, "--groups", "column of the true label"),
+        ({"score": "score", "groups": ["sex", "score"]}, "--groups", "column of the score"),
+        ({"predicted": "said", "groups": ["said"]}, "--groups", "column of the predicted label"),
+        ({"score": "score", "groups": ["sex", "sex"]}, "--groups", "more than once"),
+        ({"score": "score", "only": ["privacy"]}, "--only", "can be measured from given answers: quality, fairness"),
+        ({"score": "score", "only": ["efficiency"]}, "--only", "can be measured from given answers: quality, fairness"),
+        ({"score": "score", "only": ["quality", "quality"]}, "--only", "more than once"),
+        ({"score": "score", "only": ["Qualty"]}, "--only", "did you mean 'quality'?"),
+        ({"score": "score", "only": ["fairness"]}, "--groups", "nothing would be measured"),
+    ],
+)
+def test_what_would_measure_nothing_or_nonsense_is_refused(tmp_path: Path, options: dict[str, Any], where: str, said: str) -> None:
+    path = write(tmp_path / "a.csv", table(50))
+    with pytest.raises(UsageError) as caught:
+        audit(predictions=path, label="truth", out=tmp_path / "out", **options)
+    (problem,) = caught.value.problems
+    assert problem.where == where and said in str(problem) and caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists(), "no report is written about nothing"
+
+
+def test_nonsense_is_refused_all_at_once_in_both_forms(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        audit(predictions="a.csv", label="x", predicted="x", groups=["x", "x"], only=["privacy", "efficiency"], out=tmp_path)
+    assert [problem.where for problem in caught.value.problems] == ["--predicted", "--groups", "--groups", "--only", "--only"]
+    with pytest.raises(UsageError) as caught:
+        audit("model", data="d.csv", label="x", groups=["x"], only=["privacy"], out=tmp_path)
+    assert [problem.where for problem in caught.value.problems] == ["--groups", "--only"]
+    assert "can be measured: quality, fairness, efficiency" in str(caught.value)
 
 
 def test_a_policy_is_judged_and_looks_are_counted(tmp_path: Path) -> None:
