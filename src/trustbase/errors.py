@@ -16,7 +16,9 @@ Interrupted                        exit 130/143  stopped by a signal; the state 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -89,6 +91,39 @@ class PredictionError(TrustbaseError):
 
 class StaleRunError(TrustbaseError):
     """The run folder was made from other inputs than those now given."""
+
+
+#: system errors about a path that somebody named: mended by naming another, or by removing what stands there
+_PATHS = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY, errno.ENODEV, errno.ENXIO),
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def from_system(error: OSError, doing: str = "") -> TrustbaseError:
+    """What the operating system refused, with the path it was about (or what was being done) and the next step."""
+    words = error.strerror or str(error)
+    path = str(error.filename) if error.filename is not None else ""
+    shown = path if len(path) <= 200 else f"{path[:100]}…{path[-60:]}"
+    message = f"{shown or doing or 'the system refused'}: {words}"
+    if error.errno in _FULL:
+        hint = "free or allow more disk space (TMPDIR included), and run the same command again: what is whole on disk is kept"
+        return TrustbaseError(f"{message}; the disk, or the size that a file may have, is used up", hint=hint)
+    if error.errno in _PATHS:
+        return UsageError(message, hint="check that path: name another, or remove or rename what stands there")
+    return TrustbaseError(message, hint="mend what the system names, and run the same command again")
+
+
+@contextmanager
+def system_errors_told(doing: str = "") -> Iterator[None]:
+    """Turn what the operating system refuses into an error that says what to do; only what has a number of the system's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise from_system(error, doing) from error
 
 
 class Interrupted(_Told):

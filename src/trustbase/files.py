@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,18 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def read_at_most(path: Path, most: int) -> bytes:
+    """The first `most` bytes of a file. Nothing but a regular file is opened: a pipe may never answer, a device never end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, not a file", str(path))
+    with path.open("rb") as stream:
+        return stream.read(most)
+
+
 def check_output(path: str | Path, what: str = "the output") -> Path:
     """Where a file that the user named can be written: links followed, nothing made yet.
 
@@ -100,8 +113,10 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.fsync(stream.fileno())
         os.chmod(temporary, mode)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:  # the system names neither the file that was meant nor its size
+            raise OSError(error.errno, f"{error.strerror} (it takes {len(data):,} bytes)", str(path)) from error
         raise
     sync_folder(path.parent)
 

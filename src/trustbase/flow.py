@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files, releasing, steps
-from trustbase.errors import UsageError
+from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
+from trustbase.recipe import marks
 from trustbase.records import AuditReport, Bundle, Verdict
 from trustbase.stages import Stages, locked
 
@@ -75,8 +76,9 @@ def run(
     plan = read_recipe(recipe, overrides)
     releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name
+    marks.require_text(str(folder), "the run folder")
     other = _other_run(reuse, folder)
-    with locked(folder):
+    with system_errors_told(), locked(folder):
         log = RunLog(folder / "log.jsonl", listeners=tuple(listeners))
         stages = Stages(folder, log, reuse=other, force=force)
         policy = read_policy(plan.recipe.gates, root=plan.root)
@@ -101,7 +103,9 @@ def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:
     if reuse is None:
         return None
     other = Path(reuse)
-    if not (other / "stages").is_dir():
+    with system_errors_told():
+        there = (other / "stages").is_dir()
+    if not there:
         raise UsageError(f"--reuse {other} is not a run folder: it has no stages/", hint="name a folder that `trustbase run` left")
     if other.resolve() == folder.resolve():
         raise UsageError(f"--reuse {other} is the run folder itself", hint="give another --out")

@@ -20,7 +20,7 @@ from typing import Any
 
 import trustbase
 from trustbase import files
-from trustbase.errors import StaleRunError, TrustbaseError, UsageError
+from trustbase.errors import StaleRunError, TrustbaseError, UsageError, system_errors_told
 from trustbase.events import RunLog
 
 LIBRARIES = (
@@ -107,7 +107,7 @@ class Stages:
         self.log.enter(name)
         full = {**inputs, "code": code_digest(code), "libraries": library_versions()}
         key = files.digest_json(full)
-        known = self._read(self.folder, name)
+        known = read_record(self.folder, name)
         moved = known is not None and known["key"] != key and _only_moved(known["inputs"], full)
         if (
             known is not None
@@ -141,12 +141,13 @@ class Stages:
         record: dict[str, Any] = {"stage": name, "key": key, "inputs": full, "started": started}
         record |= self._history(name, full, before)
         # Written before the work, so that a resumption with other inputs is noticed although nothing was finished.
-        files.write_json(self._record_path(self.folder, name), {**record, "finished": False})
-        result = dict(compute())
+        files.write_json(_record_path(self.folder, name), {**record, "finished": False})
+        with system_errors_told(f"stage '{name}' in {self.folder} could not be done"):
+            result = dict(compute())
         self.log.enter(name)
         seconds = round(time.perf_counter() - clock, 3)
         record |= {"finished": True, "seconds": seconds, "result": result, "outputs": self._digests(self.folder, outputs)}
-        files.write_json(self._record_path(self.folder, name), record)
+        files.write_json(_record_path(self.folder, name), record)
         self.computed.append(name)
         self.log("stage_done", seconds=seconds)
         return result
@@ -165,7 +166,7 @@ class Stages:
     def _take(self, name: str, key: str, outputs: Sequence[str]) -> dict[str, Any] | None:
         if self.reuse is None:
             return None
-        theirs = self._read(self.reuse, name)
+        theirs = read_record(self.reuse, name)
         if theirs is None or theirs["key"] != key or not theirs["finished"] or not self._stands(self.reuse, theirs):
             return None
         for output in outputs:
@@ -175,7 +176,7 @@ class Stages:
             elif source.exists():
                 files.write_bytes(target, source.read_bytes())
         forced = name in self.forced or bool(theirs.get("forced"))
-        files.write_json(self._record_path(self.folder, name), {**theirs, "forced": forced, "reused_from": self.reuse.name})
+        files.write_json(_record_path(self.folder, name), {**theirs, "forced": forced, "reused_from": self.reuse.name})
         self.taken.append(name)
         self.log("stage_reused", key=key, run=self.reuse.name)
         return dict(theirs["result"])
@@ -183,7 +184,7 @@ class Stages:
     def _refuse_or_record(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any], *, firm_after: str | None) -> None:
         """Changed inputs: taken before anything firm stands on them, or as the consequence of a repair; else refused unless forced."""
         changed = sorted(part for part in {*old, *new} if old.get(part) != new.get(part))
-        loose = firm_after is not None and not self._record_path(self.folder, firm_after).is_file()
+        loose = firm_after is not None and not _record_path(self.folder, firm_after).is_file()
         repaired = bool(self.computed) and not set(changed) & OUTSIDE
         if loose or (repaired and not self.force):
             return
@@ -197,23 +198,11 @@ class Stages:
 
     def record(self, name: str) -> dict[str, Any] | None:
         """The record of a stage of this run, if there is one."""
-        return self._read(self.folder, name)
+        return read_record(self.folder, name)
 
-    @staticmethod
-    def _record_path(folder: Path, name: str) -> Path:
-        return folder / "stages" / f"{name}.json"
-
-    def _read(self, folder: Path, name: str) -> dict[str, Any] | None:
-        path = self._record_path(folder, name)
-        if not path.is_file():
-            return None
-        try:
-            record = files.read_json(path)
-        except ValueError as error:
-            raise _broken(path, str(error)) from error
-        if not isinstance(record, dict) or not set(record) >= _RECORD_KEYS:
-            raise _broken(path, "it is not a stage record")
-        return record
+    def damaged(self, name: str, error: Exception) -> TrustbaseError:
+        """The error of a result that its stage cannot have given."""
+        return broken(_record_path(self.folder, name), f"its result is not that of this stage ({type(error).__name__}: {error})")
 
     def _stands(self, folder: Path, record: Mapping[str, Any]) -> bool:
         return bool(self._digests(folder, list(record["outputs"])) == record["outputs"])
@@ -230,7 +219,40 @@ class Stages:
         return digests
 
 
-def _broken(path: Path, why: str) -> TrustbaseError:
+def _record_path(folder: Path, name: str) -> Path:
+    return folder / "stages" / f"{name}.json"
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any] | None:
+    """The record of a stage in a run folder, if there is one.
+
+    Raises:
+        TrustbaseError: what lies there is none.
+    """
+    path = _record_path(folder, name)
+    if not path.exists():
+        return None
+    try:
+        record = files.read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise broken(path, str(error)) from error
+    if not _is_record(record):
+        raise broken(path, "it is not a stage record")
+    return dict(record)
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a stage can have written this; what `result` holds is the stage's own affair."""
+    if not isinstance(record, dict) or not set(record) >= _RECORD_KEYS or not isinstance(record["inputs"], dict):
+        return False
+    machines = record.get("other_machines", [])
+    if not isinstance(record["finished"], bool) or not isinstance(machines, list):
+        return False
+    return not record["finished"] or (isinstance(record.get("result"), dict) and isinstance(record.get("outputs"), dict))
+
+
+def broken(path: Path, why: str) -> TrustbaseError:
+    """The error of a record that no stage of this version can have left."""
     return TrustbaseError(f"{path} cannot be read: {why}", hint="remove that file: its stage is then computed anew by the same command")
 
 
@@ -257,8 +279,13 @@ def locked(folder: Path) -> Iterator[None]:
         import fcntl
     except ImportError as error:  # not on Windows: better no run than two that spoil each other
         raise UsageError("a run folder needs POSIX file locks, which this system lacks", hint="use Linux, macOS or WSL") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        about = str(getattr(error, "filename", None) or folder)[:200]
+        raise UsageError(f"the run folder {str(folder)[:200]} cannot be used: {about}: {why}", hint="give another --out") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -166,7 +166,10 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
     result = stages.run(
         "train", inputs=inputs, code=MODEL_CODE, outputs=outputs, compute=compute, clear=["checkpoints"], any_machine=True
     )  # checkpoints of other inputs are never resumed; a trained model is one wherever it was trained
-    return Trained.from_json(result, stages.folder)
+    try:
+        return Trained.from_json(result, stages.folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise stages.damaged("train", error) from error
 
 
 def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, trained: Trained) -> ArtifactInfo:
@@ -232,6 +235,8 @@ def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: Artifact
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)
     measured = AuditReport.from_json(files.read_json(folder / "findings.json"))
+    if "policy" not in result:
+        raise stages.damaged("audit", KeyError("policy"))
     before = result["policy"] == policy.digest
     report = replace(measured, policy_digest=policy.digest, policy_set_before=before)
     files.write_json(folder / "audit.json", report.to_json())

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trustbase.cli import interrupt, pipes
-from trustbase.errors import Interrupted, TrustbaseError, UsageError
+from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
 app = typer.Typer(
     name="trustbase",
@@ -136,7 +136,7 @@ def verify_command(
     from trustbase.bundle.verify import verify
     from trustbase.cli.show import show_verified
 
-    show_verified(verify(bundle, trust=trust))
+    show_verified(verify(_bundle(bundle), trust=trust))
 
 
 @app.command("predict")
@@ -153,7 +153,7 @@ def predict_command(
 
     with watching() as listener:
         summary = predict(
-            bundle,
+            _bundle(bundle),
             input=input,
             output=output,
             trust=trust,
@@ -212,6 +212,10 @@ def main() -> None:
         if isinstance(error_or_signal, TrustbaseError | Interrupted):
             _complain(str(error_or_signal), debug)
             raise SystemExit(error_or_signal.exit_code) from None
+        told = _told(error)
+        if told is not None:
+            _complain(str(told), debug)
+            raise SystemExit(told.exit_code) from None
         _complain(f"unexpected {type(error).__name__}: {error}\nNext: run it again with --debug and report what it shows", debug)
         raise SystemExit(1) from None
     except Interrupted as error:
@@ -219,6 +223,29 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     finally:
         interrupt.leave()
+
+
+def _told(error: Exception) -> TrustbaseError | None:
+    """The net under every command: what the system or a name's bytes forbid, in words; None where it is a fault of Trustbase's own."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return from_system(error)
+    if isinstance(error, UnicodeEncodeError) and any("\ud800" <= character <= "\udfff" for character in error.object):
+        name = error.object[:200].encode("utf-8", "backslashreplace").decode()
+        return UsageError(f"'{name}' is not UTF-8 text, so no record can hold it", hint="rename it, or name another")
+    return None
+
+
+def _bundle(folder: Path) -> Path:
+    """The bundle that a command names.
+
+    Raises:
+        VerificationError: the system knows no such name.
+    """
+    try:
+        folder.is_dir()
+    except OSError as error:
+        raise VerificationError(f"{str(folder)[:200]} is no bundle: {error.strerror}", hint="name the bundle folder") from error
+    return folder
 
 
 def _complain(text: str, debug: bool) -> None:

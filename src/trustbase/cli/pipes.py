@@ -1,10 +1,15 @@
-"""Output whose reader may go away: what a command did, and its exit code, do not change because nobody reads on."""
+"""Output whose reader may go away: what a command did, and its exit code, do not change because nobody reads on.
+
+Output that the system refuses (a full disk) is another matter: somebody wanted it, so the command says so and fails.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+
+from trustbase.errors import TrustbaseError
 
 
 class Patient(io.TextIOWrapper):
@@ -14,16 +19,24 @@ class Patient(io.TextIOWrapper):
         """As ever, also when nobody reads."""
         try:
             return super().write(text)
-        except BrokenPipeError:
+        except OSError as error:
             self._to_nowhere()
+            self._tell(error)
             return len(text)
 
     def flush(self) -> None:
         """As ever, also when nobody reads."""
         try:
             super().flush()
-        except BrokenPipeError:
+        except OSError as error:
             self._to_nowhere()
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError) and self is sys.stdout:  # where messages themselves cannot go, none can be told
+            raise TrustbaseError(
+                f"standard output cannot be written: {error.strerror}", hint="free some space, or send it elsewhere"
+            ) from error
 
     def _to_nowhere(self) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -67,7 +67,11 @@ def read_parquet(
 
 def _open(path: Path, source: str) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
+        file.schema_arrow.names  # noqa: B018  decoded here
+        return file
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} has a column whose name is not UTF-8", hint="the file is damaged; write it again") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{source} is not a Parquet file: {error}", hint="check the file, or say what it is with data.format") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePath
 from typing import Any, Literal, get_args
@@ -34,6 +35,7 @@ _LATER_KEYS = {
     "query": "SQL sources",
     "stride": "windows over long texts",
 }
+_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes, as on Linux and macOS
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
 
@@ -194,6 +196,8 @@ def _refuse_source(value: str) -> None:
     """
     if not value.strip():
         raise ValueError("names no file")
+    if len(os.fsencode(value)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in PurePath(value).parts):
+        raise ValueError(f"names no file: a name is at most {_LONGEST_NAME} bytes long, a path {_LONGEST_PATH}")
     if is_sample(value):
         if value.removeprefix("sample:") not in SAMPLES:
             raise ValueError(f"'{value}' is no sample of this version; there is: {', '.join('sample:' + name for name in SAMPLES)}")

@@ -27,15 +27,13 @@ def read_file(path: Path) -> tuple[list[Entry], str, list[Problem]]:
     """
     name = path.name
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return (
-            [],
-            "",
-            [Problem("policy", f"the file '{path}' cannot be read: {error.strerror}", "check the path")],
-        )
+        data = files.read_at_most(path, _LARGEST + 1)
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or error
+        return [], "", [Problem("policy", f"the file '{str(path)[:200]}' cannot be read: {why}", "check the path")]
     if len(data) > _LARGEST:
-        return [], "", [Problem(name, f"has {len(data)} bytes; a policy has fewer than {_LARGEST}", "is this the policy?")]
+        return [], "", [Problem(name, f"has {size} bytes; a policy has fewer than {_LARGEST}", "is this the policy?")]
     try:
         node = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
     except RecursionError:

@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from trustbase.errors import Problem
+from trustbase.errors import Problem, UsageError
 
 Path = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # aliases can make far more of few bytes
 MAX_DEPTH = 50
+MAX_BITS = 1_000  # of a whole number; larger ones cannot even be compared with a fraction
 _TOO_DEEP = f"is not valid YAML for a recipe: nested deeper than {MAX_DEPTH} levels"
 _FLATTEN = "no section of a recipe is that deep; is this the recipe?"
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
@@ -69,6 +70,24 @@ class Locator:
         self.marked.lines.update({(*new, *path[len(old) :]): line for path, line in inner.items()})
 
 
+def unwritable(text: str) -> str:
+    """What a text holds that no file, name or record can; empty where it holds nothing of the kind."""
+    if "\0" in text:
+        return "a NUL character"
+    return "half of a surrogate pair, which is no text" if any("\ud800" <= character <= "\udfff" for character in text) else ""
+
+
+def require_text(name: str, what: str) -> None:
+    """Refuse a name that cannot be written into records.
+
+    Raises:
+        UsageError: it is not UTF-8, or holds a NUL.
+    """
+    if why := unwritable(name):
+        shown = name[:200].encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"{what} '{shown}' holds {why}, so no record can name it", hint="rename it, or name another")
+
+
 def read_yaml(text: str, name: str) -> Marked:
     """Read one YAML document; syntax errors and duplicate keys become problems, not exceptions.
 
@@ -116,7 +135,15 @@ def _build(node: yaml.Node, path: Path, marked: Marked, name: str, parents: froz
     if isinstance(node, yaml.SequenceNode):
         inner = parents | {id(node)}
         return [_build(item, (*path, index), marked, name, inner) for index, item in enumerate(node.value) if marked.nodes <= MAX_NODES]
-    return scalar(node)
+    value = scalar(node)
+    if isinstance(value, str) and (why := unwritable(value)):
+        _refuse_text(node, why, marked, name)
+    return value
+
+
+def _refuse_text(node: yaml.Node, why: str, marked: Marked, name: str) -> None:
+    message = f"is not valid YAML for a recipe: it holds {why}"
+    marked.problems.append(Problem(f"{name}:{node.start_mark.line + 1}", message, "write it without that escape"))
 
 
 def _build_mapping(node: yaml.MappingNode, path: Path, marked: Marked, name: str, parents: frozenset[int]) -> dict[str, Any]:
@@ -129,6 +156,9 @@ def _build_mapping(node: yaml.MappingNode, path: Path, marked: Marked, name: str
             marked.problems.append(Problem(f"{name}:{line}", "has a key that is not a word"))
             continue
         key = str(key_node.value)  # a key is always its own text: `no:` stays "no"
+        if why := unwritable(key):
+            _refuse_text(key_node, why, marked, name)
+            continue
         if key in result:
             first = marked.lines[(*path, key)]
             marked.problems.append(Problem(f"{name}:{line}", f"'{key}' stands twice (first at line {first})", "keep one of them"))
@@ -144,7 +174,8 @@ def scalar(node: yaml.Node) -> Any:
         return float(node.value)
     if node.tag.startswith("tag:yaml.org,2002:") and node.tag.rsplit(":", 1)[1] in {"int", "float", "bool", "null"}:
         try:
-            return yaml.SafeLoader("").construct_object(node, deep=True)
-        except (ValueError, KeyError, yaml.YAMLError):  # `!!int many`, or a number of thousands of digits
+            value = yaml.SafeLoader("").construct_object(node, deep=True)
+        except (ValueError, KeyError, IndexError, OverflowError, yaml.YAMLError):  # `!!int many`, `!!int ""`, thousands of digits
             return str(node.value)
+        return str(node.value) if isinstance(value, int) and value.bit_length() > MAX_BITS else value
     return str(node.value)  # dates, times and unknown tags stay text

@@ -19,6 +19,8 @@ def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Pr
     """
     key, separator, raw = text.partition("=")
     where = f"override {text}"
+    if why := marks.unwritable(text):
+        return [Problem(where, f"holds {why}", "write it as UTF-8 text")]
     parts = tuple(_split_key(key.strip()))
     if "" in parts and parts != ("",):
         return [Problem(where, "has a dot with no key beside it", "write dotted keys such as train.epochs=2")]

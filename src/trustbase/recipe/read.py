@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from trustbase import files
 from trustbase.errors import Problem, RecipeError
 from trustbase.recipe import marks
 from trustbase.recipe.check import check, warnings_of
@@ -72,12 +73,19 @@ def _load(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Path, marks.Mark
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
         return "recipe", Path.cwd(), marks.read_yaml(text, "recipe")
     path = Path(recipe)
-    if not path.is_file():
+    marks.require_text(str(path), "the recipe")
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise RecipeError(f"{str(path)[:200]} cannot be read: {error.strerror}", hint="check the path") from error
+    if not there:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [], n=1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "`trustbase init` writes one"
         raise RecipeError(f"{path} is not a file", hint=hint)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.read_at_most(path, marks.MAX_BYTES + 4).decode("utf-8-sig")
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}", hint="check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
     return str(path), path.resolve().parent, marks.read_yaml(text, str(path))

@@ -12,6 +12,8 @@ from trustbase.errors import Problem
 from trustbase.recipe import marks
 from trustbase.recipe.schema import LATER_SECTIONS, Recipe
 
+_LONGEST = 300  # characters of a value that a message shows
+
 
 def problem_of(value: dict[str, Any], item: Any, locate: marks.Locator) -> Problem:
     """One finding of pydantic, with its place."""
@@ -26,8 +28,13 @@ def problem_of(value: dict[str, Any], item: Any, locate: marks.Locator) -> Probl
     message = item["msg"].removeprefix("Value error, ")
     if kind in {"model_type", "model_attributes_type", "dict_type"}:  # the library's words name our classes
         message = "must be a section of keys"
-    got = "" if isinstance(item["input"], (dict, list)) else f", got {item['input']!r}"
+    got = "" if isinstance(item["input"], (dict, list)) else f", got {_short(item['input'])}"
     return Problem(locate(path), f"'{dotted}': {message[0].lower() + message[1:]}{got}", describe(location))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
 def real_path(value: Any, location: tuple[int | str, ...]) -> marks.Path:

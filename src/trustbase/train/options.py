@@ -21,7 +21,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 class TrainOptions(BaseModel):
     """How parameters are trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(3, ge=1, le=10_000, description="passes over the training rows")
     max_steps: int | None = Field(None, ge=1, description="stop after this many updates, whatever `epochs` says")
@@ -46,7 +46,7 @@ class TrainOptions(BaseModel):
     evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
     save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")
     gradient_checkpointing: bool = Field(False, description="compute activations twice to save memory")
-    threads: int | None = Field(None, ge=1, description="CPU threads; torch's own choice where not given")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; torch's own choice where not given")
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
         (), description="experiment trackers to report to, where installed"
     )
