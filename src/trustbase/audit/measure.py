@@ -82,7 +82,7 @@ def measure_apart(folder: Path, texts: Sequence[str], *, effort: Effort, seed: i
     Raises:
         PredictionError: that process failed or took too long; carries the end of what it said.
     """
-    request = {"folder": str(folder), "texts": list(texts), "effort": asdict(effort), "seed": seed, "started": time.time()}
+    request = {"folder": str(folder), "texts": list(texts), "effort": asdict(effort), "seed": seed, "started": _shared_clock()}
     with tempfile.TemporaryFile() as complaints:
         code, answer = _ask(json.dumps(request).encode(), tell, complaints)
         complaints.seek(0)
@@ -210,6 +210,11 @@ def _cycle(texts: Sequence[str], count: int) -> list[str]:
     return [texts[i % len(texts)] for i in range(count)]
 
 
+def _shared_clock() -> float:
+    """Seconds that two processes of one machine may subtract: counted from its start, so that setting the clock changes nothing."""
+    return time.monotonic()
+
+
 def peak_memory_bytes() -> int | None:
     """Most memory that this process ever held; None where the system does not tell.
 
@@ -240,7 +245,7 @@ def _main() -> None:
     texts = request["texts"]
     with Predictor.open(request["folder"], cache_size=0) as predictor:
         predictor.class_scores(texts[:1])
-        startup = time.time() - request["started"]
+        startup = _shared_clock() - request["started"]
         timed = asdict(measure(predictor, texts, effort=Effort(**request["effort"]), seed=request["seed"], tell=tell))
         timed |= {"startup_seconds": startup, "facts": {"runtime": predictor.runtime.name, "precision": predictor.runtime.precision}}
     torch = sys.modules.get("torch")
