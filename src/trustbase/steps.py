@@ -101,10 +101,11 @@ def _check_reference(reference: str, root: Path) -> None:
 
 def _check_signer(model: Path) -> None:
     """A bundle of ours serves as a base only when somebody whom this user trusts signed it."""
+    from trustbase.bundle.layout import bundle_around
     from trustbase.bundle.verify import verify
 
-    bundle = model.parent
-    if model.is_dir() and model.name == "model" and (bundle / "manifest.json").is_file():
+    bundle = bundle_around(model)
+    if bundle is not None and model.is_dir():
         verify(bundle)
 
 

@@ -44,6 +44,16 @@ def is_bundle(folder: Path) -> bool:
     return any((folder / name).exists() for name in (MANIFEST, SIGNATURE, f"{MODEL}/artifact.json")) and not (folder / REJECTED).exists()
 
 
+def bundle_around(model: Path) -> Path | None:
+    """The bundle that a folder is the model of, by its place alone; None where there is none.
+
+    A bundle whose manifest or signature was taken away is still one; a `model/` beside neither is any folder of that name.
+    """
+    folder = model.resolve()
+    marked = folder.name == MODEL and any((folder.parent / name).exists() for name in (MANIFEST, SIGNATURE))
+    return folder.parent if marked else None
+
+
 def name_problem(path: str) -> str:
     """Why a relative path may not stand in a bundle; "" where it may."""
     try:

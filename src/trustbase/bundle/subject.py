@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE, is_bundle
+from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
@@ -23,7 +23,7 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
     folder, any other model) can be audited as well, without limits of its own.
 
     Args:
-        model: checkpoint folder, bundle, run folder, `package:NAME` or hub id.
+        model: checkpoint folder, bundle (or the model in one), run folder, `package:NAME` or hub id.
         emit: takes a note where limits lie there that are not used.
 
     Raises:
@@ -31,6 +31,9 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
         ModelError: the model cannot be opened.
     """
     folder = Path(model).expanduser()
+    around = bundle_around(folder)
+    if around is not None:
+        folder = around  # whoever names the model in a bundle means that bundle
     run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
     released = run and (folder / "bundle").is_dir()
     if released or is_bundle(folder):
