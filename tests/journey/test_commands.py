@@ -206,3 +206,36 @@ def test_somebody_elses_answers_are_audited_without_torch(tmp_path: Path) -> Non
     environment = {**os.environ, "TRUSTBASE_HOME": str(tmp_path)}
     check = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert check.stdout.strip().endswith("False"), check.stderr
+
+
+LONG = "z" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", LONG], 2),
+        (["run", "q\udcff.yaml"], 2),
+        (["verify", LONG], 4),
+        (["predict", LONG, "--input", "a.csv", "--output", "b.jsonl"], 4),
+        (["report", LONG], 2),
+        (["audit", LONG, "--data", "a.csv", "--text", "t", "--label", "l"], 2),
+        (["audit", "--predictions", f"{LONG}.csv", "--label", "l", "--score", "s"], 2),
+        (["audit", "--predictions", "a.csv", "--label", "l", "--score", "s", "--out", LONG], 2),
+    ],
+    ids=lambda value: str(value)[:20].encode("ascii", "replace").decode(),
+)
+def test_a_name_that_no_file_can_have_is_bad_usage(tmp_path: Path, arguments: list[str], code: int) -> None:
+    answer = trustbase(*arguments, cwd=tmp_path)
+    assert answer.returncode == code, answer.stderr
+    assert answer.stderr.startswith("error: ") and "unexpected" not in answer.stderr and "Next: " in answer.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trustbase.cli", "--version"]
+    with open("/dev/full", "w") as full:
+        refused = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        untold = subprocess.run([*command[:-1], "verify", "nothing"], cwd=tmp_path, stderr=full, timeout=60)
+    assert refused.returncode == 1 and refused.stderr.startswith("error: standard output cannot be written: ")
+    assert untold.returncode == 4

@@ -319,3 +319,12 @@ def test_parquet_columns_become_text(tmp_path):
 def test_values_in_messages_are_short_and_harmless():
     assert in_quotes("a\x1b[31m\n\ud800") == "'a\\x1b[31m\\n\\ud800'"
     assert len(in_quotes("x" * 10_000)) < 70 and in_quotes("中文") == "'中文'"
+
+
+def test_a_parquet_column_whose_name_is_no_text_is_told(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"nameofcolumn": ["a"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"nameofcolumn", b"nameof\xffolumn"))
+    for read in (lambda: read_columns("rows.parquet", root=tmp_path), lambda: read_parquet(path)):
+        with pytest.raises(DataError, match="name is not UTF-8"):
+            read()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
-from trustbase.errors import Interrupted, RecipeError, TrustbaseError
+from trustbase.errors import Interrupted, RecipeError, TrustbaseError, system_errors_told
 from trustbase.model import checkpoint
 
 
@@ -23,3 +26,19 @@ def test_a_signal_while_a_checkpoint_is_reloaded_is_no_fault_of_saving(monkeypat
     monkeypatch.setattr(checkpoint, "origin_of", lambda _: None)
     with pytest.raises(Interrupted):
         checkpoint.assert_reload_equal(None, tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"),
+    [(errno.ENAMETOOLONG, 2), (errno.EISDIR, 2), (errno.EROFS, 2), (errno.EACCES, 2), (errno.ENOSPC, 1), (errno.EFBIG, 1), (errno.EIO, 1)],
+)
+def test_what_the_system_refuses_is_told_with_path_and_next_step(number, exit_code):
+    with pytest.raises(TrustbaseError) as caught, system_errors_told("writing"):
+        raise OSError(number, os.strerror(number), "/some/place")
+    assert caught.value.exit_code == exit_code
+    assert str(caught.value).startswith(f"/some/place: {os.strerror(number)}") and caught.value.hint
+
+
+def test_an_error_without_the_systems_number_is_left_as_it_is():
+    with pytest.raises(OSError, match=r"^a library's own$"), system_errors_told():
+        raise OSError("a library's own")

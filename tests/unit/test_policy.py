@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,24 @@ def test_a_missing_policy_file_is_refused(tmp_path: Path) -> None:
 def test_options_of_another_form_are_refused(value: object) -> None:
     with pytest.raises(ValueError, match="policy file"):
         GateOptions.model_validate(value)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "folder", "long", "NUL"])
+def test_only_a_regular_file_is_read_as_a_policy(tmp_path: Path, kind: str) -> None:
+    """A pipe would be waited for and a device read without end; the alarm ends the test where they are."""
+    paths = {"pipe": tmp_path / "pipe", "endless": Path("/dev/zero"), "folder": tmp_path, "long": tmp_path / ("z" * 300)}
+    os.mkfifo(tmp_path / "pipe")
+    signal.alarm(20)
+    try:
+        with pytest.raises(RecipeError, match="cannot be read"):
+            read_policy(paths.get(kind, Path("a\0b")))
+    finally:
+        signal.alarm(0)
+
+
+def test_a_policy_that_is_far_too_large_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    with path.open("wb") as stream:
+        stream.truncate(10**12)  # a hole: no machine could hold it
+    with pytest.raises(RecipeError, match="has 1000000000000 bytes"):
+        read_policy(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trustbase.errors import RecipeError
+from trustbase.errors import RecipeError, UsageError
 from trustbase.recipe.marks import read_yaml
 from trustbase.recipe.read import read_recipe
 
@@ -402,3 +402,35 @@ def test_impossible_gates_are_all_named_at_once(folder: Path) -> None:
 def test_a_recipe_without_gates_is_warned_of_before_it_runs(folder: Path) -> None:
     (warning,) = read_recipe(write(folder, GOOD)).warnings
     assert "no gates" in warning and "exit code 3" in warning
+
+
+SIXTIES = ":".join(["59"] * 3000)
+ODD_VALUES = [
+    *(("train.epochs", value) for value in ('!!int ""', '!!int "_"', '!!int "-"', '!!float ""', SIXTIES, ".inf", "[]")),
+    *((f"train.{key}", value) for key in ("save_every", "clip", "epsilon") for value in (".inf", "1e400", ".nan", SIXTIES, SIXTIES + ".5")),
+    *(("train.seed", value) for value in ('!!int ""', SIXTIES)),
+    ("train.threads", "2000"),
+    *((f"data.{key}", "z" * 5000 + ".csv") for key in ("train", "validation", "test")),
+    *((key, "z" * 5000) for key in ("base", "gates", "gates.from")),
+    *((key, value) for key in ("data.licence", "data.missing", "purpose.owner", "gates", "base") for value in ('"\\ud800"', '"a\\0b"')),
+    ("purpose", '{"own\\ud800er": x}'),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), ODD_VALUES, ids=lambda text: text[:20])
+def test_no_value_of_a_recipe_is_answered_with_a_traceback(folder: Path, key: str, value: str) -> None:
+    problems(folder, GOOD, f"{key}={value}")
+    section, _, name = key.partition(".")
+    if section != "data":
+        line = f"{section}: {{{name}: {value}}}" if name else f"{section}: {value}"
+        assert "recipe.yaml:6" in problems(folder, GOOD + line + "\n")
+
+
+def test_texts_that_no_file_can_hold_are_refused_wherever_they_stand(folder: Path) -> None:
+    assert "surrogate" in problems(folder, GOOD, "purpose.owner=\udcff")
+    assert "recipe.yaml:6" in problems(folder, GOOD + 'purpose: {owner: "\\ud800"}\n')
+    for name in ("q\udcff.yaml", "a\0b.yaml"):
+        with pytest.raises(UsageError, match="no record can name it"):
+            read_recipe(folder / name)
+    with pytest.raises(RecipeError, match="File name too long"):
+        read_recipe(folder / ("z" * 300))

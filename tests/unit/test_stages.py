@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from trustbase import files
 from trustbase.errors import StaleRunError, TrustbaseError, UsageError
 from trustbase.events import RunLog
+from trustbase.releasing import _run_id
 from trustbase.stages import Stages, locked
 
 
@@ -83,7 +87,15 @@ def test_another_runs_stage_is_taken_when_its_inputs_agree(tmp_path: Path) -> No
     assert different.computed == ["a"]
 
 
-@pytest.mark.parametrize("content", ["{broken", "", "[]", "{}"])
+RECORD = {"stage": "a", "key": "k", "inputs": {}, "started": "now", "finished": True, "result": {}, "outputs": {}}
+BROKEN = [
+    *("{broken", "", "[]", "{}", "[" * 100_000 + "]" * 100_000),
+    *(json.dumps({**RECORD, key: junk}) for key in ("inputs", "finished", "result", "outputs") for junk in (5, [])),
+    *(json.dumps({name: value for name, value in RECORD.items() if name != key}) for key in ("result", "outputs", "inputs")),
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
 def test_a_broken_record_names_its_file_and_the_next_step(tmp_path: Path, content: str) -> None:
     step(stages(tmp_path), "a", {"n": 1})
     (tmp_path / "stages" / "a.json").write_text(content)
@@ -147,3 +159,59 @@ def test_a_failed_replacement_leaves_the_old_folder(tmp_path: Path, monkeypatch:
         files.replace_folder(target, fill)
     assert (target / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+
+def test_a_folder_in_place_of_a_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "stages" / "a.json").mkdir(parents=True)
+    with pytest.raises(TrustbaseError, match=r"a\.json cannot be read"):
+        step(stages(tmp_path), "a", {"n": 1})
+
+
+def test_a_full_disk_is_told_with_path_bytes_and_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.replace
+
+    def full(source: Any, target: Any) -> None:
+        if Path(target).name == "a.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(TrustbaseError, match=r"(?s)a\.txt: No space left on device \(it takes 1,234 bytes\).*Next: free"):
+        step(stages(tmp_path), "a", {"n": 1}, "x" * 1234)
+    assert not list(tmp_path.glob("*.part"))
+    monkeypatch.setattr(os, "replace", real)
+    assert step(stages(tmp_path), "a", {"n": 1}) == {"content": "x"}
+
+
+def test_a_stage_that_the_system_stops_without_naming_a_file_is_named_itself(tmp_path: Path) -> None:
+    def compute() -> dict[str, Any]:
+        raise OSError(errno.EFBIG, "File too large")
+
+    with pytest.raises(TrustbaseError, match=r"stage 'card' in .* could not be done: File too large") as caught:
+        stages(tmp_path).run("card", inputs={}, code=("gate",), outputs=[], compute=compute)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["file", "z" * 300, "a\0b", "file/below"])
+def test_a_run_folder_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(UsageError, match=r"run folder .* cannot be used"), locked(tmp_path / name):
+        pass
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
+def test_a_folder_in_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UsageError, match=r"\.lock"), locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ["junk", "", "{}", "[]", '{"id": 5}', "[" * 100_000])
+def test_a_damaged_name_of_a_run_is_told_and_found_again_in_its_records(tmp_path: Path, content: str) -> None:
+    name = _run_id(tmp_path)
+    step(stages(tmp_path), "gate", {"run": name})
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(TrustbaseError, match=r"(?s)run\.json cannot be read.*remove that file"):
+        _run_id(tmp_path)
+    (tmp_path / "run.json").unlink()
+    assert _run_id(tmp_path) == name

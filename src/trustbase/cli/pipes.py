@@ -15,8 +15,12 @@ from trustbase.errors import TrustbaseError
 class Patient(io.TextIOWrapper):
     """A text stream that goes to nowhere once its reader has closed it."""
 
+    _refused: OSError | None = None  # why nothing can be written; told at every write, as whoever tried first may have swallowed it
+
     def write(self, text: str, /) -> int:
         """As ever, also when nobody reads."""
+        if self._refused is not None and text:
+            self._tell(self._refused)
         try:
             return super().write(text)
         except OSError as error:
@@ -34,6 +38,7 @@ class Patient(io.TextIOWrapper):
 
     def _tell(self, error: OSError) -> None:
         if not isinstance(error, BrokenPipeError) and self is sys.stdout:  # where messages themselves cannot go, none can be told
+            self._refused = error
             raise TrustbaseError(
                 f"standard output cannot be written: {error.strerror}", hint="free some space, or send it elsewhere"
             ) from error
