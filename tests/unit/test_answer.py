@@ -25,7 +25,7 @@ from trustbase.bundle.verify import verify
 from trustbase.data.rows import check_rows
 from trustbase.data.source import read_table
 from trustbase.data.template import TextTemplate
-from trustbase.errors import DataError, ModelError, UsageError, VerificationError
+from trustbase.errors import DataError, ModelError, TrustbaseError, UsageError, VerificationError
 from trustbase.gate.decide import decide
 from trustbase.model.artifact import write_artifact
 from trustbase.records import ArtifactInfo, Bundle, Decision
@@ -158,6 +158,28 @@ def test_a_failure_in_the_middle_leaves_no_output(bundle: Bundle, tmp_path: Path
     with pytest.raises(RuntimeError, match="lost"):
         predict(bundle.folder, input=tmp_path / "a.jsonl", output=tmp_path / "o.jsonl")
     assert (tmp_path / "o.jsonl").read_text() == "of before\n" and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("room", "told"), [(100, "a private copy of the model"), (None, "the output ")])
+def test_a_full_disk_is_no_failed_check_of_the_bundle(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None, told: str
+) -> None:
+    import resource
+    import signal
+
+    model = (bundle.folder / "model" / "model.safetensors").stat().st_size
+    (tmp_path / "a.jsonl").write_text('{"job":"film","mood":"good"}\n' * (model // 40))  # each answer is longer than 40 bytes
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails, as on a full disk
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room or model, hard))
+        with pytest.raises(TrustbaseError) as caught:
+            predict(bundle.folder, input=tmp_path / "a.jsonl", output=tmp_path / "o.jsonl")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert caught.value.exit_code == 1 and told in caught.value.message and "disk space" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_golden_outputs_are_repeated_by_the_shipped_model(bundle: Bundle) -> None:

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.bundle.verify import VerifiedBundle, verify
-from trustbase.errors import UsageError
+from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo
 
@@ -142,8 +143,26 @@ def _quoted(checked: VerifiedBundle) -> bool:
     return bool(data.get("quoted", True)) if isinstance(data, dict) else True
 
 
+class _Output:
+    """A stream whose own failures are told as the output's: those of the model or the input pass by it."""
+
+    def __init__(self, raw: FileIO, target: Path) -> None:
+        self._raw = raw
+        self._doing = f"the output {target}"
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with system_errors_told(self._doing):
+            while rest:
+                rest = rest[self._raw.write(rest) :]
+
+    def finish(self) -> None:
+        with system_errors_told(self._doing):
+            os.fsync(self._raw.fileno())
+
+
 @contextmanager
-def _whole_file(target: Path) -> Iterator[BinaryIO]:
+def _whole_file(target: Path) -> Iterator[_Output]:
     """A file that appears under its name only when it is finished and synced."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,12 +170,13 @@ def _whole_file(target: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UsageError(f"the output {target} cannot be written: {error.strerror}", hint="name another file") from error
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with FileIO(handle, "wb") as raw:  # unbuffered: nothing is left to fail when it is closed
+            stream = _Output(raw, target)
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-        files.sync_folder(target.parent)
+            stream.finish()
+        with system_errors_told(f"the output {target}"):
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+            files.sync_folder(target.parent)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -77,31 +77,44 @@ def read_plain(
     """Hash one file; with `keep` also return its bytes (where it is small), with `sink` also hand on every chunk.
 
     Raises:
-        VerificationError: it is not a plain file of its own, or cannot be read.
+        VerificationError: it is not a plain file of its own, or cannot be read. What `sink` raises is passed on.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     digest, size, kept = hashlib.sha256(), 0, bytearray()
+    handle, facts = _open_plain(folder / path)
     try:
-        handle = os.open(folder / path, flags)
-        try:
-            facts = os.fstat(handle)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-                raise VerificationError("is a link, a folder or a special file where a file must be")
-            keep = keep and facts.st_size <= KEPT_BYTES
-            while chunk := os.read(handle, _CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                if size > facts.st_size:
-                    raise VerificationError("grew while it was being read")
-                if keep:
-                    kept += chunk
-                if sink is not None:
-                    sink(chunk)
-        finally:
-            os.close(handle)
+        keep = keep and facts.st_size <= KEPT_BYTES
+        while chunk := _read_chunk(handle):
+            digest.update(chunk)
+            size += len(chunk)
+            if size > facts.st_size:
+                raise VerificationError("grew while it was being read")
+            if keep:
+                kept += chunk
+            if sink is not None:
+                sink(chunk)  # what fails here is not the bundle's fault
+    finally:
+        os.close(handle)
+    return FileEntry(path, digest.hexdigest(), size), bytes(kept) if keep else None
+
+
+def _open_plain(path: Path) -> tuple[int, os.stat_result]:
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags)
     except OSError as error:
         raise VerificationError(f"cannot be read as a plain file: {error.strerror}") from error
-    return FileEntry(path, digest.hexdigest(), size), bytes(kept) if keep else None
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        os.close(handle)
+        raise VerificationError("is a link, a folder or a special file where a file must be")
+    return handle, facts
+
+
+def _read_chunk(handle: int) -> bytes:
+    try:
+        return os.read(handle, _CHUNK)
+    except OSError as error:
+        raise VerificationError(f"cannot be read as a plain file: {error.strerror}") from error
 
 
 def _kind_problem(item: os.DirEntry[str], path: str) -> str:

@@ -27,7 +27,7 @@ from trustbase.bundle.layout import (
     signed_statement,
 )
 from trustbase.bundle.scan import Scan, hash_files, is_attestation, list_files, read_plain, shown
-from trustbase.errors import Problem, VerificationError
+from trustbase.errors import Problem, VerificationError, system_errors_told
 from trustbase.gate.policy import Policy
 from trustbase.records import AuditReport, Verdict
 
@@ -89,15 +89,20 @@ class VerifiedBundle:
 
         Raises:
             VerificationError: a file was changed since the check.
+            TrustbaseError: the copy cannot be written.
         """
-        place = Path(tempfile.mkdtemp(prefix="trustbase-model-"))  # 0700
+        size = sum(entry.bytes for path, entry in self.entries.items() if path.startswith(f"{MODEL}/"))
+        doing = f"a private copy of the model, of {size:,} bytes, in the folder for temporary files"
+        with system_errors_told(doing):
+            place = Path(tempfile.mkdtemp(prefix="trustbase-model-"))  # 0700
         try:
-            for path in self.entries:
-                if path.startswith(f"{MODEL}/"):
-                    target = place / path
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("wb") as stream:
-                        self._copy(path, stream.write)
+            with system_errors_told(doing):
+                for path in self.entries:
+                    if path.startswith(f"{MODEL}/"):
+                        target = place / path
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        with target.open("wb") as stream:
+                            self._copy(path, stream.write)
             yield place / MODEL
         finally:
             shutil.rmtree(place, ignore_errors=True)
