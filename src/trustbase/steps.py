@@ -112,6 +112,7 @@ def _check_signer(model: Path) -> None:
 def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> None:
     """The data card: the rows as data, and as the base model's tokenizer reads them; refused where it hardly reads them."""
     from trustbase.data.card import check_unknown_tokens
+    from trustbase.data.languages import NOT_GUESSED
 
     max_length, target = plan.recipe.train.max_length, stages.folder
 
@@ -132,6 +133,9 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     warning = check_unknown_tokens(card, base=plan.recipe.base, allowed=plan.recipe.data.allow_unknown_tokens)
     if warning:
         stages.log("warning", text=warning)
+    guesses = {part["languages"]["how"] for part in card["splits"].values()}
+    for how in sorted(how for how in guesses if how.startswith(NOT_GUESSED)):
+        stages.log("warning", text=f"languages of the texts were {how}")
 
 
 def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> Trained:

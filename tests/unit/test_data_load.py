@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from trustbase import files
+from trustbase.data import languages
 from trustbase.data.card import OTHERS, card_markdown, data_card
 from trustbase.data.digest import digest_rows
 from trustbase.data.languages import guess_languages
@@ -439,3 +440,15 @@ def test_rare_guesses_are_counted_together_and_the_sample_spans_the_rows():
     found = guess_languages([english] * 5_000 + [german] * 5_000)
     assert found["texts"] == {"de": 0.5, "en": 0.5} and found["sampled"] == 2_000
     assert guess_languages([english] * 399 + [german])["texts"] == pytest.approx({"en": 399 / 400, "other": 1 / 400})
+
+
+def test_languages_that_cannot_be_guessed_say_why(monkeypatch):
+    """The library unpacks its model when it is first asked; a full disk stops it there."""
+
+    def full(text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(languages, "_language", full)
+    found = guess_languages(["a text that is long enough to be judged"])
+    assert (found["texts"], found["judged"], found["sampled"]) == ({}, 0, 1)
+    assert found["how"].startswith(languages.NOT_GUESSED) and "No space left on device" in found["how"]

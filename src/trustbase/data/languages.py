@@ -14,6 +14,7 @@ _DENSE_LETTERS = 4  # of scripts that write a syllable or a word with one sign (
 _DENSE_FROM = "\u2e80"
 _NAMED_FROM = 0.01  # rarer languages are mostly wrong guesses, and are counted together
 OTHER = "other"
+NOT_GUESSED = "not guessed"  # how `how` begins where no guess could be made
 
 
 def guess_languages(texts: Sequence[str]) -> dict[str, Any]:
@@ -21,12 +22,16 @@ def guess_languages(texts: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         `{"texts": {ISO 639-1 code: share}, "judged": texts, "sampled": texts, "how": …}`, languages by falling share; those under
-        1 % together as "other". The same texts give the same shares.
+        1 % together as "other". The same texts give the same shares. Where no guess could be made, none is judged and `how` says why.
     """
     step = max(len(texts) / _SAMPLED, 1.0)
     sample = [texts[int(i * step)][:_READ] for i in range(min(len(texts), _SAMPLED))]
     judged = [text for text in sample if _long_enough(text)]
-    counts = Counter(map(_language, judged))
+    try:
+        counts = Counter(map(_language, judged))
+    except OSError as error:  # py3langid unpacks its model into a temporary file
+        how = f"{NOT_GUESSED}: py3langid could not unpack its model into the folder for temporary files ({error.strerror or error})"
+        return {"texts": {}, "judged": 0, "sampled": len(sample), "how": how}
     shares = {name: count / len(judged) for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
     named = {name: share for name, share in shares.items() if share >= _NAMED_FROM}
     rest = 1 - sum(named.values()) if len(named) < len(shares) else 0.0
