@@ -136,7 +136,7 @@ def releasing_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(packing, "pack", pack)
     monkeypatch.setattr(packing, "read_bundle", lambda folder: folder)
-    monkeypatch.setattr(html, "report", lambda folder, lang: files.write_text(folder / "report.html", lang))
+    monkeypatch.setattr(html, "write_report", lambda folder, lang: files.write_text(folder / "report.html", lang))
     monkeypatch.delenv("TRUSTBASE_SIGNING_KEY", raising=False)
 
     def release(name="run", *, resolved="a: 1", owner="me", card="{}", evidence="{}", released=True, force=False, reuse=None):
