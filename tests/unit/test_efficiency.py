@@ -104,7 +104,7 @@ def test_quantile_bounds_cover_the_true_quantile() -> None:
             value, low, high = quantile_interval(rng.lognormal(size=500), q)
             assert low is not None and high is not None and low <= value <= high
             inside += low <= true <= high
-        assert 0.93 <= inside / 1000 <= 0.985  # counts are whole numbers, so coverage lies a little above 95 %
+        assert 0.93 <= inside / 1000 <= 0.975  # counts are whole numbers, so coverage lies a little above 95 %
 
 
 def _normal_quantile(q: float) -> float:

@@ -18,6 +18,7 @@ from trustbase.audit.quality import audit_classes, slice_id
 from trustbase.audit.quality_scores import macro_auroc
 from trustbase.audit.ranks import auroc
 from trustbase.audit.slices import slice_accuracies
+from trustbase.audit.stats import proportion
 from trustbase.audit.unknown_tokens import share_of, unknown_tokens
 from trustbase.errors import Interrupted
 from trustbase.records import Decision, Finding, LabelSchema, Split
@@ -187,16 +188,33 @@ def test_slices_or_costs_that_break_fail_alone(tmp_path: Path, monkeypatch: pyte
 
 
 def test_few_rows_of_a_label_give_no_interval_that_would_not_hold(tmp_path: Path) -> None:
-    for few, status in ((9, "insufficient"), (10, "ok")):
+    least = dict.fromkeys(("auroc", "auprc", "ks", "recall_at_fpr#0.01"), 30) | dict.fromkeys(
+        ("log_loss", "brier", "macro_f1", "weighted_f1"), 10
+    )
+    for few in (9, 10, 29, 30):
         ctx = context(tmp_path)
         ctx.test.labels[:] = 0
         ctx.test.labels[:few] = 1
         found = measured(ctx)
-        for name in ("auroc", "auprc", "ks", "recall_at_fpr#0.01", "log_loss", "brier", "macro_f1", "weighted_f1"):
+        for name, rows in least.items():
             finding = found[f"quality.{name}"]
-            assert finding.status == status, name
-            assert finding.value is None if few < 10 else "10 rows of each label" in finding.method
+            assert finding.status == ("ok" if few >= rows else "insufficient"), name
+            assert finding.value is None if few < rows else f"{rows} rows of each label" in finding.method
         assert found["quality.accuracy"].status == "ok"  # a proportion of all rows holds anyway
+
+
+def test_the_calibration_error_of_few_rows_is_not_given(tmp_path: Path) -> None:
+    for rows, status in ((299, "insufficient"), (300, "ok")):
+        assert measured(context(tmp_path, n=rows))["quality.expected_calibration_error"].status == status
+
+
+def test_the_worst_slice_is_bounded_below_for_itself_and_above_for_all(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    found = measured(ctx)
+    worst, slices = found["quality.worst_slice_accuracy"], slice_accuracies(ctx).known_beforehand()
+    assert worst.value == min(item.accuracy for item in slices) and worst.high == min(item.high for item in slices)
+    each = [proportion(round(item.accuracy * item.n), item.n).low for item in slices]
+    assert worst.low == pytest.approx(min(each)) and min(item.low for item in slices) < min(each)
 
 
 def test_a_seed_stands_only_where_something_was_drawn(tmp_path: Path) -> None:

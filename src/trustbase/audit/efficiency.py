@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,15 +63,28 @@ def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Fi
 def quantile_interval(values: Sequence[float], q: float, *, confidence: float = 0.95) -> tuple[float, float | None, float | None]:
     """A quantile with its distribution-free bounds: value, low, high; a bound is None where the sample is too small for one.
 
-    The number of values below the true quantile is binomial, whatever the distribution; so two order statistics bound it.
+    The number of values below the true quantile is binomial, whatever the distribution; so two order statistics bound it. Of the pairs
+    next to equal tails the one is taken that covers least, but not less than claimed.
 
     Source: David & Nagaraja (2003), section 7.1.
     """
-    ordered, n, tail = np.sort(np.asarray(values, float)), len(values), (1 - confidence) / 2
-    low = int(distributions.binom.ppf(tail, n, q))
-    high = int(distributions.binom.ppf(1 - tail, n, q)) + 1
+    ordered, n = np.sort(np.asarray(values, float)), len(values)
     value = float(ordered[min(max(math.ceil(q * n), 1), n) - 1])
-    return value, float(ordered[low - 1]) if low >= 1 else None, float(ordered[high - 1]) if high <= n else None
+    places = _places(n, q, confidence)
+    if places is None:
+        return value, None, None
+    return value, min(float(ordered[places[0] - 1]), value), max(float(ordered[places[1] - 1]), value)
+
+
+@cache
+def _places(n: int, q: float, confidence: float) -> tuple[int, int] | None:
+    """Which two order statistics bound a quantile, counted from 1; None where no two do."""
+    below, tail = distributions.binom(n, q), (1 - confidence) / 2
+    first, last = int(below.ppf(tail)), int(below.ppf(1 - tail)) + 1
+    pairs = [(low, high) for low in (first, first + 1) for high in (last - 1, last) if 1 <= low < high <= n]
+    covered = [(float(below.cdf(high - 1) - below.cdf(low - 1)), low, high) for low, high in pairs]
+    enough = [item for item in covered if item[0] >= confidence]
+    return min(enough)[1:] if enough else None
 
 
 def _sample(context: AuditContext) -> list[str]:

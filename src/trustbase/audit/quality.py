@@ -21,7 +21,7 @@ from trustbase.audit.counts import ClassificationIntervals, classification_inter
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.rivals import why_not
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
-from trustbase.audit.stats import Interval, mean_of_costs, paired_difference, proportion
+from trustbase.audit.stats import Interval, mean_of_costs, normal_quantile, paired_difference, proportion, proportion_bounds
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.recipe.lookup import RIVALS
 from trustbase.records import Finding, Status
@@ -180,7 +180,7 @@ def _answer_row(name: str, context: AuditContext, answers: Answers) -> dict[str,
     truth = context.test.labels
     interval = proportion(int((answers.predicted == truth).sum()), len(truth), confidence=context.confidence)
     area = attempt(context, f"AUROC of {name}", lambda: quality_scores.area_under_roc(context, answers))
-    area = None if isinstance(area, str) or quality_scores.few_rows(context) else area
+    area = None if isinstance(area, str) or quality_scores.few_rows(context, quality_scores.LEAST_RANKED) else area
     confusion = confusion_counts(truth, answers.predicted, len(context.labels.names))
     return {
         "name": name,
@@ -202,10 +202,14 @@ def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
         yield _without(context, "quality.worst_slice_accuracy", "insufficient", reason)
         return
     worst = slices[0]
-    # With every true accuracy inside its own bounds, the smallest of them lies between the smallest bounds.
-    low, high = min(item.low for item in slices), min(item.high for item in slices)
-    method = f"lowest of {len(slices)} slices, at {_say(worst)}; {table.method}"
-    interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, table.source, worst.accuracy, worst.n)
+    # Above, every true accuracy must lie under its own bound, so that the smallest does; below, it is enough that the one that is truly
+    # lowest lies over its own bound, as no smallest bound is larger (Berger 1982, intersection-union).
+    right, rows = [round(item.accuracy * item.n) for item in slices], [item.n for item in slices]
+    low = float(proportion_bounds(right, rows, normal_quantile(context.confidence))[0].min())
+    high = min(item.high for item in slices)
+    method = f"lowest of {len(slices)} slices, at {_say(worst)}; below for that slice alone; {table.method}"
+    source = f"{table.source}; Berger (1982), Technometrics 24, section 2"
+    interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, source, worst.accuracy, worst.n)
     yield _finding(context, "quality.worst_slice_accuracy", interval, unit="share")
     for item in slices[:_WORST_SLICES]:
         id = slice_id("quality", "slice_accuracy", item.name)

@@ -7,17 +7,22 @@ means weights on the sorted rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from trustbase.audit import tilting
 from trustbase.audit.stats import Floats, Interval, bootstrap, enclosing, normal_quantile, wilson_bounds
+from trustbase.audit.tilting import Part, tilted_bounds
 
-_DELONG = "DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44; logit scale: Pepe (2003), section 5.2.4"
+AREA_METHOD = "tilted placements of each label's rows, with one row of no and one of full information shared among them"
+AREA_SOURCE = f"DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44 (placements); {tilting.SOURCE}"
 _WEIGHTS = 20_000_000  # resampled weights that the bias of KS is worth
+_BIAS_SEEN = 2 ** (2 / 3) - 1  # part of a searched maximum's bias that a bootstrap shows
+_BIAS_ABOVE = 1.15  # of that part, what an upper bound is lowered by
 
 
 @dataclass(frozen=True)
@@ -62,38 +67,65 @@ def rank(positive: ArrayLike, scores: ArrayLike) -> Ranked:
 
 
 def auroc(positive: ArrayLike, scores: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Area under the ROC curve with DeLong's interval on the logit scale.
+    """Area under the ROC curve, bounded by tilting the placements of both classes.
 
-    DeLong's variance is far too small where few rows are misplaced (30 positives at 0.97 gave 87 % coverage for 95 %), so each
-    class's variance takes in one pseudo-row of the largest variance that a placement with this mean can have.
+    A row's placement is the share of the other class that it is on the right side of; the area is their mean, and to first order both
+    classes add their own spread to it (DeLong). DeLong's variance is far too small where few rows are misplaced, on the logit scale too
+    (30 positives at 0.97 gave 87 % coverage for 95 %), as it does not know what a worse truth would spread.
 
     Raises:
         ValueError: one of the two classes is missing, or a score is not finite.
     """
     ranked = rank(positive, scores)
-    value, squares1, squares0, n1, n0 = _placements(ranked)
-    smaller = min(n1, n0)
-    inner = (value * smaller + 0.5) / (smaller + 1)
-    extra = inner * (1 - inner)
-    variance = (squares1 + extra) / n1**2 + (squares0 + extra) / n0**2
-    low, high = logit_bounds(value, math.sqrt(variance), normal_quantile(confidence), smaller)
-    return enclosing(low, value, high, "DeLong on the logit scale, one pseudo-row added to each class's variance", _DELONG, n0 + n1)
+    placed, truth = placements(ranked), ranked.positive > 0
+    value = float(placed[truth].mean())
+    low, high = area_bounds([(placed[truth], 1.0), (placed[~truth], 1.0)], value, normal_quantile(confidence))
+    return enclosing(low, value, high, AREA_METHOD, AREA_SOURCE, placed.size)
 
 
-def _placements(ranked: Ranked) -> tuple[float, float, float, int, int]:
-    """AUROC, the sums of squares of both classes' placements around it, and class sizes, in O(rows) after sorting."""
+def placements(ranked: Ranked) -> Floats:
+    """Share of the other class that each sorted row is on the right side of, ties counting one half, `(rows,)`."""
     positive = ranked.positive
     n1, n0 = positive.sum(), (1 - positive).sum()
     above = np.cumsum(positive)[ranked.last]  # positives at or above this row's score
     below_or_tied = np.cumsum(1 - positive)[ranked.last]
     tied_positive = above - np.concatenate(([0.0], np.cumsum(positive)))[ranked.first]
     tied_negative = below_or_tied - np.concatenate(([0.0], np.cumsum(1 - positive)))[ranked.first]
-    placed_positive = (n0 - below_or_tied + tied_negative / 2) / n0  # share of negatives below each row
-    placed_negative = (above - tied_positive / 2) / n1  # share of positives above each row
-    value = float(placed_positive @ positive / n1)
-    squares1 = float(((placed_positive - value) ** 2) @ positive)
-    squares0 = float(((placed_negative - value) ** 2) @ (1 - positive))
-    return value, squares1, squares0, int(n1), int(n0)
+    placed: Floats = np.where(positive > 0, (n0 - below_or_tied + tied_negative / 2) / n0, (above - tied_positive / 2) / n1)
+    return placed
+
+
+def area_bounds(parts: Sequence[tuple[Floats, float]], value: float, quantile: float, variance: float = 0.0) -> tuple[float, float]:
+    """Bounds of an area to which each part of the rows adds the spread of its placements.
+
+    What a part does not show is stood in for by a row that the scores tell nothing about (a placement of one half) and one that they
+    tell all about, each shared among the parts. Rows of a rare kind (positives that look like negatives) are what a small part misses.
+
+    Args:
+        parts: placements `(rows,)` of one label's rows, summed over what they are placed for, and what a perfect row would count.
+        value: the area.
+        quantile: two-sided normal quantile.
+        variance: what else its variance holds.
+    """
+    if value < 0.5:  # a ranking that is worse than chance is a better one turned round
+        low, high = area_bounds([(most - placed, most) for placed, most in parts], 1 - value, quantile, variance)
+        return 1 - high, 1 - low
+    made = [Part.of(placed, [most / 2, most], 1 / len(parts), lost=1) for placed, most in parts]
+    centre = value - sum(float(placed.mean()) for placed, _ in parts)
+    bounds = tilted_bounds(made, value, centre, _t_quantile([placed for placed, _ in parts], quantile), variance)
+    return max(float(bounds[0]), 0.0), min(float(bounds[1]), 1.0)
+
+
+def _t_quantile(parts: Sequence[Floats], quantile: float) -> float:
+    """Quantile of t for a sum of means of unequal parts, as the spread of a small part is itself badly known.
+
+    Source: Welch-Satterthwaite, for placements: Brunner & Munzel (2000), Biometrical J. 42.
+    """
+    each, rows = np.array([part.var() / part.size for part in parts]), np.array([part.size for part in parts])
+    freedom = float(rows.min() - 1)
+    if each.any():
+        freedom = float(each.sum() ** 2 / (each**2 / np.maximum(rows - 1, 1)).sum())
+    return float(special.stdtrit(max(freedom, rows.min() - 1, 1), special.ndtr(quantile)))
 
 
 def logit_bounds(value: float, error: float, quantile: float, rows: float = math.inf) -> tuple[float, float]:
@@ -127,8 +159,9 @@ def auprc(
 ) -> Interval:
     """Average precision (step-wise, as in scikit-learn) with a closed-form interval on the logit scale.
 
-    The variance is the infinitesimal jackknife's plus that of one pseudo-row. It needs no replicates; the percentile bootstrap
-    covered 84 to 95 % where this covers 93 to 97 %. `rng` and `replicates` are taken so that all ranking metrics are called alike.
+    The variance is the infinitesimal jackknife's plus that of one pseudo-row; it allows for another share of positives in another
+    sample. It needs no replicates; the percentile bootstrap covered 84 to 95 % where this covers 93 to 97 %. `rng` and `replicates`
+    are taken so that all ranking metrics are called alike.
 
     Source: Boyd, Eng & Page (2013), ECML-PKDD, section 4.1 (logit interval); Efron (1982), CBMS 38, chapter 6 (infinitesimal jackknife).
 
@@ -148,8 +181,9 @@ def auprc(
     influence = (p * (precision + gain - value) - loss) / hits
     inner = (value * hits + 0.5) / (hits + 1)
     variance = float(influence @ influence) + inner * (1 - inner) / hits**2
-    low, high = logit_bounds(value, math.sqrt(variance), normal_quantile(confidence), float(hits))
-    method = "infinitesimal jackknife on the logit scale, one pseudo-row added"
+    wider = float(special.stdtrit(max(hits - 1, 1), 0.5 + confidence / 2))  # the positives' spread is known from them alone
+    low, high = logit_bounds(value, math.sqrt(variance), wider, float(hits))
+    method = "infinitesimal jackknife on the logit scale, one pseudo-row added, t quantile"
     return enclosing(low, value, high, method, "Boyd, Eng & Page (2013), ECML-PKDD, section 4.1; Efron (1982), CBMS 38, chapter 6", n)
 
 
@@ -168,9 +202,12 @@ def ks(positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator, repl
     """Kolmogorov-Smirnov distance between positives' and negatives' scores with its interval.
 
     The distance is searched over thresholds, so it is biased upward (a percentile bootstrap doubles the bias and covered 61 to 85 %).
-    The interval is that of a difference of two proportions at the threshold found, its lower bound less the bootstrapped bias.
+    The bias is that of the maximum of a random walk on a parabola, which grows with the walk's variance to the power 2/3. A bootstrap adds
+    a second walk of the same variance to the first, so it shows 2^(2/3) - 1 of the bias. Below, both rates are taken nearer to each other
+    by the whole bias, above by little more than the bootstrap showed (its estimate is noisy, and to correct too much would be unsafe; how
+    much more was chosen by simulation); then they are bounded as two proportions at the threshold found.
 
-    Source: Newcombe (1998), Statist. Med. 17, 873, method 10; Efron & Tibshirani (1993), chapter 10 (bias).
+    Source: Newcombe (1998), Statist. Med. 17, 873, method 10; Kim & Pollard (1990), Ann. Statist. 18 (the walk on a parabola).
 
     Raises:
         ValueError: one of the two classes is missing, or a score is not finite.
@@ -181,17 +218,26 @@ def ks(positive: ArrayLike, scores: ArrayLike, *, rng: np.random.Generator, repl
     hit, miss = np.cumsum(p)[steps], np.cumsum(1 - p)[steps]
     n1, n0 = hit[-1], miss[-1]
     at = int(np.argmax(np.abs(hit / n1 - miss / n0)))
-    first, second = ((hit[at], n1), (miss[at], n0)) if hit[at] / n1 >= miss[at] / n0 else ((miss[at], n0), (hit[at], n1))
-    z = normal_quantile(confidence)
-    (l1, u1), (l2, u2) = wilson_bounds(*first, z), wilson_bounds(*second, z)
-    a, b = first[0] / first[1], second[0] / second[1]
+    first, second = ((hit[at] / n1, n1), (miss[at] / n0, n0))
+    upper, lower = (first, second) if first[0] >= second[0] else (second, first)
     enough = min(replicates, max(20, min(100, _WEIGHTS // p.size)))  # a mean needs few replicates, and fewer where rows are many
-    bias = max(0.0, float(_replicates(ks_statistic, ranked, enough, rng).mean()) - value)
-    low = value - bias - math.hypot(a - float(l1), float(u2) - b)
-    high = value + math.hypot(float(u1) - a, b - float(l2))
-    method = "difference of proportions at the threshold found, lower bound less the bootstrapped bias"
-    source = "Newcombe (1998), Statist. Med. 17, 873, method 10; Efron & Tibshirani (1993), chapter 10"
+    strata = p.astype(np.int64)
+    drawn = bootstrap(lambda w: ks_statistic(ranked, w), p.size, replicates=enough, rng=rng, strata=strata)
+    seen = max(0.0, float(drawn.mean()) - value)
+    z = normal_quantile(confidence)
+    low, _ = _difference_bounds(upper, lower, min(seen / _BIAS_SEEN, value), z)
+    _, high = _difference_bounds(upper, lower, min(_BIAS_ABOVE * seen, value), z)
+    method = "difference of proportions at the threshold found, less the bias of searching it"
+    source = "Newcombe (1998), Statist. Med. 17, 873, method 10; Kim & Pollard (1990), Ann. Statist. 18"
     return enclosing(max(low, 0.0), value, min(high, 1.0), method, source, p.size)
+
+
+def _difference_bounds(upper: tuple[float, float], lower: tuple[float, float], bias: float, quantile: float) -> tuple[float, float]:
+    """Newcombe's bounds of the difference of two rates `(rate, rows)`, each taken nearer to the other by half the bias."""
+    a, b = upper[0] - bias / 2, lower[0] + bias / 2
+    l1, u1 = wilson_bounds(a * upper[1], upper[1], quantile)
+    l2, u2 = wilson_bounds(b * lower[1], lower[1], quantile)
+    return a - b - math.hypot(a - float(l1), float(u2) - b), a - b + math.hypot(float(u1) - a, b - float(l2))
 
 
 def recall_at_fpr(
@@ -199,14 +245,16 @@ def recall_at_fpr(
 ) -> Interval:
     """Highest recall that a threshold reaches with a false positive rate of at most `fpr`.
 
-    The threshold is estimated too, so the spread comes from a bootstrap of both classes; the interval is normal on the logit scale,
-    with one pseudo-row, and never narrower than that of a recall at a known threshold. With fewer than ten negatives allowed above the
-    threshold (`fpr` times negatives) it covers less than it claims (0.91 was seen at seven).
+    A recall at a known threshold would be a proportion of the positives. The threshold is estimated too, so the proportion counts for as
+    many rows fewer as the threshold's spread adds to its variance (Wilson's interval with an effective number of rows). It is centred where
+    the expected false positive rate is `fpr`, between two negatives; the value is at the lower of the two, which lets in one more.
+    With fewer than ten negatives allowed above the threshold (`fpr` times negatives) it covers less than it claims.
 
-    No row is drawn for it: which negative sets the threshold of a resample is an order statistic of a uniform sample (a beta variable),
-    and how many resampled positives lie above it is binomial.
+    No row is drawn for the spread: which negative sets the threshold of a resample is an order statistic of a uniform sample, so its place
+    is a beta variable.
 
-    Source: Efron & Tibshirani (1993), section 13.2; David & Nagaraja (2003), section 2.3; logit scale: Pepe (2003), section 5.2.4.
+    Source: Korn & Graubard (1998), Survey Methodology 24, and Franco, Little, Louis & Slud (2019), J. Surv. Stat. Methodol. 7
+    (effective number of rows); David & Nagaraja (2003), section 2.3 (order statistics).
 
     Raises:
         ValueError: one of the two classes is missing, or a score is not finite.
@@ -222,15 +270,11 @@ def recall_at_fpr(
     setting = np.full(replicates, negatives.size)
     if allowed < negatives.size:
         setting = (rng.beta(allowed + 1, negatives.size - allowed, replicates) * negatives.size).astype(np.int64)
-    spread = float((rng.binomial(hits, above[setting] / hits) / hits).std())
-    inner = (value * hits + 0.5) / (hits + 1)
+    centre = float(np.interp(fpr * (negatives.size + 1) - 1, np.arange(above.size), above)) / hits
+    inner = (centre * hits + 0.5) / (hits + 1)
     known = inner * (1 - inner) / hits
-    error = math.sqrt(max(spread**2 + known / hits, known))
-    low, high = logit_bounds(inner, error, normal_quantile(confidence))
-    method = "bootstrap of both classes on the logit scale, one pseudo-row added"
-    return enclosing(low, value, high, method, "Efron & Tibshirani (1993), section 13.2; Pepe (2003), section 5.2.4", p.size)
-
-
-def _replicates(statistic: Callable[[Ranked, Floats], Floats], ranked: Ranked, replicates: int, rng: np.random.Generator) -> Floats:
-    strata = ranked.positive.astype(np.int64)
-    return bootstrap(lambda w: statistic(ranked, w), ranked.positive.size, replicates=replicates, rng=rng, strata=strata)
+    effective = hits * known / (known + float((above[setting] / hits).var()))
+    low, high = wilson_bounds(centre * effective, effective, normal_quantile(confidence))
+    method = "Wilson with as many rows fewer as the threshold's bootstrapped spread costs"
+    source = "Korn & Graubard (1998), Survey Methodology 24; David & Nagaraja (2003), section 2.3"
+    return enclosing(float(low), value, float(high), method, source, p.size)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.rivals import plain_text
-from trustbase.audit.stats import normal_quantile, wilson_bounds
+from trustbase.audit.stats import normal_quantile, proportion_bounds
 
 _MAX_VALUES = 25  # of a column that is sliced by its values; a column with more is sliced by quartiles where it is numeric
 _LONGEST_VALUE = 40  # characters; a column with longer values holds texts, which are not written anywhere
 _MOST_WORDS = 5  # of such a value
-_SOURCE = "Wilson (1927), JASA 22; Bonferroni (Dunn 1961, JASA 56) over the slices examined"
+_SOURCE = "Lancaster (1961), JASA 56 (mid-P); Bonferroni (Dunn 1961, JASA 56) over the slices examined"
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
                 too_small += int(n[index] > 0)
     count = max(len(named), 1)
     quantile = normal_quantile(1 - (1 - context.confidence) / count)
-    low, high = wilson_bounds([item[3] for item in named], [item[2] for item in named], quantile)
+    low, high = proportion_bounds([item[3] for item in named], [item[2] for item in named], quantile)
     slices = [
         Slice(kind, name, n, right / n, min(float(low[i]), right / n), max(float(high[i]), right / n))
         for i, (kind, name, n, right) in enumerate(named)
     ]
     slices.sort(key=lambda item: (item.accuracy, -item.n, item.name))
-    return SliceTable(tuple(slices), too_small, f"Wilson score bounds that hold for all {count} slices at once (Bonferroni)")
+    return SliceTable(tuple(slices), too_small, f"mid-P bounds that hold for all {count} slices at once (Bonferroni)")
 
 
 Partition = tuple[str, tuple[str, ...], NDArray[np.int64], list[tuple[str, ...]]]  # kind, columns, code of each row, values of each code

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit import tilting
 from trustbase.audit.context import AuditContext
-from trustbase.audit.stats import Interval, enclosing, normal_quantile
+from trustbase.audit.stats import Interval, bounded_mean_bounds, enclosing, normal_quantile
 from trustbase.records import Finding
 
 WARN_ABOVE = 0.05
 _ID = "quality.unknown_tokens"
-_SOURCE = "Cochran (1977), Sampling Techniques, section 2.11 (ratio estimator); Hanley & Lippman-Hand (1983), JAMA 249, for a count of zero"
+_UNSEEN = "Hanley & Lippman-Hand (1983), JAMA 249, for a count of zero"
+_SOURCE = "Cochran (1977), Sampling Techniques, section 2.11 (ratio estimator); " + tilting.SOURCE
 
 
 def unknown_tokens(context: AuditContext) -> Finding:
@@ -65,8 +67,7 @@ def share_of(part: NDArray[np.integer], whole: NDArray[np.integer], *, confidenc
     value = float(part.sum()) / total
     if not 0 < value < 1:
         edge = 1 - (1 - confidence) ** (1 / rows)  # share of texts that could still differ and not have shown up
-        return enclosing(max(0.0, value - edge), value, min(1.0, value + edge), "ratio over texts, none differs", _SOURCE, rows)
-    residual = part - value * whole
-    error = float(np.sqrt((residual**2).sum() / max(rows - 1, 1) / rows)) / (total / rows)
-    half = normal_quantile(confidence) * error
-    return enclosing(max(0.0, value - half), value, min(1.0, value + half), "ratio over texts, normal bounds", _SOURCE, rows)
+        return enclosing(max(0.0, value - edge), value, min(1.0, value + edge), "ratio over texts, none differs", _UNSEEN, rows)
+    moves = (part - value * whole) * rows / total  # of the share, by each text
+    low, high = bounded_mean_bounds(moves, moves.min(), moves.max(), normal_quantile(confidence))
+    return enclosing(max(0.0, value + float(low)), value, min(1.0, value + float(high)), "ratio over texts, tilted sample", _SOURCE, rows)
