@@ -62,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_at_most(path: Path, most: int) -> bytes:
-    """The first `most` bytes of a file. Nothing but a regular file is opened: a pipe may never answer, a device never end.
+    """The first `most` bytes of a file (-1: all). Nothing but a regular file is opened: a pipe may never answer, a device never end.
 
     Raises:
         OSError: it cannot be read.
@@ -133,8 +133,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a UTF-8 JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Parse a UTF-8 JSON file; anything else than a regular file is refused, not waited for."""
+    return json.loads(read_at_most(path, -1).decode("utf-8"))
 
 
 @contextmanager

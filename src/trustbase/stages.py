@@ -285,7 +285,9 @@ def locked(folder: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         about = str(getattr(error, "filename", None) or folder)[:200]
-        raise UsageError(f"the run folder {str(folder)[:200]} cannot be used: {about}: {why}", hint="give another --out") from error
+        raise UsageError(
+            f"the run folder {str(folder)[:200]} cannot be used: {about}: {why}", hint="give another --out, or remove what stands there"
+        ) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from trustbase import files, machine, releasing, steps
-from trustbase.errors import DataError, Interrupted, StaleRunError, UsageError, VerificationError
+from trustbase.errors import DataError, Interrupted, StaleRunError, TrustbaseError, UsageError, VerificationError
 from trustbase.events import RunLog
 from trustbase.stages import LIBRARIES, Stages, code_digest, locked
 
@@ -200,3 +200,20 @@ def test_a_base_that_cannot_read_the_text_is_refused_before_training(share, allo
     else:
         warning = check_unknown_tokens(card, base="package:x", allowed=allowed)
         assert outcome in warning and bool(warning) == bool(outcome)
+
+
+@pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
+def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(Stages, "run", lambda *_, **__: result)
+    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0)
+    plan = SimpleNamespace(recipe=SimpleNamespace(task="text-classification", adapt=options, train=options, audit=options))
+    test = SimpleNamespace(groups={})
+    labels = SimpleNamespace(positive_assumed=True, favourable_assumed=True)
+    data = SimpleNamespace(digest="d", splits={"test": test}, labels=labels)
+    stages = Stages(tmp_path, RunLog(None))
+    with pytest.raises(TrustbaseError, match=r"train\.json cannot be read: its result"):
+        steps.train_model(stages, plan, data, data)
+    files.write_json(tmp_path / "findings.json", {"findings": []})
+    monkeypatch.setattr(steps.AuditReport, "from_json", lambda _: None)
+    with pytest.raises(TrustbaseError, match=r"audit\.json cannot be read: its result"):
+        steps.audit_model(stages, plan, data, data, SimpleNamespace(digest="p"))

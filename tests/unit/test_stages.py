@@ -161,8 +161,10 @@ def test_a_failed_replacement_leaves_the_old_folder(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
-def test_a_folder_in_place_of_a_record_is_named(tmp_path: Path) -> None:
-    (tmp_path / "stages" / "a.json").mkdir(parents=True)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_place_of_a_record_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    (tmp_path / "stages").mkdir()
+    make(tmp_path / "stages" / "a.json")
     with pytest.raises(TrustbaseError, match=r"a\.json cannot be read"):
         step(stages(tmp_path), "a", {"n": 1})
 
