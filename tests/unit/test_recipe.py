@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trustbase.errors import RecipeError, UsageError
+from trustbase.flow import run
 from trustbase.recipe.marks import read_yaml
 from trustbase.recipe.read import read_recipe
 
@@ -434,3 +435,14 @@ def test_texts_that_no_file_can_hold_are_refused_wherever_they_stand(folder: Pat
             read_recipe(folder / name)
     with pytest.raises(RecipeError, match="File name too long"):
         read_recipe(folder / ("z" * 300))
+
+
+def test_what_stands_in_the_way_of_a_run_is_told_with_its_path(folder: Path) -> None:
+    recipe = write(folder, GOOD)
+    (folder / "run" / "log.jsonl").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"log\.jsonl: Is a directory"):
+        run(recipe, out=folder / "run")
+    with pytest.raises(UsageError, match="File name too long"):
+        run(recipe, out=folder / "other", reuse=folder / ("z" * 300))
+    with pytest.raises(UsageError, match="no record can name it"):
+        run(recipe, out=folder / "q\udcff")
