@@ -174,7 +174,13 @@ def report_command(
     """Regenerate report.html and open it; a bundle is checked first."""
     from trustbase.report.html import report
 
-    path = report(run, lang=_language(lang) or "en", open_browser=open_browser and sys.stdout.isatty(), trust=trust)
+    path = report(
+        run,
+        lang=_language(lang) or "en",
+        open_browser=open_browser and sys.stdout.isatty(),
+        trust=trust,
+        emit=lambda event, /, **fields: typer.echo(f"{event}: {fields.get('text', '')}", err=True),
+    )
     typer.echo(f"report: {path}")
 
 

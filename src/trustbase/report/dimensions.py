@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from trustbase.finding_id import DIMENSIONS
@@ -22,7 +23,19 @@ _CONFUSIONS = 15
 _SLICES = 12
 
 
-def dimension_sections(material: Material, t: Words) -> list[Block]:
+@dataclass(frozen=True)
+class Section:
+    """One dimension: its numbers, which the audit holds, and how its charts are made of the evidence."""
+
+    key: str
+    name: str
+    about: str
+    rows: list[Block]
+    gaps: Block | None
+    build: Callable[[], list[Block]]  # fails where the evidence is of another shape than an audit writes
+
+
+def dimension_sections(material: Material, t: Words) -> list[Section]:
     """One section for each dimension that has findings, in the design's order."""
     builders = {"quality": quality_blocks, "fairness": fairness_blocks, "efficiency": efficiency_blocks}
     sections = []
@@ -30,18 +43,10 @@ def dimension_sections(material: Material, t: Words) -> list[Block]:
         findings = material.of(name)
         if not findings:
             continue
-        evidence = material.evidence.get(name, {})
-        build = builders.get(name)
-        sections.append(
-            {
-                "key": name,
-                "name": t(f"dimension.{name}"),
-                "about": t(f"dimension_about.{name}"),
-                "rows": [finding_row(f, t) for f in findings if _heads(f) and not f.parts.slice],
-                "gaps": _gap_table([f for f in findings if _heads(f) and f.parts.slice], t),
-                "blocks": build(material, evidence, t) if build else [],
-            }
-        )
+        build = partial(builders[name], material, material.evidence.get(name, {}), t) if name in builders else list
+        rows = [finding_row(f, t) for f in findings if _heads(f) and not f.parts.slice]
+        gaps = _gap_table([f for f in findings if _heads(f) and f.parts.slice], t)
+        sections.append(Section(name, t(f"dimension.{name}"), t(f"dimension_about.{name}"), rows, gaps, build))
     return sections
 
 

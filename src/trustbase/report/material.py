@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -98,7 +99,7 @@ def _read_audit(path: Path) -> AuditReport:
         for finding in findings:
             _plain(finding, texts=("id", "unit", "method", "source", "status", "reason"), numbers=("confidence",))
         return AuditReport(model, rows, policy.get("digest"), machine, findings, policy.get("set_before_measuring"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UsageError(f"'{path}' is not an audit of Trustbase: {error}", hint="run the audit again") from error
 
 
@@ -119,7 +120,8 @@ def _plain(record: Finding | GateResult, *, texts: Sequence[str], numbers: Seque
     wrong = [name for name in texts if not isinstance(getattr(record, name), str)]
     for name in ("value", "low", "high", "n", *numbers):
         value = getattr(record, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int if name == "n" else int | float)):
+        kinds = int if name == "n" else int | float
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or abs(value) > sys.float_info.max):
             wrong.append(name)
     if wrong:
         raise ValueError(f"{', '.join(wrong)} of {getattr(record, texts[0])!r} is of the wrong kind")
