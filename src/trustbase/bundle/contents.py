@@ -6,6 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
+from trustbase.bundle.environment import ENVIRONMENT_SCHEMA
+from trustbase.bundle.layout import GOLDEN_SCHEMA, LABELS_SCHEMA, REJECTED
 from trustbase.errors import Problem, VerificationError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import POLICY_SCHEMA, Policy
@@ -38,7 +42,7 @@ def check_contents(contents: Mapping[str, bytes], artifact: bytes | None, model_
     missing = [name for name in REQUIRED if name not in contents] + ([] if artifact is not None else ["model/artifact.json"])
     if missing or artifact is None:
         raise VerificationError(f"the bundle lacks {', '.join(missing)}", hint="its signer must pack it again")
-    read_strict(artifact, "model/artifact.json", ARTIFACT_SCHEMA)
+    _check_shapes(contents, read_strict(artifact, "model/artifact.json", ARTIFACT_SCHEMA))
     try:
         policy = Policy.from_json(read_strict(contents["policy.json"], "policy.json", POLICY_SCHEMA))
         report = AuditReport.from_json(read_strict(contents["audit.json"], "audit.json", AUDIT_SCHEMA))
@@ -46,11 +50,59 @@ def check_contents(contents: Mapping[str, bytes], artifact: bytes | None, model_
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"policy, audit or verdict cannot be read: {error!r}", hint="its signer must pack it again") from error
     problems = disagreements(policy, report, verdict, model_digest)
+    if REJECTED in contents:
+        problems.append(Problem(REJECTED, "stands here, so this was not released"))
     if problems:
         raise VerificationError(
             "the evidence in the bundle does not support its release", problems=problems, hint="it must not be used; ask its signer"
         )
     return policy, report, verdict
+
+
+def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) -> None:
+    """The parts that are read later, when the bundle is used, must be what they are called: signed nonsense is no release.
+
+    Raises:
+        VerificationError: one of them is not; every one of them.
+    """
+    problems = []
+    labels = read_strict(contents["labels.json"], "labels.json", LABELS_SCHEMA)
+    if {key: value for key, value in labels.items() if key != "schema"} != artifact.get("labels"):
+        problems.append(Problem("labels.json", "names other labels than model/artifact.json"))
+    read_strict(contents["environment.json"], "environment.json", ENVIRONMENT_SCHEMA)
+    wrong = _golden_problem(read_strict(contents["golden.json"], "golden.json", GOLDEN_SCHEMA), labels)
+    if wrong:
+        problems.append(Problem("golden.json", wrong))
+    try:
+        recipe = yaml.safe_load(contents["recipe.resolved.yaml"].decode("utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        recipe = None
+        problems.append(Problem("recipe.resolved.yaml", f"cannot be read: {str(error).splitlines()[0]}"))
+    else:
+        if not isinstance(recipe, dict) or not isinstance(recipe.get("data", {}), dict):
+            problems.append(Problem("recipe.resolved.yaml", "is no recipe"))
+    if problems:
+        raise VerificationError("parts of the bundle are not what they are called", problems=problems, hint="its signer must pack it again")
+
+
+def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+    """Why the golden outputs cannot be repeated anywhere; "" where they can."""
+    inputs, tolerance, names = golden.get("inputs"), golden.get("tolerance"), labels.get("names")
+    if not isinstance(golden.get("template"), str) or not isinstance(inputs, list) or not inputs or not isinstance(names, list):
+        return "must hold a template and inputs"
+    if not _is_number(tolerance) or not 0 < tolerance < 1:
+        return f"must allow a difference of probabilities between 0 and 1, got {str(tolerance)[:40]}"
+    for item in inputs:
+        row, text, scores = (item.get(key) for key in ("row", "text", "probabilities")) if isinstance(item, dict) else (None,) * 3
+        if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()) or not isinstance(text, str):
+            return "has an input without a row or a text"
+        if not isinstance(scores, list) or len(scores) != len(names) or not all(_is_number(score) and 0 <= score <= 1 for score in scores):
+            return f"has an input without one probability for each of the {len(names)} labels"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def disagreements(policy: Policy, report: AuditReport, verdict: Verdict, model_digest: str) -> list[Problem]:

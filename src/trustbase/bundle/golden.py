@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import seeds
+from trustbase.bundle.layout import GOLDEN_SCHEMA
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.records import ArtifactInfo
 
-GOLDEN_SCHEMA = "trustbase/golden/1"
 #: Largest |Δ probability| that another machine may show: in bf16 the order of additions alone moves the third decimal.
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 30)

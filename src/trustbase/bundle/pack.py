@@ -19,7 +19,17 @@ from trustbase.bundle.envelope import sign
 from trustbase.bundle.environment import environment_facts
 from trustbase.bundle.golden import golden_record
 from trustbase.bundle.keys import SigningKey, signing_key
-from trustbase.bundle.layout import MANIFEST, MODEL, REJECTED, SIGNATURE, FileEntry, model_digest, render_manifest, signed_statement
+from trustbase.bundle.layout import (
+    LABELS_SCHEMA,
+    MANIFEST,
+    MODEL,
+    REJECTED,
+    SIGNATURE,
+    FileEntry,
+    model_digest,
+    render_manifest,
+    signed_statement,
+)
 from trustbase.bundle.portable import portable_recipe
 from trustbase.bundle.scan import hash_files, list_files
 from trustbase.errors import ModelError, TrustbaseError, UsageError
@@ -28,7 +38,6 @@ from trustbase.gate.decide import decide
 from trustbase.gate.policy import Policy
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, LabelSchema, Verdict
 
-LABELS_SCHEMA = "trustbase/labels/1"
 Ask = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
