@@ -17,6 +17,7 @@ Interrupted                        exit 130/143  stopped by a signal; the state 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ _PATHS = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY, errno.ENODEV, errno.ENXIO),
 }
+_WORD = re.compile("(veri)(fied)", re.IGNORECASE)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -138,3 +140,12 @@ class VerificationError(TrustbaseError):
     """A bundle was altered, is incomplete, or was signed by nobody the user trusts."""
 
     exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "", problems: Sequence[Problem] = ()) -> None:
+        # A file can bear any name: no refusal may hold the word that says the opposite.
+        told = [Problem(_broken(problem.where), _broken(problem.message), _broken(problem.hint)) for problem in problems]
+        super().__init__(_broken(message), hint=_broken(hint), problems=told)
+
+
+def _broken(text: str) -> str:
+    return _WORD.sub(r"\1…\2", text)

@@ -59,7 +59,7 @@ def predict(
         input: csv, tsv, jsonl or parquet with the recipe's own columns.
         output: JSONL to write.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
-        emit: takes `progress` events.
+        emit: takes `progress` events and warnings.
 
     Raises:
         UsageError: the output cannot be written.
@@ -69,7 +69,7 @@ def predict(
     """
     started = time.monotonic()
     target = files.check_output(output)
-    checked = verify(bundle, trust=trust)
+    checked = verify(bundle, trust=trust, emit=emit)
     source = Path(input)
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"input and output are the same file: {source}", hint="name another output")

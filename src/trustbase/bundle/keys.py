@@ -65,14 +65,15 @@ def signing_key(named: Path | None = None, *, emit: Emit = ignore) -> SigningKey
     return _own_key(emit)
 
 
-def trusted_keys(trust: Path | None = None) -> Mapping[str, PublicKey]:
+def trusted_keys(trust: Path | None = None, *, emit: Emit = ignore) -> Mapping[str, PublicKey]:
     """Fingerprint → public key of every signer that is trusted.
 
     Args:
         trust: a public key file or a folder of them, which then are the only ones; None for `trusted/` in the user's folder.
+        emit: takes a warning for each file in `trusted/` that is no public key, and so trusts nobody.
 
     Raises:
-        UsageError: the path is not there, or a file in it is no EC P-256 public key.
+        UsageError: `trust` is not there, or a file in it is no EC P-256 public key.
     """
     place = Path(trust) if trust is not None else home() / TRUSTED
     if trust is not None and not place.exists():
@@ -83,7 +84,14 @@ def trusted_keys(trust: Path | None = None) -> Mapping[str, PublicKey]:
         paths = sorted(path for path in place.glob("*") if path.suffix in _SUFFIXES) if place.is_dir() else []
         if trust is not None and not paths:
             raise UsageError(f"--trust {place}: holds no public key (*.pub or *.pem)", hint="name a public key, or a folder of them")
-    keys = [read_public(path) for path in paths]
+    keys = []
+    for path in paths:
+        try:
+            keys.append(read_public(path))
+        except UsageError as error:
+            if trust is not None:
+                raise
+            emit("warning", text=f"a file in {TRUSTED}/ trusts nobody: {error.message}")  # and the other files still trust whom they name
     return {key.fingerprint: key for key in keys}
 
 

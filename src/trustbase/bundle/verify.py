@@ -12,22 +12,26 @@ from typing import Any
 
 from trustbase import files
 from trustbase.bundle.contents import check_contents
-from trustbase.bundle.envelope import LARGEST, open_signed
-from trustbase.bundle.keys import PublicKey, trusted_keys
+from trustbase.bundle.envelope import LARGEST, open_signed, sign
+from trustbase.bundle.keys import PublicKey, SigningKey, signing_key, trusted_keys
 from trustbase.bundle.layout import (
     ATTESTATION,
+    ATTESTATIONS,
     MANIFEST,
     MODEL,
     REJECTED,
     SIGNATURE,
     FileEntry,
     attestation_statement,
+    collisions,
     model_digest,
+    name_problem,
     render_manifest,
     signed_statement,
 )
 from trustbase.bundle.scan import Scan, hash_files, is_attestation, list_files, read_plain, shown
-from trustbase.errors import Problem, VerificationError, system_errors_told
+from trustbase.errors import Problem, UsageError, VerificationError, system_errors_told
+from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.records import AuditReport, Verdict
 
@@ -113,12 +117,13 @@ class VerifiedBundle:
             raise VerificationError(f"{path} was changed after the bundle was checked", hint=_AGAIN)
 
 
-def verify(bundle: str | Path, *, trust: str | Path | None = None) -> VerifiedBundle:
+def verify(bundle: str | Path, *, trust: str | Path | None = None, emit: Emit = ignore) -> VerifiedBundle:
     """Check signature, manifest, every file, policy and gates of a bundle.
 
     Args:
         bundle: the bundle folder.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
+        emit: takes a warning for each file among the user's trusted keys that is none.
 
     Raises:
         VerificationError: anything altered, added, missing or linked; no signature, or one of nobody trusted; gates that
@@ -128,9 +133,10 @@ def verify(bundle: str | Path, *, trust: str | Path | None = None) -> VerifiedBu
     folder = Path(bundle)
     if not folder.is_dir():
         raise VerificationError(f"{folder} is not a bundle: there is no such folder", hint="name the bundle/ folder of a run")
-    trusted = trusted_keys(Path(trust) if trust is not None else None)
+    signature = _signature(folder)  # where there is none, nobody's trust matters
+    trusted = trusted_keys(Path(trust) if trust is not None else None, emit=emit)
     _check_trust(folder, trust, trusted)
-    statement, signer = open_signed(_signature(folder), trusted, what=SIGNATURE)
+    statement, signer = open_signed(signature, trusted, what=SIGNATURE)
     paths, problems = list_files(folder)
     signed = _signed_files(statement)
     scan = hash_files(folder, [path for path in paths if path in signed or is_attestation(path)])
@@ -234,15 +240,34 @@ def attest(
 
     Raises:
         VerificationError: the bundle is not what was signed.
+        UsageError: with this statement, name or key the bundle would not hold any more; nothing was written.
     """
-    from trustbase.bundle.envelope import sign
-    from trustbase.bundle.keys import signing_key
-    from trustbase.bundle.layout import ATTESTATIONS, name_problem
-
     checked = verify(bundle, trust=trust)
     path = f"{ATTESTATIONS}/{name}.json"
-    if "/" in name or name_problem(path):
+    others = [item.path for item in checked.attestations if item.path != path]
+    if "/" in name or name_problem(path) or collisions([*checked.entries, *others, path]):
         raise VerificationError(f"'{name}' cannot name an attestation", hint="use plain letters, digits and hyphens")
-    sha256 = checked.entries[MANIFEST].sha256
-    files.write_bytes(checked.folder / path, sign(attestation_statement(sha256, statement), signing_key(key)))
+    signer = signing_key(key)
+    if signer.public.fingerprint not in trusted_keys(Path(trust) if trust is not None else None):
+        raise UsageError(
+            f"the key {signer.source} is not trusted here, so its statement would make the bundle fail its check",
+            hint="name a folder with both public keys with --trust, or put its public half into trusted/",
+        )
+    files.write_bytes(checked.folder / path, _signed_statement(checked, statement, signer))
     return checked.folder / path
+
+
+def _signed_statement(checked: VerifiedBundle, statement: Mapping[str, Any], signer: SigningKey) -> bytes:
+    """The bytes of an attestation, read back as they will be before anybody depends on them."""
+    hint = "say it in plain text, whole numbers and short lists; put long documents elsewhere and name their digest"
+    said = attestation_statement(checked.entries[MANIFEST].sha256, statement)
+    try:
+        data = sign(said, signer)
+        if len(data) > LARGEST:
+            raise ValueError(f"it has {len(data):,} bytes, more than {LARGEST:,}")
+        again, _ = open_signed(data, {signer.public.fingerprint: signer.public}, what="the statement")
+        if again != said:
+            raise ValueError("it reads back as something else (keys must be texts, lists plain lists)")
+    except (ValueError, TypeError, RecursionError, VerificationError) as error:
+        raise UsageError(f"this statement cannot be an attestation: {error}", hint=hint) from error
+    return data

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -136,7 +136,7 @@ def verify_command(
     from trustbase.bundle.verify import verify
     from trustbase.cli.show import show_verified
 
-    show_verified(verify(_bundle(bundle), trust=trust))
+    show_verified(verify(_bundle(bundle), trust=trust, emit=_tell))
 
 
 @app.command("predict")
@@ -179,7 +179,7 @@ def report_command(
         lang=_language(lang) or "en",
         open_browser=open_browser and sys.stdout.isatty(),
         trust=trust,
-        emit=lambda event, /, **fields: typer.echo(f"{event}: {fields.get('text', '')}", err=True),
+        emit=_tell,
     )
     typer.echo(f"report: {path}")
 
@@ -239,6 +239,11 @@ def _told(error: Exception) -> TrustbaseError | None:
         name = error.object[:200].encode("utf-8", "backslashreplace").decode()
         return UsageError(f"'{name}' is not UTF-8 text, so no record can hold it", hint="rename it, or name another")
     return None
+
+
+def _tell(event: str, /, **fields: Any) -> None:
+    """Warnings of a command that shows no progress."""
+    typer.echo(f"{event}: {fields.get('text', '')}", err=True)
 
 
 def _bundle(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from trustbase import files
 from trustbase.bundle.layout import MODEL, REJECTED, is_bundle
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import Problem, VerificationError
+from trustbase.events import Emit, ignore
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import Policy
 from trustbase.report.material import evidence_home, read_material
@@ -17,7 +18,7 @@ from trustbase.report.material import evidence_home, read_material
 _AGAIN = "do not use it; run it again, or get it again from whoever made it"
 
 
-def check_claims(folder: Path, trust: str | Path | None) -> None:
+def check_claims(folder: Path, trust: str | Path | None, emit: Emit = ignore) -> None:
     """Check the bundle that stands in a folder, or is it; and that a release or limits met are said only where that holds.
 
     Raises:
@@ -26,7 +27,7 @@ def check_claims(folder: Path, trust: str | Path | None) -> None:
     """
     inner = folder / "bundle"
     place = folder if is_bundle(folder) else inner if inner.is_symlink() or inner.exists() else None
-    checked = verify(place, trust=trust) if place is not None else None
+    checked = verify(place, trust=trust, emit=emit) if place is not None else None
     home = evidence_home(folder)
     if not _claims(home / "verdict.json"):
         return

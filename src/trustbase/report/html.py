@@ -82,7 +82,7 @@ def report(run: str | Path, *, lang: str = "en", open_browser: bool = False, tru
     """
     folder = Path(run)
     words(lang)
-    check_claims(folder, trust)
+    check_claims(folder, trust, emit)
     path = write_report(folder, lang=lang, emit=emit)
     if open_browser:
         webbrowser.open(path.resolve().as_uri())
