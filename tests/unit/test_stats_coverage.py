@@ -94,7 +94,7 @@ def test_rankings():
 
 
 def test_distances_and_recalls():
-    run(scores.ranking(800, np.random.default_rng(0), sizes=((30, 70),), metrics=("ks",), shapes=("normal", "mixed")), 6)
+    run(scores.ranking(800, np.random.default_rng(0), sizes=((50, 120),), metrics=("ks",), shapes=("normal", "mixed")), 6)
     run(scores.ranking(500, np.random.default_rng(0), sizes=((30, 1000), (300, 1000)), metrics=("recall",), shapes=("normal",)), 12)
 
 

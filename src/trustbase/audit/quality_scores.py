@@ -20,6 +20,7 @@ from trustbase.audit.stats import Interval, bounded_mean, enclosing, normal_quan
 from trustbase.records import Direction, Finding, Status
 
 LEAST_RANKED = 30  # rows of each label, under which intervals of rankings were seen to cover less than 93 %
+LEAST_DISTANCE = 50  # rows of each label, likewise for KS, whose threshold is searched
 LEAST_CALIBRATION = 300  # rows, under which the interval of the calibration error was seen to cover more than 97 %
 RECALL_AT = (0.01, 0.05)  # false positive rates
 _BINARY = ("auprc", "ks", *(f"recall_at_fpr#{rate:.2f}" for rate in RECALL_AT))
@@ -202,7 +203,7 @@ def _ranking(context: AuditContext, scores: NDArray[np.float64], few: str) -> li
     findings.append(
         _task(context, "auprc", few, lambda: _finding(context, "auprc", ranks.auprc(positive, score, confidence=context.confidence)))
     )
-    findings.append(_task(context, "ks", few, distance))
+    findings.append(_task(context, "ks", few_rows(context, LEAST_DISTANCE), distance))
     for rate, name in zip(RECALL_AT, _BINARY[2:], strict=True):
         findings.append(_task(context, name, few or _few_alarms(positive, rate), partial(recall, name, rate)))
     return findings
@@ -222,7 +223,7 @@ def _task(context: AuditContext, name: str, few: str, measure: Callable[[], Find
     made = guarded(context, f"quality.{name}", _DIRECTION.get(name, "higher"), measure)
     if made.status != "ok" or name == "expected_calibration_error":
         return made
-    fewest = LEAST_ROWS if name in ("log_loss", "brier") else LEAST_RANKED
+    fewest = {"log_loss": LEAST_ROWS, "brier": LEAST_ROWS, "ks": LEAST_DISTANCE}.get(name, LEAST_RANKED)
     limit = f" and {LEAST_ALARMS} allowed false alarms" if name.startswith("recall_at_fpr") else ""
     return replace(made, method=f"{made.method}; simulated to hold from {fewest} rows of each label{limit}")
 
