@@ -1,6 +1,6 @@
 """Figure 4: the demonstration end to end, as `make demo` runs it after installing, with its time and its numbers.
 
-    python benchmarks/demo.py [--json benchmarks/results/demo.json]
+    python benchmarks/demo.py [--json benchmarks/results/demo.json] [--keep FOLDER]
 
 Both recipes run as commands in a fresh folder with a fresh TRUSTBASE_HOME: census.yaml the whole way, then
 census-strict.yaml with --reuse. There is no peer to time beside it; the rivals stand in the report's own findings.
@@ -50,9 +50,10 @@ def stage_seconds(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", type=Path, help="an empty folder for the runs, which stay there; a temporary one by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
+        place = options.keep or Path(temporary)
         census, strict = place / "census", place / "census-strict"
         first, first_code = run(["run", str(RECIPES / "census.yaml"), "--out", str(census)], place / "home")
         checked, checked_code = run(["verify", str(census / "bundle")], place / "home")
