@@ -42,7 +42,7 @@ SOURCES: dict[str, Entry] = {
     "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
     "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
-    "sample": Entry("trustbase.data.source:read_shipped", "a data set that ships with Trustbase, such as sample:census-income"),
+    "sample": Entry("trustbase.data.source:read_shipped", "a data set that ships with Trustbase or a package: sample:census-income, sample:reviews-zh"),
 }
 
 #: What is minimised, by task.
