@@ -98,7 +98,7 @@ def test_units_and_ngrams_are_those_of_a_plain_implementation():
 
 
 def test_short_stretches_do_not_collide_even_where_polynomials_are_weakest():
-    """Thue and Morse's sequence and its complement collide in long stretches; up to the longest gram that a recipe can ask they must not."""
+    """Thue and Morse's sequence and its complement collide in long stretches; in those that grams are made of they must not."""
     word = "a"
     for _ in range(5):
         word += word.translate(str.maketrans("ab", "ba"))

@@ -258,10 +258,11 @@ def shard_task(job: str, pieces: list[list[int]], folder: str) -> None:
 
 def _whole(folder: Path) -> bool:
     """Whether a shard was finished, and is what was written."""
-    path = folder / "shard.json"
-    if not path.is_file():
+    try:
+        written = files.read_json(folder / "shard.json")["files"]
+    except (OSError, ValueError, KeyError):  # not there, or cut off by a power loss
         return False
-    for name, (size, digest) in files.read_json(path)["files"].items():
+    for name, (size, digest) in written.items():
         file = folder / f"{name}.bin"
         if not file.is_file() or file.stat().st_size != size or files.sha256_file(file) != digest:
             return False

@@ -22,6 +22,7 @@ READ = 1 << 20  # bytes read at once
 BATCH = 1 << 20  # characters in a batch, about
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
+_LEADING = re.compile(r"(?:[^\S\n]*\n)+")
 _BLANK_BYTES = re.compile(rb"\n(?:[ \t\r\f\v]|\xe3\x80\x80|\xc2\xa0)*\n")
 Report = Callable[[Fault], None]
 
@@ -98,19 +99,18 @@ def _documents(chunk: bytes, line: int, name: str, report: Report) -> Documents:
         return
     position = 0
     for match in _BLANK.finditer(text):
-        found = text[position : match.start()]
-        if found and not found.isspace():
-            yield found, line + _leading(found)
+        yield from _bare(text[position : match.start()], line)
         line += text.count("\n", position, match.end())
         position = match.end()
-    found = text[position:]
-    if found and not found.isspace():
-        yield found, line + _leading(found)
+    yield from _bare(text[position:], line)
 
 
-def _leading(text: str) -> int:
-    """Blank lines before the first that is not; only at the very beginning of a file can there be any."""
-    return text.count("\n", 0, len(text) - len(text.lstrip())) if text[0].isspace() else 0
+def _bare(text: str, line: int) -> Documents:
+    """A document without blank lines around it, and the line on which it then begins; nothing where it is blank."""
+    if text and not text.isspace():
+        blank = _LEADING.match(text)
+        skipped = blank.group() if blank else ""
+        yield text[len(skipped) :].rstrip(), line + skipped.count("\n")
 
 
 def _good_documents(chunk: bytes, line: int, name: str, report: Report) -> Documents:
@@ -123,9 +123,8 @@ def _good_documents(chunk: bytes, line: int, name: str, report: Report) -> Docum
         bad = [(offset, kind, detail) for offset, row in enumerate(found.split(b"\n")) for kind, detail in _bad_line(row)]
         for offset, kind, detail in bad:
             report(Fault(name, line + offset, kind, detail))
-        if found.strip() and not bad:
-            text = found.decode("utf-8")
-            yield text, line + _leading(text)
+        if not bad:
+            yield from _bare(found.decode("utf-8"), line)
         line += chunk.count(b"\n", position, after)
         position = after
 
@@ -153,13 +152,14 @@ def _read_jsonl(file: SourceFile, piece: Piece, longest: int, spool: Path, repor
 
 def _rows(chunk: bytes, line: int, file: SourceFile, report: Report) -> Documents:
     parsed = jsonl.parse(chunk, [file.column])
-    for bad in parsed.bad:
-        report(Fault(file.name, line + bad.line - 1, bad.kind, bad.detail))
-    for text, row in zip(parsed.table[file.column].to_pylist(), parsed.lines.tolist(), strict=True):
-        if text is not None and "\0" in text:
-            report(Fault(file.name, line + row - 1, "NUL character"))
-        else:
-            yield text or "", line + row - 1
+    faults = [Fault(file.name, line + bad.line - 1, bad.kind, bad.detail) for bad in parsed.bad]
+    rows = [(text or "", line + row - 1) for text, row in zip(parsed.table[file.column].to_pylist(), parsed.lines.tolist(), strict=True)]
+    if b"\\u0000" in chunk:
+        faults += [Fault(file.name, row, "NUL character") for text, row in rows if "\0" in text]
+        rows = [(text, row) for text, row in rows if "\0" not in text]
+    for fault in sorted(faults, key=lambda fault: fault.line):
+        report(fault)
+    yield from rows
 
 
 def _read_parquet(file: SourceFile, piece: Piece, longest: int, spool: Path, report: Report) -> Documents:

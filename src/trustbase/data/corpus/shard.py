@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -60,9 +61,9 @@ def make_shard(job: Job, pieces: Sequence[Piece], folder: Path) -> None:
         with made:
             for batch in read_batches(job.files, pieces, longest=job.options.longest_document, spool=staging, report=made.faults.add):
                 made.take(batch)
-        files.write_json(staging / "shard.json", made.summary())
+        (staging / "shard.json").write_text(json.dumps(made.summary()), encoding="utf-8")
 
-    files.replace_folder(folder, fill)
+    files.replace_folder(folder, fill, sync=False)
 
 
 @dataclass
