@@ -21,7 +21,7 @@ from trustbase.data.corpus import duplicates, prepare, read, survey
 from trustbase.data.corpus.card import card_markdown
 from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.corpus.pack import TokenStore, pack_tokens
-from trustbase.data.corpus.prepare import prepare_corpus
+from trustbase.data.corpus.prepare import corpus_key, prepare_corpus
 from trustbase.data.corpus.store import CorpusStore
 from trustbase.data.corpus.testsets import measure_contamination
 from trustbase.data.corpus.workers import run_tasks
@@ -172,7 +172,9 @@ def test_the_same_call_again_reads_nothing_and_other_inputs_start_anew(tmp_path,
         patched.setattr(prepare, "survey", None)
         patched.setattr(prepare, "run_tasks", lambda tasks, workers, done: None if not tasks else 1 / 0)
         again = prepare_corpus(options(said, workers=2), root=tmp_path, folder=tmp_path / "out", seed=0)
-    assert again.digest == first.digest and again.card == first.card
+        assert again.digest == first.digest and again.card == first.card
+        assert corpus_key(options(said), root=tmp_path, folder=tmp_path / "out", seed=0) == first.card["key"]
+    assert corpus_key(options(said), root=tmp_path, folder=tmp_path / "out", seed=1) != first.card["key"]
     with (tmp_path / "zh.txt").open("a", encoding="utf-8") as stream:
         stream.write("\n\n" + chinese(random.Random(99)))
     other = prepare_corpus(options(said), root=tmp_path, folder=tmp_path / "out", seed=0)

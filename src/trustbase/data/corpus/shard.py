@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -79,6 +79,11 @@ class _Making:
     offenders: list[list[Any]] = field(default_factory=list)
     overlapping: dict[str, int] = field(default_factory=dict)  # set → documents
     _open: dict[str, IO[bytes]] = field(default_factory=dict)
+
+    @cached_property
+    def owners(self) -> Numbers:
+        """Source of each file, `(files,)`."""
+        return np.array([file.source for file in self.job.files], np.int64)
 
     def __enter__(self) -> _Making:
         self._open = {name: (self.folder / f"{name}.bin").open("wb") for name in ("documents", *TABLES)}
@@ -177,8 +182,7 @@ class _Work:
     shard: _Making
 
     def __post_init__(self) -> None:
-        owner = np.array([file.source for file in self.shard.job.files], np.int64)
-        self.sources: Numbers = owner[self.files]
+        self.sources: Numbers = self.shard.owners[self.files]
 
     @property
     def sizes(self) -> Numbers:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trustbase.data.corpus.options import HUB, TextSourceOptions
+from trustbase.data.corpus.options import HUB, CorpusOptions, TextSourceOptions
 from trustbase.data.facts import public_name
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, Sample, is_sample
 from trustbase.errors import DataError, Problem
@@ -107,6 +107,24 @@ def find_files(sources: Sequence[TextSourceOptions], root: Path, *, section: str
     if problems:
         raise DataError(f"the files of {section} are not as described", problems=problems)
     return Found(found, passed, revisions)
+
+
+def check_files(options: CorpusOptions, root: Path) -> list[Problem]:
+    """What is wrong with the files of a corpus as far as their names show it; cheap enough for reading a recipe, so no hub is asked."""
+    problems: list[Problem] = []
+    tests = options.contamination.sets if options.contamination else []
+    parts: list[tuple[str, Sequence[TextSourceOptions]]] = [("corpus", options.sources), ("corpus.contamination", tests)]
+    for section, sources in parts:
+        local = [
+            source.model_copy(update={"files": names})
+            for source in sources
+            if (names := [name for name in source.files if not name.startswith(HUB)])
+        ]
+        try:
+            find_files(local, root, section=section, tables=section != "corpus")
+        except DataError as error:
+            problems += error.problems
+    return problems
 
 
 def kind_of(path: Path, given: str | None, *, tables: bool = False) -> tuple[str, str]:
