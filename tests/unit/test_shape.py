@@ -15,6 +15,7 @@ from trustbase.model.shape import (
     least_vocabulary,
     model_problems,
     objective_names,
+    pairing_problems,
     tokenizer_problems,
 )
 
@@ -140,6 +141,27 @@ def test_vocabularies_that_no_text_or_not_this_text_supports_are_refused():
     assert "10,000 bytes cannot support more than 5007" in said(tokenizer_problems(large, "encoder", corpus_bytes=10_000))
     assert tokenizer_problems(large, "encoder", corpus_bytes=100_000) == []
     assert tokenizer_problems(TokenizerOptions.model_validate({"from": "a/b"}), "decoder") == []
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer", "message"),
+    [
+        ({}, "wordpiece", ""),
+        ({}, "owner/name", ""),
+        ({}, None, "needs a tokenizer"),
+        ({}, {"extend": "a/b", "add": 5}, "no embeddings to extend"),
+        ({"base": "a/b"}, None, ""),
+        ({"base": "a/b"}, {"from": "a/b"}, ""),
+        ({"base": "a/b"}, {"extend": "a/b", "add": 5}, ""),
+        ({"base": "a/b"}, {"extend": "c/d", "add": 5}, "is extend: c/d, but model.base 'a/b'"),
+        ({"base": "a/b"}, "c/d", "is from: c/d"),
+        ({"base": "a/b"}, "bpe", "is train: bpe"),
+    ],
+)
+def test_a_tokenizer_belongs_to_the_embeddings_of_its_model(model, tokenizer, message):
+    options = None if tokenizer is None else TokenizerOptions.model_validate(tokenizer)
+    problems = pairing_problems(ModelOptions(**model), options)
+    assert message in said(problems) and bool(problems) == bool(message)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,28 @@ def tokenizer_problems(options: TokenizerOptions, family: Family, *, corpus_byte
     return problems
 
 
+def pairing_problems(model: ModelOptions, tokenizer: TokenizerOptions | None) -> list[Problem]:
+    """A tokenizer and a model whose embeddings cannot belong to each other; None: the recipe names no tokenizer."""
+    if model.base is None:
+        if tokenizer is None:
+            return [Problem("tokenizer", "a new model needs a tokenizer", "write tokenizer: {train: …, vocab_size: …} or {from: ID}")]
+        if tokenizer.extend is not None:
+            message = f"extends '{tokenizer.extend}', but a new model has no embeddings to extend"
+            return [Problem("tokenizer.extend", message, "write tokenizer: {from: …}, or model: {base: …} to go on with that model")]
+        return []
+    if tokenizer is None or model.base in (tokenizer.from_, tokenizer.extend):
+        return []
+    given = (
+        f"extend: {tokenizer.extend}"
+        if tokenizer.extend
+        else f"from: {tokenizer.from_}"
+        if tokenizer.from_
+        else f"train: {tokenizer.train}"
+    )
+    message = f"is {given}, but model.base '{model.base}' has embeddings for the tokens of its own tokenizer only"
+    return [Problem("tokenizer", message, f"remove tokenizer, or write {{extend: {model.base}, add: …}}")]
+
+
 def least_vocabulary(kind: TokenizerKind, family: Family) -> int:
     """Tokens that a kind of tokenizer has before anything is learned: special ones, one character or all 256 bytes."""
     special = {"encoder": 5, "decoder": 1 if kind == "byte_bpe" else 2, "encoder-decoder": 4 + SENTINELS}[family]
