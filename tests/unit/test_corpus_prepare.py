@@ -229,6 +229,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_write_the_same_call_goes_on_to_the_same_bytes(tmp_path, small):
     """The process is killed just before each of its first writes becomes visible, then later ones, until it comes through."""
     said = write_world(tmp_path, documents=40)

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trustbase import files
 from trustbase.data.corpus.card import card_markdown, corpus_card, source_cards
 from trustbase.data.corpus.contamination import TestGrams
 from trustbase.data.corpus.counts import Counts
-from trustbase.data.corpus.duplicates import REASONS, Decision, Shards, drop_exact, drop_near
+from trustbase.data.corpus.decide import deduplicate
+from trustbase.data.corpus.duplicates import Shards
 from trustbase.data.corpus.faults import Faults, judge
-from trustbase.data.corpus.minhash import choose_bands
 from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.corpus.shard import Job, make_shard
 from trustbase.data.corpus.sources import Found, find_files
@@ -116,7 +115,7 @@ def _make(
         counts.join(entry["counts"])
     judge(faults, sum(pair[0] for pair in counts.read.values()), options.tolerance, emit)
     shards = Shards(folders, [entry["documents"] for entry in summaries])
-    state = _deduplicate(options, shards, found, counts, emit)
+    state = deduplicate(options, shards, found, counts, emit)
     emit("note", text=_tale(counts))
     out = held_out(shards, state, options.held_out)
     names, weights = [source.label for source in options.sources], [source.weight for source in options.sources]
@@ -290,47 +289,6 @@ def _whole(folder: Path) -> bool:
         if not file.is_file() or file.stat().st_size != size or files.sha256_file(file) != digest:
             return False
     return True
-
-
-def _deduplicate(options: CorpusOptions, shards: Shards, found: Found, counts: Counts, emit: Emit) -> NDArray[np.uint8]:
-    decision = Decision(np.zeros(shards.documents, np.uint8))
-    if options.deduplicate != "none":
-        drop_exact(shards, decision)
-        emit("progress", what="corpus: exact duplicates", done=1, total=1)
-    if options.deduplicate == "near":
-        bands = choose_bands(options.near.similarity, options.near.permutations).count
-
-        def told(band: int) -> None:
-            emit("progress", what="corpus: near duplicates", done=band, total=bands)
-
-        drop_near(shards, decision, bands=bands, least=options.near.similarity, progress=told)
-    owner = np.array([file.source for file in found.files], np.int64)
-    for (start, owners), (_, characters) in zip(shards.parts("files"), shards.parts("characters"), strict=True):
-        own = decision.state[start : start + len(owners)]
-        for reason, name in REASONS.items():
-            if (own == reason).any():
-                counts.count_dropped(name, owner[owners[own == reason]], characters[own == reason])
-    for reason, pairs in decision.examples.items():
-        for document, first in pairs:
-            counts.add_example(
-                REASONS[reason], _where(shards, found, document), _text(shards, document), stays=_where(shards, found, first)
-            )
-    return decision.state
-
-
-def _where(shards: Shards, found: Found, document: int) -> str:
-    one = np.array([document])
-    return f"{found.files[int(shards.take('files', one)[0])].name}:{int(shards.take('lines', one)[0])}"
-
-
-def _text(shards: Shards, document: int) -> str:
-    from trustbase.data.corpus.shard import read_table
-
-    shard, place = shards.place(document)
-    lengths = read_table(shards.folders[shard], "lengths", shards.counts[shard])
-    with (shards.folders[shard] / "documents.bin").open("rb") as stream:
-        stream.seek(int(lengths[:place].sum()))
-        return stream.read(int(lengths[place])).decode("utf-8")
 
 
 def _size(store: CorpusStore, name: str) -> dict[str, int]:
