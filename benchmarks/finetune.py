@@ -42,7 +42,7 @@ from trustbase.train.batches import TokenRows
 from trustbase.train.evaluate import probabilities, quality
 from trustbase.train.forward import Forward
 from trustbase.train.loop import train
-from trustbase.train.objective import classification
+from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
 

@@ -172,10 +172,15 @@ def sync_tree(folder: Path) -> None:
         sync_folder(Path(root))
 
 
-def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
+def replace_folder(target: Path, fill: Callable[[Path], None], *, sync: bool = True) -> None:
     """Build a folder beside `target`, sync it, and put it in place of `target` in one rename.
 
     A crash leaves the old folder, the new folder, or neither with a `.old` beside it; never a half-written `target`.
+
+    Args:
+        target: the folder.
+        fill: writes its files.
+        sync: whether it must survive a power loss; False for what is compared with digests before it is used again.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
@@ -183,7 +188,8 @@ def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
     try:
         staging.chmod(0o755)
         fill(staging)
-        sync_tree(staging)
+        if sync:
+            sync_tree(staging)
         if retired.exists():
             shutil.rmtree(retired)
         if target.exists():
@@ -194,7 +200,8 @@ def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
             if retired.exists():
                 retired.rename(target)
             raise
-        sync_folder(target.parent)
+        if sync:
+            sync_folder(target.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)

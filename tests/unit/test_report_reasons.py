@@ -25,7 +25,6 @@ from trustbase.audit.run import run_audit
 from trustbase.audit.unknown_tokens import share_of, unknown_tokens
 from trustbase.audit_command import audit
 from trustbase.errors import ModelError, PredictionError
-from trustbase.finding_id import DIMENSIONS
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
@@ -90,7 +89,7 @@ def command_texts(folder: Path) -> Texts:
         ("none", 20, ["no", "yes"], {"predicted": "said"}, []),
     ):
         answers(folder / f"{name}.csv", rows, labels)
-        made = {"only": list(DIMENSIONS), "policy": policy} if name == "scores" else {}
+        made = {"policy": policy} if name == "scores" else {}
         audit(predictions=folder / f"{name}.csv", label="truth", groups=groups, out=folder / name, lang="zh", **how, **made)
         found |= page_texts(folder / name)
     return found

@@ -26,7 +26,7 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.train import fit as fitting
 from trustbase.train import loop, state
-from trustbase.train.objective import classification
+from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
 
@@ -159,7 +159,7 @@ def test_a_number_that_is_not_finite_stops_at_once_and_keeps_the_last_good_state
     def spoil(tools, batches, step):
         if step == 5 and where == "loss":
             real = tools.losses
-            tools.losses = lambda batch: real(batch) * torch.where(torch.arange(len(batch.rows)) == 1, torch.nan, 1.0)
+            tools.losses = lambda batch: {"label": real(batch)["label"] * torch.where(torch.arange(len(batch.rows)) == 1, torch.nan, 1.0)}
         if step == 5 and where == "gradient":
             tools.parameters[0].register_hook(lambda gradient: gradient * torch.inf)
         return plain(tools, batches, step)
@@ -180,7 +180,8 @@ def test_a_stop_names_rows_as_they_are_found_in_their_file(tmp_path, monkeypatch
     sampled = replace(split(40, "train"), row_numbers=np.random.default_rng(0).permutation(900)[:40] + 1, source="films.csv")
 
     def spoiled(forward, batch):
-        return classification(forward, batch) * torch.where(torch.from_numpy(np.isin(batch.rows, (3, 17, 30))), torch.nan, 1.0)
+        losses = classification(forward, batch)["label"]
+        return {"label": losses * torch.where(torch.from_numpy(np.isin(batch.rows, (3, 17, 30))), torch.nan, 1.0)}
 
     monkeypatch.setattr(fitting, "load", lambda entry: spoiled)
     options = TrainOptions(epochs=1, batch_tokens=4096, max_length=16, precision="fp32", threads=1)

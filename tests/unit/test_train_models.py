@@ -15,11 +15,11 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.train import table
-from trustbase.train.batches import TokenRows, epoch_plan
+from trustbase.train.batches import TokenRows
 from trustbase.train.fit import fit
 from trustbase.train.forward import Forward
 from trustbase.train.loop import train
-from trustbase.train.objective import classification
+from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.quick import Dropout, QuickBert
 from trustbase.train.table import used_rows
@@ -178,7 +178,7 @@ def test_the_same_batches_through_the_trainer_give_the_same_losses(base, tmp_pat
     assert "agrees" in forward.try_quick(material)
     train(model, classification, plain, material, options=options, folder=tmp_path / "ours", forward=forward, emit=log)
 
-    batches = [material.take(rows, "cpu") for epoch in (0, 1) for rows in epoch_plan(material, batch_tokens=96, seed=0, epoch=epoch)]
+    batches = [material.take(rows, "cpu") for epoch in (0, 1) for rows in material.plan(batch_tokens=96, seed=0, epoch=epoch)]
     if accumulation == 2:  # batches of equal size, or the Trainer's mean over batches is not the mean over rows
         batches = [material.take(np.arange(48)[i : i + 6], "cpu") for i in range(0, 48, 6)]
         ours = TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0)
@@ -223,24 +223,21 @@ def _ours_on(model, batches, options, folder):
     """Our loop over given batches of one epoch."""
 
     class Given:
-        labels = np.zeros(len(batches) * 6, np.int64)
-        lengths = np.ones(len(batches), np.int64)
         tokens = np.unique(np.concatenate([batch.inputs["input_ids"].numpy().ravel() for batch in batches]))
 
-        def take(self, rows, device, number=0):
-            return batches[int(rows[0])]
+        def __len__(self):
+            return len(batches) * 6
 
-    import trustbase.train.loop as loop
+        def plan(self, **_):
+            return range(len(batches))
 
-    plan, original = [np.array([i]) for i in range(len(batches))], loop.epoch_plan
-    loop.epoch_plan = lambda *_, **__: plan
-    try:
-        log = Log()
-        forward = Forward(model, precision="fp32", device="cpu", seed=0)
-        once = options.model_copy(update={"epochs": 1})
-        return log, train(model, classification, plain, Given(), options=once, folder=folder, forward=forward, emit=log)
-    finally:
-        loop.epoch_plan = original
+        def parts(self, chosen, device, number):
+            return [batches[chosen]]
+
+    log = Log()
+    forward = Forward(model, precision="fp32", device="cpu", seed=0)
+    once = options.model_copy(update={"epochs": 1})
+    return log, train(model, classification, plain, Given(), options=once, folder=folder, forward=forward, emit=log)
 
 
 OPTIONS = TrainOptions(epochs=4, batch_tokens=160, learning_rate=3e-3, max_length=32, early_stopping=3, precision="fp32")

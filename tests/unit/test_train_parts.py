@@ -17,6 +17,7 @@ from trustbase import device
 from trustbase.errors import RecipeError, TrainingError, UsageError
 from trustbase.train.batches import TokenRows
 from trustbase.train.evaluate import quality
+from trustbase.train.objectives.classification import classification
 from trustbase.train.options import STOPPING_METRICS, TrainOptions
 from trustbase.train.schedule import learning_rate_factor, make_optimizer, undecayed
 from trustbase.train.track import missing_trackers, tracked
@@ -41,7 +42,7 @@ def test_learning_rates_are_those_of_transformers(schedule, total, warmup):
 
 def _tools(model, clip=None, rate=0.1):
     parameters = list(model.parameters())
-    losses = lambda batch: torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels, reduction="none")  # noqa: E731
+    losses = lambda batch: classification(lambda batch: model(**batch.inputs).logits, batch)  # noqa: E731
     return UpdateTools(losses, parameters, torch.optim.SGD(parameters, lr=rate), clip)
 
 

@@ -13,7 +13,7 @@ from trustbase.records import LabelSchema, Split
 from trustbase.train.batches import TokenRows
 from trustbase.train.forward import Forward
 from trustbase.train.loop import train
-from trustbase.train.objective import classification
+from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
 

@@ -18,6 +18,7 @@ from trustbase.data.facts import facts_across, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
 from trustbase.data.options import DataOptions, Format
 from trustbase.data.rows import in_quotes
+from trustbase.data.samples import find_sample, is_sample, sample_digest
 from trustbase.data.source import locate
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
 from trustbase.errors import DataError, Problem
@@ -154,7 +155,9 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
     found = {}
     for name in split.SPLITS:
         reference = getattr(options, name)
-        if reference is not None:
+        if reference is not None and is_sample(reference):
+            found[name] = sample_digest(find_sample(reference))
+        elif reference is not None:
             path = locate(reference, root)
             if not path.is_file():
                 raise DataError(f"data.{name}: {reference} does not exist", hint=f"looked at {path}")

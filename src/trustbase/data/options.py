@@ -107,7 +107,7 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    train: str = Field(description="csv, tsv, jsonl or parquet file, or sample:census-income")
+    train: str = Field(description="csv, tsv, jsonl or parquet file, sample:census-income or sample:reviews-zh")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')

@@ -56,7 +56,8 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
         DataError: no such file, or nothing in it that names columns.
     """
     if is_sample(reference):
-        return list(find_sample(reference).columns)
+        sample = find_sample(reference)
+        return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
     path = locate(reference, root)
     kind = format_of(_existing(path, reference), format)
     if kind == "parquet":
@@ -135,7 +136,7 @@ def read_parquet_file(path: Path, wanted: Wanted) -> RawTable:
 
 
 def read_shipped(path: Path, wanted: Wanted) -> RawTable:
-    """A data set of the package; found by its name, not its path, and compared with its digest first."""
+    """A data set of Trustbase or of a package beside it; found by its name, not its path, and compared with its digest first."""
     return read_sample(wanted.source, columns=wanted.columns)
 
 

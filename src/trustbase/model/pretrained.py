@@ -104,19 +104,19 @@ def load_classifier(
     if label_names is not None:
         _set_labels(config, label_names)
     if dropout is not None:
-        _set_dropout(config, dropout)
+        set_dropout(config, dropout)
     if config.pad_token_id is None:
         config.pad_token_id = pad_id
     _refuse_sizes(folder, config, weights)
     model, missing, unexpected, mismatched = _read_weights(folder, config, weights)
     head = set(head_names(model))
-    _judge(folder, model, head if label_names is not None else set(), missing, unexpected, mismatched)
+    judge_weights(folder, model, head if label_names is not None else set(), missing, unexpected, mismatched)
     if label_names is not None:
         fresh = missing | mismatched
         if own_labels != list(label_names):
             fresh |= {name for name in head if not _in_body(model, name)}
         _draw(model, fresh, seed)
-    _finite(folder, model)
+    refuse_damage(folder, model)
     return model.eval()
 
 
@@ -209,7 +209,8 @@ def _set_labels(config: Any, names: Sequence[str]) -> None:
     config.problem_type = "single_label_classification"
 
 
-def _set_dropout(config: Any, dropout: float) -> None:
+def set_dropout(config: Any, dropout: float) -> None:
+    """Set every dropout that a configuration knows."""
     for name in _DROPOUTS:
         if hasattr(config, name) and (getattr(config, name) is None or isinstance(getattr(config, name), int | float)):
             setattr(config, name, dropout)
@@ -271,8 +272,12 @@ def _read_weights(folder: Path, config: Any, weights: Mapping[str, torch.Tensor]
     return model, set(info["missing_keys"]), set(info["unexpected_keys"]), mismatched
 
 
-def _judge(folder: Path, model: nn.Module, new: set[str], missing: set[str], unexpected: set[str], mismatched: set[str]) -> None:
-    """Only parameters in `new` may be missing or of another shape, and no weight of a body may be left over."""
+def judge_weights(folder: Path, model: nn.Module, new: set[str], missing: set[str], unexpected: set[str], mismatched: set[str]) -> None:
+    """Refuse weights unless only those in `new` are missing or of another shape, and none of a body is left over.
+
+    Raises:
+        ModelError: they do not belong to the configuration; all faults at once.
+    """
     lost = sorted(missing - new)
     wrong = sorted(mismatched - new)
     surplus = sorted(name for name in unexpected if _belongs_to_body(model, name) and not _HARMLESS.search(name))
@@ -296,7 +301,7 @@ def _belongs_to_body(model: nn.Module, name: str) -> bool:
     if name.startswith(prefix + "."):
         name = name.removeprefix(prefix + ".")
         return not name.startswith("pooler.")
-    body = getattr(model, prefix)
+    body = getattr(model, prefix, model)  # a bare body is its own
     return name.split(".", 1)[0] in {child for child, _ in body.named_children() if child != "pooler"}
 
 
@@ -323,7 +328,12 @@ def _draw(model: nn.Module, names: set[str], seed: int) -> None:
                 parameter.fill_(1.0 if name in norms else 0.0)
 
 
-def _finite(folder: Path, model: nn.Module) -> None:
+def refuse_damage(folder: Path, model: nn.Module) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        ModelError: some are NaN or infinite.
+    """
     tensors = [*model.named_parameters(), *model.named_buffers()]
     bad = [name for name, tensor in tensors if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())]
     # Attention masks hold -inf on purpose in some architectures; they are buffers that no file carries.

@@ -42,12 +42,22 @@ SOURCES: dict[str, Entry] = {
     "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
     "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
-    "sample": Entry("trustbase.data.source:read_shipped", "a data set that ships with Trustbase, such as sample:census-income"),
+    "sample": Entry(
+        "trustbase.data.source:read_shipped", "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh"
+    ),
 }
 
-#: What is minimised, by task.
+#: What is minimised, by task; and in pretraining, by the recipe's `objective`.
 OBJECTIVES: dict[str, Entry] = {
-    "text-classification": Entry("trustbase.train.objective:classification", "cross-entropy of the true label"),
+    "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
+    "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
+    "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
+    "next_sentence": Entry("trustbase.train.objectives.pairs:NextSentence", "whether a second segment follows the first (BERT)"),
+    "sentence_order": Entry("trustbase.train.objectives.pairs:SentenceOrder", "in which order two segments stand (ALBERT)"),
+    "span_corruption": Entry("trustbase.train.objectives.denoising:SpanCorruption", "hidden spans, written after sentinels (T5)"),
+    "infilling": Entry("trustbase.train.objectives.denoising:Infilling", "the whole text, of which spans are masked (BART)"),
+    "replaced_token": Entry("trustbase.train.objectives.replaced:ReplacedToken", "which tokens a small generator has filled in (ELECTRA)"),
+    "contrastive": Entry("trustbase.train.objectives.contrastive:Contrastive", "a sentence among others, under two dropout masks (SimCSE)"),
 }
 
 AUDITS: dict[tuple[str, str], Entry] = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,36 +18,84 @@ from trustbase.data.batch import plan_batches
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows that go through the model together."""
+    """Rows that go through the model together.
+
+    A *unit* is what one loss belongs to: a row where rows are classified, a predicted token in language modelling, a pair of
+    segments. How many there are is known before the model is asked, so that the units of all batches of an update weigh alike.
+    """
 
     rows: NDArray[np.int64]  # indices into the split, `(rows,)`
     inputs: Mapping[str, Tensor]  # what the model reads, `(rows, length)` each
-    labels: Tensor  # int64 `(rows,)`
+    labels: Tensor  # int64 `(rows,)`; pretraining, which has none, keeps what is to be found in `targets`
     tokens: int  # padding included
     number: int = 0  # which batch of training this is, counted from 0; names its random streams
+    owners: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by term of the loss: what each unit belongs to, `(units,)`
+    targets: Mapping[str, Tensor] = field(default_factory=dict)  # what an objective compares with
+    objective: str = ""  # which of several objectives of one run the batch was made for
+
+    @property
+    def units(self) -> dict[str, int]:
+        """Losses of each term."""
+        return {term: len(owners) for term, owners in self.owners.items()}
 
 
 class Material(Protocol):
-    """Rows in the form the model reads."""
+    """What training reads: epochs of batches."""
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        """Every token id that a batch can hold, or None where that is not known or the model reads none."""
+
+    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> Sequence[Any]:
+        """The batches of an epoch, as `parts` takes them; always the same for the same seed and epoch."""
+
+    def size(self, chosen: Any) -> int:
+        """Tokens of a batch of the plan, padding included."""
+
+    def parts(self, chosen: Any, device: str, number: int) -> list[Batch]:
+        """A batch of the plan: one part for each objective."""
+
+
+class Labelled(Material, Protocol):
+    """Rows with labels, which can also be scored."""
 
     labels: NDArray[np.int64]
 
     @property
     def lengths(self) -> NDArray[np.int64]: ...
 
-    @property
-    def tokens(self) -> NDArray[np.int64] | None:
-        """Every token id that a batch can hold, or None where the model reads none."""
-
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
 
 
-def epoch_plan(material: Material, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """The batches of one epoch, always the same for the same seed and epoch."""
-    return plan_batches(material.lengths, batch_tokens=batch_tokens, rng=seeds.generator(seed, "batches", epoch))
+class _Rows(ABC):
+    """What all labelled rows share."""
+
+    labels: NDArray[np.int64]
+
+    @property
+    @abstractmethod
+    def lengths(self) -> NDArray[np.int64]: ...
+
+    @abstractmethod
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+        return plan_batches(self.lengths, batch_tokens=batch_tokens, rng=seeds.generator(seed, "batches", epoch))
+
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        return len(chosen) * int(self.lengths[chosen].max())
+
+    def parts(self, chosen: NDArray[np.int64], device: str, number: int) -> list[Batch]:
+        return [self.take(chosen, device, number)]
 
 
-class TokenRows:
+class TokenRows(_Rows):
     """Texts as token ids, padded when a batch is taken."""
 
     def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64], labels: NDArray[np.int64], pad_id: int) -> None:
@@ -71,10 +120,10 @@ class TokenRows:
         places = np.minimum(starts[:, None] + columns, self._ids.size - 1)
         ids = np.where(real, self._ids[places], self._pad_id).astype(np.int64)
         inputs = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(real.astype(np.int64)).to(device)}
-        return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number)
+        return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
 
 
-class FeatureRows:
+class FeatureRows(_Rows):
     """Outputs of a frozen body, one vector a row: the input of the head alone.
 
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
@@ -93,7 +142,11 @@ class FeatureRows:
     def tokens(self) -> None:
         return None
 
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        return int(self._lengths[chosen].sum())
+
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of these rows, `(rows, width)`."""
         features = self._features[torch.from_numpy(rows)].to(device)
-        return Batch(rows, {"features": features}, torch.from_numpy(self.labels[rows]).to(device), int(self._lengths[rows].sum()), number)
+        labels = torch.from_numpy(self.labels[rows]).to(device)
+        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows})

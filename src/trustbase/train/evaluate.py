@@ -11,13 +11,13 @@ from torch import Tensor
 
 from trustbase.data.batch import plan_batches
 from trustbase.events import Emit, ignore
-from trustbase.train.batches import Batch, Material
+from trustbase.train.batches import Batch, Labelled
 from trustbase.train.options import STOPPING_METRICS
 
 _SCORING_TOKENS = 4096  # scoring keeps no activations, so larger batches cost no memory worth naming
 
 
-def probabilities(forward: Callable[[Batch], Tensor], material: Material, *, device: str, emit: Emit = ignore) -> NDArray[np.float64]:
+def probabilities(forward: Callable[[Batch], Tensor], material: Labelled, *, device: str, emit: Emit = ignore) -> NDArray[np.float64]:
     """Class probabilities of every row, float64 `(rows, classes)`."""
     parts, order = [], []
     plan = plan_batches(material.lengths, batch_tokens=_SCORING_TOKENS)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,10 +23,11 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.tokenizer import Encoded, encode, load_tokenizer
 from trustbase.recipe.lookup import OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
-from trustbase.train.batches import FeatureRows, Material, TokenRows
+from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.options import TrainOptions
+from trustbase.train.process import refuse_several_processes, threads
 from trustbase.train.state import Progress
 from trustbase.train.track import tracked
 from trustbase.train.update import listed, plain
@@ -42,8 +41,8 @@ class _Scene:
     learner: nn.Module  # what is trained: the model, or its head on features
     tokenizer: Any
     encoded: Encoded  # training rows
-    material: Material
-    validation: Material | None
+    material: Labelled
+    validation: Labelled | None
     precision: str
     reason: str
     device: str
@@ -81,9 +80,9 @@ def fit(
         StaleRunError: the folder holds checkpoints of other inputs.
         UsageError: a precision that this machine lacks, an option that does not fit the adaptation, or several processes.
     """
-    _refuse_several_processes()
+    refuse_several_processes()
     began = time.monotonic()
-    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, _threads(options.threads):
+    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
         scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, emit=told)
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
@@ -125,7 +124,7 @@ def _set(
     model = prepare(model, adapt, seed=options.seed).to(device)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, frozen)
-    parts: dict[str, Material] = {}
+    parts: dict[str, Labelled] = {}
     encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
@@ -146,7 +145,7 @@ def _in_file(split: Split, rows: Sequence[int]) -> str:
 
 def _material(
     model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str, emit: Emit
-) -> Material:
+) -> Labelled:
     if not frozen:
         return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id))
     autocast = None if precision == "fp32" else DTYPES[precision]
@@ -213,25 +212,3 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
     difference = assert_reload_equal(model, folder, scene.encoded)
     files.write_json(folder.parent / "facts.json", facts)
     return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)
-
-
-def _refuse_several_processes() -> None:
-    """A launcher's other processes would each train the whole model and write over each other."""
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world.strip() not in {"", "1"}:
-        raise UsageError(
-            f"this version trains in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
-            hint="start it with `trustbase run`, without torchrun or accelerate launch; one GPU is used by itself",
-        )
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    """Torch's CPU threads as asked for, and as they were afterwards."""
-    before = torch.get_num_threads()
-    if wanted is not None:
-        torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trustbase import seeds
-from trustbase.train.batches import Batch, Material
+from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,7 +46,7 @@ class Forward:
             self._dropout.stop()
             return self._scores(batch)
 
-    def try_quick(self, material: Material) -> str:
+    def try_quick(self, material: Labelled) -> str:
         """Take the quicker route if it knows the model and agrees with it; returns the reason in words."""
         inner = unwrapped(self._model)
         if self._device != "cpu" or inner is None or not QuickBert.serves(inner):

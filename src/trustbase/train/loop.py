@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from torch import nn
 from trustbase.errors import Interrupted, TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.train import state
-from trustbase.train.batches import Material, epoch_plan
+from trustbase.train.batches import Labelled, Material
+from trustbase.train.course import plot_course
 from trustbase.train.evaluate import better, probabilities, quality
-from trustbase.train.forward import Forward
-from trustbase.train.objective import Objective
+from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
+from trustbase.train.job import Job, Measure, resume, roll_back
+from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.schedule import make_optimizer, set_learning_rate
 from trustbase.train.signals import StopSignal
@@ -34,32 +36,8 @@ from trustbase.train.state import Progress
 from trustbase.train.table import UsedRows, used_rows
 from trustbase.train.update import Update, UpdateResult, UpdateTools
 
-
+_LEFT_OUT = UpdateResult(math.nan, math.nan, 0, 0, {}, "left out")
 _FEW_UPDATES = 60
-
-
-@dataclass
-class Job:
-    """One training under way: everything the loop's parts share."""
-
-    model: nn.Module
-    forward: Forward
-    objective: Objective
-    update: Update
-    material: Material
-    validation: Material | None
-    options: TrainOptions
-    folder: Path
-    device: str
-    fingerprint: Mapping[str, Any]
-    emit: Emit = ignore
-    progress: Progress = field(default_factory=Progress)
-    trained: Sequence[tuple[str, nn.Parameter]] = ()
-    total: int = 0
-    saved_step: int = 0
-    saved_at: float = 0.0
-    started_at: float = 0.0
-    earlier_seconds: float = 0.0
 
 
 def train(
@@ -70,8 +48,10 @@ def train(
     *,
     options: TrainOptions,
     folder: Path,
-    forward: Forward,
-    validation: Material | None = None,
+    forward: Any,
+    validation: Labelled | None = None,
+    measure: Measure | None = None,
+    weights: Mapping[str, float] | None = None,
     device: str = "cpu",
     fingerprint: Mapping[str, Any] | None = None,
     emit: Emit = ignore,
@@ -80,35 +60,38 @@ def train(
 
     Args:
         model: what is trained; stays a plain module.
-        objective: loss per row.
+        objective: losses of a batch.
         update: how losses change parameters.
         material: the training rows.
         options: everything a recipe may say under `train`.
         folder: where checkpoints lie; a complete one in it is resumed.
-        forward: how a batch goes through the model.
+        forward: how a batch goes through the model; the objective knows what to ask it.
         validation: rows that choose the best checkpoint, or None to take the last.
+        measure: findings of other held-out material by id, for the record; they choose nothing.
+        weights: of the objective's terms; 1 where none is given.
         device: where it runs.
         fingerprint: what else must be equal for a checkpoint to be resumed.
-        emit: takes `step`, `checkpoint`, `resumed`, `progress`, `evaluation`, `warning`.
+        emit: takes `step`, `checkpoint`, `resumed`, `spike`, `progress`, `evaluation`, `warning`.
 
     Raises:
         TrainingError: a loss or gradient is not finite, nothing is trainable, or the best checkpoint was damaged on disk.
         Interrupted: a signal came; the state is saved and the same call goes on.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
-    if not any(parameter.requires_grad for parameter in model.parameters()) or not len(material.labels):
-        raise TrainingError(f"nothing to train: no trainable parameters, or no rows ({len(material.labels)} training rows)")
+    if not any(parameter.requires_grad for parameter in model.parameters()) or not len(material):
+        raise TrainingError(f"nothing to train: no trainable parameters, or no rows ({len(material)} training rows)")
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
         stack.enter_context(torch.random.fork_rng(devices=[] if device == "cpu" else None))
         tables = stack.enter_context(used_rows(model, material.tokens))
         trained = _trained(model, tables)
         identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
-        job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, trained=trained)
+        job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {})
+        job.trained, job.course = trained, plot_course(material, options)
         tools = _tools(job, tables)
-        _resume(job, tools.optimizer)
-        if job.total < _FEW_UPDATES:
-            emit("note", text=f"{job.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
+        resume(job, tools.optimizer)
+        if job.course.total < _FEW_UPDATES:
+            emit("note", text=f"{job.course.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
         model.train()
         job.started_at = job.saved_at = time.monotonic()
         job.earlier_seconds = job.progress.seconds
@@ -120,46 +103,64 @@ def train(
 
 
 def updates(job: Job, tools: UpdateTools) -> Iterator[UpdateResult]:
-    """One result an update, from where the job stands to the end of its last epoch; the job's progress is kept in step."""
-    progress, options = job.progress, job.options
-    while progress.epoch < options.epochs:
-        plan = epoch_plan(job.material, batch_tokens=options.batch_tokens, seed=options.seed, epoch=progress.epoch)
-        while progress.position < len(plan):
-            chosen = plan[progress.position : progress.position + options.accumulation]
-            batches = [job.material.take(rows, job.device, progress.batches + i) for i, rows in enumerate(chosen)]
-            set_learning_rate(tools.optimizer, progress.step, job.total, options)
-            result = job.update(tools, batches, progress.step + 1)
-            _advance(progress, result, len(chosen))
-            yield result
-        progress.epoch, progress.position = progress.epoch + 1, 0
-        progress.loss_sum, progress.loss_rows = 0.0, 0
+    """One result an update, from where the job stands to its end; the job's progress is kept in step."""
+    options = job.options
+    planned = -1
+    plan: Sequence[Any] = ()
+    while job.progress.step < job.course.total:
+        progress = job.progress
+        if progress.epoch != planned:
+            plan = job.material.plan(batch_tokens=options.batch_tokens, seed=options.seed, epoch=progress.epoch)
+            planned = progress.epoch
+        if progress.position >= len(plan):
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            progress.loss_sum, progress.loss_rows = 0.0, 0
+            continue
+        chosen = [plan[i] for i in range(progress.position, min(progress.position + options.accumulation, len(plan)))]
+        result = _LEFT_OUT if [progress.epoch, progress.position] in progress.left_out else _update(job, tools, chosen)
+        if result.refused == "loss":
+            roll_back(job, tools, result)
+            continue
+        _advance(job, result, len(chosen))
+        yield result
+
+
+def _update(job: Job, tools: UpdateTools, chosen: Sequence[Any]) -> UpdateResult:
+    began, progress = time.monotonic(), job.progress
+    batches = [part for i, rows in enumerate(chosen) for part in job.material.parts(rows, job.device, progress.batches + i)]
+    set_learning_rate(tools.optimizer, progress.step, job.course.total, job.options)
+    tools.largest = limits(progress, job.options)
+    result = job.update(tools, batches, progress.step + 1)
+    job.update_seconds = time.monotonic() - began
+    return result
 
 
 def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
     """Draw updates; evaluate, save, report and stop around them."""
-    progress, options = job.progress, job.options
-    steps = _epoch_steps(job)
-    if progress.finished:
+    options = job.options
+    if job.progress.finished:
         return
-    if tools.scaler is not None and progress.scaler:
-        tools.scaler.load_state_dict(progress.scaler)
+    if tools.scaler is not None and job.progress.scaler:
+        tools.scaler.load_state_dict(job.progress.scaler)
     try:
         for result in updates(job, tools):
+            progress = job.progress
             _report(job, tools, result)
-            ends_epoch = progress.step in steps
-            last = progress.step >= job.total
+            ends_epoch = progress.step in job.course.ends
+            last = progress.step >= job.course.total
             due = options.evaluate_every is not None and progress.step % options.evaluate_every == 0
             if ends_epoch or last or due:
                 _evaluate(job, ends_epoch=ends_epoch)
             if last and not progress.finished:
                 progress.finished = "all steps done"
-            _save_if_due(job, tools, must=bool(ends_epoch or progress.finished or stop.number or progress.best_step == progress.step))
+            must = ends_epoch or progress.finished or stop.number or progress.best_step == progress.step
+            _save_if_due(job, tools, must=bool(must or needs_checkpoint(progress, options)))
             if stop.number:
                 raise _interrupted(stop.number, progress.step)
             if progress.finished:
                 return
     except TrainingError:
-        if progress.step > job.saved_step:
+        if job.progress.step > job.saved_step:
             _save(job, tools)  # parameters are still those of the last good step
         raise
 
@@ -176,70 +177,73 @@ def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     scaler = torch.amp.GradScaler(job.device) if job.fingerprint.get("precision") == "fp16" else None
     parameters = [parameter for _, parameter in job.trained]
     cleanups: list[Callable[[], None]] = [table.clear for table in tables]
-    return UpdateTools(lambda batch: job.objective(job.forward, batch), parameters, optimizer, job.options.clip, scaler, cleanups)
+    losses = lambda batch: job.objective(job.forward, batch)  # noqa: E731
+    return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights)
 
 
-def _resume(job: Job, optimizer: torch.optim.Optimizer) -> None:
-    """Go on from the newest complete checkpoint, if there is one."""
-    job.total = max(_epoch_steps(job))
-    if job.options.max_steps is not None:
-        job.total = min(job.total, job.options.max_steps)
-    try:
-        path, problems = state.latest(job.folder)
-    except FileNotFoundError as error:
-        if any(job.folder.glob("step-*")):
-            job.emit("warning", text=f"no checkpoint is complete, training starts anew: {error}")
-        return
-    for problem in problems:
-        job.emit("warning", text=f"checkpoint passed over: {problem}")
-    # where the recipe leaves the precision open, a machine without bf16 may go on in fp32: the weights are fp32 everywhere
-    open_precision = ["precision"] if job.options.precision == "auto" and job.fingerprint.get("precision") != "fp16" else []
-    changed = state.changed_since(path, job.fingerprint)
-    job.progress = state.load(path, job.trained, optimizer, job.fingerprint, may_differ=open_precision)
-    if changed:
-        now = job.fingerprint.get("precision")
-        job.emit("warning", text=f"training was begun in {changed['precision']} and goes on in {now}: not bit-identical with one machine's")
-    job.saved_step = job.progress.step
-    job.emit("resumed", step=job.progress.step, epoch=job.progress.epoch, position=job.progress.position, checkpoint=path.name)
-
-
-def _epoch_steps(job: Job) -> set[int]:
-    """Global steps at which an epoch ends."""
-    ends, step = set(), 0
-    for epoch in range(job.options.epochs):
-        batches = len(epoch_plan(job.material, batch_tokens=job.options.batch_tokens, seed=job.options.seed, epoch=epoch))
-        step += math.ceil(batches / job.options.accumulation)
-        ends.add(step)
-    return ends
-
-
-def _advance(progress: Progress, result: UpdateResult, batches: int) -> None:
+def _advance(job: Job, result: UpdateResult, batches: int) -> None:
+    progress = job.progress
+    if not result.refused:
+        progress.last_made = [progress.epoch, progress.position]
     progress.step += 1
     progress.position += batches
     progress.batches += batches
+    if result is _LEFT_OUT:
+        return
     progress.rows += result.rows
     progress.tokens += result.tokens
     progress.loss_sum += result.loss * result.rows
     progress.loss_rows += result.rows
+    _watch(job, result)
+
+
+def _watch(job: Job, result: UpdateResult) -> None:
+    """Remember what the limits follow from.
+
+    Raises:
+        TrainingError: gradients are refused again and again.
+    """
+    progress, options = job.progress, job.options
+    if options.spike is not None:
+        remember(progress.losses, result.loss)
+    if options.gradient_guard is None:
+        return
+    if not result.refused:
+        progress.refused_running = 0
+        remember(progress.norms, result.gradient_norm)
+        return
+    progress.refused, progress.refused_running = progress.refused + 1, progress.refused_running + 1
+    if progress.refused_running > MOST_REFUSED:
+        raise TrainingError(
+            f"{progress.refused_running} gradients in a row were longer than gradient_guard: {options.gradient_guard} lets through "
+            f"(step {progress.step}: {result.gradient_norm:.4g})",
+            hint="a lower learning_rate or a longer warmup often helps; or set a larger gradient_guard",
+        )
 
 
 def _report(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
-    rate = float(tools.optimizer.param_groups[0]["lr"])
-    fields = {
-        "loss": result.loss,
-        "learning_rate": rate,
-        "gradient_norm": result.gradient_norm if math.isfinite(result.gradient_norm) else None,  # skipped by fp16
-        "rows": result.rows,
-        "tokens": result.tokens,
-    }
-    job.emit("step", step=job.progress.step, epoch=job.progress.epoch, **fields)
-    job.emit("progress", what="training", done=job.progress.step, total=job.total)
+    if result is _LEFT_OUT:
+        job.emit("note", text=f"step {job.progress.step} is left out because of a spike of the loss")
+    else:
+        fields = {
+            "loss": result.loss,
+            "parts": dict(result.parts),
+            "learning_rate": float(tools.optimizer.param_groups[0]["lr"]),
+            "gradient_norm": result.gradient_norm if math.isfinite(result.gradient_norm) else None,  # skipped by fp16
+            "rows": result.rows,
+            "tokens": result.tokens,
+            "tokens_per_second": result.tokens / job.update_seconds if job.update_seconds > 0 else None,
+        }
+        if result.refused:
+            fields["refused"] = result.refused
+        job.emit("step", step=job.progress.step, epoch=job.progress.epoch, **fields)
+    job.emit("progress", what="training", done=job.progress.step, total=job.course.total)
 
 
 def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     """Measure the validation split, remember the best, and decide on stopping early."""
     progress, options = job.progress, job.options
-    epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material.labels) % 1.0)
+    epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material) % 1.0)
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
     if job.validation is not None:
         entry |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device, emit=job.emit))
@@ -250,6 +254,8 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
             progress.evaluations_since_best += 1
         if options.early_stopping is not None and progress.evaluations_since_best >= options.early_stopping:
             progress.finished = f"no better {options.early_stopping_metric} in {options.early_stopping} evaluations"
+    if job.measure is not None:
+        entry |= job.measure()
     progress.history.append(entry)
     job.emit("evaluation", **entry)
 
@@ -288,5 +294,5 @@ def _identity(options: TrainOptions) -> dict[str, Any]:
 
 def facts_of(progress: Progress) -> dict[str, Any]:
     """What a run says about itself afterwards."""
-    kept = ("step", "rows", "tokens", "seconds", "best_step", "best_value", "best_epoch", "finished", "history")
+    kept = ("step", "rows", "tokens", "seconds", "best_step", "best_value", "best_epoch", "finished", "history", "spikes", "refused")
     return {key: value for key, value in asdict(progress).items() if key in kept}

@@ -25,20 +25,39 @@ class TrainOptions(BaseModel):
 
     epochs: int = Field(3, ge=1, le=10_000, description="passes over the training rows")
     max_steps: int | None = Field(None, ge=1, description="stop after this many updates, whatever `epochs` says")
+    tokens: int | None = Field(None, ge=1, description="train on this many tokens, padding included, in as many epochs as it takes")
     batch_tokens: int = Field(1024, ge=8, description="most tokens of a batch, padding included")
     accumulation: int = Field(1, ge=1, description="batches per update; every row of an update weighs the same")
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="highest learning rate")
     head_learning_rate: float | None = Field(None, gt=0, lt=1, description="learning rate of the new head; like the body's where not given")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="how the learning rate falls after warm-up")
+    optimizer: Literal["adamw", "adafactor", "muon"] = Field(
+        "adamw",
+        description="adafactor: less memory, its learning rate is relative to each weight's size (1e-2 is usual); muon: orthogonal updates "
+        "of hidden matrices at AdamW's learning rate, AdamW for the rest",
+    )
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = Field(
+        "linear", description="how the learning rate falls after warm-up; wsd: not before the last `cooldown`"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all updates in which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, lt=1, description="AdamW weight decay; never applied to biases and norms")
+    cooldown: float = Field(0.2, gt=0, le=1, description="wsd: share of all updates in which the learning rate falls, at the end")
+    weight_decay: float = Field(0.01, ge=0, lt=1, description="weight decay, apart from the gradient; never applied to biases and norms")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW: decay of the mean of gradients")
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW: decay of the mean of squared gradients")
     epsilon: float = Field(1e-8, gt=0, description="AdamW: added to the denominator")
+    momentum: float = Field(0.95, ge=0, lt=1, description="Muon: decay of the sum of gradients")
     dropout: float | None = Field(
         None, ge=0, lt=1, description="dropout of hidden states and attention; the base model's own where not given"
     )
     clip: float | None = Field(1.0, gt=0, description="longest gradient norm of an update; null for no clipping")
+    gradient_guard: float | None = Field(
+        None, gt=1, description="leave out an update whose gradient norm is more than so many times the median of the last 32"
+    )
+    spike: float | None = Field(
+        None,
+        gt=0,
+        description="a loss this many standard deviations above the last 32: go back to the last checkpoint, leave those batches out",
+    )
+    z_loss: float = Field(0.0, ge=0, lt=1, description="causal: weight of the squared log of the softmax's sum, which keeps scores small")
     max_length: int = Field(128, ge=4, description="most tokens of a text; the rest is cut off (the data card counts how often)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto takes bf16 where the hardware has it")
     early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
@@ -73,4 +92,6 @@ class TrainOptions(BaseModel):
             raise ValueError(
                 f"max_length ({self.max_length}) must be at most batch_tokens ({self.batch_tokens}), or a long text breaks the budget"
             )
+        if self.schedule == "wsd" and self.warmup + self.cooldown > 1:
+            raise ValueError(f"warmup ({self.warmup}) and cooldown ({self.cooldown}) are more than the whole training: lower one of them")
         return self

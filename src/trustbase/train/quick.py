@@ -1,18 +1,20 @@
-"""A quicker way through a BERT classifier while it is trained: the same parameters and the same mathematics, less work.
+"""A quicker way through a BERT encoder while it is trained: the same parameters and the same mathematics, less work.
 
 What is saved, and why it changes no answer:
 
-* only the first token's output reaches the pooler, so the last layer computes queries, feed-forward and norms for it alone;
+* only the first token's output reaches a classifier's pooler, and in pretraining only the tokens to be found are asked for, so the
+  last layer computes queries, feed-forward and norms for these alone;
 * query, key and value are one product instead of three; a batch without padding needs no mask;
 * dropout takes 15 random bits per element from a named stream (`seeds`) and masks bits, some ten times cheaper than torch's
   on a CPU; a step's masks depend on its number alone, so a resumed run repeats them.
 
-`trustbase.train.loop` compares this route with the model's own forward before it is used, and falls back if they differ.
+`forward` and `trial` compare this route with the model's own forward before it is used, and fall back if they differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trustbase import seeds
+
+_FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
 
 
 class Dropout:
@@ -72,45 +76,57 @@ def _masked(x: Tensor, keep: Tensor, scale: float) -> Tensor:
     return (x * keep).mul_(-scale)  # all bits set is -1
 
 
-class QuickBert:
-    """The quicker forward of one `BertForSequenceClassification` (also with LoRA inside)."""
+class QuickBody:
+    """The quicker forward of one `BertModel` or `ElectraModel` (also with LoRA inside)."""
 
-    def __init__(self, classifier: Any, dropout: Dropout) -> None:
-        self._model = classifier
+    def __init__(self, body: Any, dropout: Dropout) -> None:
+        self._body = body
         self._dropout = dropout
 
     @staticmethod
-    def serves(model: Any) -> bool:
-        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler."""
-        config = getattr(model, "config", None)
+    def serves(body: Any) -> bool:
+        """Whether this route knows the model: bidirectional, with learned absolute positions."""
+        config = getattr(body, "config", None)
         return (
-            type(model).__name__ == "BertForSequenceClassification"
+            type(body).__name__ in {"BertModel", "ElectraModel"}
             and config is not None
             and not config.is_decoder
             and not config.add_cross_attention
             and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
-            and model.bert.pooler is not None
         )
 
-    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        """Scores before softmax, `(rows, classes)`; `dtype` is that of the residual stream."""
-        bert = self._model.bert
-        x = self._dropout(bert.embeddings.LayerNorm(self._embed(inputs)).to(dtype), bert.embeddings.dropout.p)  # (rows, length, width)
+    def firsts(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """Output of each row's first token, `(rows, width)`; `dtype` is that of the residual stream."""
+        x = self._embed(inputs, dtype)  # (rows, length, width)
         mask = _additive_mask(inputs.get("attention_mask"), dtype)
-        layers = bert.encoder.layer
-        for layer in layers[:-1]:
+        *layers, last = self._body.encoder.layer
+        for layer in layers:
             x = self._layer(layer, x, x, mask)
-        first = self._layer(layers[-1], x, x[:, :1], mask)[:, 0]  # (rows, width)
-        pooled = bert.pooler.activation(bert.pooler.dense(first))
-        head: Tensor = self._model.classifier(self._dropout(pooled, self._model.dropout.p))
-        return head
+        return self._layer(last, x, x[:, :1], mask)[:, 0]
 
-    def _embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        table, ids = self._model.bert.embeddings, inputs["input_ids"]
-        types = inputs.get("token_type_ids")
+    def states(self, inputs: Mapping[str, Tensor], places: Tensor, dtype: torch.dtype) -> Tensor:
+        """Outputs at some places of the flat batch, `(places,)` → `(places, width)`: the last layer computes no others."""
+        x = self._embed(inputs, dtype)
+        mask = block_mask(inputs, dtype)
+        *layers, last = self._body.encoder.layer
+        for layer in layers:
+            x = self._layer(layer, x, x, mask)
+        asked = Asked.of(places, x.shape[1], x.shape[0])
+        if asked.most > _FEW * x.shape[1]:
+            return self._layer(last, x, x, mask).flatten(0, 1).index_select(0, places)
+        queries = x.flatten(0, 1).index_select(0, asked.padded.flatten()).view(*asked.padded.shape, -1)
+        rows = None if mask is None else mask if mask.shape[2] == 1 else asked.of_mask(mask)
+        outputs = self._layer(last, x, queries, rows)
+        return outputs.flatten(0, 1).index_select(0, asked.found)
+
+    def _embed(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        table, ids = self._body.embeddings, inputs["input_ids"]
+        types, positions = inputs.get("token_type_ids"), inputs.get("position_ids")
         kind = table.token_type_embeddings.weight[0] if types is None else table.token_type_embeddings(types)
-        total: Tensor = table.word_embeddings(ids) + kind + table.position_embeddings.weight[: ids.shape[1]]
-        return total
+        place = table.position_embeddings.weight[: ids.shape[1]] if positions is None else table.position_embeddings(positions)
+        total: Tensor = table.word_embeddings(ids) + kind + place
+        x = self._dropout(table.LayerNorm(total).to(dtype), table.dropout.p)
+        return self._body.embeddings_project(x) if hasattr(self._body, "embeddings_project") else x
 
     def _layer(self, layer: Any, x: Tensor, queries: Tensor, mask: Tensor | None) -> Tensor:
         """One encoder layer; `queries` `(rows, asked, width)` are the positions whose output is wanted."""
@@ -134,6 +150,60 @@ class QuickBert:
         return torch.matmul(weights, v).transpose(1, 2).reshape(rows, -1, heads * width)
 
 
+class QuickBert:
+    """The quicker forward of one `BertForSequenceClassification`."""
+
+    def __init__(self, classifier: Any, dropout: Dropout) -> None:
+        self._model = classifier
+        self._body = QuickBody(classifier.bert, dropout)
+        self._dropout = dropout
+
+    @staticmethod
+    def serves(model: Any) -> bool:
+        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler."""
+        return type(model).__name__ == "BertForSequenceClassification" and QuickBody.serves(model.bert) and model.bert.pooler is not None
+
+    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """Scores before softmax, `(rows, classes)`; `dtype` is that of the residual stream."""
+        pooler = self._model.bert.pooler
+        pooled = pooler.activation(pooler.dense(self._body.firsts(inputs, dtype)))
+        head: Tensor = self._model.classifier(self._dropout(pooled, self._model.dropout.p))
+        return head
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Places of a batch whose outputs are wanted, as many in each row, the missing filled up.
+
+    Attributes:
+        padded: places of the flat batch, `(rows, most)`.
+        found: where each wanted place lies among these, flat, `(places,)`.
+        most: wanted in one row at most.
+    """
+
+    padded: Tensor
+    found: Tensor
+    most: int
+
+    @classmethod
+    def of(cls, places: Tensor, length: int, rows: int) -> Asked:
+        """From places of the flat batch `(places,)` in any order."""
+        ordered, order = torch.sort(places)
+        row = ordered // length
+        counts = torch.bincount(row, minlength=rows)
+        most = max(1, int(counts.max()))
+        column = torch.arange(len(places), device=places.device) - (torch.cumsum(counts, 0) - counts)[row]
+        padded = (torch.arange(rows, device=places.device) * length)[:, None].repeat(1, most)
+        padded[row, column] = ordered
+        found = torch.empty_like(places)
+        found[order] = row * most + column
+        return cls(padded, found, most)
+
+    def of_mask(self, mask: Tensor) -> Tensor:
+        """The rows of an attention mask `(rows, 1, length, length)` that belong to these places, `(rows, 1, most, length)`."""
+        return mask.flatten(0, 2).index_select(0, self.padded.flatten()).view(mask.shape[0], 1, -1, mask.shape[3])
+
+
 def _project(attention: Any, x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value; in one product where they are plain layers over the same positions."""
     parts = (attention.query, attention.key, attention.value)
@@ -152,3 +222,12 @@ def _additive_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if mask is None or bool(mask.all()):
         return None
     return ((1 - mask[:, None, None, :]) * torch.finfo(torch.float32).min / 2).to(dtype)
+
+
+def block_mask(inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor | None:
+    """The same for rows of several pieces, `(rows, 1, length, length)`: a token sees those of its own piece."""
+    pieces = inputs.get("pieces")
+    if pieces is None:
+        return _additive_mask(inputs.get("attention_mask"), dtype)
+    apart = pieces[:, None, :, None] != pieces[:, None, None, :]
+    return apart.to(dtype).mul_(torch.finfo(torch.float32).min / 2)

@@ -45,6 +45,13 @@ class Progress:
     loss_sum: float = 0.0  # of the epoch under way, over rows
     loss_rows: int = 0
     scaler: dict[str, float] = field(default_factory=dict)  # state of the fp16 scale; empty in other precisions
+    losses: list[float] = field(default_factory=list)  # of the last updates, where spikes are watched for
+    norms: list[float] = field(default_factory=list)  # gradient norms of the last updates, where they are limited
+    last_made: list[int] = field(default_factory=list)  # [epoch, position] of the last update that changed the parameters
+    left_out: list[list[int]] = field(default_factory=list)  # the same of each update that is not made because of a spike
+    spikes: int = 0
+    refused: int = 0  # updates that were not made because of their gradient
+    refused_running: int = 0  # of these the last ones, without a good one between
 
 
 def name_of(step: int) -> str:
@@ -83,14 +90,16 @@ def save(
     return target
 
 
-def latest(folder: Path) -> tuple[Path, list[str]]:
-    """The newest complete checkpoint, and what was wrong with newer ones.
+def latest(folder: Path, *, most: int | None = None) -> tuple[Path, list[str]]:
+    """The newest complete checkpoint (of at most so many steps), and what was wrong with newer ones.
 
     Raises:
         FileNotFoundError: there is none.
     """
     problems: list[str] = []
     for path in _steps(folder)[::-1]:
+        if most is not None and int(path.name.removeprefix("step-")) > most:
+            continue
         problem = _problem(path)
         if not problem:
             return path, problems

@@ -18,7 +18,7 @@ from trustbase.events import Emit
 
 _NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 _IDS = "trackers.json"
-_STEP_FIELDS = ("loss", "learning_rate", "gradient_norm")
+_STEP_FIELDS = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
 Scalars = Callable[[Mapping[str, float], int], None]
 
 
@@ -58,7 +58,9 @@ def tracked(names: Sequence[str], folder: Path, emit: Emit, *, settings: Mapping
 
 def _scalars(event: str, fields: Mapping[str, Any]) -> dict[str, float]:
     if event == "step":
-        return {f"train/{name}": float(fields[name]) for name in _STEP_FIELDS if fields[name] is not None}
+        found = {f"train/{name}": float(fields[name]) for name in _STEP_FIELDS if fields.get(name) is not None}
+        parts = fields.get("parts", {})
+        return found | ({f"train/{name}_loss": float(value) for name, value in parts.items()} if len(parts) > 1 else {})
     if event == "evaluation":
         return {f"validation/{name}": float(value) for name, value in fields.items() if name != "step"}
     return {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trustbase.errors import TrainingError
@@ -21,23 +23,27 @@ Named = Callable[[Sequence[int]], str]  # rows of the training split, counted fr
 class UpdateResult:
     """One update as it was done."""
 
-    loss: float  # mean over the rows of the update
+    loss: float  # sum over terms of weight × mean over the units of the update
     gradient_norm: float  # before clipping; not finite where fp16 skipped the update
     rows: int
     tokens: int
+    parts: Mapping[str, float] = field(default_factory=dict)  # mean over the units of the update, by term
+    refused: str = ""  # "loss" or "gradient": which limit it broke; the parameters are then as they were
 
 
 @dataclass
 class UpdateTools:
     """What a rule works with."""
 
-    losses: Callable[[Batch], Tensor]  # per row, `(rows,)`, fp32
+    losses: Callable[[Batch], Mapping[str, Tensor]]  # by term, one for each unit, `(units,)`, fp32
     parameters: Sequence[nn.Parameter]
     optimizer: torch.optim.Optimizer
     clip: float | None
     scaler: torch.amp.GradScaler | None = None  # fp16 only
     cleanups: list[Callable[[], None]] = field(default_factory=list)  # called when gradients are cleared
     skipped: int = 0  # updates in a row that fp16 skipped
+    weights: Mapping[str, float] = field(default_factory=dict)  # of terms; 1 where none is named
+    largest: Mapping[str, float] = field(default_factory=dict)  # "loss", "gradient": an update above it is not made
 
 
 class Update(Protocol):
@@ -52,36 +58,88 @@ def positions(rows: Sequence[int]) -> str:
 
 
 def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Named = positions) -> UpdateResult:
-    """Gradient of the mean loss over all rows of the update, clipped, then one optimizer step.
+    """Gradient of the mean loss over all units of the update, clipped, then one optimizer step.
 
-    Every row weighs the same however the rows fall into batches: each batch's sum is divided by the rows of the update.
+    Every unit of a term weighs the same however the units fall into batches: each batch's sum is divided by the units of the update.
     In fp16 an update whose scaled gradient overflows is skipped and the scale halved, which is how the scale is found; it is an
     error once no scale helps: below 1 nothing is scaled up any more.
 
     Raises:
         TrainingError: a loss or gradient is NaN or infinite; the parameters are still those of the step before.
     """
-    rows = sum(len(batch.rows) for batch in batches)
-    total = 0.0
+    units = _units(batches)
+    totals = dict.fromkeys(units, 0.0)
     for batch in batches:
-        losses = tools.losses(batch)
-        value = float(losses.detach().sum())
-        if not math.isfinite(value):
+        try:
+            _backward(tools, batch, units, totals)
+        except _NotFiniteError as found:
             clear(tools)
-            bad = batch.rows[(~torch.isfinite(losses.detach())).cpu().numpy()]
-            raise _not_finite("loss", step, named((bad if bad.size else batch.rows).tolist()))
-        scaled = losses.sum() / rows
-        (tools.scaler.scale(scaled) if tools.scaler else scaled).backward()  # type: ignore[no-untyped-call]
-        total += value
+            raise _not_finite("loss", step, named(found.owners)) from None
+    parts = {term: total / units[term] for term, total in totals.items()}
+    loss = sum(tools.weights.get(term, 1.0) * mean for term, mean in parts.items())
+    rows, tokens = sum(len(batch.rows) for batch in batches), sum(batch.tokens for batch in batches)
     if tools.scaler:
         tools.scaler.unscale_(tools.optimizer)
     norm = gradient_norm(tools.parameters)
     tools.skipped = 0 if math.isfinite(norm) else tools.skipped + 1
     if tools.skipped and _no_scale_helps(tools):
         clear(tools)
-        raise _not_finite("gradient", step, named([int(row) for batch in batches for row in batch.rows]), tools.skipped - 1)
-    apply(tools, norm)
-    return UpdateResult(total / rows, norm, rows, sum(batch.tokens for batch in batches))
+        raise _not_finite("gradient", step, named(_owners(batches)), tools.skipped - 1)
+    refused = _broken(tools, loss, norm)
+    if refused:
+        clear(tools)
+        if tools.scaler:
+            tools.scaler.update()
+    else:
+        apply(tools, norm)
+    return UpdateResult(loss, norm, rows, tokens, parts, refused)
+
+
+class _NotFiniteError(Exception):
+    """A loss is NaN or infinite; carries what its units belong to."""
+
+    def __init__(self, owners: NDArray[np.int64]) -> None:
+        self.owners: list[int] = np.unique(owners).tolist()
+
+
+def _units(batches: Sequence[Batch]) -> dict[str, int]:
+    """Units of an update by term; terms without any are left out."""
+    units: dict[str, int] = {}
+    for batch in batches:
+        for term, count in batch.units.items():
+            units[term] = units.get(term, 0) + count
+    return {term: count for term, count in units.items() if count}
+
+
+def _owners(batches: Sequence[Batch]) -> list[int]:
+    found: list[int] = np.unique(np.concatenate([owners for batch in batches for owners in batch.owners.values()])).tolist()
+    return found
+
+
+def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, int], totals: dict[str, float]) -> None:
+    """Add a batch's share of the gradient, and its losses to `totals`."""
+    whole: Tensor | None = None
+    for term, losses in tools.losses(batch).items():
+        if not losses.numel():
+            continue
+        value = float(losses.detach().sum())
+        if not math.isfinite(value):
+            owners = batch.owners[term]
+            bad = owners[(~torch.isfinite(losses.detach())).cpu().numpy()]
+            raise _NotFiniteError(bad if bad.size else owners)
+        totals[term] += value
+        weight = tools.weights.get(term, 1.0)
+        share = losses.sum() / units[term] if weight == 1.0 else losses.sum() * (weight / units[term])
+        whole = share if whole is None else whole + share
+    if whole is not None:
+        (tools.scaler.scale(whole) if tools.scaler else whole).backward()  # type: ignore[no-untyped-call]
+
+
+def _broken(tools: UpdateTools, loss: float, norm: float) -> str:
+    """Which limit this update breaks, if any. A norm that fp16 made infinite is the scaler's business."""
+    if loss > tools.largest.get("loss", math.inf):
+        return "loss"
+    return "gradient" if math.isfinite(norm) and norm > tools.largest.get("gradient", math.inf) else ""
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> float:

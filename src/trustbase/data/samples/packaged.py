@@ -1,0 +1,83 @@
+"""Samples that lie in other packages: read where they are, never copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trustbase.data.template import unknown_column
+from trustbase.errors import DataError
+
+if TYPE_CHECKING:
+    from trustbase.data.rows import RawTable
+    from trustbase.data.samples import Sample
+
+_LABELS = ("positive", "negative")  # in the order of the files
+_ENDS = frozenset("。！？…；：”’」』）)!?;:.")  # a line that ends so is a paragraph, not a headline
+_LONGEST_HEADLINE = 40  # characters
+
+
+def reviews_table(sample: Sample, *, columns: Sequence[str] | None = None) -> RawTable:
+    """The reviews as rows of `text` and `label`, one a line, positive ones first; a line of blanks alone is no review.
+
+    Raises:
+        DataError: another column is asked for.
+    """
+    import pyarrow as pa
+
+    from trustbase.data.rows import RawTable
+    from trustbase.data.samples import PREFIX, sample_digest
+
+    source = f"{PREFIX}{sample.name}"
+    wanted = list(sample.columns) if columns is None else list(columns)
+    missing = [unknown_column(source, name, sample.columns) for name in wanted if name not in sample.columns]
+    if missing:
+        raise DataError(f"{source} does not hold the columns that are asked for", problems=missing)
+    texts: list[str] = []
+    labels: list[str] = []
+    for path, label in zip(sample.paths, _LABELS, strict=True):
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        texts += lines
+        labels += [label] * len(lines)
+    cells = {"text": texts, "label": labels}
+    table = pa.table({name: pa.array(cells[name], pa.string()) for name in wanted})
+    rows = np.arange(1, len(texts) + 1, dtype=np.int64)
+    size = sum(path.stat().st_size for path in sample.paths)
+    return RawTable(table, rows, rows, (), len(texts), source, sample_digest(sample), size)
+
+
+def articles(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The tagged lines as running text: articles of paragraphs, each paragraph a line.
+
+    The file marks no articles. A headline is a short line without a final sign; an article begins at the first headline after a
+    paragraph. That is a reading of the layout, good enough to keep neighbouring sentences together.
+
+    Args:
+        lines: `word/tag  word/tag …`.
+
+    Yields:
+        1-based line on which the article begins, and its text.
+    """
+    held: list[str] = []
+    begin, after_headline = 1, True
+    for number, line in enumerate(lines, 1):
+        text = untagged(line)
+        if not text:
+            continue
+        headline = len(text) <= _LONGEST_HEADLINE and text[-1] not in _ENDS
+        if held and headline and not after_headline:
+            yield begin, "\n".join(held)
+            held = []
+        if not held:
+            begin = number
+        held.append(text)
+        after_headline = headline
+    if held:
+        yield begin, "\n".join(held)
+
+
+def untagged(line: str) -> str:
+    """A tagged line as text: `迈向/v  充满/v` → `迈向充满`."""
+    return "".join([word.rpartition("/")[0] for word in line.split()])

@@ -1,0 +1,57 @@
+"""How many updates a training takes, and after which of them an epoch ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trustbase.errors import TrainingError
+from trustbase.train.batches import Material
+from trustbase.train.options import TrainOptions
+
+
+@dataclass(frozen=True)
+class Course:
+    """The updates of a training.
+
+    Attributes:
+        total: updates in all.
+        ends: updates, counted from 1, that end an epoch.
+    """
+
+    total: int
+    ends: frozenset[int]
+
+
+def plot_course(material: Material, options: TrainOptions) -> Course:
+    """Count the updates: `epochs` passes, or where `tokens` is given as many as it takes, and never more than `max_steps`.
+
+    The budget of tokens is reached by the last update, which is a whole one.
+
+    Raises:
+        TrainingError: an epoch has no batch.
+    """
+    most = math.inf if options.max_steps is None else options.max_steps
+    ends: set[int] = set()
+    step, read = 0, 0
+    for plan in _epochs(material, options):
+        for first in range(0, len(plan), options.accumulation):
+            step += 1
+            if options.tokens is not None:
+                read += sum(material.size(plan[i]) for i in range(first, min(first + options.accumulation, len(plan))))
+            if step >= most or (options.tokens is not None and read >= options.tokens):
+                return Course(step, frozenset(ends))
+        ends.add(step)
+    return Course(step, frozenset(ends))
+
+
+def _epochs(material: Material, options: TrainOptions) -> Iterator[Any]:
+    epoch = 0
+    while options.tokens is not None or epoch < options.epochs:
+        plan = material.plan(batch_tokens=options.batch_tokens, seed=options.seed, epoch=epoch)
+        if not len(plan):
+            raise TrainingError("there is nothing to train on: an epoch has no batch")
+        yield plan
+        epoch += 1

@@ -1,0 +1,276 @@
+"""Pretraining: a model and raw text in, a model that has learned from it out, over the loop that fine-tuning uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from trustbase.device import choose_device, choose_precision
+from trustbase.errors import RecipeError, UsageError
+from trustbase.events import Emit, ignore
+from trustbase.recipe.lookup import OBJECTIVES, TASKS, load
+from trustbase.train.batches import Batch
+from trustbase.train.heldout import HeldOut, measure_held_out
+from trustbase.train.loop import facts_of, train
+from trustbase.train.objectives.base import TextObjective, Texts
+from trustbase.train.objectives.masked import Masked
+from trustbase.train.options import TrainOptions
+from trustbase.train.packing import TokenSource
+from trustbase.train.process import refuse_several_processes, threads
+from trustbase.train.reading import Reading
+from trustbase.train.rows import DocumentRows, Order
+from trustbase.train.state import Progress
+from trustbase.train.symbols import Symbols, symbols_of
+from trustbase.train.track import tracked
+from trustbase.train.trial import choose_ways
+from trustbase.train.update import listed, plain
+from trustbase.train.words import Whole, word_starts
+
+_PAIRED = ("next_sentence", "sentence_order")
+
+
+class Corpus(Protocol):
+    """Documents as tokens, such as `data.corpus.pack.TokenStore`."""
+
+    @property
+    def train(self) -> TokenSource: ...
+
+    @property
+    def held_out(self) -> TokenSource: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A pretraining as it was done; the model itself was trained in place.
+
+    Attributes:
+        progress: where the loop ended.
+        held_out: what held-out documents say of the result, document by document; None where there are none.
+        facts: what the run says about itself.
+    """
+
+    progress: Progress
+    held_out: HeldOut | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several objectives as the one that the loop knows: each gets the batches that were made for it."""
+
+    objectives: Mapping[str, TextObjective]
+
+    def __call__(self, forward: Reading, batch: Batch) -> dict[str, torch.Tensor]:
+        return self.objectives[batch.objective](forward, batch)
+
+
+def pretrain(
+    model: nn.Module,
+    objectives: Mapping[str, float] | Sequence[str] | str,
+    corpus: Corpus,
+    tokenizer: Any,
+    *,
+    context: int,
+    options: TrainOptions,
+    folder: Path,
+    order: Order | None = None,
+    whole_words: Whole = "chinese",
+    fingerprint: Mapping[str, Any] | None = None,
+    emit: Emit = ignore,
+) -> Pretrained:
+    """Train a model on raw text; the same call on the same folder goes on where it stopped, to the same bits.
+
+    Args:
+        model: from `build_model` or `continue_model`; trained in place.
+        objectives: names as in a recipe (`masked+next_sentence`, a list, or weights by name).
+        corpus: its tokens, for training and held out, packed with this tokenizer.
+        tokenizer: a fast one.
+        context: tokens of a row.
+        options: everything a recipe may say under `train`; `tokens` sets the length of the training.
+        folder: gets `step-…/` (resumption) and the marks of words.
+        order: documents of each epoch, such as `CorpusStore.epoch`; by default each once.
+        whole_words: which words are masked whole.
+        fingerprint: what else must be equal for a checkpoint to be resumed, such as the digest of the model that it began from.
+        emit: takes events.
+
+    Raises:
+        UsageError: model, tokenizer, corpus and objectives do not fit together, or a precision that this machine lacks.
+        RecipeError: gradient checkpointing, which the model lacks.
+        TrainingError: training stopped itself.
+        Interrupted: a signal came; the state left behind is resumable.
+        StaleRunError: the folder holds checkpoints of other inputs.
+    """
+    refuse_several_processes()
+    if context > options.batch_tokens:
+        raise UsageError(f"batch_tokens is {options.batch_tokens}, less than one row of {context}", hint="raise train.batch_tokens")
+    began = time.monotonic()
+    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
+        scene = _set(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
+        told("note", text=f"pretraining in {scene.precision} on {scene.device}: {scene.reason}; {scene.said}")
+        progress = train(
+            model,
+            Joined({objective.name: objective for objective in scene.objectives}),
+            partial(plain, named=_documents),
+            DocumentRows(scene.texts, scene.objectives, seed=options.seed, order=order),
+            options=options,
+            folder=folder,
+            forward=scene.reading,
+            measure=None if scene.held_out is None else lambda: measured(scene, told).findings(),
+            weights=scene.weights,
+            device=scene.device,
+            fingerprint={
+                "corpus": corpus.digest,
+                "context": context,
+                "weights": scene.weights,
+                "whole_words": whole_words,
+                "precision": scene.precision,
+                **(fingerprint or {}),
+            },
+            emit=told,
+        )
+        held_out = None if scene.held_out is None else measured(scene, told)
+        facts = _facts(scene, progress, options, seconds=time.monotonic() - began)
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_disable()  # type: ignore[operator]
+    return Pretrained(progress, held_out, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is set before the first step."""
+
+    reading: Reading
+    objectives: list[TextObjective]
+    texts: Texts
+    held_out: Texts | None
+    device: str
+    precision: str
+    reason: str
+    ways: dict[str, str]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """All terms of the loss."""
+        return {term: weight for objective in self.objectives for term, weight in objective.weights.items()}
+
+    @property
+    def said(self) -> str:
+        return "; ".join(f"{name}: {way}" for name, way in self.ways.items())
+
+
+def measured(scene: Scene, emit: Emit) -> HeldOut:
+    """The model as it is now, on held-out documents."""
+    assert scene.held_out is not None
+    return measure_held_out(scene.reading, scene.objectives, scene.held_out, device=scene.device, emit=emit)
+
+
+def _set(
+    model: nn.Module,
+    names: Mapping[str, float] | Sequence[str] | str,
+    corpus: Corpus,
+    tokenizer: Any,
+    context: int,
+    options: TrainOptions,
+    folder: Path,
+    whole_words: Whole,
+    emit: Emit,
+) -> Scene:
+    """Find words once, and decide on device, precision and the ways that batches take."""
+    device = choose_device()
+    precision, reason = choose_precision(options.precision, device)
+    symbols = symbols_of(tokenizer)
+    learned = make_objectives(names, symbols, context, model=model, options=options)
+    model.to(device)
+    _checkpoint_gradients(model, options)
+    texts = {}
+    for part in ("train", "held_out"):
+        tokens: TokenSource = getattr(corpus, part)
+        marks = None
+        if any(isinstance(objective, Masked) for objective in learned):
+            key = f"{corpus.digest}/{part}"
+            marks = word_starts(tokens, symbols, folder / f"words-{part}.npy", whole=whole_words, key=key, emit=emit)
+        texts[part] = Texts(tokens, marks)
+    for objective in learned:
+        objective.check(texts["train"])
+    reading = Reading(model, precision=precision, device=device, seed=options.seed)
+    quick = not options.gradient_checkpointing
+    ways = {objective.name: choose_ways(reading, objective, texts["train"], device, quick=quick) for objective in learned}
+    held_out = texts["held_out"] if len(texts["held_out"].tokens.ids) else None
+    return Scene(reading, learned, texts["train"], held_out, device, precision, reason, ways)
+
+
+def _facts(scene: Scene, progress: Progress, options: TrainOptions, *, seconds: float) -> dict[str, Any]:
+    return {
+        **facts_of(progress),
+        "precision": scene.precision,
+        "precision_reason": scene.reason,
+        "device": scene.device,
+        "ways": scene.ways,
+        "weights": scene.weights,
+        "threads": torch.get_num_threads(),
+        "total_seconds": seconds,
+        "seed": options.seed,
+    }
+
+
+def make_objectives(
+    names: Mapping[str, float] | Sequence[str] | str, symbols: Symbols, context: int, *, model: nn.Module, options: TrainOptions
+) -> list[TextObjective]:
+    """The objectives of a recipe; masks and a question about pairs become one that reads each batch once.
+
+    Raises:
+        UsageError: an objective does not exist, or tokenizer or model lack what it needs.
+    """
+    wanted = weights_of(names)
+    known = [name for name in OBJECTIVES if name not in TASKS]
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UsageError(f"objective '{', '.join(unknown)}' is not known", hint=f"write one or more of {', '.join(known)}")
+    asked = next((name for name in wanted if name in _PAIRED), None)
+    found = []
+    for name in wanted:
+        if name == "masked" and asked:
+            continue
+        arguments: dict[str, Any] = {}
+        if name == asked and "masked" not in wanted:
+            arguments["rate"] = 0.0
+        if name == "causal":
+            arguments["z_loss"] = options.z_loss
+        if name in {"span_corruption", "infilling"}:
+            arguments["decoder_start"] = model.config.decoder_start_token_id  # type: ignore[union-attr]
+        objective: TextObjective = load(OBJECTIVES[name])(symbols, context, **arguments)
+        objective.weights = {term: weight * wanted.get(term, wanted[name]) for term, weight in objective.weights.items()}
+        found.append(objective)
+    return found
+
+
+def weights_of(names: Mapping[str, float] | Sequence[str] | str) -> dict[str, float]:
+    """What a recipe's `objective` says, as weights by name: 1 where none is given."""
+    if isinstance(names, Mapping):
+        return {name.strip(): float(weight) for whole, weight in names.items() for name in whole.split("+")}
+    listed_names = [names] if isinstance(names, str) else list(names)
+    return {name.strip(): 1.0 for whole in listed_names for name in whole.split("+")}
+
+
+def _documents(numbers: Sequence[int]) -> str:
+    return f"documents {listed(numbers)} of the training part, counted from 0"
+
+
+def _checkpoint_gradients(model: Any, options: TrainOptions) -> None:
+    if not options.gradient_checkpointing:
+        return
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise RecipeError(
+            f"gradient_checkpointing cannot be used: {type(model).__name__} does not support it", hint="remove train.gradient_checkpointing"
+        )
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
