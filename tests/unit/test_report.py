@@ -23,6 +23,7 @@ from trustbase.audit import fairness, quality
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.errors import UsageError, VerificationError
 from trustbase.records import AuditReport, Decision, Finding, LabelSchema, Split
+from trustbase.report.facts import _only_answer
 from trustbase.report.html import render, report
 from trustbase.report.words import words
 
@@ -432,3 +433,9 @@ def test_languages_and_writing_systems_of_the_data_are_told_apart(tmp_path):
     body = Page(render(folder)).text("main")
     assert "Languages, as guessed en 90.0 %, others 10.0 %" in body and "Writing systems Latin 100.0 %" in body
     assert "语言（推测） en 90.0 %, 其他 10.0 %" in Page(render(folder, lang="zh")).text("main")
+
+
+def test_one_answer_for_everybody_is_said_beside_the_verdict():
+    assert _only_answer({"labels": ["no", "yes"], "confusion": [[5, 0], [3, 0]]}) == "no"
+    assert _only_answer({"labels": ["no", "yes"], "confusion": [[5, 1], [3, 0]]}) is None
+    assert _only_answer({}) is None

@@ -127,10 +127,13 @@ def gain_bar(value: float, low: float, high: float, *, scale: Scale, title: str,
 def axis(scale: Scale, show: Show) -> Markup:
     """Tick marks with their numbers, to stand under a column of bars (hidden from screen readers: the table holds the numbers)."""
     body = []
+    labelled = -math.inf  # where the last label stands: one that would run into it is left out
     for tick in scale.ticks(4):
         at = scale.at(tick)
         body.append(f'<line class="axis" x1="{at}%" x2="{at}%" y1="0" y2="5"/>')
-        body.append(f'<text class="tick" x="{at}%" y="17" text-anchor="{_anchor(at)}">{escape(show(tick))}</text>')
+        if at - labelled >= _label_width(show(tick)):
+            body.append(f'<text class="tick" x="{at}%" y="17" text-anchor="{_anchor(at)}">{escape(show(tick))}</text>')
+            labelled = at
     body.append('<line class="axis" x1="0" x2="100%" y1="0.5" y2="0.5"/>')
     return Markup(f'<svg class="bar" aria-hidden="true" width="100%" height="20">{"".join(body)}</svg>')
 
@@ -145,6 +148,11 @@ class Point:
     high: float
     n: int
     title: str
+
+
+def _label_width(text: str) -> float:
+    """About how much of an axis of some 200 pixels a label takes, in percent: Han characters are twice as wide as letters."""
+    return sum(6.0 if character >= "\u2e80" else 3.2 for character in text)
 
 
 def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: str, rows: str, show: Show) -> Markup:

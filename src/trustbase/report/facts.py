@@ -29,6 +29,9 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     judged = sum(gate.judge == "value" for gate in material.verdict.gates) if material.verdict else 0
     if judged:
         found.append(t.count("note.judged_by_value", judged))
+    only = _only_answer(material.evidence.get("quality", {}))
+    if only is not None:
+        found.append(t("note.one_answer", label=only))
     unknown = material.find("quality.unknown_tokens")
     if unknown is not None and unknown.value is not None and unknown.value > _UNKNOWN_TOKENS:
         found.append(t("note.unknown_tokens", value=show(unknown.value, "percent", t)))
@@ -44,6 +47,15 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     if material.verdict is not None and material.verdict.test_looks > _MANY_LOOKS:
         found.append(t("note.looks", n=f"{material.verdict.test_looks:,}"))
     return found
+
+
+def _only_answer(quality: Mapping[str, Any]) -> str | None:
+    """The label that every row was answered with, if it is but one: then all groups are treated alike, and to nobody's good."""
+    table, labels = quality.get("confusion"), quality.get("labels")
+    if not isinstance(table, list) or not isinstance(labels, list) or len(table) != len(labels):
+        return None
+    answered = [str(label) for label, column in zip(labels, zip(*table, strict=True), strict=True) if any(column)]
+    return answered[0] if len(answered) == 1 else None
 
 
 def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
