@@ -178,11 +178,22 @@ def batches(objective, texts: Texts, *, packed: bool, documents=None, batch_toke
     return [(chosen, objective.collate(chosen, texts, np.random.default_rng(seed + i), "cpu", i)) for i, chosen in enumerate(plan)]
 
 
-def run(folder, name: str, *, kind: str | None = None, data=None, context: int = 32, emit=None, training_seed: int = 0, **options):
+def run(
+    folder,
+    name: str,
+    *,
+    kind: str | None = None,
+    data=None,
+    context: int = 32,
+    emit=None,
+    training_seed: int = 0,
+    positions=None,
+    **options,
+):
     """Pretrain a tiny model; returns it, what came of it, and the events."""
     own, family = PAIRS.get(name, ("BertForPreTraining", "encoder"))
     made, tok = corpus(family)
-    net = model(kind or own, tok, context=context, std=0.1)
+    net = model(kind or own, tok, context=positions or context, std=0.1)
     log = emit if emit is not None else Log()
     settings = TrainOptions(
         **{

@@ -11,6 +11,8 @@ from trustbase.errors import TrainingError
 from trustbase.train.batches import Material
 from trustbase.train.options import TrainOptions
 
+_LOOKS = 20  # of a training by tokens, where the recipe does not say how often
+
 
 @dataclass(frozen=True)
 class Course:
@@ -19,10 +21,14 @@ class Course:
     Attributes:
         total: updates in all.
         ends: updates, counted from 1, that end an epoch.
+        by_epochs: whether an epoch's end is worth a look and a checkpoint; with a budget of tokens epochs may be many and short.
+        every: updates between two looks in any case.
     """
 
     total: int
     ends: frozenset[int]
+    by_epochs: bool = True
+    every: int = 1
 
 
 def plot_course(material: Material, options: TrainOptions) -> Course:
@@ -33,6 +39,12 @@ def plot_course(material: Material, options: TrainOptions) -> Course:
     Raises:
         TrainingError: an epoch has no batch.
     """
+    total, ends = _count(material, options)
+    looks = math.ceil(total / _LOOKS) if options.tokens is not None else total + 1
+    return Course(total, ends, options.tokens is None, looks if options.evaluate_every is None else options.evaluate_every)
+
+
+def _count(material: Material, options: TrainOptions) -> tuple[int, frozenset[int]]:
     most = math.inf if options.max_steps is None else options.max_steps
     ends: set[int] = set()
     step, read = 0, 0
@@ -42,9 +54,9 @@ def plot_course(material: Material, options: TrainOptions) -> Course:
             if options.tokens is not None:
                 read += sum(material.size(plan[i]) for i in range(first, min(first + options.accumulation, len(plan))))
             if step >= most or (options.tokens is not None and read >= options.tokens):
-                return Course(step, frozenset(ends))
+                return step, frozenset(ends)
         ends.add(step)
-    return Course(step, frozenset(ends))
+    return step, frozenset(ends)
 
 
 def _epochs(material: Material, options: TrainOptions) -> Iterator[Any]:

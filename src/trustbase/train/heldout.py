@@ -73,7 +73,15 @@ class HeldOut:
         return found
 
 
-def measure_held_out(reading: Reading, objectives: Sequence[TextObjective], texts: Texts, *, device: str, emit: Emit = ignore) -> HeldOut:
+def measure_held_out(
+    reading: Reading,
+    objectives: Sequence[TextObjective],
+    texts: Texts,
+    *,
+    device: str,
+    most: int | None = None,
+    emit: Emit = ignore,
+) -> HeldOut:
     """Ask for what the objectives hide in held-out documents.
 
     Masks, pairs and spans follow from the tokens, the context and the objective, so that two models of the same tokenizer are asked
@@ -84,19 +92,27 @@ def measure_held_out(reading: Reading, objectives: Sequence[TextObjective], text
         objectives: those it learned from; with a term in two of them the first counts.
         texts: the held-out documents.
         device: where the model is.
+        most: tokens of the documents that are read, or None for all documents; which ones does not change.
         emit: is told the progress.
     """
-    count = len(texts.tokens.bounds) - 1
+    documents = np.arange(len(texts.tokens.bounds) - 1)
+    if most is not None and texts.tokens.bounds[-1] > most:
+        order = seeds.generator(_SEED, "held-out", "documents").permutation(documents)
+        read = np.cumsum(texts.lengths(order))
+        documents = np.sort(order[: 1 + int(np.searchsorted(read, most))])
     tallies: dict[str, Tally] = {}
     for objective in objectives:
-        for term, tally in _tally(reading, objective, texts, count, device, emit).items():
+        for term, tally in _tally(reading, objective, texts, documents, device, emit).items():
             tallies.setdefault(term, tally)
     main = next((objective.main for objective in objectives if objective.main), None)
     return HeldOut(tallies, main)
 
 
-def _tally(reading: Reading, objective: TextObjective, texts: Texts, count: int, device: str, emit: Emit) -> dict[str, Tally]:
-    plan = plan_of(objective, texts, np.arange(count), _TOKENS, seeds.generator(_SEED, "held-out", objective.name))
+def _tally(
+    reading: Reading, objective: TextObjective, texts: Texts, documents: NDArray[np.int64], device: str, emit: Emit
+) -> dict[str, Tally]:
+    count = len(texts.tokens.bounds) - 1
+    plan = plan_of(objective, texts, documents, _TOKENS, seeds.generator(_SEED, "held-out", objective.name))
     losses = {term: np.zeros(count) for term in objective.weights}
     units, right = ({term: np.zeros(count, np.int64) for term in losses} for _ in range(2))
     judged: set[str] = set()

@@ -148,12 +148,11 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
             _report(job, tools, result)
             ends_epoch = progress.step in job.course.ends
             last = progress.step >= job.course.total
-            due = options.evaluate_every is not None and progress.step % options.evaluate_every == 0
-            if ends_epoch or last or due:
+            if last or (ends_epoch and job.course.by_epochs) or progress.step % job.course.every == 0:
                 _evaluate(job, ends_epoch=ends_epoch)
             if last and not progress.finished:
                 progress.finished = "all steps done"
-            must = ends_epoch or progress.finished or stop.number or progress.best_step == progress.step
+            must = (ends_epoch and job.course.by_epochs) or progress.finished or stop.number or progress.best_step == progress.step
             _save_if_due(job, tools, must=bool(must or needs_checkpoint(progress, options)))
             if stop.number:
                 raise _interrupted(stop.number, progress.step)

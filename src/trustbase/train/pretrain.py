@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from trustbase.device import choose_device, choose_precision
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import Problem, RecipeError, UsageError
 from trustbase.events import Emit, ignore
+from trustbase.model.shape import PAIRED, base_model_problems
 from trustbase.recipe.lookup import OBJECTIVES, TASKS, load
 from trustbase.train.batches import Batch
 from trustbase.train.heldout import HeldOut, measure_held_out
@@ -33,7 +34,7 @@ from trustbase.train.trial import choose_ways
 from trustbase.train.update import listed, plain
 from trustbase.train.words import Whole, word_starts
 
-_PAIRED = ("next_sentence", "sentence_order")
+_LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
 
 
 class Corpus(Protocol):
@@ -104,15 +105,14 @@ def pretrain(
         emit: takes events.
 
     Raises:
-        UsageError: model, tokenizer, corpus and objectives do not fit together, or a precision that this machine lacks.
-        RecipeError: gradient checkpointing, which the model lacks.
+        RecipeError: model, tokenizer, objectives and options do not fit together; all problems at once.
+        UsageError: a corpus that the objective cannot learn from, or a precision that this machine lacks.
         TrainingError: training stopped itself.
         Interrupted: a signal came; the state left behind is resumable.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
     refuse_several_processes()
-    if context > options.batch_tokens:
-        raise UsageError(f"batch_tokens is {options.batch_tokens}, less than one row of {context}", hint="raise train.batch_tokens")
+    _refuse_misfits(model, objectives, tokenizer, context, options)
     began = time.monotonic()
     with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
         scene = _set(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
@@ -125,7 +125,7 @@ def pretrain(
             options=options,
             folder=folder,
             forward=scene.reading,
-            measure=None if scene.held_out is None else lambda: measured(scene, told).findings(),
+            measure=None if scene.held_out is None else lambda: measured(scene, told, most=_LIVE_TOKENS).findings(),
             weights=scene.weights,
             device=scene.device,
             fingerprint={
@@ -133,6 +133,7 @@ def pretrain(
                 "context": context,
                 "weights": scene.weights,
                 "whole_words": whole_words,
+                "packed": {objective.name: objective.packs for objective in scene.objectives},
                 "precision": scene.precision,
                 **(fingerprint or {}),
             },
@@ -168,10 +169,34 @@ class Scene:
         return "; ".join(f"{name}: {way}" for name, way in self.ways.items())
 
 
-def measured(scene: Scene, emit: Emit) -> HeldOut:
-    """The model as it is now, on held-out documents."""
+def measured(scene: Scene, emit: Emit, *, most: int | None = None) -> HeldOut:
+    """The model as it is now, on held-out documents of at most so many tokens."""
     assert scene.held_out is not None
-    return measure_held_out(scene.reading, scene.objectives, scene.held_out, device=scene.device, emit=emit)
+    return measure_held_out(scene.reading, scene.objectives, scene.held_out, device=scene.device, most=most, emit=emit)
+
+
+def _refuse_misfits(
+    model: Any, names: Mapping[str, float] | Sequence[str] | str, tokenizer: Any, context: int, options: TrainOptions
+) -> None:
+    """Everything that does not go together, before anything is made of it.
+
+    Raises:
+        RecipeError: with all problems.
+    """
+    problems = list(base_model_problems(model.config.to_dict(), tuple(weights_of(names)), length=context))
+    rows = model.get_input_embeddings().num_embeddings if hasattr(model, "get_input_embeddings") else len(tokenizer)
+    if len(tokenizer) > rows:
+        problems.append(
+            Problem("tokenizer", f"has {len(tokenizer)} tokens, and the model knows {rows}", "take the model's own, or extend it")
+        )
+    if context > options.batch_tokens:
+        problems.append(Problem("train.batch_tokens", f"is {options.batch_tokens}, less than one row of {context}", "raise it"))
+    if options.dropout is not None:
+        problems.append(Problem("train.dropout", "is the model's own in pretraining", "write it under model"))
+    if options.early_stopping is not None:
+        problems.append(Problem("train.early_stopping", "chooses among checkpoints, and pretraining takes the last", "remove it"))
+    if problems:
+        raise RecipeError("This cannot be pretrained", problems=problems)
 
 
 def _set(
@@ -236,7 +261,7 @@ def make_objectives(
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         raise UsageError(f"objective '{', '.join(unknown)}' is not known", hint=f"write one or more of {', '.join(known)}")
-    asked = next((name for name in wanted if name in _PAIRED), None)
+    asked = next((name for name in wanted if name in PAIRED), None)
     found = []
     for name in wanted:
         if name == "masked" and asked:

@@ -189,6 +189,8 @@ def _arguments(model: Any, inputs: Inputs, *, causal: bool = False) -> dict[str,
         if not model.config.is_encoder_decoder:
             from_padding = model.config.model_type in _COUNTS_FROM_PADDING
             found["position_ids"] = inputs["position_ids"] + (model.config.pad_token_id + 1 if from_padding else 0)
+    elif causal:  # without a mask some models warn of padding; one of ones costs them nothing
+        found["attention_mask"] = torch.ones_like(inputs["input_ids"])
     return found
 
 

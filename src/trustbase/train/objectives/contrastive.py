@@ -36,7 +36,7 @@ class Contrastive(TextObjective):
         self.cls, self.sep = symbols.need("cls", "sep", purpose="objective contrastive")
         self.weights = {"contrastive": 1.0}
         self.temperature = temperature
-        self._sentences: tuple[Texts, Pieces, Numbers] | None = None
+        self._sentences: list[tuple[Texts, Pieces, Numbers]] = []
 
     def room(self) -> int:
         return self.context - 2
@@ -45,11 +45,12 @@ class Contrastive(TextObjective):
         return lengths + 2
 
     def cut(self, texts: Texts, documents: Numbers) -> Pieces:
-        if self._sentences is None or self._sentences[0] is not texts:
+        known = next((entry for entry in self._sentences if entry[0] is texts), None)
+        if known is None:
             pieces = sentences(texts.tokens.ids, texts.tokens.bounds, self.symbols.ends, self.room())
-            count = len(texts.tokens.bounds) - 1
-            self._sentences = texts, pieces, np.searchsorted(pieces.documents, np.arange(count + 1))
-        _, pieces, firsts = self._sentences
+            known = texts, pieces, np.searchsorted(pieces.documents, np.arange(len(texts.tokens.bounds)))
+            self._sentences.append(known)
+        _, pieces, firsts = known
         counts = firsts[documents + 1] - firsts[documents]
         begins = np.cumsum(counts) - counts
         return pieces.take(np.repeat(firsts[documents] - begins, counts) + np.arange(counts.sum()))
