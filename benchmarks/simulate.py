@@ -13,7 +13,7 @@ Z = stats.normal_quantile(0.95)
 LOWEST, HIGHEST = 0.93, 0.97
 # why a cell may cover more than the band; never less
 WHOLE_COUNTS = "whole counts: no two-sided interval covers 93 to 97 % at this rate and number of rows"
-FEW_ERRORS = "fewer than three rows of the smaller label are misplaced: a lower bound that allows for what was not seen cannot fall short"
+FEW_ERRORS = "fewer than four rows of the smaller label are misplaced: a lower bound that allows for what was not seen cannot fall short"
 EDGE = "edge: a largest, a smallest or an absolute value whose truth lies where it cannot be missed on one side"
 
 

@@ -132,7 +132,9 @@ def f1(draws, rng, sizes=(30, 100, 300, 1000, 5000), cases=tuple(F1_CASES)):
                 yield row(label, f"{name} n={n}", low, high, true, valid=valid)
 
 
-def costs(draws, rng, sizes=(30, 100, 300, 1000), cases=((0.1, 0.1), (0.02, 0.1), (0.1, 0.02), (0.005, 0.05)), prices=((5, 1), (1, 1))):
+def costs(
+    draws, rng, sizes=(30, 100, 300, 1000), cases=((0.1, 0.1), (0.02, 0.1), (0.1, 0.02), (0.005, 0.05)), prices=((5, 1), (1, 1), (20, 1))
+):
     """Expected cost: shares of false negatives and false positives of all rows, each with its price."""
     for n in sizes:
         for missed, alarms in cases:
@@ -171,7 +173,7 @@ def latencies(draws, rng, sizes=(30, 100, 200, 368, 500), quantiles=(0.5, 0.95, 
             yield row(f"latency, {q:.0%} quantile", f"calls={n}", low, high, true)
 
 
-def throughput(draws, rng, sizes=(3, 5, 10), spreads=(0.03, 0.1, 0.25)):
+def throughput(draws, rng, sizes=(3, 5, 10), spreads=(0.03, 0.1, 0.25, 0.4)):
     """Mean seconds of bulk calls, whose reciprocal is the throughput; their times are skewed."""
     for n in sizes:
         for spread in spreads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.stats import norm
@@ -78,7 +79,7 @@ def ranking(draws, rng, sizes=SIZES, shifts=(0.7, 1.8, 2.7), shapes=SHAPES, metr
 
                 if "area" in metrics:
                     true = area(shape, shift)
-                    reason = FEW_ERRORS if min(n1, n0) * (1 - true) < 3 else ""
+                    reason = FEW_ERRORS if min(n1, n0) * (1 - true) < 4 else ""
                     yield loop("AUROC", case, true, 4 * draws, lambda d=draw, t=truth: ranks.auroc(t, d()), reason=reason)
                 if "ks" in metrics and min(n1, n0) >= LEAST_DISTANCE:
                     true = distance(shape, shift)
@@ -121,7 +122,7 @@ def macro_areas(
             true = area("normal", shift)
             eye = shift * np.eye(classes)[truth]
             case = f"{classes} labels of {min(sizes)}-{max(sizes)} rows shift={shift}"
-            reason = FEW_ERRORS if min(sizes) * (1 - true) < 3 else ""
+            reason = FEW_ERRORS if min(sizes) * (1 - true) < 4 else ""
             yield loop(
                 "macro AUROC", case, true, draws, lambda t=truth, e=eye: macro_auroc(t, rng.normal(0, 1, e.shape) + e), reason=reason
             )
@@ -137,27 +138,31 @@ MISCALIBRATION = {
 }
 
 
-def calibration(draws, rng, sizes=(LEAST_CALIBRATION, 1000, 5000), patterns=tuple(MISCALIBRATION), bins=15):
-    """Expected calibration error of the answered label's score; where nearly all gaps are zero the truth lies on the edge."""
+def calibration(
+    draws, rng, sizes=(LEAST_CALIBRATION, 1000, 5000), patterns=tuple(MISCALIBRATION), bins=15, kinds=("answered", "favourable")
+):
+    """Expected calibration error of the answered label's score (over a half) and of one label's score (of any size)."""
 
-    def scores(rows):
-        return 0.5 + 0.5 * rng.beta(3, 1.2, rows)
+    draw = {"answered": lambda rows: 0.5 + 0.5 * rng.beta(3, 1.2, rows), "favourable": lambda rows: rng.beta(0.6, 1.2, rows)}
+    for kind, name in product(kinds, patterns):
+        scores, pattern = draw[kind], MISCALIBRATION[name]
 
-    for name in patterns:
-        chance = MISCALIBRATION[name]
+        def chance(s, pattern=pattern):
+            return np.clip(pattern(s), 0, 1)
+
         many = scores(1_000_000)
         index = np.minimum((many * bins).astype(int), bins - 1)
         gap, noise = (np.bincount(index, x, bins) / many.size for x in (chance(many) - many, chance(many) * (1 - chance(many))))
         truth = float(np.abs(gap).sum())
         for n in sizes:
 
-            def interval(n=n, chance=chance):
+            def interval(n=n, chance=chance, scores=scores):
                 sure = scores(n)
                 return reliability.expected_calibration_error(sure, rng.random(n) < chance(sure), bins=bins, rng=rng, draws=500)
 
             # most gaps smaller than one standard error of their bin: an absolute value near its edge
             reason = EDGE if np.median(np.abs(gap[noise > 0]) / np.sqrt(noise[noise > 0] / n)) < 1 else ""
-            yield loop("calibration error", f"{name} n={n} truth={truth:.3f}", truth, 2 * draws, interval, reason=reason)
+            yield loop("calibration error", f"{kind} {name} n={n} truth={truth:.3f}", truth, 2 * draws, interval, reason=reason)
 
 
 def losses(draws, rng, sizes=(100, 300, 1000, 5000), bases=(0.02, 0.1, 0.5)):
