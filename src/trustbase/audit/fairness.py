@@ -43,7 +43,7 @@ _GROUP_DIRECTION: dict[str, Direction] = {
     "false_positive_rate": "lower",
     "positive_predictive_value": "higher",
 }
-_LEAST_CALIBRATION = 100  # rows
+_LEAST_CALIBRATION = 300  # rows
 _MOST_CLASS_FINDINGS = 10  # with more labels, the other labels' gaps stand in the evidence only
 
 
@@ -241,7 +241,7 @@ class _SliceAudit:
         for metric in RATES:
             k, trials = (int(count[i]) for count in self.cells.counts(metric))
             if trials >= self.context.minimum_cell:
-                low, high = stats.wilson_bounds(k, trials, z)
+                low, high = stats.proportion_bounds(k, trials, z)
                 intervals[metric] = {"value": k / trials, "low": float(low), "high": float(high), "n": trials}
         for metric, finding in self.scored[i].items():
             if finding.status == "ok":
