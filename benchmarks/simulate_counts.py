@@ -10,7 +10,7 @@ from scipy.stats import norm
 from simulate import EDGE, WHOLE_COUNTS, Row, Z, loop, row, whole_counts
 from trustbase.audit import contrasts, counts, stats
 from trustbase.audit.contrasts import Rates
-from trustbase.audit.efficiency import quantile_interval
+from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS
 from trustbase.audit.stats import Interval
 from trustbase.audit.unknown_tokens import share_of
@@ -133,7 +133,11 @@ def f1(draws, rng, sizes=(30, 100, 300, 1000, 5000), cases=tuple(F1_CASES)):
 
 
 def costs(
-    draws, rng, sizes=(30, 100, 300, 1000), cases=((0.1, 0.1), (0.02, 0.1), (0.1, 0.02), (0.005, 0.05)), prices=((5, 1), (1, 1), (20, 1))
+    draws,
+    rng,
+    sizes=(30, 100, 300, 1000),
+    cases=((0.1, 0.1), (0.02, 0.1), (0.1, 0.02), (0.005, 0.05), (0.01, 0.1), (0.001, 0.05)),
+    prices=((5, 1), (1, 1), (20, 1), (50, 1)),
 ):
     """Expected cost: shares of false negatives and false positives of all rows, each with its price."""
     for n in sizes:
@@ -173,14 +177,14 @@ def latencies(draws, rng, sizes=(30, 100, 200, 368, 500), quantiles=(0.5, 0.95, 
             yield row(f"latency, {q:.0%} quantile", f"calls={n}", low, high, true)
 
 
-def throughput(draws, rng, sizes=(3, 5, 10), spreads=(0.03, 0.1, 0.25, 0.4)):
+def throughput(draws, rng, sizes=(5, 7, 10), spreads=(0.03, 0.1, 0.25, 0.4, 0.6)):
     """Mean seconds of bulk calls, whose reciprocal is the throughput; their times are skewed."""
     for n in sizes:
         for spread in spreads:
             true = float(np.exp(spread**2 / 2))
 
             def make(n=n, spread=spread):
-                return stats.mean(rng.lognormal(0, spread, n))
+                return mean_duration(rng.lognormal(0, spread, n))
 
             yield loop("throughput", f"calls={n} spread={spread}", true, 5 * draws, make)
 

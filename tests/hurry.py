@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-FEW = {"warm_up": 2, "calls": 100, "call_seconds": 3, "chunks": 3, "chunk_seconds": 0.5, "invariance": 16}
+FEW = {"warm_up": 2, "calls": 100, "call_seconds": 3, "chunks": 5, "chunk_seconds": 0.5, "invariance": 16}
 
 
 def time_quickly(monkeypatch: pytest.MonkeyPatch) -> None:

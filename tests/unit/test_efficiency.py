@@ -17,14 +17,15 @@ from tiny import tiny_bert
 from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_sizes
-from trustbase.audit.efficiency import audit_any, quantile_interval
+from trustbase.audit.durations import mean_duration, quantile_interval
+from trustbase.audit.efficiency import audit_any
 from trustbase.audit.measure import Effort, measure, peak_memory_bytes
 from trustbase.audit.options import AuditOptions, CostOptions
 from trustbase.errors import Interrupted, ModelError, PredictionError
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
-EFFORT = Effort(warm_up=2, calls=400, call_seconds=5, chunks=4, chunk_seconds=0.2, invariance=16)
+EFFORT = Effort(warm_up=2, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.2, invariance=16)
 
 
 class Fake:
@@ -107,6 +108,28 @@ def test_quantile_bounds_cover_the_true_quantile() -> None:
         assert 0.93 <= inside / 1000 <= 0.975  # counts are whole numbers, so coverage lies a little above 95 %
 
 
+def test_mean_of_bulk_calls_agrees_with_drawn_pivots_and_asks_for_positive_times() -> None:
+    rng = np.random.default_rng(0)
+    seconds = rng.lognormal(0, 0.4, 6)
+    logs = np.log(seconds)
+    normal, ratio = rng.standard_normal(400_000), np.sqrt(rng.chisquare(5, 400_000) / 5)
+    drawn = np.exp(logs.mean() - normal / ratio * logs.std(ddof=1) / np.sqrt(6) + logs.var(ddof=1) / ratio**2 / 2)
+    found = mean_duration(seconds)
+    assert found.value == pytest.approx(seconds.mean())
+    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), rel=0.01)
+    same = mean_duration([2.0] * 5)
+    assert same.low == pytest.approx(2.0) == same.high
+    for wrong in ([1.0], [1.0, 0.0, 2.0], [1.0, np.inf]):
+        with pytest.raises(ValueError, match="two finite values above zero"):
+            mean_duration(wrong)
+
+
+def test_few_bulk_calls_are_insufficient(tmp_path: Path) -> None:
+    found = measured(context(tmp_path, Fake()), replace(EFFORT, chunks=4))
+    for name in ("throughput", "energy_per_1000", "carbon_per_1000", "cost_per_1000"):
+        assert found[name].status == "insufficient" and found[name].n == 4 and "minimum of 5" in found[name].reason
+
+
 def _normal_quantile(q: float) -> float:
     from statistics import NormalDist
 
@@ -174,7 +197,7 @@ def test_broken_weights_are_not_counted(tmp_path: Path) -> None:
 
 def test_fewer_texts_than_a_chunk_are_enough() -> None:
     timings = measure(Fake(), ["a", "bb", "ccc"], effort=replace(EFFORT, calls=10), seed=0)
-    assert len(timings.latency_ms) == 10 and timings.chunk_inputs == [3] * 4 and len(timings.alone) == len(timings.mixed) == 3
+    assert len(timings.latency_ms) == 10 and timings.chunk_inputs == [3] * 5 and len(timings.alone) == len(timings.mixed) == 3
 
 
 def test_peak_memory_is_of_this_process() -> None:

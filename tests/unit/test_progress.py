@@ -177,9 +177,9 @@ class Slow:
 
 def test_measuring_tells_its_steps_between_the_timed_calls(monkeypatch):
     monkeypatch.setattr("trustbase.audit.measure._TELL_EVERY", 0.02)
-    effort = Effort(warm_up=1, calls=40, call_seconds=5, chunks=4, chunk_seconds=0.2, invariance=4)
+    effort = Effort(warm_up=1, calls=40, call_seconds=5, chunks=5, chunk_seconds=0.2, invariance=4)
     told = []
     measure(Slow(0.005), ["a", "b", "c"], effort=effort, seed=0, tell=lambda done, total: told.append((done, total)))
     assert {total for _, total in told} == {5.2} and told == sorted(told) and told[-1] == (5.2, 5.2)
     assert 3 <= sum(0 < done < 5 for done, _ in told) <= 20, "the calls are told, but not each"
-    assert sum(5 <= done < 5.2 for done, _ in told) == 4
+    assert sum(5 <= done < 5.2 for done, _ in told) == effort.chunks

@@ -33,7 +33,7 @@ from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.words import words
 
 Texts = set[tuple[str, str]]  # (family, text)
-EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=3, chunk_seconds=0.1, invariance=8)
+EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.1, invariance=8)
 # Terms of the field, names from the data below, and names of code, which stand in the Chinese text as they are.
 TERMS = r"data\.favourable|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
 
@@ -161,7 +161,7 @@ class Fake:
 
 
 def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
-    """A stand-in that is timed, one that is too unsteady or too few, and an artefact that tells nothing, something, or breaks."""
+    """A stand-in that is timed, one that is timed too seldom, and an artefact that tells nothing, something, or breaks."""
     ctx = context(folder, split(90, 2), 2, predictor=Fake(), options=AuditOptions(cost=CostOptions(currency="EUR")))
     info = ArtifactInfo(folder / "gone", "d", "t", "classes", ctx.labels, "torch", "bf16", 64, "base", "1")
     parity = replace(info, facts={"parity": {"n": 500, "max_difference": 0.004, "label_flips": 1}})

@@ -66,8 +66,16 @@ def test_f1():
 
 
 def test_expected_costs():
-    rows = run(counts.costs(400, np.random.default_rng(0), prices=((5, 1), (1, 1))), 32)
-    assert [row.case for row in rows if row.reason] == ["n=30 shares=0.005,0.05 costs=1,1"]
+    rows = list(counts.costs(400, np.random.default_rng(0)))
+    assert len(rows) == 96 and all(row.coverage >= simulate.LOWEST for row in rows)
+    above = [row for row in rows if not row.kept]  # what is too much, where hardly any of the dear errors is expected, is not excused
+    assert all(row.coverage <= 0.992 and _dear(row.case) <= 2 for row in above) and len(above) <= 24
+
+
+def _dear(case: str) -> float:
+    """How many of the dear errors are expected."""
+    n, shares = case.split()[:2]
+    return int(n.removeprefix("n=")) * float(shares.removeprefix("shares=").split(",")[0])
 
 
 def test_worst_slices():
@@ -78,7 +86,7 @@ def test_worst_slices():
 def test_latencies_and_throughput_and_token_shares():
     rows = run(counts.latencies(200, np.random.default_rng(0), sizes=(30, 100, 500)), 6)
     assert {row.interval for row in rows} == {f"latency, {q} quantile" for q in ("50%", "95%", "99%")}
-    run(counts.throughput(400, np.random.default_rng(0), spreads=(0.03, 0.1, 0.25)), 9)  # at 0.4 it covers 92.7 %: see the page
+    run(counts.throughput(400, np.random.default_rng(0)), 15)
     run(counts.token_shares(500, np.random.default_rng(0), sizes=(100,)), 3)
 
 
@@ -108,6 +116,12 @@ def test_calibration_error():
         6,
     )
     assert all(row.width < 0.12 if "n=300" in row.case else row.width < 0.06 for row in rows)
+
+
+def test_a_known_limit_of_the_calibration_error():
+    """Scores of any size that are too extreme are covered more often than claimed: not excused, but no better than it is."""
+    (row,) = scores.calibration(300, np.random.default_rng(0), sizes=(1000,), patterns=("slope 0.7",), kinds=("favourable",))
+    assert not row.reason and 0.96 <= row.coverage <= 0.995
 
 
 def test_mean_losses():

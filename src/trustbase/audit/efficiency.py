@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats as distributions
 
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
 from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_sizes
-from trustbase.audit.measure import Effort, Timings, measure, measure_apart
+from trustbase.audit.durations import mean_duration, quantile_interval
+from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, measure_apart
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, mean, proportion
 from trustbase.errors import ModelError, PredictionError
@@ -58,33 +56,6 @@ def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Fi
     context.evidence.write("efficiency", _evidence(timings, cost))
     findings += [*_latencies(context, timings), *_running(context, timings, cost), *_invariance(context, info, timings)]
     return [*findings, *_parity(context, info)]
-
-
-def quantile_interval(values: Sequence[float], q: float, *, confidence: float = 0.95) -> tuple[float, float | None, float | None]:
-    """A quantile with its distribution-free bounds: value, low, high; a bound is None where the sample is too small for one.
-
-    The number of values below the true quantile is binomial, whatever the distribution; so two order statistics bound it. Of the pairs
-    next to equal tails the one is taken that covers least, but not less than claimed.
-
-    Source: David & Nagaraja (2003), section 7.1.
-    """
-    ordered, n = np.sort(np.asarray(values, float)), len(values)
-    value = float(ordered[min(max(math.ceil(q * n), 1), n) - 1])
-    places = _places(n, q, confidence)
-    if places is None:
-        return value, None, None
-    return value, min(float(ordered[places[0] - 1]), value), max(float(ordered[places[1] - 1]), value)
-
-
-@cache
-def _places(n: int, q: float, confidence: float) -> tuple[int, int] | None:
-    """Which two order statistics bound a quantile, counted from 1; None where no two do."""
-    below, tail = distributions.binom(n, q), (1 - confidence) / 2
-    first, last = int(below.ppf(tail)), int(below.ppf(1 - tail)) + 1
-    pairs = [(low, high) for low in (first, first + 1) for high in (last - 1, last) if 1 <= low < high <= n]
-    covered = [(float(below.cdf(high - 1) - below.cdf(low - 1)), low, high) for low, high in pairs]
-    enough = [item for item in covered if item[0] >= confidence]
-    return min(enough)[1:] if enough else None
 
 
 def _sample(context: AuditContext) -> list[str]:
@@ -167,12 +138,13 @@ def _latencies(context: AuditContext, timings: Timings) -> list[Finding]:
 
 def _running(context: AuditContext, timings: Timings, cost: CostOptions) -> list[Finding]:
     """Throughput and what follows from it, memory and start-up."""
-    each = mean(np.array(timings.chunk_seconds) / np.array(timings.chunk_inputs), confidence=context.confidence)
-    if each.low <= 0:
-        reason = f"the {each.n} bulk calls differ so much that their mean has no positive lower bound"
+    calls = len(timings.chunk_seconds)
+    if calls < LEAST_BULK_CALLS:
+        reason = f"{calls} bulk calls, fewer than the minimum of {LEAST_BULK_CALLS}"
         names = ("throughput", "energy_per_1000", "carbon_per_1000", "cost_per_1000")
-        findings = [_without(context, name, "insufficient", reason, n=each.n) for name in names]
+        findings = [_without(context, name, "insufficient", reason, n=calls) for name in names]
     else:
+        each = mean_duration(np.array(timings.chunk_seconds) / np.array(timings.chunk_inputs), confidence=context.confidence)
         inputs = sum(timings.chunk_inputs) // len(timings.chunk_inputs)
         method = f"mean of {each.n} bulk calls of {inputs} inputs, no cache; {_CAVEAT}"
         findings = [_scaled(context, "throughput", each, lambda seconds: 1 / seconds, "inputs/s", method)]

@@ -209,7 +209,7 @@ class _SliceAudit:
         """Expected calibration error of the favourable label's score in this group: a number with bounds, or why there is none."""
         n, options = int(truth.size), self.context.options
         if n < _LEAST_CALIBRATION:
-            reason = f"{n} rows: under {_LEAST_CALIBRATION}, an interval of the calibration error was never simulated"
+            reason = f"{n} rows: under {_LEAST_CALIBRATION}, an interval of the calibration error was seen to cover more than it claims"
             return {"value": None, "low": None, "high": None, "n": n, "status": "insufficient", "reason": reason}
         rng = seeds.generator(self.context.seed, "fairness", "calibration", *self.columns, *self.counts.members[i])
         made = attempt(

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from trustbase.errors import PredictionError
 
 CHILD_SECONDS = 600.0
+LEAST_BULK_CALLS = 5  # bounds of the mean of three differing calls lie a factor of ten apart, and cover less than they claim
 _TELL_EVERY = 0.5  # seconds between two signs of life, which are given outside of what is timed
 Tell = Callable[[float, float], None]  # (done, total) of the seconds that measuring may take
 
@@ -190,7 +191,7 @@ def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callable[[
         scorer.class_scores(part)
         seconds.append(time.perf_counter() - started)
         inputs.append(len(part))
-        if time.perf_counter() > end and len(seconds) >= 3:
+        if time.perf_counter() > end and len(seconds) >= LEAST_BULK_CALLS:
             break
     return inputs, seconds
 

@@ -84,7 +84,7 @@ def few_rows(context: AuditContext, fewest: int = LEAST_ROWS) -> str:
 def _few_calibration(rows: int) -> str:
     if rows >= LEAST_CALIBRATION:
         return ""
-    return f"{rows} rows: under {LEAST_CALIBRATION}, an interval of the calibration error was never simulated"
+    return f"{rows} rows: under {LEAST_CALIBRATION}, an interval of the calibration error was seen to cover more than it claims"
 
 
 def mean_loss(

@@ -202,7 +202,8 @@ def mean_of_costs(counts: ArrayLike, costs: ArrayLike, n: int, *, confidence: fl
             f"a mean cost needs n > 0, counts of at most n and costs of at least 0, got {k.tolist()} of {n} at {each.tolist()}"
         )
     low, value, high = cost_bounds(k, each, n, normal_quantile(confidence))
-    method, source = "tilted shares of the errors, with a quarter of a row for each kind", tilting.SOURCE
+    method = "mid-P intervals of each error's share, combined with their multinomial correlation (MOVER)"
+    source = f"Zou & Donner (2008), Statist. Med. 27; with correlations: Zou (2007), Psychol. Methods 12; {_MID_P}"
     if (each == each[0]).all():
         method, source = "mid-P interval", _MID_P
     return enclosing(float(low), float(value), float(high), method, source, n)
@@ -214,10 +215,18 @@ def cost_bounds(counts: Floats, costs: Floats, n: int, quantile: float) -> tuple
     if (costs == costs[0]).all():  # the kinds need not be told apart: a proportion
         low, high = proportion_bounds(counts.sum(-1), n, quantile)
         return low * costs[0], value, high * costs[0]
-    free = n - counts.sum(-1, keepdims=True)
-    rows = Part(np.append(costs, 0.0), np.concatenate([counts, free], axis=-1) + _GHOST, n)
-    low, high = tilted_bounds([rows], value, 0.0, quantile)
-    return low, value, high
+    share = counts / n
+    low, high = proportion_bounds(counts, n, quantile)
+    odds = np.sqrt(np.divide(share, 1 - share, out=np.zeros_like(share), where=share < 1))
+    correlation = -odds[..., :, None] * odds[..., None, :]  # of two shares of one multinomial sample
+    index = np.arange(share.shape[-1])
+    correlation[..., index, index] = 1
+
+    def distance(gap: Floats) -> Floats:
+        part = costs * gap
+        return np.asarray(np.sqrt(np.maximum(np.einsum("...i,...ij,...j->...", part, correlation, part), 0)))
+
+    return np.maximum(value - distance(share - low), 0), value, np.minimum(value + distance(high - share), costs.max())
 
 
 def paired_difference(correct: ArrayLike, other: ArrayLike, *, confidence: float = 0.95) -> Interval:

@@ -11,7 +11,16 @@ from torch import nn
 from trustbase.errors import ModelError, Problem, RecipeError
 from trustbase.model.folder import check_model_folder, read_object
 from trustbase.model.load import describe_base
-from trustbase.model.pretrained import Origin, judge_weights, read_config, refuse_damage, refuse_impossible, set_dropout, set_origin
+from trustbase.model.pretrained import (
+    SAFE_LOADING,
+    Origin,
+    judge_weights,
+    read_config,
+    refuse_damage,
+    refuse_impossible,
+    set_dropout,
+    set_origin,
+)
 from trustbase.model.quiet import quiet
 from trustbase.model.scratch import class_for, with_generator
 from trustbase.model.shape import base_model_problems, family_of
@@ -84,11 +93,8 @@ def _load(base: BaseModel, architecture: Any, config: Any, seed: int) -> tuple[n
             model, info = architecture.from_pretrained(
                 base.folder,
                 config=config,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
+                **SAFE_LOADING,
                 ignore_mismatched_sizes=True,
-                output_loading_info=True,
             )
     except Exception as error:  # the library raises errors of many kinds here; the cause is kept
         raise ModelError(

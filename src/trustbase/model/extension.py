@@ -17,7 +17,7 @@ from trustbase.model.checkpoint import save_checkpoint
 from trustbase.model.folder import CHECKPOINT, SETTINGS, check_model_folder, read_object
 from trustbase.model.growth import Growth, grown, kind_of, learn_growth, letters, name_growth
 from trustbase.model.load import describe_base
-from trustbase.model.pretrained import Origin, config_of, refuse_damage, set_origin
+from trustbase.model.pretrained import SAFE_LOADING, Origin, config_of, refuse_damage, set_origin
 from trustbase.model.quiet import quiet
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.records import BaseModel
@@ -97,7 +97,7 @@ def load_whole(folder: Path) -> nn.Module:
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             model, info = found.from_pretrained(  # type: ignore[union-attr]
-                folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+                folder, **SAFE_LOADING
             )
     except Exception as error:  # the library raises errors of many kinds here; the cause is kept
         raise ModelError(f"The model in '{folder.name}' cannot be loaded: {type(error).__name__}: {error}", hint="name another") from error

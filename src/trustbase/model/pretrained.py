@@ -39,6 +39,13 @@ _DROPOUTS = (
 _HARMLESS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias)$")
 _SPARE = 50_000_000  # numbers that a head and buffers may add to what is in the file
 _ORIGIN = "trustbase_origin"
+#: How weights are read wherever they are: never a pickle, never from the network; in fp32, and telling what found no place.
+SAFE_LOADING: Mapping[str, Any] = {
+    "use_safetensors": True,
+    "local_files_only": True,
+    "dtype": torch.float32,
+    "output_loading_info": True,
+}
 
 
 @dataclass(frozen=True)
@@ -257,11 +264,8 @@ def _read_weights(folder: Path, config: Any, weights: Mapping[str, torch.Tensor]
                 folder if weights is None else None,
                 config=config,
                 state_dict=None if weights is None else dict(weights),
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
+                **SAFE_LOADING,
                 ignore_mismatched_sizes=True,
-                output_loading_info=True,
             )
     except Exception as error:  # the library raises errors of many kinds here; the cause is kept
         raise ModelError(
