@@ -12,8 +12,8 @@ from trustbase.audit import contrasts, counts, stats
 from trustbase.audit.contrasts import Rates
 from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS
+from trustbase.audit.ratios import LEAST_FREEDOM, freedom, mean_over_units, share_of, share_over_units
 from trustbase.audit.stats import Interval
-from trustbase.audit.unknown_tokens import share_of
 
 _MANY = 50  # draws of a closed form cost nothing, so fifty times as many
 
@@ -201,6 +201,39 @@ def token_shares(draws, rng, sizes=(100, 1000), shares=(0.003, 0.02, 0.1)):
             yield loop("unknown tokens", f"texts={n} share={share}", share, 2 * draws, make)
 
 
+def document_means(draws, rng, sizes=(30, 100, 300, 1000), spreads=(0.5, 1.0, 1.5), effects=(0.1, 0.3, 1.0)):
+    """Mean loss, and share of tokens found, over held-out documents of very different lengths that differ in difficulty."""
+    for n in sizes:
+        for spread in spreads:
+            lengths = np.maximum(1, rng.lognormal(3, spread, (50, n)).astype(int))
+            if np.median([freedom(units) for units in lengths]) < 1.2 * LEAST_FREEDOM:
+                continue  # insufficient there, or by a hair not
+            for effect in effects:
+                case = f"documents={n} lengths={spread} difficulty={effect}"
+
+                def loss(n=n, spread=spread, effect=effect):
+                    units = _lengths(rng, n, spread)
+                    return mean_over_units(rng.gamma(units, rng.gamma(1 / effect**2, 3 * effect**2, n)), units)
+
+                yield loop("mean loss of texts", case, 3.0, 2 * draws, loss)
+                if effect > 0.5:
+                    continue
+
+                def share(n=n, spread=spread, effect=effect):
+                    units = _lengths(rng, n, spread)
+                    return share_over_units(rng.binomial(units, rng.beta(0.3 / effect**2, 0.7 / effect**2, n)), units)
+
+                yield loop("tokens found in texts", case, 0.3, 2 * draws, share)
+
+
+def _lengths(rng, n, spread):
+    """Lengths that leave enough degrees of freedom, as the audit asks before it gives a number."""
+    while True:
+        units = np.maximum(1, rng.lognormal(3, spread, n).astype(int))
+        if freedom(units) >= LEAST_FREEDOM:
+            return units
+
+
 SIMULATIONS = {
     "proportions": proportions,
     "paired": paired,
@@ -210,6 +243,7 @@ SIMULATIONS = {
     "worst_slices": worst_slices,
     "latencies": latencies,
     "throughput": throughput,
+    "documents": document_means,
     "token_shares": token_shares,
 }
 __all__ = ["SIMULATIONS", "Row"]
