@@ -23,11 +23,16 @@ TEXTS = [
 ] * 6
 DESCRIBED = {"reference": "corpus", "revision": "1", "digest": "sha256:1", "licence": "unknown", "lineage": []}
 CASES = {
-    "masked": ("encoder", None, ("masked",), "BertForMaskedLM"),
-    "pairs": ("encoder", None, ("masked", "next_sentence"), "BertForPreTraining"),
-    "order": ("encoder", None, ("sentence_order",), "BertForPreTraining"),
-    "contrastive": ("encoder", None, ("contrastive",), "BertModel"),
-    "masked+contrastive": ("encoder", None, ("masked", "contrastive"), "BertForPreTraining"),
+    "masked": ("encoder", None, ("masked",), "RoFormerForMaskedLM"),
+    "pairs": ("encoder", None, ("masked", "next_sentence"), "RoFormerForPreTraining"),
+    "order": ("encoder", None, ("sentence_order",), "RoFormerForPreTraining"),
+    "contrastive": ("encoder", None, ("contrastive",), "RoFormerModel"),
+    "masked+contrastive": ("encoder", None, ("masked", "contrastive"), "RoFormerForMaskedLM"),
+    "bert": ("encoder", "bert", ("masked",), "BertForMaskedLM"),
+    "bert pairs": ("encoder", "bert", ("masked", "next_sentence"), "BertForPreTraining"),
+    "bert order": ("encoder", "bert", ("sentence_order",), "BertForPreTraining"),
+    "bert contrastive": ("encoder", "bert", ("contrastive",), "BertModel"),
+    "bert masked+contrastive": ("encoder", "bert", ("masked", "contrastive"), "BertForPreTraining"),
     "replaced": ("encoder", None, ("replaced_token",), "ElectraForPreTraining"),
     "causal": ("decoder", None, ("causal",), "GPT2LMHeadModel"),
     "llama": ("decoder", "llama", ("causal",), "LlamaForCausalLM"),
@@ -92,9 +97,12 @@ def test_weights_come_from_the_named_stream(tokenizers, case):
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_head_never_shifts_the_body(tokenizers):
-    masked, pairs, contrastive = (build(tokenizers, case) for case in ("masked", "pairs", "contrastive"))
-    bodies = [state(masked.bert), state(pairs.bert), state(contrastive)]
+@pytest.mark.parametrize("kind", ["", "bert "])
+def test_a_head_never_shifts_the_body(tokenizers, kind):
+    masked, pairs, contrastive = (
+        build(tokenizers, f"{kind}{case}".replace("bert masked", "bert")) for case in ("masked", "pairs", "contrastive")
+    )
+    bodies = [state(masked.base_model), state(pairs.base_model), state(contrastive)]
     assert bodies[1].keys() == bodies[2].keys() and len(bodies[0]) > 30
     assert all(torch.equal(bodies[1][name], bodies[2][name]) for name in bodies[2])
     assert all(torch.equal(bodies[0][name], bodies[1][name]) for name in bodies[0])
@@ -133,9 +141,10 @@ def test_a_pair_shares_embeddings_and_the_generator_is_smaller(tokenizers):
 
 
 def test_shapes_are_what_was_asked_for(tokenizers):
-    bert = build(tokenizers, "masked", intermediate=40, dropout=0.25)
-    layer = bert.bert.encoder.layer[0]
-    assert layer.intermediate.dense.weight.shape == (40, 32) and layer.output.dropout.p == 0.25 and len(bert.bert.encoder.layer) == 2
+    for case in ("masked", "bert"):
+        body = build(tokenizers, case, intermediate=40, dropout=0.25).base_model
+        layer = body.encoder.layer[0]
+        assert layer.intermediate.dense.weight.shape == (40, 32) and layer.output.dropout.p == 0.25 and len(body.encoder.layer) == 2
     gpt = build(tokenizers, "causal")
     assert gpt.transformer.h[0].mlp.c_fc.weight.shape == (32, 128) and gpt.config.n_positions == 24
     assert gpt.lm_head.weight is gpt.transformer.wte.weight and gpt.config.eos_token_id == tokenizers["decoder"].eos_token_id

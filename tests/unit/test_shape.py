@@ -124,7 +124,7 @@ def test_all_problems_come_at_once():
 def test_sound_models_have_no_problems():
     assert model_problems(ModelOptions(), ("masked", "next_sentence"), length=128) == []
     assert model_problems(ModelOptions(family="decoder", architecture="llama"), ("causal",)) == []
-    assert architecture_of(ModelOptions(), ("replaced_token",)) == "electra" and architecture_of(ModelOptions(), ()) == "bert"
+    assert architecture_of(ModelOptions(), ("replaced_token",)) == "electra" and architecture_of(ModelOptions(), ()) == "roformer"
 
 
 @pytest.mark.parametrize("kind", TOKENIZER_KINDS)
@@ -180,7 +180,7 @@ def test_families_are_known_from_a_configuration(config, family):
 @pytest.mark.parametrize(
     ("config", "objectives", "message"),
     [
-        ({"model_type": "roberta"}, ("masked", "next_sentence"), "BERT's head for pairs"),
+        ({"model_type": "roberta"}, ("masked", "next_sentence"), "a head for pairs as BERT has it"),
         ({"model_type": "bert"}, ("replaced_token",), "belong together"),
         ({"model_type": "electra"}, ("masked",), "belong together"),
         ({"model_type": "gpt2", "n_positions": 64}, ("causal",), "reads 64 tokens at most"),

@@ -73,7 +73,7 @@ def base_problems(base: BaseModel, objectives: Sequence[str], *, length: int | N
 def _class(base: BaseModel, model_type: str, objectives: tuple[str, ...]) -> Any:
     import transformers as library
 
-    if model_type in ("bert", "electra"):
+    if model_type in ("roformer", "bert", "electra"):
         return class_for(model_type, objectives)
     if objectives == ("contrastive",):
         return library.AutoModel

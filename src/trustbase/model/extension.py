@@ -88,17 +88,18 @@ def load_whole(folder: Path) -> nn.Module:
     """
     import transformers
 
+    from trustbase.model.rotary import RoFormerForPreTraining
+
     check_model_folder(folder)
     names = read_object(folder / "config.json").get("architectures") or []
-    found = getattr(transformers, str(names[0]), None) if names else transformers.AutoModel
+    own = {"RoFormerForPreTraining": RoFormerForPreTraining}
+    found = own.get(str(names[0])) or getattr(transformers, str(names[0]), None) if names else transformers.AutoModel
     written = isinstance(found, type) and (issubclass(found, transformers.PreTrainedModel) or found is transformers.AutoModel)
     if not written:
         raise ModelError(f"config.json in '{folder.name}' names an architecture that transformers lacks: {names}", hint="name another base")
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            model, info = found.from_pretrained(  # type: ignore[union-attr]
-                folder, **SAFE_LOADING
-            )
+            model, info = found.from_pretrained(folder, **SAFE_LOADING)  # type: ignore[union-attr]
     except Exception as error:  # the library raises errors of many kinds here; the cause is kept
         raise ModelError(f"The model in '{folder.name}' cannot be loaded: {type(error).__name__}: {error}", hint="name another") from error
     lost = sorted(name for name in info["missing_keys"] if ".pooler." not in f".{name}")

@@ -121,7 +121,7 @@ class TokenizerOptions(BaseModel):
             raise ValueError(f"expected exactly one of train, from and extend, got {' and '.join(named) or 'none'}")
         if (self.extend is not None) != (self.add is not None):
             raise ValueError("extend and add belong together: the model whose tokenizer grows, and by how many tokens")
-        stray = sorted(self.model_fields_set & {"vocab_size", "lower_case"})
+        stray = [name for name in ("vocab_size", "lower_case") if getattr(self, name) != type(self).model_fields[name].default]
         if self.train is None and stray:
             raise ValueError(f"{', '.join(stray)} belong to train, but the tokenizer comes from '{self.from_ or self.extend}': remove them")
         return self
@@ -137,13 +137,19 @@ class ModelOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Family = Field("encoder", description="encoder reads (BERT), decoder writes on (GPT), encoder-decoder reads and writes (T5)")
-    architecture: Literal["bert", "electra", "gpt2", "llama", "t5"] | None = Field(
-        None, description="the transformers architecture; absent: bert (electra for replaced_token), gpt2, t5"
+    architecture: Literal["roformer", "bert", "electra", "gpt2", "llama", "t5"] | None = Field(
+        None,
+        description="the transformers architecture; absent: roformer, a BERT with rotary positions (electra for replaced_token), gpt2, t5",
     )
     layers: int = Field(4, ge=1, le=1000, description="layers (encoder-decoder: of each half)")
     width: int = Field(256, ge=8, le=65_536, description="numbers that stand for a token between layers; a multiple of heads")
     heads: int = Field(4, ge=1, le=1024, description="attention heads")
-    context: int = Field(128, ge=8, le=1_000_000, description="most tokens that the model reads at once, special ones included")
+    context: int = Field(
+        128,
+        ge=8,
+        le=1_000_000,
+        description="most tokens that the model reads at once, special ones included; with base: no more than it can",
+    )
     intermediate: int | None = Field(
         None, ge=8, description="width inside a feed-forward block; absent: 4 x width, or 8/3 x width where the block is gated"
     )
@@ -152,7 +158,8 @@ class ModelOptions(BaseModel):
 
     @model_validator(mode="after")
     def _base_or_shape(self) -> ModelOptions:
-        stray = sorted(self.model_fields_set - {"base", "dropout"})
+        own = {"base", "dropout", "context"}  # compared with defaults, so that a resolved recipe can be read again
+        stray = [name for name, field in type(self).model_fields.items() if name not in own and getattr(self, name) != field.default]
         if self.base is not None and stray:
             raise ValueError(f"{', '.join(stray)} are those of base '{self.base}' already: remove them, or remove base")
         return self

@@ -1,4 +1,4 @@
-"""BERT encoders without padding: an own forward pass over the weights of a transformers model, for scoring only.
+"""BERT and RoFormer encoders without padding: an own forward pass over the weights of a transformers model, for scoring only.
 
 Tokens of all rows lie one after another, so that linear layers, norms and activations see real tokens only; attention
 runs per group of rows of equal (or nearly equal) length. Where only the first token is read (classification heads of
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name)
 from numpy.typing import NDArray
+
+from trustbase.model.rotary import angles, turned
 
 _GROUP_TOKENS = 8  # starting another attention group costs about as much time as this many tokens of padding
 
@@ -59,7 +61,7 @@ def packed_tokens(lengths: NDArray[np.integer]) -> int:
 def unsupported(model: Any) -> str | None:
     """Why this model cannot take the packed path, or None where it can."""
     config = model.config
-    if type(model).__name__ != "BertForSequenceClassification":
+    if type(model).__name__ not in ("BertForSequenceClassification", "RoFormerForSequenceClassification"):
         return f"{type(model).__name__} is not on the white list"
     if config.hidden_act != "gelu":
         return f"activation {config.hidden_act}"
@@ -67,6 +69,8 @@ def unsupported(model: Any) -> str | None:
         return f"positions are {config.position_embedding_type}"
     if config.is_decoder or config.add_cross_attention:
         return "it is a decoder"
+    if getattr(config, "rotary_value", False) or getattr(config, "embedding_size", config.hidden_size) != config.hidden_size:
+        return "its values are turned, or its embeddings are of another width"
     return None
 
 
@@ -148,7 +152,7 @@ class _Layer:
 
 
 class PackedBert:
-    """Scores of a `BertForSequenceClassification`, from packed tokens.
+    """Scores of a `BertForSequenceClassification` or `RoFormerForSequenceClassification`, from packed tokens.
 
     Args:
         model: the transformers model, in fp32, already on its device; its embeddings and head are used as they are.
@@ -164,14 +168,18 @@ class PackedBert:
             raise ValueError(f"the packed path does not know this model: {reason}")
         self._dtype = dtype
         self._heads: int = model.config.num_attention_heads
-        embeddings = model.bert.embeddings
+        body = model.base_model
+        embeddings, kind = body.embeddings, body.embeddings.token_type_embeddings.weight[0]
         self._words: torch.Tensor = embeddings.word_embeddings.weight.detach()
-        self._places = (embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]).detach()
+        self._turns = angles(body, model.config.max_position_embeddings) if hasattr(body.encoder, "embed_positions") else None
+        positions = model.config.max_position_embeddings
+        learned = kind.expand(positions, -1) if self._turns is not None else embeddings.position_embeddings.weight + kind
+        self._places = learned.detach()
         self._norm = _Norm(embeddings.LayerNorm)
-        layers = list(model.bert.encoder.layer)
+        layers = list(body.encoder.layer)
         self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
         self._last_rows = _Layer(layers[-1], self._heads, torch.float32, last=True)
-        self._pooler, self._classifier = model.bert.pooler, model.classifier
+        self._pooler, self._classifier = getattr(body, "pooler", None), model.classifier
 
     def logits(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
         """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length."""
@@ -179,7 +187,8 @@ class PackedBert:
         for layer in self._layers[:-1]:
             x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         first = self._last_layer_first_token(x, groups, masks)
-        logits: torch.Tensor = self._classifier(self._pooler(first.unsqueeze(1)))
+        read = first.unsqueeze(1)
+        logits: torch.Tensor = self._classifier(read if self._pooler is None else self._pooler(read))
         return logits
 
     def embedding(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
@@ -232,9 +241,17 @@ class PackedBert:
             places = slice(group.start, group.start + group.rows * group.length)
             shape = (group.rows, group.length, 3, self._heads, width // self._heads)
             query, key, value = mixed[places].view(shape).permute(2, 0, 3, 1, 4)  # (rows, heads, length, head width) each
+            query, key = self._turned(query), self._turned(key)
             context = self._weighted(query, key, value, mask)
             contexts[places].view(group.rows, group.length, self._heads, -1).copy_(context.transpose(1, 2))
         return contexts
+
+    def _turned(self, x: torch.Tensor) -> torch.Tensor:
+        """Queries or keys `(rows, heads, length, head width)` by rotary positions, where the model has such."""
+        if self._turns is None:
+            return x
+        sine, cosine = (part[: x.shape[2]].to(x.dtype) for part in self._turns)
+        return turned(x, sine, cosine)
 
     def _weighted(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """softmax(q kᵀ + mask) v. Source: Vaswani et al. 2017, section 3.2.1 (the scale is in the query weights)."""
@@ -255,7 +272,7 @@ class PackedBert:
         for group, mask in zip(groups, masks, strict=True):
             shape = (group.rows, group.length, 2, self._heads, width // self._heads)
             key, value = mixed[group.start : group.start + group.rows * group.length].view(shape).permute(2, 0, 3, 1, 4)
-            query = queries[number : number + group.rows].view(group.rows, self._heads, 1, -1)
-            contexts.append(self._weighted(query, key, value, mask).reshape(group.rows, width))
+            query = queries[number : number + group.rows].view(group.rows, self._heads, 1, -1)  # the first position turns nothing
+            contexts.append(self._weighted(query, self._turned(key), value, mask).reshape(group.rows, width))
             number += group.rows
         return alone.after_attention(torch.cat(contexts), first)

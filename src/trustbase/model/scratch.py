@@ -1,7 +1,7 @@
 """Models from a short shape: real transformers models with the heads that their objectives need, on random weights.
 
-Which class stands for a family, and why: BERT reads (its classes bring every head that masked, next-sentence and
-sentence-order prediction ask for, and our quicker routes know it); ELECTRA where a discriminator is trained; GPT-2
+Which class stands for a family, and why: RoFormer reads (a BERT with rotary positions, which small models learn from many times sooner,
+see `rotary`; our quicker routes know it), BERT where asked for; ELECTRA where a discriminator is trained; GPT-2
 writes (fused projections and norms, quick on a CPU), Llama where asked for; T5 does both (relative positions, so that a later
 recipe may ask for longer texts; one head serves span corruption and infilling; it has a classifier class; BART has learned
 positions and untied scales that train less steadily when small).
@@ -67,7 +67,7 @@ def build_model(options: ModelOptions, tokenizer: Any, *, objectives: Sequence[s
         seed: weights come from the streams `model` (body) and `model, head`; no other random state is used or changed.
 
     Returns:
-        `BertForMaskedLM`; `BertForPreTraining` (two sentences); `BertModel` with its pooler (contrastive alone);
+        `RoFormerForMaskedLM`, `RoFormerForPreTraining` (two sentences), `RoFormerModel` (contrastive alone), or the same of BERT;
         `ReplacedTokenPair`; `GPT2LMHeadModel` or `LlamaForCausalLM`; `T5ForConditionalGeneration`.
 
     Raises:
@@ -88,6 +88,12 @@ def class_for(architecture: str, objectives: Sequence[str]) -> Any:
     """The transformers class that has the heads for some objectives."""
     import transformers as library
 
+    if architecture == "roformer":
+        if any(name in objectives for name in PAIRED):
+            from trustbase.model.rotary import RoFormerForPreTraining
+
+            return RoFormerForPreTraining
+        return library.RoFormerModel if objectives == ("contrastive",) else library.RoFormerForMaskedLM
     if architecture == "bert":
         if any(name in objectives for name in PAIRED) or {"masked", "contrastive"} <= set(objectives):
             return library.BertForPreTraining
@@ -222,6 +228,24 @@ def _bert(options: ModelOptions, tokenizer: Any, **more: Any) -> Any:
     )
 
 
+def _roformer(options: ModelOptions, tokenizer: Any) -> Any:
+    from transformers import RoFormerConfig
+
+    return RoFormerConfig(
+        vocab_size=len(tokenizer),
+        embedding_size=options.width,
+        hidden_size=options.width,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        intermediate_size=_inner_width(options),
+        max_position_embeddings=options.context,
+        hidden_dropout_prob=options.dropout,
+        attention_probs_dropout_prob=options.dropout,
+        initializer_range=_DEVIATION,
+        **_ids(tokenizer, pad_token_id="pad_token_id"),
+    )
+
+
 def _electra(options: ModelOptions, tokenizer: Any) -> Any:
     return _bert(options, tokenizer, embedding_size=options.width)
 
@@ -279,4 +303,4 @@ def _t5(options: ModelOptions, tokenizer: Any) -> Any:
     )
 
 
-_CONFIGS = {"bert": _bert, "electra": _electra, "gpt2": _gpt2, "llama": _llama, "t5": _t5}
+_CONFIGS = {"roformer": _roformer, "bert": _bert, "electra": _electra, "gpt2": _gpt2, "llama": _llama, "t5": _t5}

@@ -22,7 +22,12 @@ OBJECTIVE_FAMILIES: dict[str, tuple[Family, ...]] = {
 }
 PAIRED = ("next_sentence", "sentence_order")
 USUAL_OBJECTIVE: dict[Family, str] = {"encoder": "masked", "decoder": "causal", "encoder-decoder": "span_corruption"}
-_ARCHITECTURES: dict[Family, tuple[str, ...]] = {"encoder": ("bert", "electra"), "decoder": ("gpt2", "llama"), "encoder-decoder": ("t5",)}
+_ARCHITECTURES: dict[Family, tuple[str, ...]] = {
+    "encoder": ("roformer", "bert", "electra"),
+    "decoder": ("gpt2", "llama"),
+    "encoder-decoder": ("t5",),
+}
+_ROTARY = ("roformer", "llama")
 _LOSSY: tuple[TokenizerKind, ...] = ("wordpiece", "characters")  # they do not keep where spaces stood
 SENTINELS = 100  # <extra_id_0> … <extra_id_99>, as T5 has them
 _DECODERS = {
@@ -69,7 +74,7 @@ def model_problems(options: ModelOptions, objectives: Sequence[str] = (), *, len
             f"'{architecture}' does not go with objective {'+'.join(objectives) or 'none'}: replaced_token and electra belong together"
         )
         problems.append(Problem("model.architecture", message, "remove architecture: the objective chooses it"))
-    elif architecture == "llama" and options.width % options.heads == 0 and (options.width // options.heads) % 2:
+    elif architecture in _ROTARY and options.width % options.heads == 0 and (options.width // options.heads) % 2:
         message = f"of {options.width} over {options.heads} heads makes heads of odd size, which rotary positions cannot turn"
         problems.append(Problem("model.width", message, f"write width: {options.heads * (options.width // options.heads + 1)}"))
     return problems + _length_problems(length, options.context, "model.context")
@@ -163,9 +168,11 @@ def base_model_problems(config: Mapping[str, Any], objectives: Sequence[str], *,
     """
     family, kind = family_of(config), str(config.get("model_type"))
     problems = objective_problems(family, objectives)
-    if any(name in objectives for name in PAIRED) and kind != "bert":
+    if any(name in objectives for name in PAIRED) and kind not in ("bert", "roformer"):
         named = next(name for name in PAIRED if name in objectives)
-        problems.append(Problem("objective", f"'{named}' needs BERT's head for pairs, which a model of type {kind} lacks", "write masked"))
+        problems.append(
+            Problem("objective", f"'{named}' needs a head for pairs as BERT has it, which a model of type {kind} lacks", "write masked")
+        )
     if ("replaced_token" in objectives) != (kind == "electra") and family == "encoder" and objectives != ("contrastive",):
         problems.append(
             Problem(

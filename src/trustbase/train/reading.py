@@ -21,6 +21,7 @@ from trustbase.train.quick import Dropout, QuickBody
 
 Inputs = Mapping[str, Tensor]
 Head = Callable[[Tensor], Tensor]
+_BY_DISTANCE = {"roformer"}  # which no positions are told: where a piece stands in its row makes no difference
 _COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm", "longformer"}
 
 
@@ -186,7 +187,7 @@ def _arguments(model: Any, inputs: Inputs, *, causal: bool = False) -> dict[str,
     if pieces is not None:
         seen = _causal(pieces) if causal else pieces[:, :, None] == pieces[:, None, :]
         found["attention_mask"] = _mask(model, seen)
-        if not model.config.is_encoder_decoder:
+        if not model.config.is_encoder_decoder and model.config.model_type not in _BY_DISTANCE:
             from_padding = model.config.model_type in _COUNTS_FROM_PADDING
             found["position_ids"] = inputs["position_ids"] + (model.config.pad_token_id + 1 if from_padding else 0)
     elif causal:  # without a mask some models warn of padding; one of ones costs them nothing
