@@ -39,7 +39,8 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
     if info.runtime not in RUNTIMES:
         known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
         raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
-    name = info.runtime if precision == info.precision else "torch"  # the weights in another precision than what ships
+    # Another precision than what ships: of the weights, which a graph does not hold.
+    name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = load_tokenizer(info.folder)
     settings = {"precision": precision, "device": device, "threads": threads}
     runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)

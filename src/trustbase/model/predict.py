@@ -174,6 +174,17 @@ class Predictor:
         """
         return self._rows("embedding", texts, width=0)
 
+    def log_likelihoods(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """How likely a base model finds each text: sum of log-probabilities in nats and number of scored tokens, float64 `(rows, 2)`.
+
+        What is summed depends on the model: see `runtime_language`. A text without a token that can be scored has 0 of both.
+
+        Raises:
+            PredictionError: the model gives no likelihoods, or some texts could not be answered.
+        """
+        values = values_of(self.ask_all([Question("log_likelihood", text) for text in texts]))
+        return np.array([(value.total, value.tokens) for value in values], dtype=np.float64).reshape(-1, 2)
+
     def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[np.float64]:
         values = values_of(self.ask_all([Question(kind, text) for text in texts]))
         return np.stack(values) if values else np.zeros((0, width))
@@ -269,7 +280,10 @@ def _scope(info: ArtifactInfo, runtime: Runtime) -> bytes:
 
 
 def _load_white_box(info: ArtifactInfo) -> Any:
-    from trustbase.model.runtime_torch import load_model
+    if info.answer_kind == "language":
+        from trustbase.model.runtime_language import load_base as load_model
+    else:
+        from trustbase.model.runtime_torch import load_model
 
     return load_model(info.folder).requires_grad_(False).eval()
 

@@ -53,6 +53,14 @@ class Failure:
 Result = Answer | Failure
 
 
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a base model finds a text: the sum of log-probabilities in nats, over so many tokens."""
+
+    total: float
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Modality:
     """What one sort of input is to the scheduler.
@@ -157,6 +165,10 @@ def _embeddings(rows: NDArray[np.float64], questions: Sequence[Question], labels
     return _frozen_rows(rows)
 
 
+def _likelihoods(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    return [Likelihood(float(total), round(tokens)) for total, tokens in rows.tolist()]
+
+
 def _frozen_rows(rows: NDArray[np.float64]) -> Sequence[Any]:
     rows.setflags(write=False)  # equal questions share one answer
     return list(rows)
@@ -173,9 +185,18 @@ EMBEDDING = Kind(
     _embeddings,
     TEXT,
 )
+LOG_LIKELIHOOD = Kind(
+    "log_likelihood",
+    "how likely a text is: `Likelihood`; a base model without a head that predicts words cannot be asked",
+    ("language",),
+    "log_likelihood",
+    _no_parameters,
+    _likelihoods,
+    TEXT,
+)
 
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (CLASS_SCORES, LOSS, EMBEDDING)})
+KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (CLASS_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD)})
 
 
 def values_of(results: Sequence[Result]) -> list[Any]:

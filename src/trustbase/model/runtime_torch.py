@@ -83,7 +83,7 @@ class TorchRuntime:
         """
         where = device or choose_device()
         if device is not None:
-            _refuse_missing_device(device)
+            refuse_missing_device(device)
         if device is None and where == "mps" and precision == "bf16":
             where = "cpu"
         chosen, reason = choose_precision(precision, where)
@@ -116,7 +116,7 @@ class TorchRuntime:
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
 
 
-def _refuse_missing_device(device: str) -> None:
+def refuse_missing_device(device: str) -> None:
     """Try one number there: names, builds and counts of devices are then torch's own knowledge.
 
     Raises:
