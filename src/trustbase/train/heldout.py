@@ -21,6 +21,11 @@ _SEED = 0
 _ACCURACIES = {"generator": "masked", "causal": "token"}  # how the accuracy of a term is called where it is not by its own name
 
 
+def accuracy_name(term: str) -> str:
+    """How the accuracy of a term is called in findings."""
+    return f"{_ACCURACIES.get(term, term)}_accuracy"
+
+
 @dataclass(frozen=True, eq=False)
 class Tally:
     """One term over held-out documents, `(documents,)` each: values of single documents are what an interval resamples.
@@ -69,7 +74,7 @@ class HeldOut:
         found = {} if self.perplexity is None else {"quality.perplexity": self.perplexity}
         for term, tally in self.tallies.items():
             if tally.accuracy is not None:
-                found[f"quality.{_ACCURACIES.get(term, term)}_accuracy"] = tally.accuracy
+                found[f"quality.{accuracy_name(term)}"] = tally.accuracy
         return found
 
 

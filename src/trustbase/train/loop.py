@@ -191,6 +191,7 @@ def _advance(job: Job, result: UpdateResult, batches: int) -> None:
         return
     progress.rows += result.rows
     progress.tokens += result.tokens
+    progress.flops += result.flops
     progress.loss_sum += result.loss * result.rows
     progress.loss_rows += result.rows
     _watch(job, result)
@@ -233,6 +234,8 @@ def _report(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
             "tokens": result.tokens,
             "tokens_per_second": result.tokens / job.update_seconds if job.update_seconds > 0 else None,
         }
+        if result.flops and job.update_seconds > 0:
+            fields["flops_per_second"] = result.flops / job.update_seconds
         if result.refused:
             fields["refused"] = result.refused
         job.emit("step", step=job.progress.step, epoch=job.progress.epoch, **fields)

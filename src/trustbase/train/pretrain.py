@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,14 @@ from trustbase.events import Emit, ignore
 from trustbase.model.shape import PAIRED, base_model_problems
 from trustbase.recipe.lookup import OBJECTIVES, TASKS, load
 from trustbase.train.batches import Batch
+from trustbase.train.flops import counted, shape_of, telling_utilisation, work_of
 from trustbase.train.heldout import HeldOut, measure_held_out
 from trustbase.train.loop import facts_of, train
 from trustbase.train.objectives.base import TextObjective, Texts
 from trustbase.train.objectives.masked import Masked
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import TokenSource
+from trustbase.train.pretrain_options import Whole
 from trustbase.train.process import refuse_several_processes, threads
 from trustbase.train.reading import Reading
 from trustbase.train.rows import DocumentRows, Order
@@ -32,9 +34,9 @@ from trustbase.train.symbols import Symbols, symbols_of
 from trustbase.train.track import tracked
 from trustbase.train.trial import choose_ways
 from trustbase.train.update import listed, plain
-from trustbase.train.words import Whole, word_starts
+from trustbase.train.words import word_starts
 
-_LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
+LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
 
 
 class Corpus(Protocol):
@@ -87,6 +89,8 @@ def pretrain(
     order: Order | None = None,
     whole_words: Whole = "chinese",
     fingerprint: Mapping[str, Any] | None = None,
+    peak: float | None = None,
+    watch: Callable[[], Mapping[str, float]] = dict,
     emit: Emit = ignore,
 ) -> Pretrained:
     """Train a model on raw text; the same call on the same folder goes on where it stopped, to the same bits.
@@ -102,7 +106,9 @@ def pretrain(
         order: documents of each epoch, such as `CorpusStore.epoch`; by default each once.
         whole_words: which words are masked whole.
         fingerprint: what else must be equal for a checkpoint to be resumed, such as the digest of the model that it began from.
-        emit: takes events.
+        peak: operations a second that this machine can do at most (`flops.matmul_peak`); without it no utilisation is known.
+        watch: what else is measured of the model at every evaluation, by finding id.
+        emit: takes events; those of a `step` also say `flops_per_second`, and `utilisation` of the peak.
 
     Raises:
         RecipeError: model, tokenizer, objectives and options do not fit together; all problems at once.
@@ -112,20 +118,21 @@ def pretrain(
         StaleRunError: the folder holds checkpoints of other inputs.
     """
     refuse_several_processes()
-    _refuse_misfits(model, objectives, tokenizer, context, options)
+    refuse_misfits(model, objectives, tokenizer, context, options)
     began = time.monotonic()
     with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
-        scene = _set(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
+        told = telling_utilisation(told, peak)
+        scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
         told("note", text=f"pretraining in {scene.precision} on {scene.device}: {scene.reason}; {scene.said}")
         progress = train(
             model,
-            Joined({objective.name: objective for objective in scene.objectives}),
-            partial(plain, named=_documents),
+            scene.joined,
+            counted(partial(plain, named=_documents), shape_of(model)),
             DocumentRows(scene.texts, scene.objectives, seed=options.seed, order=order),
             options=options,
             folder=folder,
             forward=scene.reading,
-            measure=None if scene.held_out is None else lambda: measured(scene, told, most=_LIVE_TOKENS).findings(),
+            measure=lambda: {**_live(scene, told), **watch()},
             weights=scene.weights,
             device=scene.device,
             fingerprint={
@@ -140,7 +147,7 @@ def pretrain(
             emit=told,
         )
         held_out = None if scene.held_out is None else measured(scene, told)
-        facts = _facts(scene, progress, options, seconds=time.monotonic() - began)
+        facts = _facts(scene, progress, options, peak=peak, seconds=time.monotonic() - began)
     if options.gradient_checkpointing:
         model.gradient_checkpointing_disable()  # type: ignore[operator]
     return Pretrained(progress, held_out, facts)
@@ -165,6 +172,11 @@ class Scene:
         return {term: weight for objective in self.objectives for term, weight in objective.weights.items()}
 
     @property
+    def joined(self) -> Joined:
+        """The objectives as the loop knows them."""
+        return Joined({objective.name: objective for objective in self.objectives})
+
+    @property
     def said(self) -> str:
         return "; ".join(f"{name}: {way}" for name, way in self.ways.items())
 
@@ -175,7 +187,12 @@ def measured(scene: Scene, emit: Emit, *, most: int | None = None) -> HeldOut:
     return measure_held_out(scene.reading, scene.objectives, scene.held_out, device=scene.device, most=most, emit=emit)
 
 
-def _refuse_misfits(
+def _live(scene: Scene, emit: Emit) -> dict[str, float]:
+    """What some of the held-out documents say while training goes on."""
+    return {} if scene.held_out is None else measured(scene, emit, most=LIVE_TOKENS).findings()
+
+
+def refuse_misfits(
     model: Any, names: Mapping[str, float] | Sequence[str] | str, tokenizer: Any, context: int, options: TrainOptions
 ) -> None:
     """Everything that does not go together, before anything is made of it.
@@ -199,7 +216,7 @@ def _refuse_misfits(
         raise RecipeError("This cannot be pretrained", problems=problems)
 
 
-def _set(
+def set_scene(
     model: nn.Module,
     names: Mapping[str, float] | Sequence[str] | str,
     corpus: Corpus,
@@ -234,9 +251,10 @@ def _set(
     return Scene(reading, learned, texts["train"], held_out, device, precision, reason, ways)
 
 
-def _facts(scene: Scene, progress: Progress, options: TrainOptions, *, seconds: float) -> dict[str, Any]:
+def _facts(scene: Scene, progress: Progress, options: TrainOptions, *, peak: float | None, seconds: float) -> dict[str, Any]:
     return {
         **facts_of(progress),
+        **work_of(progress, peak),
         "precision": scene.precision,
         "precision_reason": scene.reason,
         "device": scene.device,

@@ -35,6 +35,7 @@ class Progress:
     batches: int = 0  # batches done in all
     rows: int = 0
     tokens: int = 0
+    flops: float = 0.0  # nominal operations, where somebody counts them
     seconds: float = 0.0
     best_step: int | None = None
     best_value: float | None = None

@@ -18,7 +18,7 @@ from trustbase.events import Emit
 
 _NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 _IDS = "trackers.json"
-_STEP_FIELDS = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")
+_STEP_FIELDS = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "flops_per_second", "utilisation")
 Scalars = Callable[[Mapping[str, float], int], None]
 
 

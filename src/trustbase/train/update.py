@@ -29,6 +29,7 @@ class UpdateResult:
     tokens: int
     parts: Mapping[str, float] = field(default_factory=dict)  # mean over the units of the update, by term
     refused: str = ""  # "loss" or "gradient": which limit it broke; the parameters are then as they were
+    flops: float = 0.0  # operations that it is worth, where somebody counts them (`flops.counted`)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from trustbase import files
 from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.train.packing import TokenSource
+from trustbase.train.pretrain_options import Whole
 from trustbase.train.symbols import Symbols
 
-Whole = Literal["chinese", "all", "none"]
 _STEP = 1 << 18  # tokens looked at together
 
 
