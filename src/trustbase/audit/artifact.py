@@ -15,7 +15,7 @@ from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
 from trustbase.events import Emit, ignore
 from trustbase.outputs.decision import decide_labels
-from trustbase.recipe.lookup import AUDITS
+from trustbase.recipe.lookup import audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ class Parts(Protocol):
 
     @property
     def labels(self) -> LabelSchema: ...
-
-
-def existing_dimensions() -> list[str]:
-    """Every dimension that this version can audit, in the registry's order."""
-    return list(dict.fromkeys(dimension for dimension, _ in AUDITS))
 
 
 def audit_artifact(
@@ -88,7 +83,7 @@ def audit_artifact(
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
-        return run_audit(context, options.dimensions or existing_dimensions(), policy_digest=policy_digest, emit=emit)
+        return run_audit(context, options.dimensions or audited_dimensions(artifact.answer_kind), policy_digest=policy_digest, emit=emit)
 
 
 def score_rows(predictor: Predictor, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Literal
 from trustbase.finding_id import FindingId, format_slice
 from trustbase.recipe.lookup import RIVALS
 
-Form = Literal["none", "gap", "group", "label", "part"]
+Form = Literal["none", "gap", "group", "label", "part", "set"]
 
 #: What a slice of each form looks like, for people.
 FORMS: dict[Form, str] = {
@@ -23,7 +23,14 @@ FORMS: dict[Form, str] = {
     "group": "[column=group] within one, two or all of data.groups, such as [sex=Female]",
     "label": "[label=NAME], such as [label=yes]",
     "part": "[column=value] or [column=value,column=value], one of the five weakest parts of the test rows",
+    "set": "[NAME] of a set of texts: a set of sentence pairs, a probe or a test set of the recipe, such as [gender_zh]",
 }
+
+#: Sets of sentence pairs that come with this version (`audit/pairs/NAME.yaml`).
+PAIR_SETS = ("gender_en", "age_en", "religion_en", "gender_zh", "age_zh", "region_zh")
+
+#: What is measured of, by answer kind, for people.
+_OF = {"classes": "a model that gives classes", "language": "a base model"}
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,22 @@ class Measure:
         form: of its slice; never more than one form.
         variants: one of these must be named; none where empty.
         by_label: whether `#LABEL` may name another label than the favourable one (tasks of more than two labels).
+        kinds: answer kinds of the models that it is measured of.
+        sets: which sets a slice may name; any, where empty.
     """
 
     form: Form = "none"
     variants: tuple[str, ...] = ()
     by_label: bool = False
+    kinds: tuple[str, ...] = ("classes",)
+    sets: tuple[str, ...] = ()
 
 
+_BASE = ("language",)
 _WHOLE = Measure()
+_OF_BASE = Measure(kinds=_BASE)
+_SET = Measure("set", kinds=_BASE)
+_PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
 _GAP = Measure("gap", by_label=True)
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
@@ -53,6 +68,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("unknown_tokens", "worst_slice_accuracy"), _WHOLE),
         "slice_accuracy": Measure("part"),
         **dict.fromkeys(("precision", "recall", "f1"), Measure("label")),
+        **dict.fromkeys(("perplexity", "masked_accuracy", "token_accuracy", "next_sentence_accuracy", "sentence_order_accuracy"), _OF_BASE),
+        **dict.fromkeys(("span_corruption_accuracy", "infilling_accuracy", "replaced_accuracy", "contrastive_accuracy"), _OF_BASE),
+        **dict.fromkeys(("probe_accuracy", "contamination"), _SET),
     },
     "fairness": {
         **dict.fromkeys(("demographic_parity_difference", "demographic_parity_ratio", "equalized_odds_difference"), _GAP),
@@ -60,20 +78,30 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "accuracy_difference": Measure("gap"),
         **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),
+        **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
     },
+    "privacy": {"canary_exposure": _OF_BASE},
     "efficiency": {
-        **dict.fromkeys(("artifact_bytes", "parameters", "flops_per_input"), _WHOLE),
+        **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=("classes", "language"))),
+        "flops_per_input": _WHOLE,
         **dict.fromkeys(("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "throughput", "startup_seconds"), _WHOLE),
         **dict.fromkeys(("peak_memory_bytes", "peak_device_bytes", "batch_invariance", "batch_label_flips"), _WHOLE),
         **dict.fromkeys(("energy_per_1000", "carbon_per_1000", "cost_per_1000"), _WHOLE),
         **dict.fromkeys(("parity_max_difference", "parity_label_flips"), _WHOLE),
+        **dict.fromkeys(("training_flops", "training_energy_kwh", "training_carbon_kg", "training_seconds"), _OF_BASE),
+        "model_flops_utilisation": _OF_BASE,
     },
 }
 
 
-def metric_names() -> tuple[str, ...]:
-    """Every `dimension.metric` that some audit can emit, in the order of the table."""
-    return tuple(f"{dimension}.{metric}" for dimension, metrics in CATALOGUE.items() for metric in metrics)
+def metric_names(kind: str | None = None) -> tuple[str, ...]:
+    """Every `dimension.metric` that some audit can emit, in the order of the table; with `kind`, of models whose answers are of it."""
+    return tuple(
+        f"{dimension}.{metric}"
+        for dimension, metrics in CATALOGUE.items()
+        for metric, measure in metrics.items()
+        if kind is None or kind in measure.kinds
+    )
 
 
 def measure_of(id: FindingId) -> Measure | None:
@@ -81,19 +109,25 @@ def measure_of(id: FindingId) -> Measure | None:
     return CATALOGUE.get(id.dimension, {}).get(id.metric)
 
 
-def why_never(id: FindingId, groups: Sequence[str]) -> tuple[str, str] | None:
+def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes") -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
     Args:
         id: the finding that somebody asks for.
         groups: the group columns, in recipe order.
+        kind: answer kind of the model: "classes", or "language" of a base model.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
-    if measure is None:
-        near = difflib.get_close_matches(name, metric_names(), n=1)
-        known = ", ".join(CATALOGUE.get(id.dimension, CATALOGUE))
-        return f"'{name}' is no finding that this version measures", f"did you mean '{near[0]}'?" if near else f"known: {known}"
+    known = metric_names(kind)
+    if measure is None or kind not in measure.kinds:
+        own = [other.partition(".")[2] for other in known if other.startswith(f"{id.dimension}.")]
+        listed = f"known: {', '.join(own or dict.fromkeys(other.partition('.')[0] for other in known))}"
+        if measure is not None:
+            owners = " or ".join(_OF.get(other, other) for other in measure.kinds)
+            return f"'{name}' is measured of {owners}, and this is {_OF.get(kind, kind)}", listed
+        near = difflib.get_close_matches(name, known, n=1)
+        return f"'{name}' is no finding that this version measures", f"did you mean '{near[0]}'?" if near else listed
     if id.dataset:
         return f"no audit of this version measures on another data set, and this names @{id.dataset}", f"remove @{id.dataset}"
     return _wrong_variant(id, measure) or _wrong_slice(id, measure, groups)
@@ -120,6 +154,8 @@ def _wrong_slice(id: FindingId, measure: Measure, groups: Sequence[str]) -> tupl
         return (wanted, f"write {name}") if id.slice else None
     if form == "label":
         return None if columns == ["label"] and values[0] is not None else (wanted, f"write {name}[label=NAME]")
+    if form == "set":
+        return _wrong_set(id, measure, wanted)
     if form == "part":
         return None if 1 <= len(columns) <= 2 and None not in values else (wanted, f"write {name}[column=value]")
     if not groups:
@@ -129,6 +165,19 @@ def _wrong_slice(id: FindingId, measure: Measure, groups: Sequence[str]) -> tupl
         column = columns[0] if columns and columns[0] in groups else groups[0]
         return wanted, f"write {name}[{format_slice(((column, None if form == 'gap' else 'NAME'),))}]"
     return _wrong_columns(columns, groups)
+
+
+def _wrong_set(id: FindingId, measure: Measure, wanted: str) -> tuple[str, str] | None:
+    """A slice that names no set, or one that this version does not have."""
+    name = f"{id.dimension}.{id.metric}"
+    sets = measure.sets or ("NAME",)
+    if len(id.slice) != 1 or id.slice[0][1] is not None:
+        return wanted, f"write {name}[{sets[0]}]"
+    given = id.slice[0][0]
+    if not measure.sets or given in measure.sets:
+        return None
+    near = difflib.get_close_matches(given, measure.sets, n=1)
+    return f"{name} has no set '{given}'", f"did you mean '{near[0]}'?" if near else f"there is: {', '.join(measure.sets)}"
 
 
 def _wrong_columns(columns: Sequence[str], groups: Sequence[str]) -> tuple[str, str] | None:

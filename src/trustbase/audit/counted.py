@@ -11,8 +11,9 @@ from typing import Any
 
 from trustbase import files
 from trustbase.errors import ModelError
+from trustbase.records import ArtifactInfo, Finding
 
-_ENCODERS = {"bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "ernie", "deberta", "deberta-v2"}
+_ENCODERS = {"bert", "roformer", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "ernie", "deberta", "deberta-v2"}
 _HEADER_LIMIT = 100_000_000
 
 
@@ -37,6 +38,22 @@ def tensor_sizes(folder: Path) -> dict[str, int]:
     for path in paths:
         sizes |= {name: math.prod(entry["shape"]) for name, entry in _header(path).items() if name != "__metadata__"}
     return sizes
+
+
+def size_findings(info: ArtifactInfo, *, confidence: float) -> tuple[list[Finding], dict[str, int] | None]:
+    """Bytes and parameters of an artefact, and the sizes of its tensors: None, and the parameters `failed`, where they cannot be read."""
+    size = folder_bytes(info.folder)
+    findings = [Finding.exact("efficiency.artifact_bytes", size, unit="bytes", direction="lower", method="all files of the artefact")]
+    try:
+        sizes = tensor_sizes(info.folder)
+    except ModelError as error:
+        missing = Finding.without_value("efficiency.parameters", "failed", error.message, direction="lower", confidence=confidence)
+        return [*findings, missing], None
+    method = "elements of the stored tensors"
+    if info.facts.get("weights") == "adapter":
+        method += ": the adapter and head alone, as the base is named by its digest and not stored"
+    findings.append(Finding.exact("efficiency.parameters", sum(sizes.values()), unit="parameters", direction="lower", method=method))
+    return findings, sizes
 
 
 def flops(config: Mapping[str, Any], sizes: Mapping[str, int], tokens: float, classes: int) -> tuple[float, str]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
-from trustbase.audit.counted import flops, folder_bytes, read_config, tensor_sizes
+from trustbase.audit.counted import flops, read_config, size_findings
 from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, measure_apart
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, mean, proportion
-from trustbase.errors import ModelError, PredictionError
+from trustbase.errors import PredictionError
 from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -82,16 +82,9 @@ def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str])
     """Bytes, parameters and operations; `failed` where the folder does not tell."""
     if info is None or not info.folder.is_dir():
         return [_without(context, name, "not_applicable", "this model has no artefact folder") for name in _COUNTED]
-    size = folder_bytes(info.folder)
-    findings = [Finding.exact("efficiency.artifact_bytes", size, unit="bytes", direction="lower", method="all files of the artefact")]
-    try:
-        sizes = tensor_sizes(info.folder)
-    except ModelError as error:
-        return [*findings, *(_without(context, name, "failed", error.message) for name in _COUNTED[1:])]
-    method = "elements of the stored tensors"
-    if info.facts.get("weights") == "adapter":
-        method += ": the adapter and head alone, as the base is named by its digest and not stored"
-    findings.append(Finding.exact("efficiency.parameters", sum(sizes.values()), unit="parameters", direction="lower", method=method))
+    findings, sizes = size_findings(info, confidence=context.confidence)
+    if sizes is None:
+        return [*findings, _without(context, "flops_per_input", "failed", findings[-1].reason)]
     return [*findings, _operations(context, info, sizes, texts)]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trustbase.data.corpus.pack import TokenStore
     from trustbase.data.corpus.store import CorpusStore
     from trustbase.model.predict import Predictor
+    from trustbase.train.probes import ProbeSet
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class LanguageContext:
     evidence: Evidence
     seed: int
     options: AuditOptions = field(default_factory=AuditOptions)
-    probes: Mapping[str, Any] = field(default_factory=dict)  # name → a labelled set that was read (`data.load.Dataset`)
+    probes: Mapping[str, ProbeSet] = field(default_factory=dict)  # labelled sets by name
+    contamination: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # test set → its `texts`, and how many are `found`
     canaries: Any = None  # what was planted in the training documents, where the recipe asked for it
     emit: Emit = ignore
     confidence: float = 0.95

@@ -4,23 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.context import Answers
 from trustbase.audit.machine import machine_facts
 from trustbase.errors import Interrupted, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import AUDITS, load
-from trustbase.records import AuditReport, Finding, LabelSchema, Split
+from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 
-AuditFunction = Callable[[AuditContext], list[Finding]]
+AuditFunction = Callable[[Any], list[Finding]]
+
+
+class Rows(Protocol):
+    """What was measured on, by its digest."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+
+class Subject(Protocol):
+    """What is audited: an `AuditContext`, or a `LanguageContext`. An audit knows the kind that it is registered for."""
+
+    @property
+    def artifact(self) -> ArtifactInfo | None: ...
+
+    @property
+    def test(self) -> Rows: ...
+
 
 __all__ = ["machine_facts", "run_audit", "write_scores"]
 
 
 def run_audit(
-    context: AuditContext, dimensions: Sequence[str], *, policy_digest: str | None, emit: Emit = ignore, answer_kind: str | None = None
+    context: Subject, dimensions: Sequence[str], *, policy_digest: str | None, emit: Emit = ignore, answer_kind: str | None = None
 ) -> AuditReport:
     """Measure the named dimensions and gather their findings.
 
@@ -57,7 +77,7 @@ def find_audit(dimension: str, kind: str) -> AuditFunction | None:
     return None if entry is None else cast(AuditFunction, load(entry))
 
 
-def _measure(dimension: str, kind: str, context: AuditContext, emit: Emit) -> list[Finding]:
+def _measure(dimension: str, kind: str, context: Subject, emit: Emit) -> list[Finding]:
     """One dimension's findings, or the one finding that says why there are none."""
     audit = find_audit(dimension, kind)
     if audit is None:
@@ -92,7 +112,7 @@ def _checked(dimension: str, findings: list[Finding]) -> list[Finding]:
     return findings
 
 
-def _model_facts(context: AuditContext) -> dict[str, Any]:
+def _model_facts(context: Subject) -> dict[str, Any]:
     """The `model` object of `audit.json`; given answers have no model, and say so."""
     if context.artifact is None:
         return {"digest": None, "runtime": "given answers", "precision": None, "base": None, "revision": None}

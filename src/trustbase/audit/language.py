@@ -1,0 +1,154 @@
+"""The quality audit of a base model: how well it predicts documents that were held out, what a linear probe finds in it, and whether
+test sets stood in its corpus.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from trustbase.audit.language_context import LanguageContext
+from trustbase.audit.ratios import LEAST_FREEDOM, freedom, mean_over_units, share_over_units
+from trustbase.audit.stats import Interval, proportion
+from trustbase.records import Finding
+from trustbase.train.heldout import HeldOut, Tally, accuracy_name
+
+_MOST_TOKENS = 1 << 21  # of held-out documents that are read; which ones is fixed
+_LOSSES = {
+    "masked": "at masked positions",
+    "causal": "of every next token",
+    "span_corruption": "of hidden spans",
+    "infilling": "of hidden spans",
+}
+
+
+def audit_language(context: LanguageContext) -> list[Finding]:
+    """All quality findings of a base model; writes `evidence/language.json` and `evidence/probes.json`."""
+    return [*_predictions(context), *_probes(context), *_contamination(context)]
+
+
+def _predictions(context: LanguageContext) -> Iterator[Finding]:
+    """Perplexity and accuracies on held-out documents: the same masks, pairs and spans for every model of this tokenizer."""
+    objectives = list(context.artifact.facts["objectives"])
+    if "replaced_token" in objectives:
+        reason = "the generator that replaces tokens is not kept, so there is nothing to ask the discriminator"
+        yield Finding.without_value("quality.replaced_accuracy", "not_applicable", reason, direction="higher", unit="share")
+        return
+    measured = _ask(context, objectives)
+    terms = {
+        term: {
+            "loss": tally.loss,
+            "accuracy": tally.accuracy,
+            "units": int(tally.units.sum()),
+            "documents": int((tally.units > 0).sum()),
+            "degrees_of_freedom": freedom(tally.units[tally.units > 0]),
+        }
+        for term, tally in measured.tallies.items()
+    }
+    context.evidence.write(
+        "language", {"terms": terms, "main": measured.main, "objectives": objectives, "context": context.artifact.max_length}
+    )
+    if measured.main in measured.tallies:
+        yield _perplexity(context, measured.main or "", measured.tallies[measured.main or ""])
+    for term, tally in measured.tallies.items():
+        if tally.right is not None:
+            yield _accuracy(context, term, tally)
+
+
+def _ask(context: LanguageContext, objectives: list[str]) -> HeldOut:
+    """The model lent by the Predictor, in fp32 as it ships, asked for what its objectives hide."""
+    from trustbase.train.heldout import measure_held_out
+    from trustbase.train.objectives.base import Texts
+    from trustbase.train.options import TrainOptions
+    from trustbase.train.pretrain import make_objectives
+    from trustbase.train.reading import Reading
+    from trustbase.train.symbols import symbols_of
+    from trustbase.train.words import word_starts
+
+    tokens = context.tokens.held_out
+    with context.predictor.white_box() as box, tempfile.TemporaryDirectory() as place:
+        device = str(next(box.model.parameters()).device)
+        symbols = symbols_of(box.tokenizer)
+        marks = None
+        if "masked" in objectives or {"next_sentence", "sentence_order"} & set(objectives):
+            path = Path(place) / "words.npy"
+            marks = word_starts(tokens, symbols, path, whole=context.training["whole_words"], key=context.tokens.digest, emit=context.emit)
+        asked = make_objectives(objectives, symbols, context.artifact.max_length, model=box.model, options=TrainOptions())
+        reading = Reading(box.model, precision="fp32", device=device, seed=0)
+        return measure_held_out(reading, asked, Texts(tokens, marks), device=device, most=_MOST_TOKENS, emit=context.emit)
+
+
+def _perplexity(context: LanguageContext, term: str, tally: Tally) -> Finding:
+    about = f"exp of the mean cross-entropy {_LOSSES.get(term, '')} of held-out documents, fixed choices".replace("  ", " ")
+    few = _few(tally)
+    if few:
+        return Finding.without_value("quality.perplexity", "insufficient", few, n=len(tally.units), direction="lower", method=about)
+    chosen = tally.units > 0
+    found = mean_over_units(tally.losses[chosen], tally.units[chosen], confidence=context.confidence)
+    low, value, high = (math.exp(min(700.0, bound)) for bound in (found.low, found.value, found.high))
+    interval = Interval(low, high, f"{about}; {found.method}", found.source, value, found.n)
+    return interval.finding("quality.perplexity", direction="lower", confidence=context.confidence)
+
+
+def _accuracy(context: LanguageContext, term: str, tally: Tally) -> Finding:
+    id = f"quality.{accuracy_name(term)}"
+    few = _few(tally)
+    if few:
+        return Finding.without_value(id, "insufficient", few, n=len(tally.units), direction="higher", unit="share")
+    assert tally.right is not None
+    chosen = tally.units > 0
+    interval = share_over_units(tally.right[chosen], tally.units[chosen], confidence=context.confidence)
+    return interval.finding(id, direction="higher", confidence=context.confidence, unit="share")
+
+
+def _few(tally: Tally) -> str:
+    """Why held-out documents are too few, or too uneven, to bound a mean over their tokens; empty where they are not."""
+    left = freedom(tally.units[tally.units > 0])
+    if left >= LEAST_FREEDOM:
+        return ""
+    count = int((tally.units > 0).sum())
+    return (
+        f"{count} held-out documents whose tokens leave {max(left, 0.0):.1f} degrees of freedom, fewer than the minimum of "
+        f"{LEAST_FREEDOM}: hold more out (corpus.held_out), or cut long documents"
+    )
+
+
+def _probes(context: LanguageContext) -> list[Finding]:
+    """Accuracy of a linear classifier on the model's embeddings of small labelled sets."""
+    from trustbase.train.probes import probe_hits
+
+    findings, evidence = [], {}
+    for name, probe in context.probes.items():
+        hits = probe_hits(context.predictor.embeddings, probe)
+        counts = [int((probe.test[1] == index).sum()) for index in range(len(probe.labels))]
+        majority = max(counts) / max(1, sum(counts))
+        evidence[name] = {"fitted_on": len(probe.train[0]), "tested_on": len(hits), "right": int(hits.sum()), "majority": majority}
+        found = proportion(int(hits.sum()), len(hits), confidence=context.confidence)
+        method = f"logistic regression on embeddings of {len(probe.train[0])} texts, which the model is not trained on; {found.method}"
+        interval = Interval(found.low, found.high, method, found.source, found.value, found.n)
+        findings.append(
+            interval.finding(
+                f"quality.probe_accuracy[{name}]", direction="higher", confidence=context.confidence, unit="share", seed=context.seed
+            )
+        )
+    if evidence:
+        context.evidence.write("probes", evidence)
+    return findings
+
+
+def _contamination(context: LanguageContext) -> list[Finding]:
+    """Share of each named test set that stands in the training documents as they were learned from."""
+    asked = context.card.get("contamination") or {}
+    removed = asked.get("sets", {})
+    findings = []
+    for name, found in context.contamination.items():
+        method = f"test texts that share {asked.get('ngram')} units in a row with a training document; all were compared, so no interval"
+        share = found["found"] / max(1, found["texts"])
+        findings.append(
+            Finding.exact(f"quality.contamination[{name}]", share, n=found["texts"], unit="share", direction="lower", method=method)
+        )
+    if findings:
+        context.evidence.write("contamination", {"in_corpus": dict(context.contamination), "before_removal": removed})
+    return findings
