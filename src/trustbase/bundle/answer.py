@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
+from trustbase.bundle.layout import BASE_MODEL, MODEL
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
@@ -62,7 +63,7 @@ def predict(
         emit: takes `progress` events and warnings.
 
     Raises:
-        UsageError: the output cannot be written.
+        UsageError: the output cannot be written, or the bundle holds a base model, which has no answers to give.
         VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
         ModelError: this machine does not reproduce the bundle's golden outputs; nothing was written.
         DataError: the input as a whole cannot be read, or lacks a column.
@@ -70,6 +71,7 @@ def predict(
     started = time.monotonic()
     target = files.check_output(output)
     checked = verify(bundle, trust=trust, emit=emit)
+    _refuse_base(checked)
     source = Path(input)
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"input and output are the same file: {source}", hint="name another output")
@@ -77,6 +79,19 @@ def predict(
         raise UsageError(f"the output {target} would stand inside the bundle and break it", hint="name an output elsewhere")
     answered, failed = _answer(checked, source, target, emit)
     return PredictSummary(answered + failed, answered, failed, Path(output), time.monotonic() - started, checked.manifest_digest)
+
+
+def _refuse_base(checked: VerifiedBundle) -> None:
+    """A base model has no task, so no row has an answer.
+
+    Raises:
+        UsageError: the bundle holds one.
+    """
+    if json.loads(checked.read(f"{MODEL}/artifact.json")).get("answer_kind") == BASE_MODEL:
+        raise UsageError(
+            f"{checked.folder} holds a base model: it has no task, so there is nothing to predict",
+            hint=f"name it as base: in a recipe (base: {checked.folder}) and fine-tune it on labelled rows",
+        )
 
 
 def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:

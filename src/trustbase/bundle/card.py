@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by
@@ -43,23 +44,16 @@ def model_card(
         _front_matter(name, artifact, report, recipe),
         f"# {name}",
         "",
-        *_verdict(verdict),
-        *_purpose(purpose),
+        *verdict_part(verdict),
+        *purpose_part(purpose),
         *_model(artifact, report, recipe),
-        *_findings(report),
-        *_gaps(report),
+        *findings_part(report),
+        *gaps_part(report),
         *_data(data_card),
-        *_environment(environment, report),
-        *_use(verdict),
+        *environment_part(environment, report),
+        *use_part(verdict),
     ]
     return "\n".join(sections) + "\n"
-
-
-def show(number: float | int) -> str:
-    """A number as the card writes it: counts whole, others to four significant digits."""
-    if isinstance(number, int) or float(number).is_integer() or abs(number) >= 10_000:
-        return str(round(number))
-    return f"{number:.4g}"
 
 
 def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> str:
@@ -91,26 +85,28 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
 
 
-def _verdict(verdict: Verdict) -> Iterator[str]:
+def verdict_part(verdict: Verdict, *, looked_at: str = "this test set") -> Iterator[str]:
+    """What the gates say; `looked_at` names what the numbers were measured on."""
     yield "## Verdict"
     yield ""
     if verdict.released:
         yield "**Released**: every limit that was set before measuring was met."
     else:
-        yield "**Not released.** This model must not be used." + (f" {_plain(verdict.reason)}." if verdict.reason else "")
+        yield "**Not released.** This model must not be used." + (f" {plain(verdict.reason)}." if verdict.reason else "")
     yield ""
-    yield f"Looks at this test set so far: {verdict.test_looks}. Each look makes the next one say a little less."
+    yield f"Looks at {looked_at} so far: {verdict.test_looks}. Each look makes the next one say a little less."
     yield ""
     if verdict.gates:
-        yield from _table(["gate", "verdict", "value", "interval", "n", "reason"], [_gate(gate) for gate in verdict.gates])
+        yield from table(["gate", "verdict", "value", "interval", "n", "reason"], [_gate(gate) for gate in verdict.gates])
 
 
 def _gate(gate: GateResult) -> list[str]:
     word = gate.verdict if gate.judge == "interval" else f"{gate.verdict} (judged by the point value)"
-    return [f"`{gate.gate}`", word, _maybe(gate.value), _interval(gate.low, gate.high), _maybe(gate.n), gate.reason]
+    return [f"`{gate.gate}`", word, maybe(gate.value), interval(gate.low, gate.high), maybe(gate.n), gate.reason]
 
 
-def _purpose(purpose: Mapping[str, Any]) -> Iterator[str]:
+def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
+    """Purpose, owner and contact, in the owner's words."""
     for key, title in (
         ("intended_use", "Intended use"),
         ("prohibited_uses", "Prohibited uses"),
@@ -121,9 +117,9 @@ def _purpose(purpose: Mapping[str, Any]) -> Iterator[str]:
         yield f"## {title}"
         yield ""
         if isinstance(said, Sequence) and not isinstance(said, str):
-            yield from (f"- {_plain(str(item))}" for item in said)
+            yield from (f"- {plain(str(item))}" for item in said)
         else:
-            yield _plain(str(said)) if said else _ABSENT
+            yield plain(str(said)) if said else _ABSENT
         yield ""
 
 
@@ -134,27 +130,28 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
     yield "## Model"
     yield ""
     rows = [
-        ["task", _code(artifact.task)],
-        ["base model", f"{_code(artifact.base)}, revision {_code(artifact.revision)}"],
-        ["adaptation", _code(str(method)) if method else "not stated"],
-        ["runtime, precision", f"{_code(artifact.runtime)}, {_code(artifact.precision)} (this very form was audited)"],
-        ["reads", f"{_code(artifact.text or 'text')}, at most {artifact.max_length} tokens"],
-        ["labels", ", ".join(_code(name) for name in labels.names)],
-        ["positive label", _code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
-        ["favourable label", _code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
-        ["decision", _plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],
-        ["model digest", _code(str(report.model.get("digest")))],
+        ["task", code(artifact.task)],
+        ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
+        ["adaptation", code(str(method)) if method else "not stated"],
+        ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
+        ["reads", f"{code(artifact.text or 'text')}, at most {artifact.max_length} tokens"],
+        ["labels", ", ".join(code(name) for name in labels.names)],
+        ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
+        ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
+        ["decision", plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],
+        ["model digest", code(str(report.model.get("digest")))],
     ]
-    yield from _table(["", ""], rows)
+    yield from table(["", ""], rows)
 
 
-def _findings(report: AuditReport) -> Iterator[str]:
+def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:
+    """Every measured number but those of single groups, by dimension; `rows` names what they were measured on."""
     measured = [finding for finding in report.findings if finding.status == "ok"]
     shown = [finding for finding in measured if not any(group is not None for _, group in finding.parts.slice)]
     yield "## Evaluation"
     yield ""
     yield (
-        f"Measured on {report.data.get('rows')} test rows (digest {_code(str(report.data.get('digest')))}). "
+        f"Measured on {report.data.get('rows')} {rows} (digest {code(str(report.data.get('digest')))}). "
         "The interval is where the true number lies with the confidence stated. Where it says `no interval`, the number was counted, "
         "measured once, or is the largest of a sample: nothing is known of its spread. The method of each stands in `audit.json`."
     )
@@ -162,7 +159,7 @@ def _findings(report: AuditReport) -> Iterator[str]:
     for dimension in dict.fromkeys(finding.parts.dimension for finding in shown):
         yield f"### {dimension.capitalize()}"
         yield ""
-        yield from _table(
+        yield from table(
             ["finding", "value", "interval", "confidence", "n", "unit"], [_row(f) for f in shown if f.parts.dimension == dimension]
         )
     if len(shown) < len(measured):
@@ -173,16 +170,16 @@ def _findings(report: AuditReport) -> Iterator[str]:
 def _row(finding: Finding) -> list[str]:
     bounded = finding.low != finding.high
     return [
-        _code(finding.id),
-        _maybe(finding.value),
-        _interval(finding.low, finding.high),
+        code(finding.id),
+        maybe(finding.value),
+        interval(finding.low, finding.high),
         show(finding.confidence) if bounded else "",
-        _maybe(finding.n),
+        maybe(finding.n),
         finding.unit,
     ]
 
 
-def _gaps(report: AuditReport) -> Iterator[str]:
+def gaps_part(report: AuditReport) -> Iterator[str]:
     """What is not known: as much a part of the card as what is."""
     without = [finding for finding in report.findings if finding.status != "ok"]
     yield "## What was not measured"
@@ -191,9 +188,7 @@ def _gaps(report: AuditReport) -> Iterator[str]:
         yield "Everything that was asked for was measured. What no audit of this version covers stands in `audit.json` by its absence."
         yield ""
         return
-    yield from _table(
-        ["finding", "status", "reason"], [[_code(f.id), f.status.replace("_", " "), f.reason] for f in without[:_MOST_SLICES]]
-    )
+    yield from table(["finding", "status", "reason"], [[code(f.id), f.status.replace("_", " "), f.reason] for f in without[:_MOST_SLICES]])
     if len(without) > _MOST_SLICES:
         yield "The rest stands in `audit.json`."
         yield ""
@@ -206,73 +201,43 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
         yield "*No data card came with this model.*"
         yield ""
         return
-    yield f"Licence of the data: {_plain(str(data_card.get('licence') or 'not stated'))}."
+    yield f"Licence of the data: {plain(str(data_card.get('licence') or 'not stated'))}."
     if data_card.get("attribution"):
-        yield _plain(str(data_card["attribution"]))
+        yield plain(str(data_card["attribution"]))
     yield "The data card is `data_card.md`; no row of the data is in this folder."
     yield ""
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:
-        rows = [[_code(str(name)), str(part.get("rows"))] for name, part in splits.items()]
-        yield from _table(["split", "rows"], rows)
+        rows = [[code(str(name)), str(part.get("rows"))] for name, part in splits.items()]
+        yield from table(["split", "rows"], rows)
 
 
-def _environment(environment: Mapping[str, Any], report: AuditReport) -> Iterator[str]:
+def environment_part(environment: Mapping[str, Any], report: AuditReport) -> Iterator[str]:
+    """What it was made with."""
     libraries = environment.get("libraries") or {}
     yield "## Environment"
     yield ""
     rows = [["Python", str(environment.get("python"))], ["platform", str(environment.get("platform"))]]
     rows += [[name, str(version)] for name, version in libraries.items()]
     processor = report.machine.get("processor")
-    rows += [["processor of the measurements", _plain(str(processor))]] if processor else []
-    yield from _table(["", ""], rows)
+    rows += [["processor of the measurements", plain(str(processor))]] if processor else []
+    yield from table(["", ""], rows)
 
 
-def _use(verdict: Verdict) -> Iterator[str]:
+def use_part(verdict: Verdict, *lines: str) -> Iterator[str]:
+    """How to check and use it: what a released bundle is for, and what a signature does not say."""
     yield "## How to check and use it"
     yield ""
     if verdict.released:
         yield "```"
         yield "trustbase verify . --trust KEY.pub"
-        yield "trustbase predict . --input rows.csv --output answers.jsonl --trust KEY.pub"
+        yield from lines or ("trustbase predict . --input rows.csv --output answers.jsonl --trust KEY.pub",)
         yield "```"
     else:
         yield "It is not signed, and every command of Trustbase that answers questions refuses it."
     yield ""
     yield "A signature says who released it and that nothing was changed since."
     yield "It does not say that the model is right, lawful or free of bias."
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    for row in rows:
-        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
-    yield ""
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", "\\|")
-
-
-def _code(text: str) -> str:
-    return "`" + re.sub(r"\s+", " ", text).replace("`", "'") + "`"
-
-
-def _plain(text: str) -> str:
-    """Somebody's own words, unable to become markup."""
-    return re.sub(r"([\\`*_\[\]#])", r"\\\1", re.sub(r"\s+", " ", text).strip()).replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _maybe(number: float | int | None) -> str:
-    return "" if number is None else show(number)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    """`[low, high]`; equal bounds are none, whether the number was counted, measured once, or is the largest of a sample."""
-    if low is None or high is None:
-        return ""
-    return "no interval" if low == high else f"[{show(low)}, {show(high)}]"
 
 
 def _name(recipe: Mapping[str, Any]) -> str:

@@ -9,7 +9,8 @@ from typing import Any, TypeGuard
 import yaml
 
 from trustbase.bundle.environment import ENVIRONMENT_SCHEMA
-from trustbase.bundle.layout import GOLDEN_SCHEMA, LABELS_SCHEMA, REJECTED
+from trustbase.bundle.golden_base import base_golden_problem
+from trustbase.bundle.layout import BASE_MODEL, GOLDEN_SCHEMA, LABELS_SCHEMA, REJECTED
 from trustbase.errors import Problem, VerificationError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import POLICY_SCHEMA, Policy
@@ -70,7 +71,10 @@ def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) ->
     if {key: value for key, value in labels.items() if key != "schema"} != artifact.get("labels"):
         problems.append(Problem("labels.json", "names other labels than model/artifact.json"))
     read_strict(contents["environment.json"], "environment.json", ENVIRONMENT_SCHEMA)
-    wrong = _golden_problem(read_strict(contents["golden.json"], "golden.json", GOLDEN_SCHEMA), labels)
+    base = artifact.get("answer_kind") == BASE_MODEL
+    if base and labels.get("names"):
+        problems.append(Problem("labels.json", "names labels, and a base model has none"))
+    wrong = _golden_problem(read_strict(contents["golden.json"], "golden.json", GOLDEN_SCHEMA), labels, base=base)
     if wrong:
         problems.append(Problem("golden.json", wrong))
     try:
@@ -85,20 +89,24 @@ def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) ->
         raise VerificationError("parts of the bundle are not what they are called", problems=problems, hint="its signer must pack it again")
 
 
-def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any]) -> str:
+def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, base: bool = False) -> str:
     """Why the golden outputs cannot be repeated anywhere; "" where they can."""
     inputs, tolerance, names = golden.get("inputs"), golden.get("tolerance"), labels.get("names")
     if not isinstance(golden.get("template"), str) or not isinstance(inputs, list) or not inputs or not isinstance(names, list):
         return "must hold a template and inputs"
     if not _is_number(tolerance) or not 0 < tolerance < 1:
-        return f"must allow a difference of probabilities between 0 and 1, got {str(tolerance)[:40]}"
+        return f"must allow a difference between 0 and 1, got {str(tolerance)[:40]}"
     for item in inputs:
         row, text, scores = (item.get(key) for key in ("row", "text", "probabilities")) if isinstance(item, dict) else (None,) * 3
         if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()) or not isinstance(text, str):
             return "has an input without a row or a text"
+        if base:
+            continue
         if not isinstance(scores, list) or len(scores) != len(names) or not all(_is_number(score) and 0 <= score <= 1 for score in scores):
             return f"has an input without one probability for each of the {len(names)} labels"
-    return ""
+    if base:
+        return base_golden_problem(golden)
+    return "" if "asks" not in golden else "is that of a base model, and this is none"
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

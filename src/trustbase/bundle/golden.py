@@ -1,6 +1,6 @@
 """Golden inputs: synthetic rows and what the artefact answered, so that another machine can find out whether it answers the same.
 
-No row of user data is used: words are drawn from the tokenizer's vocabulary, which came with the base model.
+No row of user data is used: words are drawn from the tokenizer's vocabulary, which ships with the model in any case.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import seeds
-from trustbase.bundle.layout import GOLDEN_SCHEMA
+from trustbase.bundle.golden_base import LanguageScorer, base_difference, base_outputs
+from trustbase.bundle.layout import BASE_MODEL, GOLDEN_SCHEMA
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.records import ArtifactInfo
 
 #: Largest |Δ probability| that another machine may show: in bf16 the order of additions alone moves the third decimal.
+#: Of a base model it is the difference of a log-likelihood or an embedding as a share of it.
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 30)
 _FALLBACK = ("alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six")
@@ -37,26 +39,23 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
 
     Args:
         artifact: the artefact, as it is packed.
-        ask: texts → probabilities `(rows, classes)`; by default a Predictor is opened on the artefact.
+        ask: texts → probabilities `(rows, classes)`, of a base model see `base_outputs`; by default a Predictor is opened on it.
         seed: seed of the synthetic rows.
 
     Raises:
-        ModelError: the artefact answers with something that is no probability.
+        ModelError: the artefact answers with something else.
     """
     template = TextTemplate.parse(artifact.text or "text", None)
     rows = synthetic_rows(artifact.folder, template.columns, max_length=artifact.max_length, seed=seed)
     texts = [template.render(row) for row in rows]
-    scores = np.asarray(ask(texts) if ask is not None else _ask(artifact, texts), dtype=np.float64)
-    shape = (len(texts), len(artifact.labels.names))
-    if scores.shape != shape or not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
-        raise ModelError(f"{artifact.folder}: the golden inputs need probabilities {shape}, got {scores.shape}", hint="check the artefact")
-    inputs = [
-        {"row": row, "text": text, "probabilities": [float(p) for p in line]} for row, text, line in zip(rows, texts, scores, strict=True)
-    ]
+    base = artifact.answer_kind == BASE_MODEL
+    asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _probabilities(artifact, texts, ask))
+    inputs = [{"row": row, "text": text, **output} for row, text, output in zip(rows, texts, outputs, strict=True)]
     return {
         "schema": GOLDEN_SCHEMA,
         "about": "synthetic rows, no user data; another machine repeats them before it answers",
         "template": template.source,
+        **({"asks": asks} if base else {}),
         "labels": list(artifact.labels.names),
         "precision": artifact.precision,
         "runtime": artifact.runtime,
@@ -66,8 +65,23 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
     }
 
 
-def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer) -> float:
-    """Largest |Δ probability| between the golden outputs and what `predictor` answers now (infinite where it answers no number).
+def _probabilities(artifact: ArtifactInfo, texts: Sequence[str], ask: Ask | None) -> list[dict[str, Any]]:
+    """One probability for each class and text.
+
+    Raises:
+        ModelError: the artefact answers with something that is no probability.
+    """
+    scores = np.asarray(ask(texts) if ask is not None else _ask(artifact, texts), dtype=np.float64)
+    shape = (len(texts), len(artifact.labels.names))
+    if scores.shape != shape or not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+        raise ModelError(f"{artifact.folder}: the golden inputs need probabilities {shape}, got {scores.shape}", hint="check the artefact")
+    return [{"probabilities": [float(p) for p in line]} for line in scores]
+
+
+def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageScorer) -> float:
+    """Largest difference between the golden outputs and what `predictor` answers now (infinite where it answers no number).
+
+    Of class scores it is the largest |Δ probability|, of a base model's answers the largest difference as a share of them.
 
     The caller compares it with the record's `tolerance`.
 
@@ -84,16 +98,18 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer) -> float:
     texts = [template.render(item["row"]) for item in inputs]
     if texts != [item["text"] for item in inputs]:
         raise ModelError("the golden rows render to other texts than when the bundle was made", hint="use the version that made the bundle")
+    if "asks" in record:
+        return base_difference(record, cast(LanguageScorer, predictor), texts)
     expected = np.array([item["probabilities"] for item in inputs], dtype=np.float64)
-    found = np.asarray(predictor.class_scores(texts), dtype=np.float64)
+    found = np.asarray(cast(Scorer, predictor).class_scores(texts), dtype=np.float64)
     if found.shape != expected.shape:
         raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
     difference = np.abs(found - expected)
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
-def repeat_golden(record: Mapping[str, Any], predictor: Scorer) -> float:
-    """Whether this machine answers as the one did that made the bundle; the largest |Δ probability| it shows.
+def repeat_golden(record: Mapping[str, Any], predictor: Scorer | LanguageScorer) -> float:
+    """Whether this machine answers as the one did that made the bundle; the largest difference it shows.
 
     Raises:
         ModelError: it does not, or the golden rows cannot be repeated here.
@@ -102,7 +118,7 @@ def repeat_golden(record: Mapping[str, Any], predictor: Scorer) -> float:
     if not difference <= tolerance:
         raise ModelError(
             "this machine does not reproduce the bundle's golden outputs: "
-            f"probabilities differ by up to {difference:.2g}, over {tolerance:g}",
+            f"{'answers' if 'asks' in record else 'probabilities'} differ by up to {difference:.2g}, over {tolerance:g}",
             hint="its answers are not those that were audited: compare the libraries with environment.json, or use another machine",
         )
     return difference

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files
+from trustbase.bundle.base_card import base_card
 from trustbase.bundle.card import model_card
 from trustbase.bundle.contents import disagreements
+from trustbase.bundle.course import COURSE, read_course
 from trustbase.bundle.envelope import sign
 from trustbase.bundle.environment import environment_facts
 from trustbase.bundle.golden import golden_record
 from trustbase.bundle.keys import SigningKey, signing_key
 from trustbase.bundle.layout import (
+    BASE_MODEL,
     LABELS_SCHEMA,
     MANIFEST,
     MODEL,
@@ -56,7 +59,8 @@ def pack(
     """Write `bundle/` or `rejected/` into the run folder, whole or not at all, and remove the other of the two.
 
     Args:
-        run_folder: holds `policy.json`, `data_card.json`, `data_card.md` and `evidence/`.
+        run_folder: holds `policy.json`, `data_card.json`, `data_card.md` and `evidence/`; of a pretraining also
+            `estimate.json` and `log.jsonl`, of which the course of the training is kept.
         artifact: what was audited and is shipped.
         report: the audit.
         verdict: what the gates say; a released one is computed again before anything is signed.
@@ -64,7 +68,8 @@ def pack(
         purpose: what the recipe says under `purpose:`.
         key: private key that signs; the user's own by default.
         emit: takes warnings.
-        ask: texts → probabilities `(rows, classes)` of this artefact; by default a Predictor is opened on it.
+        ask: texts → probabilities `(rows, classes)` of this artefact, of a base model `(rows, 2)` (log-likelihood, tokens);
+            by default a Predictor is opened on it.
 
     Raises:
         TrustbaseError: the parts do not belong together; nothing was written.
@@ -135,10 +140,13 @@ def _fill(
     files.write_json(folder / "golden.json", golden)
     for path in sorted((run_folder / "evidence").glob("*.json")):
         files.write_json(folder / "evidence" / path.name, files.read_json(path))
-    for name in ("data_card.json", "data_card.md"):
+    base = artifact.answer_kind == BASE_MODEL
+    for name in ("data_card.json", "data_card.md", *(("estimate.json",) if base else ())):
         if (run_folder / name).is_file():
             shutil.copyfile(run_folder / name, folder / name)
-    card = model_card(
+    if base and (course := read_course(run_folder / "log.jsonl")):
+        files.write_json(folder / COURSE, course)
+    card = (base_card if base else model_card)(
         artifact=artifact,
         report=report,
         verdict=verdict,

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from trustbase.data.corpus.sources import card_name
 from trustbase.data.facts import public_name
 from trustbase.gate.options import FROM
 from trustbase.model.options import portable_reference
@@ -15,14 +16,20 @@ _NOTE = """\
 # The recipe of the run, but for this: files and folders of the machine that ran it are given by name alone.
 # Their content is known by the digests in data_card.json and model/; the recipe as it was run stays in the run folder.
 """
-# section, key in it, and how the artefact or the data card name such a thing
-_NAMED: tuple[tuple[str, str | None, Callable[[str], str]], ...] = (
-    ("base", None, portable_reference),
-    ("data", "train", public_name),
-    ("data", "validation", public_name),
-    ("data", "test", public_name),
-    ("gates", FROM, public_name),
+Rename = Callable[[str], str]
+_FILES = ("files", "sources", "sets", "train", "validation", "test", "data")
+_MODELS = ("base", "from", "extend")
+# section, the keys in it (at any depth) that name such things, and how artefact and cards name them
+_NAMED: tuple[tuple[str, tuple[str, ...], Rename], ...] = (
+    ("base", _MODELS, portable_reference),
+    ("model", _MODELS, portable_reference),
+    ("tokenizer", _MODELS, portable_reference),
+    ("corpus", _FILES, card_name),
+    ("probes", _FILES, card_name),
+    ("data", _FILES, public_name),
+    ("gates", (FROM,), public_name),
 )
+_ALONE = ("base", "tokenizer", "corpus")  # may be a reference themselves, or a list of them
 
 
 def portable_recipe(text: str) -> str:
@@ -36,13 +43,19 @@ def portable_recipe(text: str) -> str:
 def _rename(recipe: dict[str, Any]) -> bool:
     """Put names in place of paths; whether there was anything to do."""
     changed = False
-    for section, key, name in _NAMED:
-        holder = recipe if key is None else recipe.get(section)
-        at = section if key is None else key
-        if not isinstance(holder, dict):
-            continue
-        said = holder.get(at)
-        if isinstance(said, str) and name(said) != said:
-            holder[at] = name(said)
+    for section, keys, name in _NAMED:
+        said = recipe.get(section)
+        found = _renamed(said, keys, name, named=section in _ALONE)
+        if found != said:
+            recipe[section] = found
             changed = True
     return changed
+
+
+def _renamed(value: Any, keys: tuple[str, ...], name: Rename, *, named: bool) -> Any:
+    """The same value with names for the references in it; `named` says that plain texts in it are such references."""
+    if isinstance(value, dict):
+        return {key: _renamed(item, keys, name, named=key in keys) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, keys, name, named=named) for item in value]
+    return name(value) if named and isinstance(value, str) else value

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from trustbase.bundle.layout import MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
+from trustbase.bundle.layout import BASE_MODEL, MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
+from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import read_artifact
@@ -29,6 +30,7 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
     Raises:
         VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
         ModelError: the model cannot be opened.
+        UsageError: it is a base model, which answers no labelled rows.
     """
     folder = Path(model).expanduser()
     around = bundle_around(folder)
@@ -39,14 +41,28 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
     if released or is_bundle(folder):
         checked = verify(folder / "bundle" if released else folder)
         with checked.private_model() as copy:  # nobody else can change it meanwhile
-            yield read_artifact(copy), checked.policy
+            yield _with_a_task(read_artifact(copy), model), checked.policy
         return
     unsigned = _unsigned(folder, run)
     if unsigned is not None:
         emit("note", text=f"{folder.name} was not released, so the limits in it are not used; name limits with --policy")
-        yield read_artifact(unsigned), None
+        yield _with_a_task(read_artifact(unsigned), model), None
         return
-    yield _other(str(model), folder), None
+    yield _with_a_task(_other(str(model), folder), model), None
+
+
+def _with_a_task(info: ArtifactInfo, model: str | Path) -> ArtifactInfo:
+    """The artefact, if labelled rows can be asked of it.
+
+    Raises:
+        UsageError: it is a base model.
+    """
+    if info.answer_kind == BASE_MODEL:
+        raise UsageError(
+            f"{model} is a base model: it has no task, so labelled rows cannot be asked of it",
+            hint="what was measured of it stands in its audit.json and report.html; name it as base: in a recipe to give it a task",
+        )
+    return info
 
 
 def _unsigned(folder: Path, run: bool) -> Path | None:

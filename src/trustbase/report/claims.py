@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
-from trustbase.bundle.layout import MODEL, REJECTED, is_bundle
+from trustbase.bundle.course import COURSE, read_course
+from trustbase.bundle.layout import MODEL, ORIGIN, REJECTED, is_bundle
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import Problem, VerificationError
 from trustbase.events import Emit, ignore
@@ -53,9 +54,13 @@ def _same(home: Path, checked: VerifiedBundle) -> None:
     """A released run shows what its bundle holds: the evidence around the bundle is not signed, so it must be equal."""
     names = [name for name in checked.entries if name.endswith(".json") and not name.startswith(f"{MODEL}/")]
     other = [name for name in names if (home / name).is_file() and _read(home / name) != json.loads(checked.read(name))]
-    shipped = home / "artifact" / "artifact.json"
-    if shipped.is_file() and _read(shipped) != json.loads(checked.read(f"{MODEL}/artifact.json")):
-        other.append("artifact/artifact.json")
+    for name in ("artifact.json", ORIGIN):
+        shipped, signed = home / "artifact" / name, f"{MODEL}/{name}"
+        if shipped.is_file() and signed in checked.entries and _read(shipped) != json.loads(checked.read(signed)):
+            other.append(f"artifact/{name}")
+    log = home / "log.jsonl"
+    if COURSE in checked.entries and log.is_file() and read_course(log) != json.loads(checked.read(COURSE)):
+        other.append("log.jsonl")
     more = [path for path in sorted((home / "evidence").glob("*.json")) if f"evidence/{path.name}" not in checked.entries]
     if other or more:
         problems = [Problem(name, "is not what the signed bundle holds") for name in other]

@@ -13,8 +13,9 @@ from trustbase.report import charts
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
+from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
-from trustbase.report.words import Words
+from trustbase.report.words import Words, names_a_set
 
 Block = dict[str, Any]
 
@@ -36,18 +37,34 @@ class Section:
 
 
 def dimension_sections(material: Material, t: Words) -> list[Section]:
-    """One section for each dimension that has findings, in the design's order."""
-    builders = {"quality": quality_blocks, "fairness": fairness_blocks, "efficiency": efficiency_blocks}
+    """One section for each dimension that has findings, in the design's order; of a base model also the course of its training."""
+    base = material.pretrained
+    builders = _OF_BASE if base else {"quality": quality_blocks, "fairness": fairness_blocks, "efficiency": efficiency_blocks}
     sections = []
     for name in DIMENSIONS:
         findings = material.of(name)
-        if not findings:
-            continue
-        build = partial(builders[name], material, material.evidence.get(name, {}), t) if name in builders else list
-        rows = [finding_row(f, t) for f in findings if _heads(f) and not f.parts.slice]
-        gaps = _gap_table([f for f in findings if _heads(f) and f.parts.slice], t)
-        sections.append(Section(name, t(f"dimension.{name}"), t(f"dimension_about.{name}"), rows, gaps, build))
+        if findings:
+            build = partial(builders[name], material, material.evidence.get(name, {}), t) if name in builders else list
+            rows = [finding_row(f, t) for f in findings if _heads(f) and _alone(f) and not (base and f.parts.metric in DRAWN)]
+            gaps = _gap_table([f for f in findings if _heads(f) and not _alone(f)], t)
+            about = t(f"base_about.{name}") if base and t.has(f"base_about.{name}") else t(f"dimension_about.{name}")
+            sections.append(Section(name, _title(name, base, t), about, rows, gaps, build))
+        if base and name == "quality":
+            training = partial(training_blocks, material, t)
+            sections.append(Section("training", t("training.title"), t("training.about"), [], None, training))
     return sections
+
+
+_OF_BASE = {"quality": learned_blocks, "fairness": likelihood_blocks, "privacy": canary_blocks, "efficiency": base_cost_blocks}
+
+
+def _title(name: str, base: bool, t: Words) -> str:
+    return t(f"base_title.{name}") if base and t.has(f"base_title.{name}") else t(f"dimension.{name}")
+
+
+def _alone(finding: Finding) -> bool:
+    """Whether a finding has a row of its own: one without a slice, or one of a set that is no column of groups."""
+    return not finding.parts.slice or names_a_set(finding.id)
 
 
 def _heads(finding: Finding) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trustbase.finding_id import DIMENSIONS
+from trustbase.report.base_facts import base_facts, base_headline, base_notes
 from trustbase.report.dimensions import plain_facts
 from trustbase.report.formats import show
 from trustbase.report.groups import favourable_label, shown_columns
@@ -19,16 +20,14 @@ Facts = list[tuple[str, str]]
 _MANY_LOOKS = 2
 _UNKNOWN_TOKENS = 0.05  # the share from which a base model is said not to read the language well
 _LISTED = 8
+_NAMED_OF_BASE = ("family", "model_type", "objective", "objectives", "context")  # these stand among the facts with names
 
 
 def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     """What a reader should know beside the verdict, at most a handful of sentences."""
-    found = _rival_notes(rivals, t)
-    if material.audit.policy_set_before is False:
-        found.append(t("note.after_measuring"))
-    judged = sum(gate.judge == "value" for gate in material.verdict.gates) if material.verdict else 0
-    if judged:
-        found.append(t.count("note.judged_by_value", judged))
+    if material.pretrained:
+        return [*_measured_notes(material, t), *base_notes(material, t)]
+    found = [*_rival_notes(rivals, t), *_measured_notes(material, t)]
     only = _only_answer(material.evidence.get("quality", {}))
     if only is not None:
         found.append(t("note.one_answer", label=only))
@@ -46,6 +45,17 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
         found.append(t("note.no_mitigation"))
     if material.verdict is not None and material.verdict.test_looks > _MANY_LOOKS:
         found.append(t("note.looks", n=f"{material.verdict.test_looks:,}"))
+    return found
+
+
+def _measured_notes(material: Material, t: Words) -> list[str]:
+    """How independent the limits are of the numbers."""
+    found = []
+    if material.audit.policy_set_before is False:
+        found.append(t("note.after_measuring"))
+    judged = sum(gate.judge == "value" for gate in material.verdict.gates) if material.verdict else 0
+    if judged:
+        found.append(t.count("note.judged_by_value", judged))
     return found
 
 
@@ -72,6 +82,8 @@ def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
 
 def headline_facts(material: Material, counts: str, t: Words) -> Facts:
     """The strip under the verdict: gates, rows, looks, model, artefact."""
+    if material.pretrained:
+        return base_headline(material, counts, t)
     facts = [(t("fact.gates"), counts)] if counts else []
     rows = material.audit.data.get("rows")
     if rows is not None:
@@ -94,6 +106,8 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
     if not artifact and not audited.get("runtime") and not recipe:
         return [], []
     recorded = dict(artifact.get("facts") or {})
+    if material.pretrained:
+        return base_facts(material, t), plain_facts({key: value for key, value in recorded.items() if key not in _NAMED_OF_BASE})
     parity = recorded.pop("parity", None)
     labels = artifact.get("labels") or {}
     rows: list[tuple[str, Any]] = [
@@ -178,12 +192,22 @@ def unmeasured(material: Material, t: Words) -> dict[str, Any]:
     return {"dimensions": [t(f"dimension.{name}") for name in DIMENSIONS if name not in present], "rows": rows}
 
 
+def looks_words(material: Material, t: Words) -> str:
+    """How often what the numbers are about was looked at."""
+    looks = material.verdict.test_looks if material.verdict else None
+    if not looks:
+        return t("looks.no_documents") if material.pretrained else t("looks.none")
+    if material.pretrained:
+        return t("list.sentences").join([t.count("looks.document_count", looks), t("looks.document_about")])
+    return t.count("looks.count", looks) + " " + t("looks.about")
+
+
 def digest_facts(material: Material, t: Words) -> Facts:
     """The digests by which model, data, policy and bundle are known."""
     audit = material.audit
     rows: list[tuple[str, Any]] = [
         ("model", audit.model.get("digest")),
-        ("data", audit.data.get("digest")),
+        ("documents" if material.pretrained else "data", audit.data.get("digest")),
         ("policy", audit.policy_digest),
         ("manifest", material.manifest_digest),
     ]

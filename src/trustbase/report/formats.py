@@ -25,11 +25,15 @@ Kind = Literal[
     "money",
     "energy",
     "difference",
+    "magnitude",
+    "bits",
+    "duration",
     "other",
 ]
 
 _PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
+_OF_BASE = "masked token next_sentence sentence_order span_corruption infilling replaced contrastive probe"  # accuracies of a base model
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
 
 KINDS: dict[str, Kind] = {
@@ -37,6 +41,10 @@ KINDS: dict[str, Kind] = {
     **{f"fairness.{name}": "percent" for name in _FAIR_PERCENT.split()},
     **{f"fairness.{name}": "points" for name in _POINTS.split()},
     **{f"quality.gain_over_{rival}": "points" for rival in ("majority", "bag_of_words", "boosting")},
+    **{f"quality.{name}_accuracy": "percent" for name in _OF_BASE.split()},
+    "quality.perplexity": "magnitude",
+    "quality.contamination": "percent",
+    "privacy.canary_exposure": "bits",
     "quality.recall_at_fpr": "percent",
     "quality.worst_slice_accuracy": "percent",
     "quality.expected_calibration_error": "points",
@@ -65,6 +73,11 @@ KINDS: dict[str, Kind] = {
     "efficiency.energy_per_1000": "energy",
     "efficiency.carbon_per_1000": "energy",
     "efficiency.cost_per_1000": "money",
+    "efficiency.training_flops": "flops",
+    "efficiency.training_seconds": "duration",
+    "efficiency.training_energy_kwh": "energy",
+    "efficiency.training_carbon_kg": "energy",
+    "efficiency.model_flops_utilisation": "percent",
 }
 
 _BY_UNIT: dict[str, Kind] = {
@@ -105,7 +118,7 @@ def show(value: float | None, kind: Kind, t: Words, *, unit: str = "", long: boo
     if kind == "bytes":
         return _scaled(value, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)), "B")
     if kind == "flops":
-        return _scaled(value, (("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)), "FLOP")
+        return _scaled(value, (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)), "FLOP")
     if kind == "count":
         return f"{value:,.0f}"
     if kind == "ms":
@@ -118,11 +131,17 @@ def show(value: float | None, kind: Kind, t: Words, *, unit: str = "", long: boo
         return f"{_significant(value)} {unit.split('/')[0].split(' ')[0] or 'USD'}".strip()
     if kind == "energy":
         return f"{_significant(value)} {unit or 'Wh'}"
+    if kind == "bits":
+        return t("unit.bits", value=_significant(value))
+    if kind == "duration":
+        return _duration(value, t)
+    if kind == "magnitude":
+        return _minus(_significant(value))
     if kind == "difference":
         return "0" if value == 0 else f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.4f}"
     if kind == "ratio":
         return f"{value:.2f}"
-    return f"{_plain(value)} {unit}".strip() if kind == "other" else _plain(value)
+    return f"{_plain(value)} {t.of('unit_name', unit)}".strip() if kind == "other" else _plain(value)
 
 
 def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, unit: str = "", bare: bool = False) -> str:
@@ -132,7 +151,10 @@ def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, uni
     if kind in ("percent", "points"):
         span = t("interval.range", low=_decimals(100 * low, 1), high=_decimals(100 * high, 1))
         return span if bare else t(f"unit.{kind}", value=span)
-    if kind in ("ms", "seconds", "per_second"):
+    if kind == "other" and unit:
+        span = t("interval.range", low=_plain(low), high=_plain(high))
+        return span if bare else f"{span} {t.of('unit_name', unit)}"
+    if kind in ("ms", "seconds", "per_second", "bits"):
         return t(f"unit.{kind}", value=t("interval.range", low=_significant(low), high=_significant(high)))
     return t("interval.range", low=show(low, kind, t, unit=unit), high=show(high, kind, t, unit=unit))
 
@@ -160,6 +182,22 @@ def _significant(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{Decimal(f'{value:.2g}'):f}"
+
+
+def compact(value: float) -> str:
+    """A count for an axis or a strip of facts: `5.2M`."""
+    for name, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= 0.9995 * size:  # three digits would round it up to the next unit
+            return f"{value / size:.3g}{name}"
+    return f"{value:,.0f}"
+
+
+def _duration(seconds: float, t: Words) -> str:
+    """Seconds, minutes, hours or days, whichever is read most easily."""
+    for word, size in (("days", 172_800.0), ("hours", 7200.0), ("minutes", 120.0)):
+        if abs(seconds) >= size:
+            return t(f"unit.{word}", value=_significant(seconds / {"days": 86_400.0, "hours": 3600.0, "minutes": 60.0}[word]))
+    return t("unit.seconds", value=_significant(seconds))
 
 
 def _scaled(value: float, steps: tuple[tuple[str, float], ...], base: str) -> str:

@@ -12,11 +12,29 @@ from dataclasses import dataclass
 from string import Formatter
 
 SEPARATOR = "; "
-NESTED = {"reason", "method", "cells"}
+NESTED = {"reason", "method", "cells", "measure"}
 _NUMBER = r"[-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?"
 _PLACES = {
     **dict.fromkeys(
-        ("n", "minimum", "rows", "most", "low", "high", "value", "tokens", "inputs", "seconds", "watts", "grams", "price"), _NUMBER
+        (
+            "n",
+            "minimum",
+            "rows",
+            "most",
+            "low",
+            "high",
+            "value",
+            "tokens",
+            "inputs",
+            "seconds",
+            "watts",
+            "grams",
+            "price",
+            "digits",
+            "repeats",
+            "bits",
+        ),
+        _NUMBER,
     ),
     "rate": r"[\d.]+%",
     "code": r"-?\d+",

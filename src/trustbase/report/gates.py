@@ -15,13 +15,17 @@ from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
 _LIMIT_WORDS = {">=": "limit.at_least", "<=": "limit.at_most", ">": "limit.above", "<": "limit.below"}
-_ZOOMED = ("percent", "number", "other")  # their zero is far away, and an interval drawn from it would be a dot
+_ZOOMED = ("percent", "number", "magnitude", "other")  # their zero is far away, and an interval drawn from it would be a dot
 _UNIT_BOUNDS: dict[Kind, tuple[float | None, float | None]] = {
     "percent": (0, 1),
     "points": (None, 1),
     "ratio": (0, None),
     "ms": (0, None),
     "bytes": (0, None),
+    "magnitude": (0, None),
+    "duration": (0, None),
+    "flops": (0, None),
+    "energy": (0, None),
 }
 
 
@@ -140,14 +144,14 @@ def _row(gate: GateResult, material: Material, t: Words, *, long: bool = False) 
         n=f"{gate.n:,}" if gate.n is not None else "",
         verdict=gate.verdict,
         word=word,
-        reason=_reason(gate, sign, limit, kind, t, unit),
+        reason=_reason(gate, sign, limit, kind, t, unit, rows=not material.pretrained),
         recorded=reason_in(_recorded(gate, finding), t),
         bar=bar,
     )
 
 
-def _reason(gate: GateResult, sign: str, limit: float | None, kind: Kind, t: Words, unit: str) -> str:
-    """Why the gate came out so, in the reader's language, from its numbers alone."""
+def _reason(gate: GateResult, sign: str, limit: float | None, kind: Kind, t: Words, unit: str, *, rows: bool) -> str:
+    """Why the gate came out so, in the reader's language, from its numbers alone; `rows` says that `n` counts test rows."""
     if gate.value is None:
         return t("gates.reason_missing")
     if gate.judge == "value" and gate.verdict != "insufficient":
@@ -157,7 +161,7 @@ def _reason(gate: GateResult, sign: str, limit: float | None, kind: Kind, t: Wor
     if gate.verdict == "insufficient":
         if limit is None or not gate.low <= limit <= gate.high:
             return t("gates.reason_unusable")
-        return t.count("gates.reason_straddle", gate.n) if gate.n else t("gates.reason_straddle_plain")
+        return t.count("gates.reason_straddle", gate.n) if gate.n and rows else t("gates.reason_straddle_plain")
     if gate.low == gate.high:
         return t(f"gates.reason_counted_{gate.verdict}")
     upwards = sign.startswith(">")

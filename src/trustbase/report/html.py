@@ -18,6 +18,7 @@ from trustbase import files
 from trustbase.events import Emit, ignore
 from trustbase.report import charts, facts
 from trustbase.report.claims import check_claims
+from trustbase.report.corpuscard import CORPUS_CARD, corpus_section
 from trustbase.report.datacard import data_section
 from trustbase.report.dimensions import Section, dimension_sections, finding_row
 from trustbase.report.gates import Headline, gate_rows, headline
@@ -116,13 +117,15 @@ def _view(material: Material, t: Words) -> dict[str, Any]:
         "head_facts": show(t("verdict.label"), lambda: facts.headline_facts(material, head.counts, t), []),
         "notes": show(t("note.title"), lambda: facts.notes(material, rivals, t), []),
         "gates": show(t("gates.title"), lambda: gate_rows(material, t), []),
-        "rivals": rivals,
+        "rivals": None if material.pretrained else rivals,
         "dimensions": [_dimension(section, show, t) for section in dimension_sections(material, t)],
         "data": show(t("data.title"), lambda: _data(material, t), Markup()),
         "model": model,
         "model_more": model_more,
         "purpose": show(t("purpose.title"), lambda: facts.purpose_facts(material, t), []),
-        "looks": material.verdict.test_looks if material.verdict else None,
+        "looks": facts.looks_words(material, t),
+        "looks_title": t("looks.document_title") if material.pretrained else t("looks.title"),
+        "data_title": t("corpus.title") if material.pretrained else t("data.title"),
         "unmeasured": facts.unmeasured(material, t),
         "findings": findings,
         "found_dimensions": list(dict.fromkeys(row["dimension"] for row in findings)),
@@ -140,7 +143,9 @@ def _dimension(section: Section, show: _Sections, t: Words) -> dict[str, Any]:
 
 
 def _data(material: Material, t: Words) -> Markup:
-    data = data_section(material.data_card, t)
+    corpus = str(material.data_card.get("schema") or "").startswith(CORPUS_CARD)
+    left = material.evidence.get("contamination", {}).get("in_corpus")
+    data = corpus_section(material.data_card, t, left=left) if corpus else data_section(material.data_card, t)
     return _drawn("data.html.j2", data=data, t=t) if data else Markup()
 
 

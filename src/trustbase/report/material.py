@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from trustbase import files
+from trustbase.bundle.course import read_course
+from trustbase.bundle.layout import BASE_MODEL, ORIGIN
 from trustbase.errors import UsageError
 from trustbase.records import AuditReport, Finding, GateResult, Verdict
 
@@ -35,6 +37,13 @@ class Material:
     artifact: Mapping[str, Any]
     manifest_digest: str | None
     unreadable: tuple[str, ...] = ()
+    estimate: Mapping[str, Any] = field(default_factory=dict)  # of a pretraining: what it was expected to take
+    origin: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says that it came from
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether this is about a base model, which was pretrained and knows no task."""
+        return self.artifact.get("answer_kind") == BASE_MODEL or self.recipe.get("stage") == "pretrain"
 
     @property
     def decides(self) -> bool:
@@ -74,7 +83,12 @@ def read_material(folder: Path) -> Material:
     # A run writes its report before its bundle is packed, so a manifest in there may be that of an earlier one.
     digest = f"sha256:{files.sha256_file(manifest)}" if manifest.is_file() else None
     form: Form = "bundle" if manifest.is_file() else "run" if recipe else "audit"
-    return Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, tuple(reader.unreadable))
+    origin = reader.first([place / part / ORIGIN for place in places for part in ("model", "artifact")])
+    estimate = reader.first([place / "estimate.json" for place in places])
+    found = Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, (), estimate, origin)
+    if found.pretrained and "course" not in evidence and (course := reader.course(folder / "log.jsonl")):
+        found = replace(found, evidence={**evidence, "course": course})
+    return replace(found, unreadable=tuple(reader.unreadable))
 
 
 def evidence_home(folder: Path) -> Path:
@@ -143,6 +157,14 @@ class _Reader:
         """The first of the files that exists; empty where none does."""
         path = next((path for path in paths if path.is_file()), None)
         return self.json(path) if path else {}
+
+    def course(self, log: Path) -> dict[str, Any]:
+        """The course of a training, as its log has it; a bundle holds it ready."""
+        try:
+            return read_course(log)
+        except OSError as error:
+            self.unreadable.append(f"{log.name}: {error.strerror}")
+            return {}
 
     def convert(self, name: str, build: Any, data: Mapping[str, Any]) -> Any:
         try:

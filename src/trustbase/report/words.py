@@ -15,6 +15,8 @@ from trustbase.errors import UsageError
 from trustbase.report import forms
 
 LANGUAGES = ("en", "zh")
+#: Measured on a named set each; its name is no column of groups.
+_OF_SETS = {"probe_accuracy", "contamination", "likelihood_gap", "likelihood_association"}
 _FOLDER = Path(__file__).with_name("words")
 
 
@@ -73,11 +75,17 @@ class Words:
         if parts.slice:
             say = self.part if parts.metric == "slice_accuracy" else lambda c, group: self("finding.group", column=c, group=group)
             columns = self("list.pair").join(c if group is None else say(c, group) for c, group in parts.slice)
-            key = "finding.between" if any(group is None for _, group in parts.slice) else "finding.within"
+            between = any(group is None for _, group in parts.slice) and not names_a_set(id)
+            key = "finding.between" if between else "finding.within"
             name = self(key, name=name, slice=columns)
         if parts.variant:
             name = self("finding.variant", name=name, variant=parts.variant)
         return self("finding.dataset", name=name, dataset=parts.dataset) if parts.dataset else name
+
+
+def names_a_set(id: str) -> bool:
+    """Whether the slice of a finding is the name of a set that it was measured on."""
+    return finding_id.parse(id).metric in _OF_SETS
 
 
 @lru_cache(maxsize=len(LANGUAGES))
