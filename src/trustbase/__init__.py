@@ -14,24 +14,30 @@ if TYPE_CHECKING:
     from trustbase.audit_command import audit as audit
     from trustbase.bundle.answer import predict as predict
     from trustbase.bundle.verify import verify as verify
+    from trustbase.corpus_command import corpus as corpus
     from trustbase.doctor import doctor as doctor
     from trustbase.flow import run as run
     from trustbase.model.predict import Predictor as Predictor
     from trustbase.recipe.template import init as init
     from trustbase.report.html import report as report
+    from trustbase.search.scaling import scaling as scaling
+    from trustbase.search.sweep import sweep as sweep
 
 _HOMES = {
     "audit": "trustbase.audit_command",
+    "corpus": "trustbase.corpus_command",
     "doctor": "trustbase.doctor",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",
     "Predictor": "trustbase.model.predict",
     "report": "trustbase.report.html",
     "run": "trustbase.flow",
+    "scaling": "trustbase.search.scaling",
+    "sweep": "trustbase.search.sweep",
     "verify": "trustbase.bundle.verify",
 }
 
-__all__ = ["Predictor", "__version__", "audit", "doctor", "init", "predict", "report", "run", "verify"]
+__all__ = ["Predictor", "__version__", "audit", "corpus", "doctor", "init", "predict", "report", "run", "scaling", "sweep", "verify"]
 
 
 def __getattr__(name: str) -> Any:

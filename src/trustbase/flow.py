@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from trustbase import files, releasing, steps
+from trustbase import files, pretraining, releasing, steps
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
 from trustbase.recipe import marks
-from trustbase.records import AuditReport, Bundle, Verdict
+from trustbase.records import ArtifactInfo, AuditReport, Bundle, Verdict
 from trustbase.stages import Stages, locked
+
+if TYPE_CHECKING:
+    from trustbase.gate.policy import Policy
+    from trustbase.recipe.read import Plan
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def run(
     """
     from trustbase.gate.policy import read_policy
     from trustbase.recipe.read import read_recipe
+    from trustbase.recipe.schema import Recipe
 
     plan = read_recipe(recipe, overrides)
     releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
@@ -86,17 +91,38 @@ def run(
         for warning in plan.warnings:
             log("warning", text=warning)
         steps.write_wishes(stages, plan, policy)
-        base = steps.choose_base(stages, plan)
-        dataset = steps.read_data(stages, plan)
-        steps.describe_data(stages, plan, dataset, base)
-        trained = steps.train_model(stages, plan, dataset, base)
-        artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
-        audit = steps.audit_model(stages, plan, dataset, artifact, policy)
-        verdict = releasing.judge(stages, dataset, artifact, audit, policy)
+        journey = _finetune if isinstance(plan.recipe, Recipe) else _pretrain
+        artifact, audit, verdict = journey(stages, plan, policy)
         bundle, report = releasing.release(stages, plan, artifact, audit, verdict, key, lang)
         log.enter("run")
         log("run_done", released=verdict.released, computed=stages.computed)
     return RunResult(folder, audit, verdict, bundle, report, tuple(stages.computed), tuple(stages.taken))
+
+
+def _finetune(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
+    """A base model and labelled rows to a model for a task."""
+    base = steps.choose_base(stages, plan)
+    dataset = steps.read_data(stages, plan)
+    base = base or steps.build_base(stages, plan, dataset)
+    steps.describe_data(stages, plan, dataset, base)
+    trained = steps.train_model(stages, plan, dataset, base)
+    artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy)
+    return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
+
+
+def _pretrain(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
+    """Raw text to a base model."""
+    base = pretraining.choose_base(stages, plan)
+    corpus = pretraining.prepare_texts(stages, plan)
+    start = pretraining.choose_tokenizer(stages, plan, corpus, base)
+    tokens = pretraining.encode_texts(stages, plan, corpus, start)
+    pretraining.describe_corpus(stages, plan, corpus, start)
+    estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
+    trained = pretraining.train_base(stages, plan, corpus, tokens, start, estimate)
+    artifact = pretraining.make_base_artifact(stages, plan, start, trained)
+    audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy)
+    return artifact, audit, releasing.judge(stages, pretraining.held_out(corpus), artifact, audit, policy)
 
 
 def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:

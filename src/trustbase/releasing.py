@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,14 +56,31 @@ def _run_id(folder: Path) -> str:
     return name
 
 
-def judge(stages: Stages, dataset: Dataset, artifact: ArtifactInfo, audit: AuditReport, policy: Policy) -> Verdict:
+@dataclass(frozen=True)
+class Seen:
+    """What a look is at: the test set by its digest, and by which rows of which file they are, whatever was made of them."""
+
+    digest: str
+    rows: str | None = None
+
+
+def test_rows(dataset: Dataset) -> Seen:
+    """The test rows of a labelled set."""
+    from trustbase.data.digest import digest_positions
+
+    test, sources = dataset.splits["test"], dataset.facts["sources"]
+    labels = [dataset.labels.names[code] for code in test.labels]
+    return Seen(test.digest, digest_positions(sources.get("test", sources["train"])["digest"], test.row_numbers, labels))
+
+
+def judge(stages: Stages, seen: Seen, artifact: ArtifactInfo, audit: AuditReport, policy: Policy) -> Verdict:
     """The limits against the findings; the look at the test set is counted, also where findings were taken over."""
     from trustbase.gate.decide import decide
 
     folder = stages.folder
 
     def compute() -> dict[str, Any]:
-        looks = look(folder, artifact, dataset, policy)
+        looks = look(folder, artifact, seen, policy)
         verdict = decide(policy, audit, test_looks=looks)
         files.write_json(folder / "verdict.json", verdict.to_json())
         return {"released": verdict.released}
@@ -73,15 +91,11 @@ def judge(stages: Stages, dataset: Dataset, artifact: ArtifactInfo, audit: Audit
     return Verdict.from_json(files.read_json(folder / "verdict.json"))
 
 
-def look(folder: Path, artifact: ArtifactInfo, dataset: Dataset, policy: Policy) -> int:
+def look(folder: Path, artifact: ArtifactInfo, seen: Seen, policy: Policy) -> int:
     """Count this look at the test set; the same run, model and policy count once."""
-    from trustbase.data.digest import digest_positions
     from trustbase.gate.ledger import record_look
 
-    test, sources = dataset.splits["test"], dataset.facts["sources"]
-    labels = [dataset.labels.names[code] for code in test.labels]
-    rows = digest_positions(sources.get("test", sources["train"])["digest"], test.row_numbers, labels)
-    return record_look(test.digest, rows=rows, run=_run_id(folder), policy_digest=policy.digest, model_digest=artifact.digest)
+    return record_look(seen.digest, rows=seen.rows, run=_run_id(folder), policy_digest=policy.digest, model_digest=artifact.digest)
 
 
 def release(
@@ -124,6 +138,7 @@ def release(
         "purpose": plan.recipe.purpose.model_dump(mode="json"),
         "data_card": files.sha256_file(folder / "data_card.json"),
         "evidence": files.digest_folder(folder / "evidence"),
+        "estimate": files.sha256_file(folder / "estimate.json") if (folder / "estimate.json").is_file() else None,
         "signer": named_signer(key),
     }
     stages.run("release", inputs=inputs, code=("bundle", "report"), outputs=[place], compute=compute, clear=PLACES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from trustbase.errors import RecipeError
 from trustbase.machine import machine_key
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
-from trustbase.releasing import look
+from trustbase.releasing import look, test_rows
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
-    options, seed = plan.recipe.data, plan.recipe.train.seed
+    options, seed = plan.finetune.data, plan.finetune.train.seed
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
@@ -64,16 +65,25 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     return load_dataset(target)
 
 
-def choose_base(stages: Stages, plan: Plan) -> BaseModel:
-    """The base model by digest, and whether this recipe can be done with it."""
-    from trustbase.model.adapt import base_problems
+def find_base(stages: Stages, reference: str, root: Path) -> BaseModel:
+    """A base model that a recipe names; where it is a bundle of ours, one that somebody trusted signed."""
     from trustbase.model.load import resolve_base
 
-    recipe = plan.recipe
     stages.log.enter("base")
-    _check_reference(recipe.base, plan.root)
-    base = resolve_base(recipe.base, root=plan.root)
+    _check_reference(reference, root)
+    base = resolve_base(reference, root=root)
     _check_signer(base.folder)  # a run folder may have been resolved to the model in its bundle
+    return base
+
+
+def choose_base(stages: Stages, plan: Plan) -> BaseModel | None:
+    """The base model by digest, and whether this recipe can be done with it; None where it is yet to be built."""
+    from trustbase.model.adapt import base_problems
+
+    recipe = plan.finetune
+    if not isinstance(recipe.base, str):
+        return None
+    base = find_base(stages, recipe.base, plan.root)
 
     def compute() -> dict[str, Any]:
         problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length)
@@ -84,6 +94,34 @@ def choose_base(stages: Stages, plan: Plan) -> BaseModel:
     inputs = {"base": base.digest, "adapt": recipe.adapt.model_dump(mode="json"), "max_length": recipe.train.max_length}
     stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute, firm_after="train")
     return base
+
+
+def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
+    """`base: {from: scratch}`: random weights of the shape asked for, and a tokenizer for the training texts."""
+    recipe, target = plan.finetune, stages.folder / "base"
+    assert not isinstance(recipe.base, str)
+    wanted, seed = recipe.base, recipe.train.seed
+    named = wanted.tokenizer.from_ and find_base(stages, wanted.tokenizer.from_, plan.root)
+
+    def compute() -> dict[str, Any]:
+        from trustbase.model.scratch import write_scratch_base
+        from trustbase.model.tokenizer import load_tokenizer
+        from trustbase.model.vocabulary import train_as_asked
+
+        folder = named.folder if named else target / "tokenizer"
+        if not named:
+            train_as_asked(wanted.tokenizer, dataset.splits["train"].texts, wanted.model.family, wanted.model.context, folder)
+        origin = named.reference if named else f"{wanted.tokenizer.train}, trained on the training texts ({dataset.digest})"
+        built = write_scratch_base(wanted.model, load_tokenizer(folder), target / "model", seed=seed, tokenizer_from=origin)
+        return {"digest": built.digest}
+
+    inputs = {
+        "scratch": wanted.model_dump(mode="json", by_alias=True),
+        "tokenizer": named.digest if named else dataset.splits["train"].digest,
+        "seed": seed,
+    }
+    stages.run("base", inputs=inputs, code=("model",), outputs=["base"], compute=compute, firm_after="train")
+    return replace(find_base(stages, str(target / "model"), plan.root), reference="scratch")
 
 
 def _check_reference(reference: str, root: Path) -> None:
@@ -114,23 +152,25 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     from trustbase.data.card import check_unknown_tokens
     from trustbase.data.languages import NOT_GUESSED
 
-    max_length, target = plan.recipe.train.max_length, stages.folder
+    max_length, target = plan.finetune.train.max_length, stages.folder
 
     def compute() -> dict[str, Any]:
         from trustbase.data.card import card_markdown, data_card
         from trustbase.model.tokenizer import load_tokenizer, token_stats
 
         tokenizer = load_tokenizer(base.folder)
-        card = data_card(dataset, tokenizer_stats=lambda texts: token_stats(tokenizer, texts, max_length), licence=plan.recipe.data.licence)
+        card = data_card(
+            dataset, tokenizer_stats=lambda texts: token_stats(tokenizer, texts, max_length), licence=plan.finetune.data.licence
+        )
         files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(card))
         return {}
 
-    inputs = {"data": dataset.digest, "base": base.digest, "max_length": max_length, "licence": plan.recipe.data.licence}
+    inputs = {"data": dataset.digest, "base": base.digest, "max_length": max_length, "licence": plan.finetune.data.licence}
     outputs = ["data_card.json", "data_card.md"]
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
-    warning = check_unknown_tokens(card, base=plan.recipe.base, allowed=plan.recipe.data.allow_unknown_tokens)
+    warning = check_unknown_tokens(card, base=base.reference, allowed=plan.finetune.data.allow_unknown_tokens)
     if warning:
         stages.log("warning", text=warning)
     guesses = {part["languages"]["how"] for part in card["splits"].values()}
@@ -140,7 +180,7 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
 
 def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> Trained:
     """A checkpoint that was trained, saved, reloaded and found equal."""
-    recipe, target = plan.recipe, stages.folder / "checkpoints"
+    recipe, target = plan.finetune, stages.folder / "checkpoints"
 
     def compute() -> dict[str, Any]:
         from trustbase.train.fit import fit
@@ -181,7 +221,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
     """What is shipped: runtime and precision chosen on validation rows, and the threshold with it."""
     from trustbase.model.artifact import read_artifact
 
-    recipe, target = plan.recipe, stages.folder / "artifact"
+    recipe, target = plan.finetune, stages.folder / "artifact"
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
@@ -215,13 +255,13 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
 def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy) -> AuditReport:
     """Every finding about the artefact itself, on test rows that nothing before has seen."""
-    recipe, folder = plan.recipe, stages.folder
+    recipe, folder = plan.finetune, stages.folder
     seed = seeds.stream_seed(recipe.train.seed, "audit") % 2**31
 
     def compute() -> dict[str, Any]:
         from trustbase.audit.artifact import audit_artifact
 
-        look(folder, artifact, dataset, policy)  # counted before the rows are seen
+        look(folder, artifact, test_rows(dataset), policy)  # counted before the rows are seen
         report = audit_artifact(
             artifact, dataset, options=recipe.audit, folder=folder, seed=seed, policy_digest=policy.digest, emit=stages.log
         )
@@ -239,6 +279,12 @@ def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: Artifact
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)
+    return report_of(stages, result, policy)
+
+
+def report_of(stages: Stages, result: Mapping[str, Any], policy: Policy) -> AuditReport:
+    """What an audit stage left, under the policy of this run, with whether that policy was set before measuring."""
+    folder = stages.folder
     measured = AuditReport.from_json(files.read_json(folder / "findings.json"))
     if "policy" not in result:
         raise stages.damaged("audit", KeyError("policy"))

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from trustbase.audit_command import AuditResult
     from trustbase.bundle.answer import PredictSummary
     from trustbase.bundle.verify import VerifiedBundle
+    from trustbase.data.corpus.prepare import Corpus
     from trustbase.flow import RunResult
+    from trustbase.search.scaling import Scaling
+    from trustbase.search.sweep import Sweep
 
 HEADLINES = (
     "quality.accuracy",
@@ -22,6 +25,9 @@ HEADLINES = (
     "quality.gain_over_majority",
     "quality.gain_over_bag_of_words",
     "quality.gain_over_boosting",
+    "quality.perplexity",
+    "quality.masked_accuracy",
+    "quality.token_accuracy",
 )
 
 
@@ -65,6 +71,55 @@ def show_audit(result: AuditResult) -> None:
     typer.echo(f"findings: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}")
     _headlines(result.report)
     typer.echo(f"report: {result.folder / 'report.html'}")
+
+
+def show_corpus(corpus: Corpus) -> None:
+    """What stayed of each source, which step left out what, and where it lies."""
+    for step in corpus.card["steps"]:
+        dropped = f", {step['documents'] - step['left']:,} left out" if step["documents"] != step["left"] else ""
+        typer.echo(f"  {step['step']}: {step['left']:,} documents{dropped}")
+    for part, size in corpus.card["result"].items():
+        typer.echo(f"{part.replace('_', ' ')}: {size['documents']:,} documents, {size['bytes']:,} bytes")
+    faults = corpus.card["faults"]["count"]
+    if faults:
+        typer.echo(f"faults passed over: {faults:,} (listed in the card)")
+    typer.echo(f"card: {corpus.folder / 'corpus.md'}")
+
+
+def show_sweep(found: Sweep) -> None:
+    """All combinations by loss, the verdict on the best, and how to use them."""
+    typer.echo(
+        f"{found.metric}, lower is better; {len(found.grid.chosen)} of {found.grid.combinations} combinations, {found.tokens:,} tokens each"
+    )
+    for trial in found.trials:
+        score = f"{trial.score:.4f}" if trial.score is not None else f"failed: {trial.failed}"
+        repeats = ", ".join("failed" if again is None else f"{again:.4f}" for again in trial.repeats)
+        typer.echo(f"  {score}  {' '.join(trial.to_json()['overrides'])}{f'  (other seeds: {repeats})' if repeats else ''}")
+    if found.noise.deviation is not None:
+        typer.echo(f"noise from seed to seed: standard deviation {found.noise.deviation:.4f}")
+    typer.echo(f"best: {' '.join(found.overrides)}")
+    typer.echo(f"  {found.said}")
+    for key in found.edges:
+        typer.echo(f"  {key} is best at the end of what was tried: a better value may lie beyond")
+    typer.echo(f"table: {found.folder / 'sweep.json'}")
+
+
+def show_scaling(found: Scaling) -> None:
+    """Sizes with their losses, the law, and predicted beside reached."""
+    typer.echo(f"{found.metric}; {found.tokens:,} tokens for each size")
+    for size in found.fitted:
+        typer.echo(f"  {size.parameters:>12,}  {size.loss:.4f}  {size.said}  (seeds: {', '.join(f'{loss:.4f}' for loss in size.losses)})")
+    law, told = found.law, found.prediction
+    typer.echo(f"law: {law.floor:.4f} + {law.scale:.4g} / N^{law.exponent:.4f}")
+    interval = "no interval: repeats are 1" if told.low is None else f"[{told.low:.4f}, {told.high:.4f}] from the noise of seeds alone"
+    typer.echo(f"  {found.target.parameters:>12,}  predicted {told.value:.4f} {interval}  {found.target.said}")
+    if found.reached is not None:
+        held = {True: "inside the interval", False: "OUTSIDE the interval", None: "no interval to compare with"}[found.inside]
+        typer.echo(f"  {'':>12}  reached   {found.reached:.4f}, {held}; off by {found.reached - told.value:+.4f}")
+        typer.echo(f"  {'':>12}  without a floor {told.no_floor:.4f}; had size not mattered {told.unchanged:.4f}")
+    if found.doubt:
+        typer.echo(f"warning: {found.doubt}")
+    typer.echo(f"table: {found.folder / 'scaling.json'}")
 
 
 def show_verified(bundle: VerifiedBundle) -> None:

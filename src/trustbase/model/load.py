@@ -26,7 +26,7 @@ from trustbase.model.folder import (
     model_files,
     read_object,
 )
-from trustbase.model.options import Reference, parse_reference, portable_reference
+from trustbase.model.options import DEFAULT_BASE, Reference, parse_reference, portable_reference
 from trustbase.records import BaseModel
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -52,6 +52,14 @@ def resolve_base(reference: str, *, root: Path | None = None) -> BaseModel:
     if parsed.kind == "path":
         return _from_path(reference, (root or Path()) / Path(parsed.name).expanduser())
     return _from_hub(reference, parsed)
+
+
+def usual_base() -> BaseModel | None:
+    """The default base model, where its package is installed: what others are compared with."""
+    try:
+        return resolve_base(DEFAULT_BASE)
+    except UsageError:
+        return None
 
 
 def _from_package(reference: str, parsed: Reference) -> BaseModel:

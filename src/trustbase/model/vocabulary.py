@@ -10,7 +10,7 @@ from typing import Any
 
 from trustbase import files
 from trustbase.errors import DataError, UsageError
-from trustbase.model.options import Family, TokenizerKind
+from trustbase.model.options import Family, TokenizerKind, TokenizerOptions
 from trustbase.model.quiet import quiet
 from trustbase.model.shape import least_vocabulary
 from trustbase.model.trainers import PIECES, RARE, SpecialTokens, Wanted, inner_letters, learn, normalizer
@@ -87,6 +87,20 @@ def train_tokenizer(
     total = seen.total()
     covered = 1.0 if kind == "byte_bpe" else sum(seen[letter] for letter in kept) / total
     return Vocabulary(folder, files.digest_folder(folder), kind, vocab_size, read, total, len(seen), covered)
+
+
+def train_as_asked(options: TokenizerOptions, documents: Iterable[str], family: Family, context: int, folder: Path) -> Vocabulary:
+    """The tokenizer that a recipe's `tokenizer: {train: …}` asks for; raises as `train_tokenizer` does."""
+    assert options.train is not None
+    return train_tokenizer(
+        options.train,
+        documents,
+        vocab_size=options.vocab_size,
+        lower_case=options.lowers(family),
+        folder=folder,
+        family=family,
+        max_length=context,
+    )
 
 
 def _train(documents: Iterable[str], seen: Counter[str], wanted: Wanted) -> tuple[Any, set[str]]:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from trustbase.audit.catalogue import why_never
 from trustbase.finding_id import FindingId
-from trustbase.recipe.lookup import ADAPTATIONS, AUDITS, MITIGATIONS, TASKS
+from trustbase.model.shape import model_problems, tokenizer_problems
+from trustbase.recipe.check_base import Found, Place, base_problems
+from trustbase.recipe.check_pretrain import pretraining_problems
+from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
-from trustbase.recipe.schema import LATER_TASKS, Recipe
-
-Place = tuple[str | int, ...] | str  # path in the recipe, or file and line elsewhere
-Found = tuple[Place, str, str]  # where, what is wrong, next step
+from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, Recipe
 
 
-def check(recipe: Recipe, root: Path, aside: Aside) -> list[Found]:
+def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
     """All contradictions and impossibilities of a recipe whose parts are each well-formed.
 
     Args:
@@ -24,16 +24,17 @@ def check(recipe: Recipe, root: Path, aside: Aside) -> list[Found]:
         root: folder that relative paths start from.
         aside: what could not be read: nothing is said of it, nor of what only its default makes impossible.
     """
-    found = [
-        *_task(recipe),
-        *_base(recipe, root),
-        *_columns(recipe, root, aside),
-        *_adaptation(recipe, aside),
-        *_training(recipe),
-        *_mitigations(recipe, aside),
-        *_dimensions(recipe),
-        *_gates(recipe, root, aside),
-    ]
+    if isinstance(recipe, Recipe):
+        own = [
+            *_task(recipe),
+            *_base(recipe, root),
+            *_columns(recipe, root, aside),
+            *_adaptation(recipe, aside),
+            *_mitigations(recipe, aside),
+        ]
+    else:
+        own = list(pretraining_problems(recipe, root, aside))
+    found = [*own, *_training(recipe), *_dimensions(recipe), *_gates(recipe, root, aside)]
     return [item for item in found if isinstance(item[0], str) or not aside.covers(item[0])]
 
 
@@ -48,28 +49,17 @@ def _task(recipe: Recipe) -> Iterator[Found]:
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
-    """A base model that is not on this machine although it is said to be; its files are looked into when it is loaded."""
-    from trustbase.model.options import parse_reference
-
-    try:
-        base = parse_reference(recipe.base, root=root)
-        there = base.kind != "path" or (root / Path(base.name).expanduser()).is_dir()
-    except (ValueError, OSError, RuntimeError) as error:  # the last two: a name too long for any file, no such user's `~`
-        yield ("base",), str(error), "write package:NAME, a folder, or a hub id such as owner/name"
+    """A base model that is not on this machine although it is said to be, or a shape that cannot be built."""
+    if isinstance(recipe.base, str):
+        yield from base_problems(recipe.base, root, ("base",))
         return
-    if base.kind == "package":
-        from importlib import metadata
-
-        try:
-            metadata.distribution(base.name)
-        except metadata.PackageNotFoundError:
-            installed = {str(name) for item in metadata.distributions() if (name := item.metadata["Name"])}
-            near = difflib.get_close_matches(base.name, installed, n=1)
-            meant = f"; did you mean package:{near[0]}?" if near else ""
-            yield ("base",), f"the package '{base.name}' is not installed here{meant}", f"pip install {base.name}"
-    elif not there:
-        message = f"there is no folder '{base.name}'"
-        yield ("base",), message, "check the path, which is relative to the recipe, or write a hub id as owner/name"
+    shape, tokenizer = recipe.base.model, recipe.base.tokenizer
+    for problem in [*model_problems(shape, length=recipe.train.max_length), *tokenizer_problems(tokenizer, shape.family)]:
+        yield ("base", *problem.where.split(".")), f"base.{problem.where}: {problem.message}", problem.hint
+    if shape.architecture == "electra":
+        yield ("base", "model", "architecture"), "an untrained electra cannot be named here", "write bert, which has the same body"
+    if tokenizer.from_ is not None:
+        yield from base_problems(tokenizer.from_, root, ("base", "tokenizer", "from"))
 
 
 def _columns(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
@@ -94,7 +84,7 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"
 
 
-def _training(recipe: Recipe) -> Iterator[Found]:
+def _training(recipe: AnyRecipe) -> Iterator[Found]:
     from trustbase.train.track import missing_trackers
 
     for problem in missing_trackers(recipe.train.report_to):
@@ -121,15 +111,20 @@ def _mitigations(recipe: Recipe, aside: Aside) -> Iterator[Found]:
             yield ("mitigate", dimension), f"a mitigation of {dimension} is one that this version of Trustbase cannot do yet", "remove it"
 
 
-def _dimensions(recipe: Recipe) -> Iterator[Found]:
-    existing = {dimension for dimension, _ in AUDITS}
+def _dimensions(recipe: AnyRecipe) -> Iterator[Found]:
+    existing = audited_dimensions(answer_kind(recipe))
     for dimension in recipe.audit.dimensions or []:
         if dimension not in existing:
             hint = f"it can measure: {', '.join(sorted(existing))}"
             yield ("audit",), f"the {dimension} audit is one that this version of Trustbase cannot do yet", hint
 
 
-def _gates(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
+def answer_kind(recipe: AnyRecipe) -> str:
+    """What the model that a recipe makes can be asked about."""
+    return "classes" if isinstance(recipe, Recipe) else "language"
+
+
+def _gates(recipe: AnyRecipe, root: Path, aside: Aside) -> Iterator[Found]:
     from trustbase.errors import RecipeError
     from trustbase.gate.options import FROM
     from trustbase.gate.policy import read_policy
@@ -143,22 +138,24 @@ def _gates(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
             yield place, problem.message, problem.hint
 
 
-def _never(id: FindingId, recipe: Recipe, aside: Aside) -> tuple[str, str] | None:
+def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | None:
     """Why a gate on a finding can never be judged, and what to do; None where it can."""
-    existing = {dimension for dimension, _ in AUDITS}
+    kind = answer_kind(recipe)
+    existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this gate"
     reasons = []
     if id.dimension not in (recipe.audit.dimensions or existing) and aside.sure("audit", "dimensions"):
         reasons.append((f"is a gate on {id.dimension}, which `audit:` does not measure", f"add {id.dimension} to audit"))
     named = [column for column, _ in id.slice]  # any group column can be right while it is not known which there are
-    reason = why_never(id, recipe.data.groups if aside.sure("data", "groups") else named or ["column"])
+    groups = recipe.data.groups if isinstance(recipe, Recipe) else []
+    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind)
     if reason is not None:
         reasons.append(reason)
     return ("; ".join(message for message, _ in reasons), "; ".join(hint for _, hint in reasons)) if reasons else None
 
 
-def warnings_of(recipe: Recipe) -> list[str]:
+def warnings_of(recipe: AnyRecipe) -> list[str]:
     """What is possible, but hardly wanted."""
     if recipe.gates.root:
         return []

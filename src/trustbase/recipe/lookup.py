@@ -63,8 +63,20 @@ OBJECTIVES: dict[str, Entry] = {
 AUDITS: dict[tuple[str, str], Entry] = {
     ("quality", "classes"): Entry("trustbase.audit.quality:audit_classes", "how often and how surely the answers are right"),
     ("fairness", "classes"): Entry("trustbase.audit.fairness:audit_classes", "how answers and errors differ between groups"),
+    ("quality", "language"): Entry(
+        "trustbase.audit.language:audit_language", "how well held-out documents are predicted, probes, contamination"
+    ),
+    ("fairness", "language"): Entry("trustbase.audit.likelihood:audit_language", "whether a group term makes a sentence likelier"),
+    ("privacy", "language"): Entry("trustbase.audit.canaries:audit_language", "how high planted sentences rank among others"),
+    ("efficiency", "language"): Entry("trustbase.audit.training:audit_language", "operations, time and energy of the training, and size"),
     ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
 }
+
+
+def audited_dimensions(kind: str) -> list[str]:
+    """Every dimension that this version can audit for an answer kind, in the registry's order."""
+    return list(dict.fromkeys(dimension for dimension, other in AUDITS if other in (kind, "*")))
+
 
 RIVALS: dict[str, Entry] = {
     "majority": Entry("trustbase.audit.rivals:majority", "always the most frequent training label"),
@@ -76,6 +88,7 @@ RIVALS: dict[str, Entry] = {
 RUNTIMES: dict[str, Entry] = {
     "torch": Entry("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
     "onnx": Entry("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
+    "language": Entry("trustbase.model.runtime_language:LanguageRuntime", "PyTorch, for base models: likelihoods and embeddings"),
 }
 
 MITIGATIONS: dict[str, Entry] = {}

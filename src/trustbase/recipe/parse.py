@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from trustbase.errors import Problem
 from trustbase.recipe import marks
-from trustbase.recipe.schema import Recipe
+from trustbase.recipe.schema import STAGES, AnyRecipe, PretrainRecipe, Recipe
 from trustbase.recipe.wording import describe, known_keys, nearest_key, problem_of, real_path, unknown_key
 
 _MULTIPLE = re.compile(r"([-+]?\d+(?:\.\d+)?)([kMG])")
 _FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9}
 #: In place of what must be there and is not, so that the rest of its section is read; nothing is concluded from these.
-_STAND_INS: dict[marks.Path, str] = {("data", "train"): "?.csv", ("data", "text"): "?text", ("data", "label"): "?label"}
+_STAND_INS: dict[marks.Path, Any] = {
+    ("data", "train"): "?.csv",
+    ("data", "text"): "?text",
+    ("data", "label"): "?label",
+    ("corpus",): {"files": "?.txt"},
+}
 _MOST_PASSES = 50  # each sets something aside; no recipe needs as many
 
 
@@ -51,7 +57,7 @@ class Parsed:
         aside: paths whose values are not what the recipe says.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     problems: list[Problem]
     aside: Aside
 
@@ -61,21 +67,35 @@ def parse(value: dict[str, Any], locate: marks.Locator) -> Parsed:
 
     Reading goes on without what is wrong, so that one misspelt key does not hide all that is impossible elsewhere.
     """
-    problems: list[Problem] = []
     aside = Aside()
+    kind, problems = _stage(value, aside, locate)
     for _ in range(_MOST_PASSES):
         try:
-            recipe = Recipe.model_validate(value)
+            recipe = kind.model_validate(value)
         except ValidationError as error:
             if not _expand_multiples(value, error):
-                problems += _set_aside(value, error, aside, locate)
+                problems += _set_aside(value, error, aside, locate, kind)
             continue
-        return Parsed(recipe, [*problems, *_booleans(value, recipe, (), locate)], aside)
-    nothing = Recipe.model_validate({"data": {str(path[-1]): text for path, text in _STAND_INS.items()}})
+        return Parsed(recipe, [*problems, *_booleans(value, recipe, (), locate, kind)], aside)
+    nothing = Recipe.model_validate({"data": {str(path[-1]): text for path, text in _STAND_INS.items() if len(path) > 1}})
     return Parsed(nothing, problems, Aside({()}))
 
 
-def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, locate: marks.Locator) -> list[Problem]:
+def _stage(value: dict[str, Any], aside: Aside, locate: marks.Locator) -> tuple[type[Recipe] | type[PretrainRecipe], list[Problem]]:
+    """Which of the recipes this is; where the stage is none, the one that its sections speak of."""
+    stage = value.get("stage", "finetune")
+    if isinstance(stage, str) and stage in STAGES:
+        return STAGES[stage], []
+    aside.paths.add(("stage",))
+    near = difflib.get_close_matches(str(stage), STAGES, n=1)
+    problem = Problem(
+        locate(("stage",)), f"'stage': {stage!r} is no stage", f"did you mean '{near[0]}'?" if near else f"known: {', '.join(STAGES)}"
+    )
+    del value["stage"]
+    return (PretrainRecipe if "corpus" in value else Recipe), [problem]
+
+
+def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, locate: marks.Locator, kind: type[BaseModel]) -> list[Problem]:
     """Take what pydantic complains of out of the values, and tell what does not merely follow from what was taken out before."""
     problems: list[Problem] = []
     drops: set[marks.Path] = set()
@@ -83,17 +103,17 @@ def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, loca
     items = [(item, real_path(value, item["loc"])) for item in error.errors()]
     for item, path in sorted(items, key=lambda found: found[0]["type"] != "extra_forbidden"):
         if item["type"] == "extra_forbidden":
-            problems.append(unknown_key(path, locate))
-            _misspelt(value, path, aside)
+            problems.append(unknown_key(path, locate, kind))
+            _misspelt(value, path, aside, kind)
             drops.add(path)
         elif item["type"] == "missing":
             missing = (*path, str(item["loc"][-1]))
             if not aside.covers(missing):
-                problems.append(problem_of(value, item, locate))
+                problems.append(problem_of(value, item, locate, kind))
             aside.paths.add(missing)
             _at(value, path)[missing[-1]] = _STAND_INS.get(missing, {})
         else:
-            found, dropped = _wrong(value, item, path, aside, before, locate)
+            found, dropped = _wrong(value, item, path, aside, before, locate, kind)
             problems += found
             drops |= dropped
     whole = [path for path in drops if not any(path[:end] in drops for end in range(len(path)))]
@@ -102,32 +122,32 @@ def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, loca
     return problems
 
 
-def _misspelt(value: dict[str, Any], path: marks.Path, aside: Aside) -> None:
+def _misspelt(value: dict[str, Any], path: marks.Path, aside: Aside, kind: type[BaseModel]) -> None:
     """An unknown key was probably meant to be the nearest known one: nothing is concluded from that one's default."""
-    near = nearest_key(path)
+    near = nearest_key(path, kind)
     if near is not None and near not in _at(value, path[:-1]):
         aside.paths.add((*path[:-1], near))
 
 
 def _wrong(
-    value: dict[str, Any], item: Any, path: marks.Path, aside: Aside, before: Aside, locate: marks.Locator
+    value: dict[str, Any], item: Any, path: marks.Path, aside: Aside, before: Aside, locate: marks.Locator, kind: type[BaseModel]
 ) -> tuple[list[Problem], set[marks.Path]]:
     """What to tell of a value that does not fit, and what to take out for it.
 
     Of keys that contradict each other, or that this version refuses in words of its own, those that the message names.
     """
     section = _at(value, path)
-    told = [] if before.covers(path) else [problem_of(value, item, locate)]
+    told = [] if before.covers(path) else [problem_of(value, item, locate, kind)]
     if item["type"] != "value_error" or not isinstance(section, dict):
         aside.paths.add(path)
         return told, {path}
     words = set(re.findall(r"\w+", item["msg"]))
-    unknown = [key for key in section if key not in known_keys(path)]
+    unknown = [key for key in section if key not in known_keys(path, kind)]
     if unknown:  # the section was refused before its keys were looked at
         for key in unknown:
             if key not in words:
-                told.append(unknown_key((*path, key), locate))
-                _misspelt(value, (*path, key), aside)
+                told.append(unknown_key((*path, key), locate, kind))
+                _misspelt(value, (*path, key), aside, kind)
         return told, {(*path, key) for key in unknown}
     if words & before.keys_under(path):  # it may only contradict the default of a key that was taken out
         told = []
@@ -152,19 +172,19 @@ def _take_out(value: dict[str, Any], path: marks.Path) -> None:
         _take_out(value, path[:-1])
 
 
-def _booleans(value: Any, parsed: Any, path: marks.Path, locate: marks.Locator) -> Iterator[Problem]:
+def _booleans(value: Any, parsed: Any, path: marks.Path, locate: marks.Locator, kind: type[BaseModel]) -> Iterator[Problem]:
     """Booleans that were read as the numbers 0 and 1 where a number is wanted."""
     if isinstance(value, dict) and isinstance(parsed, BaseModel):
         for name, option in type(parsed).model_fields.items():
             key = option.alias or name
             if key in value:
-                yield from _booleans(value[key], getattr(parsed, name), (*path, key), locate)
+                yield from _booleans(value[key], getattr(parsed, name), (*path, key), locate, kind)
     elif isinstance(value, list) and isinstance(parsed, list | tuple):
         for index, (item, inner) in enumerate(zip(value, parsed, strict=False)):
-            yield from _booleans(item, inner, (*path, index), locate)
+            yield from _booleans(item, inner, (*path, index), locate, kind)
     elif isinstance(value, bool) and isinstance(parsed, int | float) and not isinstance(parsed, bool):
         dotted = ".".join(map(str, path))
-        yield Problem(locate(path), f"'{dotted}': must be a number, got {str(value).lower()}", describe(path))
+        yield Problem(locate(path), f"'{dotted}': must be a number, got {str(value).lower()}", describe(path, kind))
 
 
 def _expand_multiples(value: dict[str, Any], error: ValidationError) -> bool:

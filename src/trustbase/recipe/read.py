@@ -16,7 +16,7 @@ from trustbase.recipe import marks
 from trustbase.recipe.check import check, warnings_of
 from trustbase.recipe.overrides import override
 from trustbase.recipe.parse import parse
-from trustbase.recipe.schema import Recipe
+from trustbase.recipe.schema import AnyRecipe, PretrainRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,23 @@ class Plan:
         warnings: what is possible, but hardly wanted; to be said before anything is computed.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     name: str
     root: Path
     resolved: str
     warnings: list[str]
+
+    @property
+    def finetune(self) -> Recipe:
+        """The recipe, where it is one for fine-tuning; the flow has looked."""
+        assert isinstance(self.recipe, Recipe)
+        return self.recipe
+
+    @property
+    def pretrain(self) -> PretrainRecipe:
+        """The recipe, where it is one for pretraining; the flow has looked."""
+        assert isinstance(self.recipe, PretrainRecipe)
+        return self.recipe
 
 
 def read_recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:

