@@ -13,18 +13,29 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from base_kit import CASES, base, tokenizers
+from base_kit import TEXTS as KNOWN
 from tiny import tiny_bert
 from trustbase.audit import efficiency
 from trustbase.audit.catalogue import CATALOGUE, metric_names, why_never
 from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.language_context import Documents, LanguageContext
 from trustbase.audit.measure import Timings
 from trustbase.audit.options import AuditOptions
+from trustbase.audit.pair_sets import read_pairs
+from trustbase.data.canaries import CanaryOptions, make_canaries
+from trustbase.data.corpus.options import CorpusOptions
+from trustbase.data.corpus.pack import pack_tokens
+from trustbase.data.corpus.prepare import prepare_corpus
+from trustbase.finding_id import parse
 from trustbase.model.load import resolve_base
+from trustbase.model.predict import Predictor
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 from trustbase.report.words import LANGUAGES, words
+from trustbase.train.probes import ProbeSet
 
 Audit = Callable[[AuditContext], list[Finding]]
 Make = Callable[..., AuditContext]
@@ -112,11 +123,12 @@ def check_audit(audit: Audit, make: Make) -> None:
     assert not bold, f"cells of fewer than 30 rows were measured: {bold}"
 
 
-REGISTERED = [(dimension, load(entry)) for (dimension, _), entry in AUDITS.items()]
+REGISTERED = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind != "language"]
 
 
 def test_how_many_audits_are_covered() -> None:
-    assert [dimension for dimension, _ in REGISTERED] == ["quality", "fairness", "efficiency"] == list(CATALOGUE)
+    assert [dimension for dimension, _ in REGISTERED] == ["quality", "fairness", "efficiency"]
+    assert {dimension for dimension, _ in AUDITS} == set(CATALOGUE)
 
 
 @pytest.mark.parametrize(("dimension", "audit"), REGISTERED, ids=[dimension for dimension, _ in REGISTERED])
@@ -203,13 +215,104 @@ def test_the_catalogue_says_what_the_audits_emit(make: Make, artifact: Any, monk
                 emitted.add(name)
                 if finding.parts.variant:
                     forms.add((name, finding.parts.variant))
-    assert emitted == set(metric_names())
+    assert emitted == set(metric_names("classes"))
     promised = {(f"{d}.{m}", variant) for d, metrics in CATALOGUE.items() for m, measure in metrics.items() for variant in measure.variants}
     labelled = {
         (f"{d}.{m}", f"label-{i}") for d, metrics in CATALOGUE.items() for m, measure in metrics.items() if measure.by_label for i in (0, 1)
     }
     assert forms == promised | labelled
     assert (len(emitted), len(promised), len(labelled)) == (51, 2, 10)
+
+
+OF_BASE = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind == "language"]
+
+
+def test_how_many_audits_of_base_models_are_covered() -> None:
+    assert {"quality", "fairness", "privacy"} <= {dimension for dimension, _ in OF_BASE}
+    assert {name.partition(".")[0] for name in metric_names("language")} <= set(CATALOGUE)
+
+
+@pytest.fixture(scope="module")
+def base_models(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Every way of pretraining, a corpus that the tokenizers read, and what a pretraining hands to its audit."""
+    root = tmp_path_factory.mktemp("bases")
+    sentences = [text for pair in read_pairs("gender_zh").pairs for text in (pair.first, pair.second)]
+    canaries = make_canaries(CanaryOptions(count=10, digits=4), seed=0)
+    made = tokenizers(root / "tokenizers", [*sentences, *KNOWN, *map(canaries.sentence, canaries.planted)])
+    for number in range(60):
+        text = "\n".join(sentences[(7 * number + step) % len(sentences)] for step in range(6))
+        (root / f"{number}.txt").write_text(f"{number}: {text}", encoding="utf-8")
+    options = CorpusOptions.model_validate({"files": str(root / "*.txt"), "held_out": 0.5, "quality": False, "workers": 1})
+    return root, made, prepare_corpus(options, root=root, folder=root / "corpus", seed=0), canaries
+
+
+def base_context(case: str, base_models: Any, predictor: Any, info: ArtifactInfo, folder: Path, *, known: bool) -> LanguageContext:
+    root, made, corpus, canaries = base_models
+    family = CASES[case][0]
+    tokens = pack_tokens(corpus.store, made[family], root / "tokens" / family)
+    labelled = (list(corpus.store.train)[:20], np.arange(20) % 2)
+    more = {
+        "probes": {"toy": ProbeSet("toy", labelled, labelled, ("a", "b"), "sha256:1")},
+        "contamination": {"toy": {"texts": 9, "found": 1}},
+    }
+    return LanguageContext(
+        info,
+        predictor,
+        Documents("sha256:0", len(corpus.store.held_out)),
+        corpus.store,
+        tokens,
+        corpus.card,
+        {"whole_words": "none"},
+        Evidence(folder),
+        0,
+        canaries=canaries if known else None,
+        **(more if known else {}),
+    )
+
+
+def test_the_catalogue_says_what_the_audits_of_base_models_emit(base_models: Any, tmp_path: Path) -> None:
+    emitted: set[str] = set()
+    for number, case in enumerate(CASES):
+        info = base(base_models[0], case, base_models[1], context=64)
+        with Predictor.open(info, threads=1, device="cpu") as predictor:
+            context = base_context(case, base_models, predictor, info, tmp_path, known=number < 3)
+            for dimension, audit in OF_BASE:
+                found = audit(context)  # type: ignore[arg-type]
+                assert {finding.parts.dimension for finding in found} <= {dimension}
+                for finding in found:
+                    assert why_never(finding.parts, [], "language") is None, finding.id
+                    emitted.add(f"{dimension}.{finding.parts.metric}")
+    covered = {dimension for dimension, _ in OF_BASE}
+    assert emitted == {name for name in metric_names("language") if name.partition(".")[0] in covered}
+
+
+def test_a_gate_on_what_another_sort_of_model_is_measured_for_is_never_judged() -> None:
+    assert set(metric_names("classes")) | set(metric_names("language")) == set(metric_names())
+    for name in sorted(set(metric_names("language")) - set(metric_names("classes"))):
+        told = why_never(parse(name), ["sex"])
+        assert told is not None and told[0] == f"'{name}' is measured of a base model, and this is a model that gives classes"
+    for name in sorted(set(metric_names("classes")) - set(metric_names("language"))):
+        told = why_never(parse(name), ["sex"], "language")
+        assert told is not None and told[0].endswith("is measured of a model that gives classes, and this is a base model")
+        assert name.partition(".")[2] not in told[1].split(", ")
+    for wrong, hint in (
+        ("quality.perplexity[zh]", "write quality.perplexity"),
+        ("quality.probe_accuracy", "write quality.probe_accuracy[NAME]"),
+        ("quality.probe_accuracy[a=b]", "write quality.probe_accuracy[NAME]"),
+        ("fairness.likelihood_gap", "write fairness.likelihood_gap[gender_en]"),
+        ("fairness.likelihood_gap[gender-zh]", "did you mean 'gender_zh'?"),
+        ("quality.preplexity", "did you mean 'quality.perplexity'?"),
+        ("quality.perplexity#1", "remove #1"),
+    ):
+        told = why_never(parse(wrong), [], "language")
+        assert told is not None and told[1] == hint, wrong
+    for right in (
+        "quality.perplexity",
+        "quality.probe_accuracy[anything]",
+        "fairness.likelihood_gap[gender_zh]",
+        "privacy.canary_exposure",
+    ):
+        assert why_never(parse(right), [], "language") is None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from base_kit import TEXTS as KNOWN
+from base_kit import base, tokenizers
 from tiny import tiny_bert
 from trustbase.compress.graph import export_onnx
 from trustbase.errors import ModelError
@@ -26,6 +28,29 @@ LABELS = LabelSchema(("a", "b", "c"), "a", "a")
 TEXTS = ["the film was " + "very " * (i * 7 % 23) + word for i in range(8) for word in ("good", "bad", "poor")]
 LONGEST = 24  # the longest texts are cut
 REGISTERED = [(name, load(entry)) for name, entry in RUNTIMES.items()]
+CLASSIFIERS = [name for name in RUNTIMES if name != "language"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A base model's folder, and what transformers says of each text alone: every token masked alone, and the mean of the states."""
+    from transformers import AutoModelForMaskedLM
+
+    root = tmp_path_factory.mktemp("bases")
+    made = tokenizers(root / "tokenizers", [*TEXTS, *KNOWN])
+    folder, tokenizer = base(root, "masked", made).folder, made["encoder"]
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    wanted: dict[str, list[Any]] = {"log_likelihood": [], "embedding": []}
+    for text in TEXTS:
+        ids = torch.tensor(tokenizer(text, truncation=True, max_length=LONGEST)["input_ids"])
+        places = torch.arange(1, len(ids) - 1)
+        hidden = ids.repeat(len(places), 1)
+        hidden[torch.arange(len(places)), places] = tokenizer.mask_token_id
+        with torch.inference_mode():
+            scores = torch.log_softmax(model(hidden).logits[torch.arange(len(places)), places], dim=-1)
+            wanted["log_likelihood"].append([float(scores.gather(1, ids[places, None]).sum()), len(places)])
+            wanted["embedding"].append(model.bert(ids[None]).last_hidden_state[0].mean(0).numpy())
+    return folder, tokenizer, {name: np.array(values, np.float32) for name, values in wanted.items()}
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +95,16 @@ def check_runtime(runtime: Any, shipped: Any) -> None:
 
 
 def test_how_many_runtimes_are_covered() -> None:
-    assert [name for name, _ in REGISTERED] == ["torch", "onnx"]
+    assert [name for name, _ in REGISTERED] == ["torch", "onnx", "language"] and len(CLASSIFIERS) == 2
 
 
 @pytest.mark.parametrize(("name", "runtime"), REGISTERED, ids=list(RUNTIMES))
-def test_every_runtime_keeps_the_contract(name: str, runtime: Any, shipped: Any) -> None:
+def test_every_runtime_keeps_the_contract(name: str, runtime: Any, shipped: Any, pretrained: Any) -> None:
     assert runtime.name == name
-    check_runtime(runtime, shipped)
+    check_runtime(runtime, shipped if name in CLASSIFIERS else pretrained)
 
 
-@pytest.mark.parametrize("name", list(RUNTIMES))
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_predictor_opens_the_runtime_that_the_artefact_names(name: str, shipped: Any) -> None:
     info = replace(read_artifact(shipped[0]), runtime=name, max_length=LONGEST)
     with Predictor.open(info, device="cpu", threads=1) as predictor:
@@ -119,6 +144,6 @@ def rounded(values: Any, rows: Any) -> Any:
 
 @pytest.mark.parametrize("change", [swapped, in_row_order, constant, rounded], ids=lambda change: change.__name__)
 @pytest.mark.parametrize(("name", "runtime"), REGISTERED, ids=list(RUNTIMES))
-def test_a_broken_runtime_is_noticed(name: str, runtime: Any, change: Callable[..., Any], shipped: Any) -> None:
+def test_a_broken_runtime_is_noticed(name: str, runtime: Any, change: Callable[..., Any], shipped: Any, pretrained: Any) -> None:
     with pytest.raises(AssertionError):
-        check_runtime(broken(runtime, change), shipped)
+        check_runtime(broken(runtime, change), shipped if name in CLASSIFIERS else pretrained)

@@ -17,9 +17,10 @@ from trustbase.audit.options import AuditOptions
 from trustbase.audit.quality import audit_classes, slice_id
 from trustbase.audit.quality_scores import macro_auroc
 from trustbase.audit.ranks import auroc
+from trustbase.audit.ratios import share_of
 from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.stats import proportion
-from trustbase.audit.unknown_tokens import share_of, unknown_tokens
+from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.errors import Interrupted
 from trustbase.records import Decision, Finding, LabelSchema, Split
 

@@ -21,8 +21,9 @@ from trustbase.audit import counted, efficiency, fairness, measure, quality, rel
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.options import AuditOptions, CostOptions
+from trustbase.audit.ratios import share_of
 from trustbase.audit.run import run_audit
-from trustbase.audit.unknown_tokens import share_of, unknown_tokens
+from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.audit_command import audit
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
@@ -35,7 +36,7 @@ from trustbase.report.words import words
 Texts = set[tuple[str, str]]  # (family, text)
 EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.1, invariance=8)
 # Terms of the field, names from the data below, and names of code, which stand in the Chinese text as they are.
-TERMS = r"data\.favourable|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
+TERMS = r"data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
 
 
 # --- what really is written ---------------------------------------------------------------------------------------------------
@@ -201,6 +202,93 @@ def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
     return found
 
 
+def base_context(folder: Path, **more: Any) -> Any:
+    """A base model that answers by chance, for the audits of base models."""
+    rng = np.random.default_rng(6)
+    predictor = SimpleNamespace(
+        runtime=SimpleNamespace(outputs=("log_likelihood", "embedding"), way="masked"),
+        tokenizer=None,
+        embeddings=lambda texts: rng.standard_normal((len(texts), 4)),
+        log_likelihoods=lambda texts: np.column_stack([-20 * rng.random(len(texts)) - 1, np.full(len(texts), 7.0)]),
+    )
+    fields = {
+        "artifact": SimpleNamespace(facts={"objectives": ["masked"]}, max_length=128),
+        "predictor": predictor,
+        "card": {"languages": {"documents": {"zh": 990, "en": 10, "other": 9000}}, "contamination": {"ngram": 13, "sets": {}}},
+        "training": {"flops": 1e15, "seconds": 100.0, "peak_flops": 2.6e11, "precision": "bf16"},
+        "evidence": Evidence(folder),
+        "options": AuditOptions(),
+        "probes": {},
+        "contamination": {"reviews": {"texts": 50, "found": 0}},
+        "canaries": None,
+        "emit": lambda event, /, **fields: None,
+        "confidence": 0.95,
+        "minimum_cell": 30,
+        "seed": 0,
+    }
+    return SimpleNamespace(**{**fields, **more})
+
+
+def base_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
+    """Held-out documents, probes and test sets; pairs of sentences; canaries; and what the training took."""
+    from trustbase.audit import language, likelihood
+    from trustbase.audit.pair_sets import read_pairs
+    from trustbase.train.heldout import Tally
+    from trustbase.train.probes import ProbeSet
+
+    rng, ctx = np.random.default_rng(7), base_context(folder)
+    units = np.full(200, 9)
+    tally = Tally(rng.random(200) * 30 + 1, units, rng.integers(0, 9, 200))
+    few = Tally(tally.losses[:3], units[:3], tally.right[:3] if tally.right is not None else None)
+    found = finding_texts([language._perplexity(ctx, term, tally) for term in ("masked", "causal", "infilling")])
+    found |= finding_texts([language._perplexity(ctx, "masked", few), *(language._accuracy(ctx, "masked", one) for one in (tally, few))])
+    found |= finding_texts(language._predictions(base_context(folder, artifact=SimpleNamespace(facts={"objectives": ["replaced_token"]}))))
+    rows = ([f"text {i}" for i in range(60)], np.arange(60) % 2)
+    probe = ProbeSet("p", rows, rows, ("a", "b"), "sha256:p")
+    found |= finding_texts(language._probes(base_context(folder, probes={"p": probe}))) | finding_texts(language._contamination(ctx))
+    known = read_pairs("gender_zh")
+    mute = SimpleNamespace(runtime=SimpleNamespace(outputs=("embedding",), way=None), tokenizer=None)
+    causal = SimpleNamespace(**{**vars(ctx.predictor), "runtime": SimpleNamespace(outputs=("log_likelihood",), way="causal")})
+    for pairs, unknown in ((known.pairs, 0.0), (known.pairs[:3], 0.0), (known.pairs, 0.63)):
+        monkeypatch.setattr(likelihood, "readable", lambda context, given, made=(pairs, unknown): made)
+        for predictor in (ctx.predictor, causal):
+            found |= finding_texts(likelihood._of_set(base_context(folder, predictor=predictor), known)[0])
+    strange = {"languages": {"documents": {"zh": 2, "en": 998}}}
+    for changes in ({"card": strange}, {"predictor": mute}):
+        found |= finding_texts(likelihood._of_set(base_context(folder, **changes), known)[0])
+    return found | canary_texts(folder, monkeypatch, mute) | training_texts(folder, monkeypatch)
+
+
+def canary_texts(folder: Path, monkeypatch: pytest.MonkeyPatch, mute: Any) -> Texts:
+    from trustbase.audit import canaries
+    from trustbase.data.canaries import CanaryOptions, make_canaries
+
+    planted = make_canaries(CanaryOptions(), seed=0)
+    found = finding_texts(canaries.audit_language(base_context(folder)))
+    found |= finding_texts(canaries.audit_language(base_context(folder, canaries=planted, predictor=mute)))
+    for length, alike in ((3, True), (200, False)):
+        numbers = iter(range(10**6))
+        encode = lambda texts, length=length, alike=alike, numbers=numbers: [  # noqa: E731
+            SimpleNamespace(ids=[0 if alike else next(numbers)] * length) for _ in texts
+        ]
+        tokenizer = SimpleNamespace(unk_token_id=None, backend_tokenizer=SimpleNamespace(encode_batch=encode))
+        ctx = base_context(folder, canaries=planted)
+        ctx.predictor.tokenizer = tokenizer
+        found |= finding_texts(canaries.audit_language(ctx))
+    monkeypatch.setattr(canaries, "_refusal", lambda context, given: None)
+    return found | finding_texts(canaries.audit_language(base_context(folder, canaries=planted)))
+
+
+def training_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
+    from trustbase.audit import training
+
+    monkeypatch.setattr(training, "size_findings", lambda artifact, **more: ([], None))
+    whole = base_context(folder)
+    kept = {key: whole.training[key] for key in ("flops", "seconds")}
+    contexts = (whole, base_context(folder, training=kept), base_context(folder, training={}))
+    return set().union(*(finding_texts(training.audit_language(ctx)) for ctx in contexts))
+
+
 def gate_texts() -> Texts:
     """Every verdict's reason, and every gate's."""
     ok = Finding("quality.accuracy", 0.8, 0.7, 0.9, 90)
@@ -247,6 +335,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found = command_texts(folder)
         found |= quality_texts(folder / "quality")
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
+        found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder
 
 

@@ -41,6 +41,20 @@ ISSUE_IDS = [
     "efficiency.peak_memory_bytes",
     "efficiency.batch_invariance",
     "efficiency.cost_per_1000",
+    "quality.perplexity",
+    "quality.masked_accuracy",
+    "quality.next_sentence_accuracy",
+    "quality.sentence_order_accuracy",
+    "quality.token_accuracy",
+    "quality.replaced_accuracy",
+    "quality.probe_accuracy[reviews-zh]",
+    "quality.contamination[reviews-zh]",
+    "privacy.canary_exposure",
+    "efficiency.training_flops",
+    "efficiency.training_seconds",
+    "efficiency.training_energy_kwh",
+    "efficiency.training_carbon_kg",
+    "efficiency.model_flops_utilisation",
 ]
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
@@ -62,6 +76,17 @@ FAMILIES = {
     "group": {"others"},
     "runtime": {"given answers"},
     "split": {"train", "validation", "test"},
+    # of a base model
+    "base_title": {"quality", "fairness", "privacy", "efficiency"},
+    "base_about": {"quality", "fairness", "privacy", "efficiency"},
+    "term": None,
+    "family": {"encoder", "decoder", "encoder-decoder"},
+    "step": None,
+    "rule": None,
+    "deduplicate": {"none", "exact", "near"},
+    "tongue": None,
+    "pii": None,
+    "unit_name": {"nats per token", "nats"},
 }
 
 
@@ -135,6 +160,7 @@ def test_names_of_findings_in_plain_words():
     t = words("en")
     assert t.finding("fairness.demographic_parity_difference[sex]") == "Difference in favourable answers between groups of sex"
     assert t.finding("quality.auroc@out-of-time") == "AUROC, on out-of-time"
+    assert t.finding("quality.probe_accuracy[reviews-zh]") == "Linear probe, reviews-zh"  # a set, no column of groups
     assert t.finding("quality.audit") == "Quality: All measurements of this dimension"
 
 
@@ -160,6 +186,17 @@ def test_a_language_that_is_not_there_is_refused_by_name():
         ("efficiency.flops_per_input", 2.1e9, "", "2.10 GFLOP"),
         ("efficiency.throughput", 1180, "", "1,180 /s"),
         ("efficiency.cost_per_1000", 0.000094, "EUR", "0.000094 EUR"),
+        ("quality.perplexity", 34.127, "", "34.1"),
+        ("quality.perplexity", 18234.6, "", "18,235"),
+        ("privacy.canary_exposure", 1.444, "bits", "1.44 bits"),
+        ("efficiency.training_flops", 1.61e17, "FLOPs", "161 PFLOP"),
+        ("efficiency.training_seconds", 45.3, "s", "45.3 s"),
+        ("efficiency.training_seconds", 655.0, "s", "10.9 min"),
+        ("efficiency.training_seconds", 90_000.0, "s", "25.0 h"),
+        ("efficiency.training_seconds", 864_000.0, "s", "10.0 d"),
+        ("efficiency.training_energy_kwh", 0.01183, "kWh", "0.012 kWh"),
+        ("efficiency.model_flops_utilisation", 0.47, "share", "47.0 %"),
+        ("fairness.likelihood_gap[gender_zh]", -0.2104, "nats per token", "−0.210 nats per token"),
         ("efficiency.batch_invariance", 0.0021, "", "0.0021"),
         ("robustness.unknown_thing", 0.5, "share", "50.0 %"),
         ("robustness.unknown_thing", 0.5, "furlongs", "0.500 furlongs"),
@@ -173,5 +210,32 @@ def test_intervals_name_their_unit_once_and_are_empty_where_nothing_was_sampled(
     t = words("en")
     assert interval(0.183, 0.209, "points", t) == "18.3 to 20.9 pp"
     assert interval(0.183, 0.209, "percent", words("zh")) == "18.3 至 20.9 %"
+    assert interval(0.06, 0.36, "other", t, unit="nats per token") == "0.060 to 0.360 nats per token"
+    assert interval(0.06, 0.36, "other", words("zh"), unit="nats per token") == "0.060 至 0.360 纳特/词元"
+    assert interval(0.5, 2.3, "bits", words("zh")) == "0.50 至 2.30 比特"
     assert interval(5.0, 5.0, "bytes", t) == "" and interval(None, None, "percent", t) == ""
     assert show(None, "percent", t) == "–"
+
+
+def test_whatever_a_corpus_card_or_a_training_can_name_has_words():
+    """What other parts call their steps, rules, languages, placeholders and terms."""
+    from typing import get_args
+
+    from trustbase.data.corpus.counts import STEPS
+    from trustbase.data.corpus.options import Deduplicate, Language, Pii
+    from trustbase.data.corpus.quality import RULES
+    from trustbase.model.options import Family
+    from trustbase.recipe.lookup import OBJECTIVES, TASKS
+
+    wanted = {
+        "step": {"read", *STEPS},
+        "rule": set(RULES),
+        "tongue": set(get_args(Language)),
+        "pii": set(get_args(Pii)),
+        "deduplicate": set(get_args(Deduplicate)),
+        "family": set(get_args(Family)),
+        "term": {*OBJECTIVES, "generator", "z"} - set(TASKS),
+    }
+    for family, names in wanted.items():
+        keys = {key.split(".", 1)[1] for key in words("en").table if key.startswith(f"{family}.")}
+        assert keys == names, family
