@@ -6,7 +6,7 @@ The same updates of 16,384 tokens (two batches of 8,192; masked tokens; 4 layers
 one worker one batch after the other, in two one each. Documents are drawn at random. Runs alternate. What counts is the time from
 the third update to the last; everything before (Ray itself, imports, the workers finding each other, trial batches) stands apart
 as start-up. A two-core machine with nothing else to do is asked for: the second worker has no core of its own otherwise, and
-the column `load` shows what others did meanwhile. On Ray workers run at niceness 15 by Ray's own choice; here at 0.
+the column `load` shows what others did meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("RAY_worker_niceness", "0")
 
 import numpy as np
 
@@ -67,11 +66,24 @@ def work(emit, *, folder: str, steps: int) -> dict:
     )
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=WORDS, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, intermediate_size=1024, max_position_embeddings=CONTEXT
+        vocab_size=WORDS,
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=1024,
+        max_position_embeddings=CONTEXT,
     )
     options = TrainOptions(max_steps=steps, tokens=10**9, batch_tokens=TOKENS, accumulation=2, learning_rate=5e-4, threads=1)
     done = pretrain(
-        BertForMaskedLM(config), "masked", Corpus(), tokenizer, context=CONTEXT, options=options, folder=Path(folder), whole_words="none", emit=emit
+        BertForMaskedLM(config),
+        "masked",
+        Corpus(),
+        tokenizer,
+        context=CONTEXT,
+        options=options,
+        folder=Path(folder),
+        whole_words="none",
+        emit=emit,
     )
     return {"precision": done.facts["precision"], "processes": done.facts["processes"]}
 
@@ -133,7 +145,8 @@ def main() -> None:
             )
     table = summary(runs)
     print(
-        f"two workers: {table['speed_up']:.2f} times one (rounds {table['least']:.2f} to {table['most']:.2f}), {table['of_ideal']:.2f} of ideal; "
+        f"two workers: {table['speed_up']:.2f} times one (rounds {table['least']:.2f} to {table['most']:.2f}), "
+        f"{table['of_ideal']:.2f} of ideal; "
         f"wanted {IDEAL_SHARE}; losses of the same updates differ by at most {table['largest_difference_of_losses']:.1e}"
     )
     files.write_json(options.out, {"benchmark": "ray_train", "on": options.on, "machine": machine_key(), "summary": table, "runs": runs})

@@ -67,12 +67,15 @@ def run(
 
     Raises:
         RecipeError, DataError: the recipe or the data are wrong; every problem is named.
+        UsageError: a launcher started this in several processes.
         StaleRunError: the folder was made from other inputs.
         Interrupted: a signal came; the state left behind is resumable.
     """
     from trustbase.gate.policy import read_policy
     from trustbase.recipe.read import read_recipe
+    from trustbase.train.cluster import refuse_launchers
 
+    refuse_launchers()
     plan = read_recipe(recipe, overrides)
     releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name

@@ -152,7 +152,7 @@ def test_a_lost_process_ends_the_others_and_they_go_on_to_the_same_bits(tmp_path
     np.testing.assert_array_equal(again[0][1], whole[0][1])
     np.testing.assert_array_equal(again[1][1], whole[0][1])
     assert len(again[0][0]) == whole[0][2] - 6 and again[0][0] == whole[0][0][6:]
-    model, alone, log = pretrain_tiny(tmp_path / "alone", "masked+next_sentence", accumulation=2, batch_tokens=256, tokens=6000)
+    _, alone, log = pretrain_tiny(tmp_path / "alone", "masked+next_sentence", accumulation=2, batch_tokens=256, tokens=6000)
     np.testing.assert_allclose([fields["loss"] for fields in log.of("step")], whole[0][0], atol=1e-5)
     assert whole[0][3].keys() == alone.held_out.findings().keys() and whole[0][3] == whole[1][3]
     assert (whole[0][4], alone.facts["processes"]) == (2, 1)

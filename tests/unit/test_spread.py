@@ -15,7 +15,7 @@ import pytest
 from several import together
 from train_kit import Log, job, rows, weights
 
-from trustbase.errors import TrainingError
+from trustbase.errors import TrainingError, UsageError
 from trustbase.events import ignore
 from trustbase.train.cluster import ClusterOptions, cluster_problems
 from trustbase.train.options import TrainOptions
@@ -72,7 +72,7 @@ def test_a_lost_worker_costs_time_only(tmp_path, wanted, ray):
 
 @pytest.mark.parametrize("ray", ON)
 def test_a_worker_that_is_always_lost_is_an_error_in_the_end(tmp_path, ray):
-    with pytest.raises(TrainingError, match="in 2 processes failed 2 times") as error:
+    with pytest.raises(TrainingError, match=r"in 2 processes failed for good \(1 restarts") as error:
         spread(partial(toy, folder=tmp_path, die_at=3, always=True), ClusterOptions(workers=2, ray=ray, restarts=1), tmp_path)
     assert "goes on from it" in error.value.hint and not (tmp_path / ".cluster").exists()
 
@@ -106,19 +106,30 @@ def test_workers_end_with_a_caller_that_was_killed(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("step-*")) == left
 
 
+CALLER = """
+import sys
+from functools import partial
+from pathlib import Path
+import test_spread
+from trustbase.errors import Interrupted
+from trustbase.train.cluster import ClusterOptions
+from trustbase.train.spread import spread
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    try:
+        spread(partial(test_spread.toy, folder=folder, slow=float(sys.argv[2])), ClusterOptions(workers=2), folder)
+    except Interrupted as stopped:
+        sys.exit(stopped.exit_code)
+"""
+
+
 def _caller(folder: Path, slow: float) -> subprocess.Popen:
-    text = (
-        "import sys\nfrom functools import partial\nfrom pathlib import Path\nfrom trustbase.errors import Interrupted\n"
-        "from trustbase.train.cluster import ClusterOptions\nfrom trustbase.train.spread import spread\nimport test_spread\n"
-        "if __name__ == '__main__':\n    try:\n"
-        f"        spread(partial(test_spread.toy, folder=Path({str(folder)!r}), slow={slow}), ClusterOptions(workers=2), Path({str(folder)!r}))\n"
-        "    except Interrupted as stopped:\n        sys.exit(stopped.exit_code)\n"
-    )
+    """A process that spreads a slow training."""
     script = folder / "caller.py"
-    script.write_text(text)
+    script.write_text(CALLER)
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.Popen([sys.executable, str(script), str(folder), str(slow)], env={**os.environ, "PYTHONPATH": paths})
 
 
 def _await(folder: Path, name: str) -> None:
@@ -139,3 +150,16 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(monkeypatch):
     assert problem.where == "cluster.ray" and "pip install 'trustbase[ray]'" in problem.hint
 
 
+@pytest.mark.parametrize("ray", ON)
+def test_more_workers_than_gpus_are_refused(tmp_path, ray):
+    with pytest.raises(UsageError, match="9 workers want a GPU each"):
+        spread(partial(toy, folder=tmp_path), ClusterOptions(workers=9, ray=ray, gpus=True), tmp_path)
+
+
+def test_a_run_that_a_launcher_started_is_refused(monkeypatch, tmp_path):
+    from trustbase.flow import run
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="started 2 times") as error:
+        run(tmp_path / "recipe.yaml")
+    assert "cluster: {workers: 2}" in error.value.hint

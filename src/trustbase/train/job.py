@@ -22,7 +22,7 @@ from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.state import Progress
 from trustbase.train.update import Update, UpdateResult, UpdateTools
-from trustbase.train.world import World
+from trustbase.train.world import ALONE, World
 
 Measure = Callable[[], Mapping[str, float]]
 
@@ -44,7 +44,7 @@ class Job:
     emit: Emit = ignore
     measure: Measure | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    world: World = World()
+    world: World = ALONE
     progress: Progress = field(default_factory=Progress)
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     course: Course = field(default_factory=lambda: Course(0, frozenset()))
@@ -86,7 +86,7 @@ def agree(job: Job) -> None:
         return
     weights = hashlib.sha256()
     for _, parameter in job.trained:
-        weights.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+        weights.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     mine = {
         "inputs": files.digest_json(job.fingerprint),
         "step": job.progress.step,

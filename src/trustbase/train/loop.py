@@ -35,7 +35,7 @@ from trustbase.train.signals import StopSignal
 from trustbase.train.state import Progress
 from trustbase.train.table import UsedRows, used_rows
 from trustbase.train.update import Update, UpdateResult, UpdateTools
-from trustbase.train.world import World
+from trustbase.train.world import ALONE, World
 
 _LEFT_OUT = UpdateResult(math.nan, math.nan, 0, 0, {}, "left out")
 _FEW_UPDATES = 60
@@ -55,7 +55,7 @@ def train(
     weights: Mapping[str, float] | None = None,
     device: str = "cpu",
     fingerprint: Mapping[str, Any] | None = None,
-    world: World = World(),  # noqa: B008  frozen
+    world: World = ALONE,
     emit: Emit = ignore,
 ) -> Progress:
     """Train the parameters that ask for gradients; afterwards the model holds the best checkpoint's.
@@ -89,7 +89,9 @@ def train(
         tables = stack.enter_context(used_rows(model, material.tokens))
         trained = _trained(model, tables)
         identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
-        job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {}, world)
+        job = Job(
+            model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {}, world
+        )
         job.trained, job.course = trained, plot_course(material, options)
         tools = _tools(job, tables)
         resume(job, tools.optimizer)

@@ -31,10 +31,11 @@ def run_on_machine(work: Work, cluster: ClusterOptions, place: Path) -> None:
         TrainingError: workers were lost more often than allowed.
         Interrupted: a signal came; the workers got it too, and saved what they had.
     """
-    gpus = cuda.device_count() if cluster.gpus is not False else 0
-    if (gpus or cluster.gpus) and cluster.workers > gpus:
+    there = cuda.device_count()
+    gpus = there > 0 if cluster.gpus is None else cluster.gpus
+    if gpus and there < cluster.workers:
         raise UsageError(
-            f"{cluster.workers} workers want a GPU each, and this machine has {gpus}", hint="set fewer workers, or gpus: false"
+            f"{cluster.workers} workers want a GPU each, and this machine has {there}", hint="set fewer workers, or gpus: false"
         )
     config = LaunchConfig(
         min_nodes=1,
@@ -48,7 +49,7 @@ def run_on_machine(work: Work, cluster: ClusterOptions, place: Path) -> None:
     )
     with _signals_put_back():
         try:
-            elastic_launch(config, _member)(work, place, share_of_cores(cluster.workers), bool(gpus), os.getpid())
+            elastic_launch(config, _member)(work, place, share_of_cores(cluster.workers), gpus, os.getpid())
         except SignalException as stopped:
             raise Interrupted(
                 f"training in {cluster.workers} processes was stopped by {stopped.sigval.name}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,13 @@ from trustbase.train.spread import Work, lost, member
 
 _STORE = 300 * 10**6  # bytes of Ray's object store: only the work itself passes through it
 _TIMEOUT = 7200  # seconds; as in `world`
-#: nothing is told to Ray's makers; the second form of Ray Train; workers stay in the caller's folder, so that its paths hold
-_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers stay in the caller's folder, so that its paths hold
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes more than Ray's minute
+    "RAY_worker_niceness": "0",  # on a cluster started here: the caller's own priority, where Ray takes 15 less
+}
 
 
 def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
@@ -35,11 +41,13 @@ def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
         TrainingError: workers were lost more often than allowed.
     """
     with _settings(), _connected(cluster) as gpus:
+        from ray import cloudpickle
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        packed, paths = cloudpickle.dumps(work), list(sys.path)
         trainer = TorchTrainer(
-            lambda: _member(work, place),
+            lambda: _member(packed, paths, place),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=_TIMEOUT),
             scaling_config=ScalingConfig(num_workers=cluster.workers, use_gpu=gpus, resources_per_worker=_resources(cluster, gpus)),
             run_config=RunConfig(
@@ -51,10 +59,12 @@ def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
         raise lost(cluster.workers, cluster.restarts, str(failed)) from failed
 
 
-def _member(work: Work, place: Path) -> None:
+def _member(packed: bytes, paths: list[str], place: Path) -> None:
     import ray.train
+    from ray import cloudpickle
 
-    member(work, place, ray.train.get_context().get_world_rank())
+    sys.path += [path for path in paths if path not in sys.path]  # the work may be a function of a file beside the caller's
+    member(cloudpickle.loads(packed), place, ray.train.get_context().get_world_rank())
 
 
 def _resources(cluster: ClusterOptions, gpus: bool) -> dict[str, float]:
@@ -109,11 +119,12 @@ def _connected(cluster: ClusterOptions) -> Iterator[bool]:
             _open(ray, cluster)
             _put_back(handlers)  # Ray's would end this process without a word
         there = int(ray.cluster_resources().get("GPU", 0))
-        if cluster.gpus and there < cluster.workers:
+        gpus = there > 0 if cluster.gpus is None else cluster.gpus
+        if gpus and there < cluster.workers:
             raise UsageError(
                 f"{cluster.workers} workers want a GPU each, and the Ray cluster has {there}", hint="set fewer workers, or gpus: false"
             )
-        yield there >= cluster.workers if cluster.gpus is None else cluster.gpus
+        yield gpus
     finally:
         if opened:
             ray.shutdown()

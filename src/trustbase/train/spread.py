@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -26,6 +27,7 @@ Work = Callable[[Emit], Mapping[str, Any]]
 
 _PLACE = ".cluster"  # in the run's folder, while the workers live
 _EVENTS, _OUTCOME = "events.jsonl", "outcome.json"
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _LOOK = 0.2  # seconds between two looks for events
 
 
@@ -175,7 +177,7 @@ def _raise_told(place: Path) -> None:
 def lost(workers: int, restarts: int, why: str) -> TrainingError:
     """The error of workers that were lost too often."""
     return TrainingError(
-        f"training in {workers} processes failed {restarts + 1} times, the last time because: {why[:2000]}",
+        f"training in {workers} processes failed for good ({restarts} restarts are allowed): {_COLOUR.sub('', why)[:2000]}",
         hint="the last complete checkpoint is kept, and the same command goes on from it; fewer workers need less memory",
     )
 

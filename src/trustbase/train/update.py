@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trustbase.errors import TrainingError
 from trustbase.train.batches import Batch
-from trustbase.train.world import World
+from trustbase.train.world import ALONE, World
 
 _MOST_SKIPPED = 20  # in a row; a scale that only starts too high (2^16) is low enough after far fewer
 Named = Callable[[Sequence[int]], str]  # rows of the training split, counted from 0 → how a person finds them
@@ -45,7 +45,7 @@ class UpdateTools:
     skipped: int = 0  # updates in a row that fp16 skipped
     weights: Mapping[str, float] = field(default_factory=dict)  # of terms; 1 where none is named
     largest: Mapping[str, float] = field(default_factory=dict)  # "loss", "gradient": an update above it is not made
-    world: World = World()  # the processes that make an update together, each from its own batches
+    world: World = ALONE  # the processes that make an update together, each from its own batches
 
 
 class Update(Protocol):
@@ -115,7 +115,7 @@ class _Share:
     bad: list[int] | None = None  # what a loss that is not finite belongs to
 
 
-def _share(tools: UpdateTools, batches: Sequence[Batch], units: Mapping[str, int]) -> _Share:
+def _share(tools: UpdateTools, batches: Sequence[Batch], units: Mapping[str, float]) -> _Share:
     """The gradient of this process's batches, as far as its losses are finite."""
     totals = dict.fromkeys(units, 0.0)
     rows, tokens = sum(len(batch.rows) for batch in batches), sum(batch.tokens for batch in batches)
@@ -146,7 +146,7 @@ def _owners(batches: Sequence[Batch]) -> list[int]:
     return sorted({int(owner) for batch in batches for owners in batch.owners.values() for owner in owners})
 
 
-def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, int], totals: dict[str, float]) -> None:
+def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]) -> None:
     """Add a batch's share of the gradient, and its losses to `totals`."""
     whole: Tensor | None = None
     for term, losses in tools.losses(batch).items():

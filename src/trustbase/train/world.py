@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from trustbase.errors import UsageError
 from trustbase.train.options import TrainOptions
@@ -93,9 +94,12 @@ class World:
             sent.append((bucket, flat, distributed.all_reduce(flat, async_op=True)))
         for bucket, flat, work in sent:
             work.wait()
-            pieces = flat.split([parameter.numel() for parameter in bucket])
+            pieces = torch.split(flat, [parameter.numel() for parameter in bucket])
             for parameter, piece in zip(bucket, pieces, strict=True):
                 parameter.grad = piece.view(parameter.shape)  # not copied back: what a gradient lay in stays this process's own
+
+
+ALONE = World()
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
@@ -127,7 +131,7 @@ def joined(device: str) -> Iterator[World]:
         yield _here()
         return
     if processes() == 1:
-        yield World()
+        yield ALONE
         return
     missing = [name for name in _NEEDED if not os.environ.get(name)]
     if missing:
@@ -137,7 +141,11 @@ def joined(device: str) -> Iterator[World]:
         )
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+    # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
+    fresh = distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if device == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield _here()
     finally:
