@@ -12,12 +12,19 @@ from several import together
 from train_kit import Log, Toy, job, rows, weights
 
 from trustbase.errors import Interrupted, TrainingError, UsageError
-from trustbase.train import state
+from trustbase.train import state, table
 from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
 from trustbase.train.world import World, dealt, joined
 
 TOY = {"accumulation": 2, "batch_tokens": 24, "epochs": 3, "validation": None}
+
+
+class Looked(Toy):
+    """Its word table is trained by the rows that are used, where such a table counts as large."""
+
+    def get_input_embeddings(self):
+        return self.table
 
 
 class Sudden(Log):
@@ -53,6 +60,13 @@ def scenarios(rank: int, folder: Path) -> dict:
             "guarded": toy(folder / "guarded", world, gradient_guard=1.2, spike=2.0, epochs=12),
             "saved": sorted(path.name for path in (folder / "whole").glob("step-*")),
         }
+        parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+        for parameter in parameters[rank:2]:
+            parameter.grad = torch.full((2,), rank + 1.0)
+        world.sum_gradients(parameters)
+        found["gradients"] = [None if parameter.grad is None else parameter.grad.tolist() for parameter in parameters]
+        table._LARGE_TABLE = 0
+        found["used rows"] = toy(folder / "table", world, model=Looked())
         one = rank == 1
         for name, action in (("nan", _spoil), ("signal", lambda tools, batches: os.kill(os.getpid(), signal.SIGTERM))):
             try:
@@ -96,6 +110,20 @@ def test_two_processes_make_the_updates_of_one(two, tmp_path):
         )  # fmt: skip
         np.testing.assert_array_equal(second[name][2], their_ends)  # to the bit: they hold one model
         assert not second[name][0] or second[name][0] == theirs
+
+
+def test_a_table_of_used_rows_is_trained_alike(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "_LARGE_TABLE", 0)
+    steps, _, ends = toy(tmp_path, model=Looked())
+    np.testing.assert_allclose([two[0]["used rows"][0][i] for i in steps], [steps[i] for i in steps], rtol=1e-5, atol=1e-6)
+    unused = slice(8, 16)  # the second row of the table, `(50, 8)`: weight decay would have moved it
+    for each in two:
+        np.testing.assert_allclose(each["used rows"][2], ends, atol=1e-5)
+        np.testing.assert_array_equal(each["used rows"][2][unused], np.frombuffer(weights(Toy()), np.float32)[unused])
+
+
+def test_a_gradient_that_one_process_lacks_counts_as_zero_and_one_that_all_lack_as_none(two):
+    assert two[0]["gradients"] == two[1]["gradients"] == [[1.0, 1.0], [3.0, 3.0], None]
 
 
 def test_limits_are_kept_by_all_alike(two, tmp_path):

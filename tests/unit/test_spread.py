@@ -23,10 +23,8 @@ from trustbase.train.spread import spread
 from trustbase.train.update import plain
 from trustbase.train.world import joined
 
-ON = [
-    None,
-    pytest.param("auto", marks=pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")),
-]
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
+ON = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
 TOY = {"accumulation": 2, "batch_tokens": 24, "epochs": 3, "save_every": 1e-3}
 
 
@@ -85,18 +83,20 @@ def test_an_error_of_the_work_itself_comes_back_and_is_not_tried_again(tmp_path,
     assert "precision: fp32" in error.value.hint and len(log.of("step")) == 3 and not log.of("resumed")
 
 
-def test_a_signal_stops_the_workers_after_their_update_and_the_same_call_goes_on(tmp_path, wanted):
-    process = _caller(tmp_path, 0.2)
+@pytest.mark.parametrize("ray", ON)
+def test_a_signal_stops_the_workers_and_the_same_call_goes_on(tmp_path, wanted, ray):
+    process = _caller(tmp_path, 0.2, ray)
     _await(tmp_path, "step-00000003")
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     log = Log()
-    found = spread(partial(toy, folder=tmp_path), ClusterOptions(workers=2), tmp_path, log)
+    found = spread(partial(toy, folder=tmp_path), ClusterOptions(workers=2), tmp_path, log)  # wherever the others were
     assert log.of("resumed") and found["weights"] == wanted["weights"]
 
 
-def test_workers_end_with_a_caller_that_was_killed(tmp_path):
-    process = _caller(tmp_path, 0.3)
+@pytest.mark.parametrize("ray", ON)
+def test_workers_end_with_a_caller_that_was_killed(tmp_path, ray):
+    process = _caller(tmp_path, 0.3, ray)
     _await(tmp_path, "step-00000002")
     process.kill()
     process.wait()
@@ -111,29 +111,31 @@ import sys
 from functools import partial
 from pathlib import Path
 import test_spread
+from trustbase.cli import interrupt
 from trustbase.errors import Interrupted
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.spread import spread
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+    folder, slow, ray = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] or None
+    interrupt.install()
     try:
-        spread(partial(test_spread.toy, folder=folder, slow=float(sys.argv[2])), ClusterOptions(workers=2), folder)
+        spread(partial(test_spread.toy, folder=folder, slow=slow), ClusterOptions(workers=2, ray=ray), folder)
     except Interrupted as stopped:
         sys.exit(stopped.exit_code)
 """
 
 
-def _caller(folder: Path, slow: float) -> subprocess.Popen:
+def _caller(folder: Path, slow: float, ray: str | None) -> subprocess.Popen:
     """A process that spreads a slow training."""
     script = folder / "caller.py"
     script.write_text(CALLER)
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, str(script), str(folder), str(slow)], env={**os.environ, "PYTHONPATH": paths})
+    return subprocess.Popen([sys.executable, str(script), str(folder), str(slow), ray or ""], env={**os.environ, "PYTHONPATH": paths})
 
 
 def _await(folder: Path, name: str) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         if (folder / name).exists():
             return
         time.sleep(0.1)

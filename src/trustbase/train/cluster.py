@@ -25,7 +25,9 @@ class ClusterOptions(BaseModel):
         description="auto: on the Ray cluster that is running, else on one started here; or its address. Not given: processes of this "
         "machine, as torchrun starts them",
     )
-    cpus: float = Field(1.0, gt=0, description="cores of a worker")
+    cpus: int | None = Field(
+        None, ge=1, le=1024, description="cores of a worker; where not given, one on Ray, and its share of this machine's otherwise"
+    )
     gpus: bool | None = Field(None, description="one GPU a worker; where not given, if this machine has any")
     restarts: int = Field(
         3, ge=0, le=1000, description="how often training goes on from its last complete checkpoint after a worker was lost"

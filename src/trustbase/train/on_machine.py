@@ -49,7 +49,7 @@ def run_on_machine(work: Work, cluster: ClusterOptions, place: Path) -> None:
     )
     with _signals_put_back():
         try:
-            elastic_launch(config, _member)(work, place, share_of_cores(cluster.workers), gpus, os.getpid())
+            elastic_launch(config, _member)(work, place, cluster.cpus or share_of_cores(cluster.workers), gpus, os.getpid())
         except SignalException as stopped:
             raise Interrupted(
                 f"training in {cluster.workers} processes was stopped by {stopped.sigval.name}",

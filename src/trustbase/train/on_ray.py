@@ -5,7 +5,6 @@ Ray starts the workers, lets them find each other and starts them anew when one 
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -68,7 +67,7 @@ def _member(packed: bytes, paths: list[str], place: Path) -> None:
 
 
 def _resources(cluster: ClusterOptions, gpus: bool) -> dict[str, float]:
-    return {"CPU": cluster.cpus, **({"GPU": 1.0} if gpus else {})}
+    return {"CPU": float(cluster.cpus or 1), **({"GPU": 1.0} if gpus else {})}
 
 
 def _in_thread(call: Any) -> Exception | None:
@@ -147,5 +146,5 @@ def _open(ray: Any, cluster: ClusterOptions) -> None:
             raise UsageError(
                 f"no Ray cluster answers at {address}: {error}", hint="start it, or write ray: auto to have one on this machine"
             ) from error
-        cores = max(usable_cores(), math.ceil(cluster.workers * cluster.cpus))
+        cores = max(usable_cores(), cluster.workers * (cluster.cpus or 1))
         ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=_STORE, **quiet)
