@@ -25,6 +25,7 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers stay in the caller's folder, so that its paths hold
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray will do anyway; GPUs are hidden by `_member`
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine takes more than Ray's minute
     "RAY_worker_niceness": "0",  # on a cluster started here: the caller's own priority, where Ray takes 15 less
 }
@@ -46,7 +47,7 @@ def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
 
         packed, paths = cloudpickle.dumps(work), list(sys.path)
         trainer = TorchTrainer(
-            lambda: _member(packed, paths, place),
+            lambda: _member(packed, paths, place, gpus),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=_TIMEOUT),
             scaling_config=ScalingConfig(num_workers=cluster.workers, use_gpu=gpus, resources_per_worker=_resources(cluster, gpus)),
             run_config=RunConfig(
@@ -58,10 +59,12 @@ def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
         raise lost(cluster.workers, cluster.restarts, str(failed)) from failed
 
 
-def _member(packed: bytes, paths: list[str], place: Path) -> None:
+def _member(packed: bytes, paths: list[str], place: Path, gpus: bool) -> None:
     import ray.train
     from ray import cloudpickle
 
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     sys.path += [path for path in paths if path not in sys.path]  # the work may be a function of a file beside the caller's
     member(cloudpickle.loads(packed), place, ray.train.get_context().get_world_rank())
 
