@@ -147,6 +147,8 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(monkeypatch):
     assert not list(cluster_problems(None, options)) and not list(cluster_problems(ClusterOptions(workers=8), options))
     (problem,) = cluster_problems(ClusterOptions(workers=16), options)
     assert problem.where == "cluster.workers" and "at least 2048" in problem.hint and "multiple of 16" in problem.hint
+    (problem,) = cluster_problems(ClusterOptions(workers=2), options, length=600)
+    assert "fewer than one row may have (600)" in problem.message
     monkeypatch.setattr("trustbase.train.cluster.find_spec", lambda name: None)
     (problem,) = cluster_problems(ClusterOptions(ray="auto"), options)
     assert problem.where == "cluster.ray" and "pip install 'trustbase[ray]'" in problem.hint

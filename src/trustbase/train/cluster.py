@@ -48,17 +48,24 @@ def refuse_launchers() -> None:
         )
 
 
-def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions) -> Iterator[Problem]:
-    """Why a recipe's processes cannot be had, or cannot share its batches."""
+def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, length: int | None = None) -> Iterator[Problem]:
+    """Why a recipe's processes cannot be had, or cannot share its batches.
+
+    Args:
+        cluster: as the recipe says.
+        options: of the training.
+        length: most tokens of a row, such as the context in pretraining; `max_length` where not given.
+    """
     if cluster is None:
         return
     if cluster.ray is not None and find_spec("ray") is None:
         yield Problem("cluster.ray", "Ray is not installed", "pip install 'trustbase[ray]', or remove it to use this machine's processes")
     pieces = cluster.workers // math.gcd(options.accumulation, cluster.workers)
-    if options.batch_tokens // pieces < options.max_length:
+    longest = options.max_length if length is None else length
+    if options.batch_tokens // pieces < longest:
         yield Problem(
             "cluster.workers",
             f"{cluster.workers} workers share an update of {options.accumulation} x {options.batch_tokens} tokens, which leaves batches of "
-            f"{options.batch_tokens // pieces}: fewer than one text may have (train.max_length: {options.max_length})",
-            f"set train.batch_tokens to at least {options.max_length * pieces}, or train.accumulation to a multiple of {cluster.workers}",
+            f"{options.batch_tokens // pieces}: fewer than one row may have ({longest})",
+            f"set train.batch_tokens to at least {longest * pieces}, or train.accumulation to a multiple of {cluster.workers}",
         )
