@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustbase import files, pretraining, releasing, steps
+from trustbase import files, pretraining, raw_text, releasing, steps
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
 from trustbase.recipe import marks
@@ -71,13 +71,16 @@ def run(
 
     Raises:
         RecipeError, DataError: the recipe or the data are wrong; every problem is named.
+        UsageError: a launcher started this in several processes.
         StaleRunError: the folder was made from other inputs.
         Interrupted: a signal came; the state left behind is resumable.
     """
     from trustbase.gate.policy import read_policy
     from trustbase.recipe.read import read_recipe
     from trustbase.recipe.schema import Recipe
+    from trustbase.train.cluster import refuse_launchers
 
+    refuse_launchers()
     plan = read_recipe(recipe, overrides)
     releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name
@@ -113,16 +116,16 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo,
 
 def _pretrain(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Raw text to a base model."""
-    base = pretraining.choose_base(stages, plan)
-    corpus = pretraining.prepare_texts(stages, plan)
-    start = pretraining.choose_tokenizer(stages, plan, corpus, base)
-    tokens = pretraining.encode_texts(stages, plan, corpus, start)
-    pretraining.describe_corpus(stages, plan, corpus, start)
+    base = raw_text.choose_base(stages, plan)
+    corpus = raw_text.prepare_texts(stages, plan)
+    start = raw_text.choose_tokenizer(stages, plan, corpus, base)
+    tokens = raw_text.encode_texts(stages, plan, corpus, start)
+    raw_text.describe_corpus(stages, plan, corpus, start)
     estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
     trained = pretraining.train_base(stages, plan, corpus, tokens, start, estimate)
     artifact = pretraining.make_base_artifact(stages, plan, start, trained)
     audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy)
-    return artifact, audit, releasing.judge(stages, pretraining.held_out(corpus), artifact, audit, policy)
+    return artifact, audit, releasing.judge(stages, raw_text.held_out(corpus), artifact, audit, policy)
 
 
 def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
 from trustbase.errors import RecipeError
+from trustbase.events import Emit
 from trustbase.machine import machine_key
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from trustbase.data.load import Dataset
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.recipe.schema import Recipe
 
 DATA_CODE = ("data", "recipe/lookup.py")
 MODEL_CODE = (*DATA_CODE, "model", "train")
@@ -183,21 +186,12 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
     recipe, target = plan.finetune, stages.folder / "checkpoints"
 
     def compute() -> dict[str, Any]:
-        from trustbase.train.fit import fit
+        if recipe.cluster is None:
+            return _fitted(dataset, base, recipe, stages.folder, stages.log)
+        from trustbase.train.spread import spread
 
-        train, validation = dataset.splits["train"], dataset.splits["validation"]
-        trained = fit(
-            base,
-            load(TASKS[recipe.task]),
-            dataset.labels,
-            train,
-            validation,
-            adapt=recipe.adapt,
-            options=recipe.train,
-            folder=target,
-            emit=stages.log,
-        )
-        return trained.to_json(stages.folder)
+        work = partial(_fitted_by_worker, base=base, recipe=recipe, folder=stages.folder.resolve())
+        return spread(work, recipe.cluster, target, stages.log)
 
     inputs = {
         "data": dataset.digest,
@@ -206,6 +200,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "machine": machine_key(),
+        **({"workers": recipe.cluster.workers} if recipe.cluster is not None else {}),
     }
     outputs = ["checkpoints/trained"]
     result = stages.run(
@@ -215,6 +210,31 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
         return Trained.from_json(result, stages.folder)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise stages.damaged("train", error) from error
+
+
+def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emit: Emit) -> dict[str, Any]:
+    """What training the run's rows leaves, as JSON."""
+    from trustbase.train.fit import fit
+
+    trained = fit(
+        base,
+        load(TASKS[recipe.task]),
+        dataset.labels,
+        dataset.splits["train"],
+        dataset.splits["validation"],
+        adapt=recipe.adapt,
+        options=recipe.train,
+        folder=folder / "checkpoints",
+        emit=emit,
+    )
+    return trained.to_json(folder)
+
+
+def _fitted_by_worker(emit: Emit, *, base: BaseModel, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The same in one of several processes, which reads the rows that the run's data stage left."""
+    from trustbase.data.save import load_dataset
+
+    return _fitted(load_dataset(folder / "data"), base, recipe, folder, emit)
 
 
 def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, trained: Trained) -> ArtifactInfo:

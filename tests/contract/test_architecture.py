@@ -31,7 +31,7 @@ ORDER = (
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing"},
-    {"steps", "pretraining"},
+    {"steps", "raw_text", "pretraining"},
     {"flow", "audit_command", "corpus_command", "doctor"},
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
     {"cli"},

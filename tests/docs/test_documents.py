@@ -35,6 +35,20 @@ def test_the_reference_pages_are_what_the_code_says() -> None:
         assert (write_reference.FOLDER / name).read_text(encoding="utf-8") == page(), message
 
 
+def test_the_plan_for_scale_is_what_its_script_says() -> None:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import plan_scale
+    finally:
+        sys.path.pop(0)
+    text = plan_scale.PAGE.read_text(encoding="utf-8")
+    assert plan_scale.page(text, plan_scale.UTILISATION) == text, "docs/scale.md is stale; run: python tools/plan_scale.py"
+    assert plan_scale.page(text, 0.2) != text  # the tables are there, and follow from the utilisation
+    one, seven, seventy = plan_scale.SHAPES
+    assert plan_scale.days(seven, 8, 0.4) == pytest.approx(6.29e21 / (8 * 989e12 * 0.4 * 86400), rel=0.01)
+    assert [plan_scale.tokens(shape) for shape in (one, seven, seventy)] == [2e10, 1.4e11, 1.4e12]
+
+
 def commands(page: Path) -> list[list[str]]:
     """Every `trustbase …` line in the page's code blocks."""
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -19,7 +19,7 @@ import torch
 from train_kit import LABELS, Log, Toy, job, rows, split, weights
 
 from tiny import tiny_bert
-from trustbase.errors import Interrupted, StaleRunError, TrainingError
+from trustbase.errors import Interrupted, StaleRunError, TrainingError, UsageError
 from trustbase.events import RunLog
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
@@ -350,10 +350,11 @@ def test_an_open_precision_may_change_between_machines_and_is_said(tmp_path):
     assert log.of("resumed")[0]["step"] == 3 and "begun in bf16" in log.of("warning")[0]["text"]
 
 
-def test_several_processes_are_refused(monkeypatch, tmp_path):
-    from trustbase.errors import UsageError
+def test_processes_that_cannot_find_each_other_are_refused(monkeypatch, tmp_path):
     from trustbase.train.fit import fit
 
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="one process"):
-        fit(None, None, None, None, None, adapt=None, options=None, folder=tmp_path)
+    with pytest.raises(UsageError, match="RANK, MASTER_ADDR, MASTER_PORT is not set"):
+        fit(None, None, None, None, None, adapt=None, options=TrainOptions(), folder=tmp_path)

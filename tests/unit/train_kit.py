@@ -16,6 +16,7 @@ from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.update import plain
+from trustbase.train.world import World
 
 LABELS = LabelSchema(("bad", "good"), "good", "good")
 
@@ -77,6 +78,7 @@ def job(
     update=plain,
     objective=classification,
     fingerprint=None,
+    world=None,
     **options,
 ):
     """Train a toy; returns the model, its progress and the events."""
@@ -91,6 +93,7 @@ def job(
         "validation": validation,
         "emit": log,
         "fingerprint": fingerprint,
+        "world": world or World(),
     }
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small that a second thread only waits

@@ -85,9 +85,11 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
 
 
 def _training(recipe: AnyRecipe) -> Iterator[Found]:
+    from trustbase.train.cluster import cluster_problems
     from trustbase.train.track import missing_trackers
 
-    for problem in missing_trackers(recipe.train.report_to):
+    length = None if isinstance(recipe, Recipe) else recipe.model.context
+    for problem in (*missing_trackers(recipe.train.report_to), *cluster_problems(recipe.cluster, recipe.train, length=length)):
         yield tuple(problem.where.split(".")), problem.message, problem.hint
     if recipe.train.precision != "fp16":
         return

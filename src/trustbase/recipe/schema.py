@@ -14,13 +14,14 @@ from trustbase.data.options import DataOptions
 from trustbase.gate.options import GateOptions
 from trustbase.model.options import DEFAULT_BASE, AdaptOptions, ModelOptions, ScratchOptions, TokenizerOptions
 from trustbase.outputs.options import DecisionOptions
+from trustbase.train.cluster import ClusterOptions
 from trustbase.train.options import TrainOptions
 from trustbase.train.pretrain_options import EstimateOptions, PretrainOptions, ProbeOptions, Whole
 
 SCHEMA = "trustbase/recipe/1"
 
 #: Sections that a later version will read; naming one is refused, never ignored.
-LATER_SECTIONS = ("cluster", "federated", "monitor", "private", "search", "serve")
+LATER_SECTIONS = ("federated", "monitor", "private", "search", "serve")
 LATER_TASKS = (
     "multi-label-classification",
     "multiple-choice",
@@ -72,6 +73,7 @@ class Recipe(BaseModel):
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
     adapt: AdaptOptions = Field(default=AdaptOptions(), description="how parameters are trained")
     train: TrainOptions = Field(default=TrainOptions(), description="the loop")
+    cluster: ClusterOptions | None = Field(None, description="several processes that train one model together; one where not given")
     decision: DecisionOptions = Field(default=DecisionOptions(), description="from scores to answers; chosen on validation")
     mitigate: dict[str, dict[str, Any]] = Field(default_factory=dict, description="what is done to improve a finding")
     release: ReleaseOptions = Field(default=ReleaseOptions(), description="runtime and precision of what is shipped")
@@ -103,6 +105,7 @@ class PretrainRecipe(BaseModel):
     )
     whole_words: Whole = Field("chinese", description="masked: which words are hidden whole; the segmenter is jieba")
     train: PretrainOptions = Field(default=PretrainOptions(), description="the loop")
+    cluster: ClusterOptions | None = Field(None, description="train on several workers of this machine, or of a Ray cluster")
     estimate: EstimateOptions = Field(default=EstimateOptions(), description="what is measured before the first step")
     probes: list[ProbeOptions] = Field(
         default_factory=list, description="labelled sets that a linear classifier is fitted on, during and after"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trustbase.device import choose_device
 from trustbase.errors import TrainingError
 from trustbase.events import Emit
 from trustbase.model.checkpoint import checkpoint_digest
@@ -21,6 +22,7 @@ from trustbase.train.pretrain import Corpus, Pretrained, pretrain, weights_of
 from trustbase.train.pretrain_options import Whole
 from trustbase.train.probes import ProbeSet, live_probe
 from trustbase.train.rows import Order
+from trustbase.train.world import joined
 
 
 def train_and_save(
@@ -58,21 +60,36 @@ def train_and_save(
     def watch() -> Mapping[str, float]:
         return live_probe(model, tokenizer, probes, context=context, device=str(next(model.parameters()).device)) if probes else {}
 
-    done = pretrain(
-        model,
-        objective,
-        corpus,
-        tokenizer,
-        context=context,
-        options=options,
-        folder=folder,
-        order=order,
-        whole_words=whole_words,
-        fingerprint={"described": dict(described), "shape": size_of(model)},
-        peak=peak,
-        watch=watch,
-        emit=emit,
-    )
+    with joined(choose_device()) as world:
+        done = pretrain(
+            model,
+            objective,
+            corpus,
+            tokenizer,
+            context=context,
+            options=options,
+            folder=folder,
+            order=order,
+            whole_words=whole_words,
+            fingerprint={"described": dict(described), "shape": size_of(model)},
+            peak=peak,
+            watch=watch,
+            emit=emit,
+        )
+        return world.from_first(lambda: _saved(done, model, tokenizer, objective, described, context, whole_words, folder))
+
+
+def _saved(
+    done: Pretrained,
+    model: nn.Module,
+    tokenizer: Any,
+    objective: Mapping[str, float] | Sequence[str] | str,
+    described: Mapping[str, Any],
+    context: int,
+    whole_words: Whole,
+    folder: Path,
+) -> Trained:
+    """Write the base model, read it back, and say what training left."""
     names = tuple(weights_of(objective))
     target = folder / "trained"
     facts = {**done.facts, "objectives": list(names), "context": context, "whole_words": whole_words, **size_of(kept_model(model))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,11 @@ from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.options import TrainOptions
-from trustbase.train.process import refuse_several_processes, threads
+from trustbase.train.process import threads
 from trustbase.train.state import Progress
 from trustbase.train.track import tracked
 from trustbase.train.update import listed, plain
+from trustbase.train.world import dealt, joined, processes
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def fit(
 ) -> Trained:
     """Train a task on a base model; the same call on the same folder goes on where it stopped.
 
+    Where a launcher started several processes, each makes this call, and all train the one model.
+
     Args:
         base: from `resolve_base`.
         task: from the registry, such as `TEXT_CLASSIFICATION`.
@@ -78,11 +82,15 @@ def fit(
         TrainingError: training stopped itself, or the saved model is not the one in memory.
         Interrupted: a signal came; the state left behind is resumable.
         StaleRunError: the folder holds checkpoints of other inputs.
-        UsageError: a precision that this machine lacks, an option that does not fit the adaptation, or several processes.
+        UsageError: a precision that this machine lacks, an option that does not fit the adaptation, or processes that cannot be joined.
     """
-    refuse_several_processes()
     began = time.monotonic()
-    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
+    options = dealt(options, processes())
+    with ExitStack() as stack:
+        world = stack.enter_context(joined(choose_device()))
+        heard, trackers = (emit, options.report_to) if world.first else (ignore, ())
+        told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
+        stack.enter_context(threads(options.threads))
         scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, emit=told)
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
@@ -98,10 +106,11 @@ def fit(
             validation=scene.validation,
             device=scene.device,
             fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
+            world=world,
             emit=told,
         )
-        facts = _facts(scene, progress, options, route=route, seconds=time.monotonic() - began)
-        return _finish(scene, progress, options, folder / "trained", facts)
+        facts = {**_facts(scene, progress, options, route=route, seconds=time.monotonic() - began), "processes": world.size}
+        return world.from_first(lambda: _finish(scene, progress, options, folder / "trained", facts))
 
 
 def _set(

@@ -128,7 +128,7 @@ def counted(update: Update, shape: Shape) -> Update:
     """An update rule that also says how many operations its update is worth."""
 
     def both(tools: UpdateTools, batches: Sequence[Batch], step: int) -> UpdateResult:
-        return replace(update(tools, batches, step), flops=training_flops(shape, batches))
+        return replace(update(tools, batches, step), flops=sum(tools.world.gather(training_flops(shape, batches))))
 
     return both
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trustbase import files
 from trustbase.errors import TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.train import state
@@ -20,6 +22,7 @@ from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.state import Progress
 from trustbase.train.update import Update, UpdateResult, UpdateTools
+from trustbase.train.world import ALONE, World
 
 Measure = Callable[[], Mapping[str, float]]
 
@@ -41,6 +44,7 @@ class Job:
     emit: Emit = ignore
     measure: Measure | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    world: World = ALONE
     progress: Progress = field(default_factory=Progress)
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     course: Course = field(default_factory=lambda: Course(0, frozenset()))
@@ -70,6 +74,33 @@ def resume(job: Job, optimizer: torch.optim.Optimizer) -> None:
         job.emit("warning", text=f"training was begun in {changed['precision']} and goes on in {now}: not bit-identical with one machine's")
     job.saved_step = job.progress.step
     job.emit("resumed", step=job.progress.step, epoch=job.progress.epoch, position=job.progress.position, checkpoint=path.name)
+
+
+def agree(job: Job) -> None:
+    """Before the first update: several processes must start from the same weights, inputs and position.
+
+    Raises:
+        TrainingError: they do not.
+    """
+    if job.world.size == 1:
+        return
+    weights = hashlib.sha256()
+    for _, parameter in job.trained:
+        weights.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    mine = {
+        "inputs": files.digest_json(job.fingerprint),
+        "step": job.progress.step,
+        "updates": job.course.total,
+        "weights": weights.hexdigest(),
+    }
+    told = job.world.gather(mine)
+    differing = [name for name in mine if len({str(each[name]) for each in told}) > 1]
+    if differing:
+        values = "; ".join(f"{name}: {', '.join(str(each[name])[:12] for each in told)}" for name in differing)
+        raise TrainingError(
+            f"the {job.world.size} processes would not train the same model: they differ in {values}",
+            hint="all must see the same folders (a shared file system), data, and versions of this program and its libraries",
+        )
 
 
 def roll_back(job: Job, tools: UpdateTools, result: UpdateResult) -> None:

@@ -3,8 +3,8 @@
 Epoch plans and dropout masks are named streams of (seed, epoch) and (seed, batch number); so parameters, optimizer and
 position are the whole state, and a resumed run repeats the arithmetic of an uninterrupted one.
 
-`accelerate` is left out on purpose: in one process it adds nothing but global state (a second precision in the same process
-is refused until private members are reset); see docs/log.md.
+Several processes make each update together (`world.py`), to the same numbers up to the order of sums. `accelerate` is left out on
+purpose: it adds global state (a second precision in the same process is refused until private members are reset); see docs/log.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trustbase.train.batches import Labelled, Material
 from trustbase.train.course import plot_course
 from trustbase.train.evaluate import better, probabilities, quality
 from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
-from trustbase.train.job import Job, Measure, resume, roll_back
+from trustbase.train.job import Job, Measure, agree, resume, roll_back
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.schedule import make_optimizer, set_learning_rate
@@ -35,6 +35,7 @@ from trustbase.train.signals import StopSignal
 from trustbase.train.state import Progress
 from trustbase.train.table import UsedRows, used_rows
 from trustbase.train.update import Update, UpdateResult, UpdateTools
+from trustbase.train.world import ALONE, World
 
 _LEFT_OUT = UpdateResult(math.nan, math.nan, 0, 0, {}, "left out")
 _FEW_UPDATES = 60
@@ -54,6 +55,7 @@ def train(
     weights: Mapping[str, float] | None = None,
     device: str = "cpu",
     fingerprint: Mapping[str, Any] | None = None,
+    world: World = ALONE,
     emit: Emit = ignore,
 ) -> Progress:
     """Train the parameters that ask for gradients; afterwards the model holds the best checkpoint's.
@@ -71,6 +73,7 @@ def train(
         weights: of the objective's terms; 1 where none is given.
         device: where it runs.
         fingerprint: what else must be equal for a checkpoint to be resumed.
+        world: the processes that train together; options are then those that `dealt` gives, and `folder` is seen by all.
         emit: takes `step`, `checkpoint`, `resumed`, `spike`, `progress`, `evaluation`, `warning`.
 
     Raises:
@@ -86,16 +89,20 @@ def train(
         tables = stack.enter_context(used_rows(model, material.tokens))
         trained = _trained(model, tables)
         identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
-        job = Job(model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {})
+        job = Job(
+            model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {}, world
+        )
         job.trained, job.course = trained, plot_course(material, options)
         tools = _tools(job, tables)
         resume(job, tools.optimizer)
+        agree(job)
         if job.course.total < _FEW_UPDATES:
             emit("note", text=f"{job.course.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
         model.train()
         job.started_at = job.saved_at = time.monotonic()
         job.earlier_seconds = job.progress.seconds
         _run(job, tools, stop)
+        world.wait()  # until the last checkpoint stands
         if validation is not None and job.progress.best_step not in (None, job.progress.step):
             state.load_weights(folder / state.name_of(job.progress.best_step or 0), trained)
     model.eval()
@@ -127,7 +134,8 @@ def updates(job: Job, tools: UpdateTools) -> Iterator[UpdateResult]:
 
 def _update(job: Job, tools: UpdateTools, chosen: Sequence[Any]) -> UpdateResult:
     began, progress = time.monotonic(), job.progress
-    batches = [part for i, rows in enumerate(chosen) for part in job.material.parts(rows, job.device, progress.batches + i)]
+    own = job.world.own(chosen)
+    batches = [part for i, rows in own for part in job.material.parts(rows, job.device, progress.batches + i)]
     set_learning_rate(tools.optimizer, progress.step, job.course.total, job.options)
     tools.largest = limits(progress, job.options)
     result = job.update(tools, batches, progress.step + 1)
@@ -152,10 +160,11 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
                 _evaluate(job, ends_epoch=ends_epoch)
             if last and not progress.finished:
                 progress.finished = "all steps done"
-            must = (ends_epoch and job.course.by_epochs) or progress.finished or stop.number or progress.best_step == progress.step
+            stopped = next((number for number in job.world.gather(stop.number) if number), None)
+            must = (ends_epoch and job.course.by_epochs) or progress.finished or stopped or progress.best_step == progress.step
             _save_if_due(job, tools, must=bool(must or needs_checkpoint(progress, options)))
-            if stop.number:
-                raise _interrupted(stop.number, progress.step)
+            if stopped:
+                raise _interrupted(stopped, progress.step)
             if progress.finished:
                 return
     except TrainingError:
@@ -177,7 +186,7 @@ def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     parameters = [parameter for _, parameter in job.trained]
     cleanups: list[Callable[[], None]] = [table.clear for table in tables]
     losses = lambda batch: job.objective(job.forward, batch)  # noqa: E731
-    return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights)
+    return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights, world=job.world)
 
 
 def _advance(job: Job, result: UpdateResult, batches: int) -> None:
@@ -247,8 +256,8 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     progress, options = job.progress, job.options
     epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material) % 1.0)
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
+    entry |= job.world.from_first(lambda: _measured(job))
     if job.validation is not None:
-        entry |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device, emit=job.emit))
         value = float(entry[options.early_stopping_metric])
         if better(options.early_stopping_metric, value, progress.best_value):
             progress.best_step, progress.best_value, progress.best_epoch, progress.evaluations_since_best = progress.step, value, epochs, 0
@@ -256,10 +265,16 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
             progress.evaluations_since_best += 1
         if options.early_stopping is not None and progress.evaluations_since_best >= options.early_stopping:
             progress.finished = f"no better {options.early_stopping_metric} in {options.early_stopping} evaluations"
-    if job.measure is not None:
-        entry |= job.measure()
     progress.history.append(entry)
     job.emit("evaluation", **entry)
+
+
+def _measured(job: Job) -> dict[str, float]:
+    """Findings of the validation split, and of other held-out material."""
+    found: dict[str, float] = {}
+    if job.validation is not None:
+        found |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device, emit=job.emit))
+    return found if job.measure is None else found | dict(job.measure())
 
 
 def _save_if_due(job: Job, tools: UpdateTools, *, must: bool) -> None:
@@ -271,6 +286,8 @@ def _save_if_due(job: Job, tools: UpdateTools, *, must: bool) -> None:
 
 
 def _save(job: Job, tools: UpdateTools) -> None:
+    if not job.world.first:
+        return
     began = time.monotonic()
     optimizer = None if job.progress.finished else tools.optimizer
     job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from trustbase.train.objectives.masked import Masked
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import TokenSource
 from trustbase.train.pretrain_options import Whole
-from trustbase.train.process import refuse_several_processes, threads
+from trustbase.train.process import threads
 from trustbase.train.reading import Reading
 from trustbase.train.rows import DocumentRows, Order
 from trustbase.train.state import Progress
@@ -35,6 +36,7 @@ from trustbase.train.track import tracked
 from trustbase.train.trial import choose_ways
 from trustbase.train.update import listed, plain
 from trustbase.train.words import word_starts
+from trustbase.train.world import dealt, joined, processes
 
 LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
 
@@ -95,6 +97,8 @@ def pretrain(
 ) -> Pretrained:
     """Train a model on raw text; the same call on the same folder goes on where it stopped, to the same bits.
 
+    Where a launcher started several processes, each makes this call, and all train the one model.
+
     Args:
         model: from `build_model` or `continue_model`; trained in place.
         objectives: names as in a recipe (`masked+next_sentence`, a list, or weights by name).
@@ -112,17 +116,22 @@ def pretrain(
 
     Raises:
         RecipeError: model, tokenizer, objectives and options do not fit together; all problems at once.
-        UsageError: a corpus that the objective cannot learn from, or a precision that this machine lacks.
+        UsageError: a corpus that the objective cannot learn from, a precision that this machine lacks, or processes that cannot be joined.
         TrainingError: training stopped itself.
         Interrupted: a signal came; the state left behind is resumable.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
-    refuse_several_processes()
+    options = dealt(options, processes())
     refuse_misfits(model, objectives, tokenizer, context, options)
     began = time.monotonic()
-    with tracked(options.report_to, folder, emit, settings=options.model_dump(mode="json")) as told, threads(options.threads):
+    with ExitStack() as stack:
+        world = stack.enter_context(joined(choose_device()))
+        heard, trackers = (emit, options.report_to) if world.first else (ignore, ())
+        told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
         told = telling_utilisation(told, peak)
-        scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
+        stack.enter_context(threads(options.threads))
+        with world.first_ahead():  # it marks the words
+            scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
         told("note", text=f"pretraining in {scene.precision} on {scene.device}: {scene.reason}; {scene.said}")
         progress = train(
             model,
@@ -144,10 +153,11 @@ def pretrain(
                 "precision": scene.precision,
                 **(fingerprint or {}),
             },
+            world=world,
             emit=told,
         )
-        held_out = None if scene.held_out is None else measured(scene, told)
-        facts = _facts(scene, progress, options, peak=peak, seconds=time.monotonic() - began)
+        held_out = None if scene.held_out is None else world.from_first(lambda: measured(scene, told))
+        facts = {**_facts(scene, progress, options, peak=peak, seconds=time.monotonic() - began), "processes": world.size}
     if options.gradient_checkpointing:
         model.gradient_checkpointing_disable()  # type: ignore[operator]
     return Pretrained(progress, held_out, facts)

@@ -1,4 +1,4 @@
-"""What training needs of its process: to be the only one, and as many threads as were asked for."""
+"""What is asked of a process: as many threads as were wanted, and of a trial to be the only one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trustbase.errors import UsageError
 
 
 def refuse_several_processes() -> None:
-    """A launcher's other processes would each train the whole model and write over each other.
+    """A launcher's other processes would each do the same, and write over each other; training itself joins them (`world.joined`).
 
     Raises:
         UsageError: there are others.
@@ -20,8 +20,8 @@ def refuse_several_processes() -> None:
     world = os.environ.get("WORLD_SIZE", "1")
     if world.strip() not in {"", "1"}:
         raise UsageError(
-            f"this version trains in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
-            hint="start it with `trustbase run`, without torchrun or accelerate launch; one GPU is used by itself",
+            f"this is done in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
+            hint="start it with `trustbase run`; `cluster: {workers: …}` in the recipe starts workers for training",
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trustbase.errors import TrainingError
 from trustbase.train.batches import Batch
+from trustbase.train.world import ALONE, World
 
 _MOST_SKIPPED = 20  # in a row; a scale that only starts too high (2^16) is low enough after far fewer
 Named = Callable[[Sequence[int]], str]  # rows of the training split, counted from 0 → how a person finds them
@@ -45,6 +46,7 @@ class UpdateTools:
     skipped: int = 0  # updates in a row that fp16 skipped
     weights: Mapping[str, float] = field(default_factory=dict)  # of terms; 1 where none is named
     largest: Mapping[str, float] = field(default_factory=dict)  # "loss", "gradient": an update above it is not made
+    world: World = ALONE  # the processes that make an update together, each from its own batches
 
 
 class Update(Protocol):
@@ -61,31 +63,32 @@ def positions(rows: Sequence[int]) -> str:
 def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Named = positions) -> UpdateResult:
     """Gradient of the mean loss over all units of the update, clipped, then one optimizer step.
 
-    Every unit of a term weighs the same however the units fall into batches: each batch's sum is divided by the units of the update.
+    Every unit of a term weighs the same however the units fall into batches, and batches to processes: each batch's sum is divided by
+    the units of the update. With several processes each comes with its own batches, perhaps none, and all get the same result.
     In fp16 an update whose scaled gradient overflows is skipped and the scale halved, which is how the scale is found; it is an
     error once no scale helps: below 1 nothing is scaled up any more.
 
     Raises:
         TrainingError: a loss or gradient is NaN or infinite; the parameters are still those of the step before.
     """
-    units = _units(batches)
-    totals = dict.fromkeys(units, 0.0)
-    for batch in batches:
-        try:
-            _backward(tools, batch, units, totals)
-        except _NotFiniteError as found:
-            clear(tools)
-            raise _not_finite("loss", step, named(found.owners)) from None
-    parts = {term: total / units[term] for term, total in totals.items()}
+    units = _added(tools.world.gather(_units(batches)))
+    shares = tools.world.gather(_share(tools, batches, units))
+    bad = [share.bad for share in shares if share.bad is not None]
+    if bad:
+        clear(tools)
+        raise _not_finite("loss", step, named(sorted({owner for owners in bad for owner in owners})))
+    tools.world.sum_gradients(tools.parameters)
+    parts = {term: total / units[term] for term, total in _added([share.totals for share in shares]).items()}
     loss = sum(tools.weights.get(term, 1.0) * mean for term, mean in parts.items())
-    rows, tokens = sum(len(batch.rows) for batch in batches), sum(batch.tokens for batch in batches)
+    rows, tokens = sum(share.rows for share in shares), sum(share.tokens for share in shares)
     if tools.scaler:
         tools.scaler.unscale_(tools.optimizer)
     norm = gradient_norm(tools.parameters)
     tools.skipped = 0 if math.isfinite(norm) else tools.skipped + 1
     if tools.skipped and _no_scale_helps(tools):
         clear(tools)
-        raise _not_finite("gradient", step, named(_owners(batches)), tools.skipped - 1)
+        owners = {owner for part in tools.world.gather(_owners(batches)) for owner in part}
+        raise _not_finite("gradient", step, named(sorted(owners)), tools.skipped - 1)
     refused = _broken(tools, loss, norm)
     if refused:
         clear(tools)
@@ -103,6 +106,34 @@ class _NotFiniteError(Exception):
         self.owners: list[int] = np.unique(owners).tolist()
 
 
+@dataclass(frozen=True)
+class _Share:
+    """What one process did of an update."""
+
+    totals: Mapping[str, float]  # sum of losses by term
+    rows: int
+    tokens: int
+    bad: list[int] | None = None  # what a loss that is not finite belongs to
+
+
+def _share(tools: UpdateTools, batches: Sequence[Batch], units: Mapping[str, float]) -> _Share:
+    """The gradient of this process's batches, as far as its losses are finite."""
+    totals = dict.fromkeys(units, 0.0)
+    rows, tokens = sum(len(batch.rows) for batch in batches), sum(batch.tokens for batch in batches)
+    try:
+        for batch in batches:
+            _backward(tools, batch, units, totals)
+    except _NotFiniteError as found:
+        return _Share(totals, rows, tokens, found.owners)
+    return _Share(totals, rows, tokens)
+
+
+def _added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by term, over the processes."""
+    terms = dict.fromkeys(term for part in parts for term in part)
+    return {term: sum(part.get(term, 0) for part in parts) for term in terms}
+
+
 def _units(batches: Sequence[Batch]) -> dict[str, int]:
     """Units of an update by term; terms without any are left out."""
     units: dict[str, int] = {}
@@ -113,11 +144,10 @@ def _units(batches: Sequence[Batch]) -> dict[str, int]:
 
 
 def _owners(batches: Sequence[Batch]) -> list[int]:
-    found: list[int] = np.unique(np.concatenate([owners for batch in batches for owners in batch.owners.values()])).tolist()
-    return found
+    return sorted({int(owner) for batch in batches for owners in batch.owners.values() for owner in owners})
 
 
-def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, int], totals: dict[str, float]) -> None:
+def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]) -> None:
     """Add a batch's share of the gradient, and its losses to `totals`."""
     whole: Tensor | None = None
     for term, losses in tools.losses(batch).items():

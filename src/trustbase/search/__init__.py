@@ -1,0 +1,1 @@
+"""Choosing before the expensive run: short trainings of a recipe, scored on text that is neither trained on nor audited."""

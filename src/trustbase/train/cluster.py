@@ -1,0 +1,71 @@
+"""What a recipe may say under `cluster`: how many processes train, and who starts them. Imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trustbase.errors import Problem, UsageError
+from trustbase.train.options import TrainOptions
+
+
+class ClusterOptions(BaseModel):
+    """The processes that train one model together; each holds all of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    workers: int = Field(2, ge=1, le=4096, description="processes; the batches of an update are dealt to them")
+    ray: str | None = Field(
+        None,
+        min_length=1,
+        description="auto: on the Ray cluster that is running, else on one started here; or its address. Not given: processes of this "
+        "machine, as torchrun starts them",
+    )
+    cpus: int | None = Field(
+        None, ge=1, le=1024, description="cores of a worker; where not given, one on Ray, and its share of this machine's otherwise"
+    )
+    gpus: bool | None = Field(None, description="one GPU a worker; where not given, if this machine has any")
+    restarts: int = Field(
+        3, ge=0, le=1000, description="how often training goes on from its last complete checkpoint after a worker was lost"
+    )
+
+
+def refuse_launchers() -> None:
+    """A launcher's processes would each make the whole run, and stand in each other's way at its folder.
+
+    Raises:
+        UsageError: there are others.
+    """
+    size = os.environ.get("WORLD_SIZE", "").strip()
+    if size not in {"", "1"}:
+        raise UsageError(
+            f"a run was started {size} times, by torchrun or another launcher (WORLD_SIZE is {size}), and starts its own workers",
+            hint=f"write `cluster: {{workers: {size}}}` in the recipe, and start it once, with `trustbase run`",
+        )
+
+
+def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, length: int | None = None) -> Iterator[Problem]:
+    """Why a recipe's processes cannot be had, or cannot share its batches.
+
+    Args:
+        cluster: as the recipe says.
+        options: of the training.
+        length: most tokens of a row, such as the context in pretraining; `max_length` where not given.
+    """
+    if cluster is None:
+        return
+    if cluster.ray is not None and find_spec("ray") is None:
+        yield Problem("cluster.ray", "Ray is not installed", "pip install 'trustbase[ray]', or remove it to use this machine's processes")
+    pieces = cluster.workers // math.gcd(options.accumulation, cluster.workers)
+    longest = options.max_length if length is None else length
+    if options.batch_tokens // pieces < longest:
+        yield Problem(
+            "cluster.workers",
+            f"{cluster.workers} workers share an update of {options.accumulation} x {options.batch_tokens} tokens, which leaves batches of "
+            f"{options.batch_tokens // pieces}: fewer than one row may have ({longest})",
+            f"set train.batch_tokens to at least {longest * pieces}, or train.accumulation to a multiple of {cluster.workers}",
+        )

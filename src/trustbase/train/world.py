@@ -1,0 +1,189 @@
+"""The processes that train one model together: which one this is, and the little that they tell each other.
+
+All hold the whole model. The batches of an update are dealt out, gradients and losses are summed, and every decision (a limit
+broken, a signal, a better checkpoint) is made everywhere from the same numbers. Only the first writes. One process alone is the
+same code with nothing to tell.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
+
+from trustbase.errors import UsageError
+from trustbase.train.options import TrainOptions
+
+T = TypeVar("T")
+
+_BUCKET = 1 << 24  # numbers that are summed in one message: enough to fill a line, and the next is copied while they travel
+_PATIENCE = timedelta(hours=2)  # the others wait while the first measures held-out documents; a lost one is noticed at once
+_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a training.
+
+    Attributes:
+        rank: of this process, from 0.
+        size: how many there are.
+        messages: the group that carries small things; NCCL itself carries tensors of GPUs only.
+    """
+
+    rank: int = 0
+    size: int = 1
+    messages: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes, measures and tells."""
+        return self.rank == 0
+
+    def own(self, things: Sequence[T]) -> list[tuple[int, T]]:
+        """This process's share of an update's batches, each with its place among all."""
+        return list(enumerate(things))[self.rank :: self.size]
+
+    def gather(self, value: T) -> list[T]:
+        """What each process holds, in their order; the same list everywhere."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, value, group=self.messages)
+        return found
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes; the others wait for it."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [make() if self.first else None]
+        distributed.broadcast_object_list(box, src=0, group=self.messages)
+        made: T = box[0]
+        return made
+
+    def wait(self) -> None:
+        """Until all are here."""
+        self.gather(None)
+
+    @contextmanager
+    def first_ahead(self) -> Iterator[None]:
+        """The first process goes through alone, then the others: they find the files that it left."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over the processes; where no process has one, there is none afterwards either."""
+        if self.size == 1:
+            return
+        there = self.gather([parameter.grad is not None for parameter in parameters])
+        asked = [parameter for parameter, *has in zip(parameters, *there, strict=True) if any(has)]
+        sent = []
+        for bucket in _buckets(asked):
+            flat = torch.cat([_gradient(parameter).flatten() for parameter in bucket])
+            sent.append((bucket, flat, distributed.all_reduce(flat, async_op=True)))
+        for bucket, flat, work in sent:
+            work.wait()
+            pieces = torch.split(flat, [parameter.numel() for parameter in bucket])
+            for parameter, piece in zip(bucket, pieces, strict=True):
+                parameter.grad = piece.view(parameter.shape)  # not copied back: what a gradient lay in stays this process's own
+
+
+ALONE = World()
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    bucket: list[nn.Parameter] = []
+    for parameter in parameters:
+        if bucket and sum(each.numel() for each in bucket) + parameter.numel() > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(parameter)
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def joined(device: str) -> Iterator[World]:
+    """The processes that a launcher (torchrun, Ray Train, `spread`) started; this one alone where there was none.
+
+    Args:
+        device: where the model will be: GPUs talk by NCCL, all else by Gloo.
+
+    Raises:
+        UsageError: a launcher started several processes but does not say how they find each other.
+    """
+    if distributed.is_available() and distributed.is_initialized():  # by Ray Train, or by the caller
+        yield _here()
+        return
+    if processes() == 1:
+        yield ALONE
+        return
+    missing = [name for name in _NEEDED if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, so several processes are to train together, but {', '.join(missing)} is not set",
+            hint="write `cluster: {workers: …}` in the recipe, start them with torchrun, or unset WORLD_SIZE",
+        )
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+    # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
+    fresh = distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    backend = "nccl" if device == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=_PATIENCE)
+    try:
+        yield _here()
+    finally:
+        distributed.destroy_process_group()
+
+
+def processes() -> int:
+    """How many processes train together, as far as this one is told."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    said = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    return int(said) if said.isdigit() else 1
+
+
+def _here() -> World:
+    size = distributed.get_world_size()
+    by_gloo = distributed.get_backend() == "gloo"
+    messages = None if by_gloo or size == 1 else distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    return World(distributed.get_rank(), size, messages)
+
+
+def dealt(options: TrainOptions, size: int) -> TrainOptions:
+    """The same updates in batches of which each process gets as many: in smaller ones where there are too few.
+
+    An update of one batch of 8,192 tokens becomes one of two of 4,096 for two processes. One process under the options that come
+    out makes the same updates, up to the order of sums.
+
+    Raises:
+        UsageError: a batch would be smaller than a text may be.
+    """
+    pieces = size // math.gcd(options.accumulation, size)
+    if pieces == 1:
+        return options
+    tokens = options.batch_tokens // pieces
+    if tokens < options.max_length:
+        raise UsageError(
+            f"{size} processes share an update of {options.accumulation} batches of {options.batch_tokens} tokens, "
+            f"which leaves batches of {tokens}: fewer than one text may have (max_length: {options.max_length})",
+            hint=f"set batch_tokens to at least {options.max_length * pieces}, or accumulation to a multiple of {size}",
+        )
+    return options.model_copy(update={"batch_tokens": tokens, "accumulation": options.accumulation * pieces})

@@ -1,0 +1,53 @@
+"""A recipe with `cluster:` is the same journey: its workers train, and everything else is done once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import write_world
+
+from hurry import time_quickly
+from trustbase import files
+from trustbase.errors import RecipeError
+from trustbase.flow import run
+from trustbase.recipe.read import read_recipe
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TRUSTBASE_HOME", str(tmp_path_factory.mktemp("home")))
+    time_quickly(patch)
+    yield
+    patch.undo()
+
+
+def test_two_workers_leave_the_model_of_one_process(tmp_path: Path) -> None:
+    recipe = write_world(tmp_path, rows=400)
+    shared = ["train.accumulation=2", "train.epochs=2", "audit=[quality]", "gates={quality.accuracy: '>= 0.2'}"]
+    one = run(recipe, shared, out=tmp_path / "one")
+    two = run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "two")
+    assert (one.exit_code, two.exit_code) == (0, 0)
+    records = [files.read_json(folder / "stages" / "train.json") for folder in (tmp_path / "one", tmp_path / "two")]
+    facts = [record["result"]["facts"] for record in records]
+    assert [each["processes"] for each in facts] == [1, 2] and facts[0]["tokens"] == facts[1]["tokens"]
+    assert "workers" not in records[0]["inputs"] and records[1]["inputs"]["workers"] == 2
+    losses = [_losses(folder / "log.jsonl") for folder in (tmp_path / "one", tmp_path / "two")]
+    assert len(losses[0]) > 4 and losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "two").computed == ()
+
+
+def _losses(path: Path) -> list[float]:
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [event["loss"] for event in events if event["event"] == "step"]
+
+
+def test_batches_that_cannot_be_shared_are_named_where_they_stand(tmp_path: Path) -> None:
+    recipe = write_world(tmp_path, rows=40)
+    with pytest.raises(RecipeError) as error:
+        read_recipe(recipe, ["cluster={workers: 16}"])
+    (problem,) = error.value.problems
+    assert "16 workers share an update of 1 x 256 tokens" in problem.message and "at least 512" in problem.hint

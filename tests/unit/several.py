@@ -1,0 +1,52 @@
+"""Several processes for a test: each runs the same function, and what it returns or raises comes back by rank."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from multiprocessing import get_context
+from pathlib import Path
+
+
+def together(function, folder: Path, *args, size: int = 2) -> list:
+    """Run `function(rank, *args)` in `size` processes that can find each other.
+
+    Args:
+        function: of a module that a new process can import.
+        folder: where they leave what came of it.
+        args: further arguments.
+        size: how many processes.
+
+    Returns:
+        By rank: the value, the exception that was raised, or the exit code of a process that left neither.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    context = get_context("spawn")
+    members = [context.Process(target=_member, args=(rank, size, port, folder, function, args)) for rank in range(size)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(300)
+        if member.is_alive():
+            member.kill()
+            member.join()
+    left = [folder / f"{rank}.pickle" for rank in range(size)]
+    found = [pickle.loads(path.read_bytes()) if path.is_file() else member.exitcode for path, member in zip(left, members, strict=True)]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    try:
+        outcome = function(rank, *args)
+    except BaseException as error:  # a signal's too: it is the outcome
+        outcome = error
+    part = folder / f"{rank}.part"
+    part.write_bytes(pickle.dumps(outcome))
+    part.rename(folder / f"{rank}.pickle")
