@@ -22,18 +22,16 @@ KINDS = {"encoder": ("wordpiece", 92), "decoder": ("byte_bpe", 290), "encoder-de
 DESCRIBED = {"reference": "corpus", "revision": "1", "digest": "sha256:1", "licence": "unknown", "lineage": []}
 #: name → family, architecture, objectives, class that is kept, way it says how likely a text is
 CASES: dict[str, tuple[str, str | None, tuple[str, ...], str, str | None]] = {
-    "masked": ("encoder", "bert", ("masked",), "RoFormerForMaskedLM", "masked"),
-    "pairs": ("encoder", "bert", ("masked", "next_sentence"), "RoFormerForPreTraining", "masked"),
+    "masked": ("encoder", None, ("masked",), "RoFormerForMaskedLM", "masked"),
+    "pairs": ("encoder", None, ("masked", "next_sentence"), "RoFormerForPreTraining", "masked"),
     "bert": ("encoder", "bert", ("masked",), "BertForMaskedLM", "masked"),
     "bert pairs": ("encoder", "bert", ("masked", "next_sentence"), "BertForPreTraining", "masked"),
-    "rotary": ("encoder", "roformer", ("masked",), "RoFormerForMaskedLM", "masked"),
-    "rotary pairs": ("encoder", "roformer", ("masked", "next_sentence"), "RoFormerForPreTraining", "masked"),
     "causal": ("decoder", None, ("causal",), "GPT2LMHeadModel", "causal"),
     "llama": ("decoder", "llama", ("causal",), "LlamaForCausalLM", "causal"),
     "spans": ("encoder-decoder", None, ("span_corruption",), "T5ForConditionalGeneration", "sentinel"),
     "infilling": ("encoder-decoder", None, ("infilling",), "T5ForConditionalGeneration", "infilling"),
-    "contrastive": ("encoder", "bert", ("contrastive",), "RoFormerModel", None),
-    "order": ("encoder", "bert", ("sentence_order",), "RoFormerForPreTraining", None),
+    "contrastive": ("encoder", None, ("contrastive",), "RoFormerModel", None),
+    "order": ("encoder", None, ("sentence_order",), "RoFormerForPreTraining", None),
     "bert contrastive": ("encoder", "bert", ("contrastive",), "BertModel", None),
     "replaced": ("encoder", None, ("replaced_token",), "ElectraForPreTraining", None),
 }

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from trustbase.audit.catalogue import CATALOGUE, FORMS, Measure
 from trustbase.recipe import lookup
-from trustbase.recipe.schema import Recipe
+from trustbase.recipe.schema import PretrainRecipe, Recipe
 from trustbase.report.words import words
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -89,6 +89,24 @@ def recipe_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def pretraining_page() -> str:
+    """Every key of a recipe with `stage: pretrain`."""
+    lines = [
+        "# The pretraining recipe, key by key",
+        "",
+        "Written by `tools/write_reference.py` from the options models; do not edit by hand. How it is used: `docs/how-to/pretrain.md`.",
+        "",
+        *section(PretrainRecipe, ""),
+        "",
+        "## What may be named: objectives",
+        "",
+        "| name | what it is |",
+        "|---|---|",
+        *(f"| `{name}` | {entry.about} |" for name, entry in lookup.OBJECTIVES.items() if name not in lookup.TASKS),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def findings_page() -> str:
     """Every finding that an audit of this version can emit."""
     table = words("en")
@@ -122,7 +140,7 @@ def variants(measure: Measure) -> str:
     return "` `#LABEL" if measure.by_label else ""
 
 
-PAGES = {"recipe.md": recipe_page, "findings.md": findings_page}
+PAGES = {"recipe.md": recipe_page, "pretraining.md": pretraining_page, "findings.md": findings_page}
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Any:
         with torch.inference_mode():
             scores = torch.log_softmax(model(hidden).logits[torch.arange(len(places)), places], dim=-1)
             wanted["log_likelihood"].append([float(scores.gather(1, ids[places, None]).sum()), len(places)])
-            wanted["embedding"].append(model.bert(ids[None]).last_hidden_state[0].mean(0).numpy())
+            wanted["embedding"].append(model.base_model(ids[None]).last_hidden_state[0].mean(0).numpy())
     return folder, tokenizer, {name: np.array(values, np.float32) for name, values in wanted.items()}
 
 

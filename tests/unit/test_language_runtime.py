@@ -72,7 +72,7 @@ def naive(case: str, folder: Any, tokenizer: Any, text: str) -> tuple[float, int
                 scores = model(shown, decoder_input_ids=torch.tensor([[start, *ids[:place]]])).logits[0, -1]
             else:
                 result = model(shown)
-                scores = getattr(result, "prediction_logits", None) if case == "pairs" else result.logits
+                scores = getattr(result, "prediction_logits", None) if case == "bert pairs" else result.logits
                 scores = scores[0, place]
             total, count = total + log_p(scores, word), count + 1
     return total, count
