@@ -14,7 +14,7 @@ from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
-from trustbase.recipe.lookup import AUDITS
+from trustbase.recipe.lookup import audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def audit(
         score=score,
         predicted=predicted,
     )
-    measured = set(only or (dimension for dimension, _ in AUDITS)) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
+    measured = set(only or audited_dimensions("classes")) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
     limits = _policy(policy, measured, groups)
     if predictions is not None:
         call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
@@ -187,7 +187,7 @@ def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str]) 
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
 
-    existing = {dimension for dimension, _ in AUDITS}
+    existing = audited_dimensions("classes")
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
     never = why_never(id, groups)

@@ -126,6 +126,13 @@ def test_muon_moves_a_matrix_by_an_orthogonal_one_of_adamws_size():
             "encoder",
             None,
             ("masked", "next_sentence"),
+            {"roformer.encoder.layer.0.attention.self.query.weight", "cls.predictions.transform.dense.weight"},
+            {"cls.seq_relationship.weight", "roformer.embeddings.word_embeddings.weight", "roformer.encoder.embed_positions.weight"},
+        ),
+        (
+            "encoder",
+            "bert",
+            ("masked", "next_sentence"),
             {"bert.encoder.layer.0.attention.self.query.weight", "cls.predictions.transform.dense.weight", "bert.pooler.dense.weight"},
             {"cls.seq_relationship.weight", "bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"},
         ),

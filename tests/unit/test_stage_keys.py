@@ -186,7 +186,7 @@ def test_a_bundle_as_base_is_verified_before_anything_parses_it(tmp_path, monkey
     stages = Stages(tmp_path / "run", RunLog(tmp_path / "log.jsonl"))
     for recipe.base in ("./theirs", "./theirs/model"):
         with pytest.raises(VerificationError):
-            steps.choose_base(stages, SimpleNamespace(recipe=recipe, root=tmp_path))
+            steps.choose_base(stages, SimpleNamespace(finetune=recipe, root=tmp_path))
 
 
 @pytest.mark.parametrize(("share", "allowed", "outcome"), [(0.01, 0.2, ""), (0.06, 0.2, "6.0%"), (0.63, 0.2, None), (0.63, 0.7, "63.0%")])
@@ -206,7 +206,7 @@ def test_a_base_that_cannot_read_the_text_is_refused_before_training(share, allo
 def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "run", lambda *_, **__: result)
     options = SimpleNamespace(model_dump=lambda **_: {}, seed=0)
-    plan = SimpleNamespace(recipe=SimpleNamespace(task="text-classification", adapt=options, train=options, audit=options))
+    plan = SimpleNamespace(finetune=SimpleNamespace(task="text-classification", adapt=options, train=options, audit=options, cluster=None))
     test = SimpleNamespace(groups={})
     labels = SimpleNamespace(positive_assumed=True, favourable_assumed=True)
     data = SimpleNamespace(digest="d", splits={"test": test}, labels=labels)

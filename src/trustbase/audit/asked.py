@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trustbase.errors import Problem, UsageError
 from trustbase.finding_id import DIMENSIONS
-from trustbase.recipe.lookup import AUDITS
+from trustbase.recipe.lookup import audited_dimensions
 
 #: What can be measured where only answers are given: the others need the model itself.
 GIVEN_DIMENSIONS = ("quality", "fairness")
@@ -73,7 +73,7 @@ def _columns(label: str | None, score: str | None, predicted: str | None, groups
 
 def _dimensions(only: Sequence[str], *, given: bool) -> list[Problem]:
     """Dimensions that do not exist, or that this audit would leave unmeasured."""
-    existing = [name for name in DIMENSIONS if name in {dimension for dimension, _ in AUDITS}]
+    existing = [name for name in DIMENSIONS if name in audited_dimensions("classes")]
     possible = [name for name in existing if not given or name in GIVEN_DIMENSIONS]
     hint = f"can be measured{' from given answers' if given else ''}: {', '.join(possible)}"
     found: list[Problem] = []

@@ -71,7 +71,7 @@ def audit_language(context: LanguageContext) -> list[Finding]:
             _ID,
             interval.value,
             interval.low,
-            interval.high,
+            min(interval.high, max(most, interval.value)),  # rounding may leave it just above
             count,
             unit="bits",
             direction="lower",

@@ -182,7 +182,7 @@ def bounded_mean(values: ArrayLike, least: float, most: float, *, confidence: fl
     x = _finite(values)
     low, high = bounded_mean_bounds(x, least, most, normal_quantile(confidence))
     method = "tilted sample, with a quarter of a row at either bound for what was never seen"
-    return enclosing(float(low), float(x.mean()), float(high), method, tilting.SOURCE, x.size)
+    return enclosing(max(float(low), least), float(x.mean()), min(float(high), most), method, tilting.SOURCE, x.size)
 
 
 def bounded_mean_bounds(values: Floats, least: ArrayLike, most: ArrayLike, quantile: float) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from trustbase.audit.options import AuditOptions
 from trustbase.compress.options import ReleaseOptions
@@ -52,6 +52,12 @@ class ReportOptions(BaseModel):
     language: Literal["en", "zh"] = Field("en", description="language of report.html")
 
 
+def _kind_of_base(value: Any) -> str:
+    return "name" if isinstance(value, str) or value is None else "scratch"
+
+
+#: Told apart by their form, so that what is wrong with one is not also told of the other.
+Base = Annotated[Annotated[str, Tag("name")] | Annotated[ScratchOptions, Tag("scratch")], Discriminator(_kind_of_base)]
 Schema = Annotated[Literal["trustbase/recipe/1"], Field(alias="schema", description="the recipe format")]
 Purpose = Annotated[PurposeOptions, Field(description="what the model is for")]
 Audit = Annotated[AuditOptions, Field(description="what is measured")]
@@ -67,7 +73,7 @@ class Recipe(BaseModel):
     schema_: Schema = "trustbase/recipe/1"
     stage: Literal["finetune"] = Field("finetune", description="which journey to run")
     task: str = Field("text-classification", description="what is predicted")
-    base: str | ScratchOptions = Field(
+    base: Base = Field(
         DEFAULT_BASE, description="hub id, path, package:NAME, an earlier run or bundle; or {from: scratch, …} for random weights"
     )
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
@@ -81,6 +87,13 @@ class Recipe(BaseModel):
     audit: Audit = AuditOptions()
     gates: Gates
     report: Report = ReportOptions()
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _name_or_scratch(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "from" not in value:
+            raise ValueError("names no base model: write package:NAME, a folder, or a hub id such as owner/name; or {from: scratch, …}")
+        return value
 
     @field_validator("base")
     @classmethod
