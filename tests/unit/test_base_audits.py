@@ -260,9 +260,9 @@ def test_exposure_grows_when_a_model_memorises_and_the_control_stays(learned: An
         with Predictor.open(info, threads=1, device="cpu") as predictor:
             made = context(tmp_path, predictor, canaries=CANARIES)
             (finding,) = canary_audit.audit_language(replace(made, artifact=info))
-        about = files.read_json(tmp_path / "canaries.json")
+        about = files.read_json(tmp_path / "privacy.json")
         assert finding.value == pytest.approx(np.mean(about["exposures"])) and finding.n == 10 and finding.unit == "bits"
-        assert about["others"] == 1023 and about["highest_exposure"] == 10
+        assert about["others"] == 1023 and about["most_bits"] == 10
         found.append((finding, about["not_planted"]["mean"]))
     (before, _), (after, control) = found
     assert before.value < 4 and after.value > 8 and control < 4  # type: ignore[operator]

@@ -29,12 +29,12 @@ _SOURCE = "Carlini et al. (2019), USENIX Security, sections 4.2 and 4.3"
 
 
 def audit_language(context: LanguageContext) -> list[Finding]:
-    """Mean exposure of the planted canaries; all exposures go to `evidence/canaries.json`."""
+    """Mean exposure of the planted canaries; all exposures go to `evidence/privacy.json`."""
     canaries: Canaries | None = context.canaries
     refusal = _refusal(context, canaries)
     if canaries is None or refusal is not None:
         status, reason = refusal or ("not_applicable", "")
-        context.evidence.write("canaries", {"status": status, "reason": reason})
+        context.evidence.write("privacy", {"status": status, "reason": reason})
         return [Finding.without_value(_ID, status, reason, direction="lower", confidence=context.confidence)]
     others = canaries.others(min(OTHERS, canaries.space - 2 * len(canaries.planted)), seed=context.seed)
     asked = [canaries.sentence(digits) for digits in (*canaries.planted, *canaries.control, *others)]
@@ -47,7 +47,7 @@ def audit_language(context: LanguageContext) -> list[Finding]:
     interval = stats.bounded_mean(planted, 0.0, most, confidence=context.confidence)
     beside = stats.bounded_mean(control, 0.0, most, confidence=context.confidence)
     context.evidence.write(
-        "canaries",
+        "privacy",
         {
             "measure": measure_of(context),
             "canaries": count,
@@ -55,7 +55,7 @@ def audit_language(context: LanguageContext) -> list[Finding]:
             "digits": canaries.digits,
             "possible": canaries.space,
             "others": len(others),
-            "highest_exposure": most,
+            "most_bits": most,
             "expected_bits_of_nothing_kept": 1 / math.log(2),
             "exposures": planted.tolist(),
             "not_planted": {"mean": beside.value, "low": beside.low, "high": beside.high, "exposures": control.tolist()},

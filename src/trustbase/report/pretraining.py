@@ -12,6 +12,7 @@ from trustbase.records import Finding
 from trustbase.report import charts, curves
 from trustbase.report.formats import Kind, compact, interval, kind_of, show
 from trustbase.report.material import Material
+from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
@@ -73,8 +74,11 @@ def _pair_sets(evidence: Mapping[str, Any], t: Words) -> Block:
 def canary_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
     """Exposure of made-up secrets that were planted in the training texts, beside that of others which were not."""
     found = material.find("privacy.canary_exposure")
-    if found is None or found.value is None:
+    if found is None:
         return []
+    if found.value is None:
+        why = (t.of("status", found.status), reason_in(found.reason, t))
+        return [{"kind": "facts", "title": t("canaries.title"), "about": "", "facts": [why]}]
     top = number(evidence.get("most_bits"))
     scale = charts.Scale(0.0, max(top or 0.0, 1.05 * (found.high or found.value), 1.0))
     about = _sentences(t, t("canaries.about"), t("canaries.top", top=show(top, "bits", t)) if top else "")
