@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
 from trustbase.recipe import marks
-from trustbase.stages import locked
+from trustbase.stages import Stages, locked
 
 if TYPE_CHECKING:
     from trustbase.data.corpus.prepare import Corpus
@@ -33,8 +33,9 @@ def corpus(
     Raises:
         RecipeError, DataError: the recipe or the texts are wrong; every problem is named.
         UsageError: a recipe that has no corpus.
+        StaleRunError: the folder holds a finished run of another corpus.
     """
-    from trustbase.data.corpus.prepare import prepare_corpus
+    from trustbase import raw_text
     from trustbase.recipe.read import read_recipe
     from trustbase.recipe.schema import PretrainRecipe
 
@@ -45,5 +46,4 @@ def corpus(
     marks.require_text(str(folder), "the run folder")
     with system_errors_told(), locked(folder):
         log = RunLog(folder / "log.jsonl", listeners=tuple(listeners))
-        log.enter("corpus")
-        return prepare_corpus(plan.recipe.corpus, root=plan.root, folder=folder / "corpus", seed=plan.recipe.train.seed, emit=log)
+        return raw_text.prepare_texts(Stages(folder, log), plan)

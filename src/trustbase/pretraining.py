@@ -33,8 +33,7 @@ def model_at_start(plan: Plan, start: Start, tokenizer: Any) -> tuple[nn.Module,
     recipe = plan.pretrain
     if start.base is None:
         return build_model(recipe.model, tokenizer, objectives=names_of(recipe), seed=recipe.train.seed), []
-    dropout = recipe.model.dropout if "dropout" in recipe.model.model_fields_set else None
-    return continue_model(start.base, names_of(recipe), seed=recipe.train.seed, dropout=dropout)
+    return continue_model(start.base, names_of(recipe), seed=recipe.train.seed, dropout=recipe.model.dropout)
 
 
 def _training_inputs(plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start) -> dict[str, Any]:
@@ -93,15 +92,15 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
     return dict(files.read_json(target))
 
 
-def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start, estimate: Mapping[str, Any]) -> Trained:
+def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start) -> Trained:
     """A base model that was trained, saved, reloaded and found equal."""
     recipe, target = plan.pretrain, stages.folder / "checkpoints"
+    described = _ancestor(plan, corpus, start)
     work = partial(
         _pretrained,
         plan=plan,
         start=start,
-        described=_ancestor(plan, corpus, start),
-        peak=estimate["peak_flops"],
+        described=described,
         documents=corpus.store.folder.resolve(),
         folder=stages.folder.resolve(),
     )
@@ -117,7 +116,8 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         "train",
         inputs={
             **_training_inputs(plan, corpus, tokens, start),
-            **({"workers": recipe.cluster.workers} if recipe.cluster is not None else {}),
+            "described": files.digest_json(described),
+            **({"cluster": recipe.cluster.model_dump(mode="json", exclude={"restarts", "ray"})} if recipe.cluster is not None else {}),
         },
         code=MODEL_CODE,
         outputs=["checkpoints/trained"],
@@ -131,18 +131,22 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         raise stages.damaged("train", error) from error
 
 
-def _pretrained(
-    emit: Emit, *, plan: Plan, start: Start, described: Mapping[str, Any], peak: float | None, documents: Path, folder: Path
-) -> dict[str, Any]:
+def _pretrained(emit: Emit, *, plan: Plan, start: Start, described: Mapping[str, Any], documents: Path, folder: Path) -> dict[str, Any]:
     """What pretraining leaves, as JSON; in one of several processes too, so that it names its data by path."""
     from trustbase.data.corpus.pack import TokenStore
     from trustbase.data.corpus.store import CorpusStore
+    from trustbase.device import choose_device, choose_precision
     from trustbase.model.tokenizer import load_tokenizer
     from trustbase.train.base import train_and_save
+    from trustbase.train.flops import matmul_peak
     from trustbase.train.probes import read_probe
 
     recipe, store, tokens = plan.pretrain, CorpusStore.open(documents), TokenStore.open(folder / "tokens")
     seed, tokenizer = recipe.train.seed, load_tokenizer(start.tokenizer)
+    device = choose_device()
+    precision, _ = choose_precision(recipe.train.precision, device)
+    alone = recipe.cluster is None  # what several workers could do together was not measured
+    peak = matmul_peak(precision, recipe.train.threads, device=device) if alone else None
     model, fresh = model_at_start(plan, start, tokenizer)
     if fresh:
         emit("note", text=f"new parameters, which the base did not have: {', '.join(fresh)}")
@@ -162,6 +166,14 @@ def _pretrained(
         emit=emit,
     )
     return trained.to_json(folder)
+
+
+def _probes(plan: Plan) -> list[Any]:
+    """Options and data of every probe."""
+    from trustbase.data.load import source_digests
+    from trustbase.train.probes import data_options
+
+    return [[probe.model_dump(mode="json"), source_digests(data_options(probe), root=plan.root)] for probe in plan.pretrain.probes]
 
 
 def _ancestor(plan: Plan, corpus: Corpus, start: Start) -> dict[str, Any]:
@@ -188,18 +200,18 @@ def _ancestor(plan: Plan, corpus: Corpus, start: Start) -> dict[str, Any]:
 def make_base_artifact(stages: Stages, plan: Plan, start: Start, trained: Trained) -> ArtifactInfo:
     """What is shipped: the base model in fp32, which the next recipe names."""
     from trustbase.model.artifact import read_artifact
+    from trustbase.model.options import portable_reference
 
-    target = stages.folder / "artifact"
+    target, base = stages.folder / "artifact", start.base
+    reference, revision = (base.reference, base.revision) if base else ("random weights", f"seed {plan.pretrain.train.seed}")
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.base import ship_base
 
-        base = start.base
-        reference, revision = (base.reference, base.revision) if base else ("random weights", f"seed {plan.pretrain.train.seed}")
         made = ship_base(trained, target, context=plan.pretrain.model.context, reference=reference, revision=revision)
         return {"digest": made.digest}
 
-    inputs = {"trained": trained.digest}
+    inputs = {"trained": trained.digest, "reference": portable_reference(reference), "revision": revision}
     stages.run("artifact", inputs=inputs, code=ARTIFACT_CODE, outputs=["artifact"], compute=compute)
     return read_artifact(target)
 
@@ -247,7 +259,7 @@ def audit_base(
         "held_out": seen.digest,
         "card": files.digest_json(corpus.card),
         "training": files.digest_json(dict(trained.facts)),
-        "probes": [probe.model_dump(mode="json") for probe in recipe.probes],
+        "probes": _probes(plan),
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
         "machine": machine_key(),

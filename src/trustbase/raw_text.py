@@ -32,11 +32,13 @@ class Start:
         tokenizer: folder of the tokenizer.
         digest: of the tokenizer, or of the model that goes on.
         base: the model that goes on; None where a new one is built.
+        beside: the model whose tokenizer is compared with; the base as it was before its vocabulary grew.
     """
 
     tokenizer: Path
     digest: str
     base: BaseModel | None
+    beside: BaseModel | None = None
 
 
 def choose_base(stages: Stages, plan: Plan) -> BaseModel | None:
@@ -85,7 +87,7 @@ def prepare_texts(stages: Stages, plan: Plan) -> Corpus:
 
 
 def canaries_of(plan: Plan) -> Canaries | None:
-
+    """What the recipe plants among its training documents."""
     from trustbase.data.canaries import make_canaries
 
     recipe = plan.pretrain
@@ -143,11 +145,11 @@ def choose_tokenizer(stages: Stages, plan: Plan, corpus: Corpus, base: BaseModel
     }
     result = stages.run("tokenizer", inputs=inputs, code=TOKEN_CODE, outputs=[name], compute=compute, firm_after="train")
     grown = resolve_base(str(target.resolve())) if wanted.extend else None
-    return Start(target, str(result["digest"]), replace(grown, reference=base.reference) if grown and base else None)
+    return Start(target, str(result["digest"]), replace(grown, reference=base.reference) if grown and base else None, beside=base)
 
 
 def encode_texts(stages: Stages, plan: Plan, corpus: Corpus, start: Start) -> TokenStore:
-    """The corpus as tokens, with what the recipe plants among them."""
+    """The corpus as tokens, planted documents included."""
     from trustbase.data.corpus.pack import TokenStore
 
     target = stages.folder / "tokens"
@@ -172,17 +174,26 @@ def describe_corpus(stages: Stages, plan: Plan, corpus: Corpus, start: Start) ->
         from trustbase.data.corpus.tongues import texts_by_language
         from trustbase.model.fertility import tokenizer_report
         from trustbase.model.load import usual_base
+        from trustbase.model.options import portable_reference
         from trustbase.model.tokenizer import load_tokenizer
 
-        beside = start.base or usual_base()
-        base = load_tokenizer(beside.folder) if beside is not None and beside.folder != start.tokenizer else None
+        beside = start.beside or (usual_base() if start.base is None else None)
+        base = load_tokenizer(beside.folder) if beside is not None else None
         about = tokenizer_report(load_tokenizer(start.tokenizer), texts_by_language(corpus.store.held_out), base=base)
-        about["base_name"] = beside.reference if base is not None and beside is not None else None
-        files.write_json(target / "data_card.json", {**corpus.card, "tokenizer": about})
+        about["base_name"] = None if beside is None else portable_reference(beside.reference)
+        card = {**corpus.card, "tokenizer": about}
+        if plan.pretrain.canaries is not None:  # the card tells of the corpus as it was cleaned, training reads this one
+            card["planted"] = {**plan.pretrain.canaries.model_dump(mode="json"), "digest": corpus.store.digest}
+        files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(corpus.card))
         return {}
 
-    inputs = {"corpus": corpus.digest, "card": files.digest_json(corpus.card), "tokenizer": start.digest}
+    inputs = {
+        "corpus": corpus.digest,
+        "card": files.digest_json(corpus.card),
+        "tokenizer": start.digest,
+        "beside": start.beside.digest if start.beside else None,
+    }
     outputs = ["data_card.json", "data_card.md"]
     stages.run("card", inputs=inputs, code=TOKEN_CODE, outputs=outputs, compute=compute, firm_after="train")
 

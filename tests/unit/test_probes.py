@@ -38,14 +38,14 @@ def test_a_set_is_divided_as_a_fine_tuning_recipe_divides_it(tmp_path: Path) -> 
     )
     options = ProbeOptions(name="p", data="rows.csv", rows=200)
     probe = read_probe(options, root=tmp_path, seed=3)
-    assert len(probe.train[0]) == 200 == len(probe.test[0]) and not set(probe.train[0]) & set(probe.test[0])
+    assert len(probe.train[0]) == 200 and 100 < len(probe.test[0]) <= 200 and not set(probe.train[0]) & set(probe.test[0])
     assert read_probe(options, root=tmp_path, seed=3).digest == probe.digest != read_probe(options, root=tmp_path, seed=4).digest
 
     from trustbase.data.load import load
     from trustbase.data.options import DataOptions
 
     whole = load(DataOptions(train="rows.csv", text="text", label="label"), root=tmp_path, seed=3)
-    assert set(probe.test[0]) <= set(whole.splits["test"].texts)
+    assert set(probe.test[0]) <= set(whole.splits["validation"].texts)
 
 
 def test_a_live_probe_leaves_the_model_as_it_was(tiny_folder: Path) -> None:

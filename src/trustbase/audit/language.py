@@ -126,7 +126,7 @@ def _probes(context: LanguageContext) -> list[Finding]:
         majority = max(counts) / max(1, sum(counts))
         evidence[name] = {"fitted_on": len(probe.train[0]), "tested_on": len(hits), "right": int(hits.sum()), "majority": majority}
         found = proportion(int(hits.sum()), len(hits), confidence=context.confidence)
-        method = f"logistic regression on embeddings of {len(probe.train[0])} texts, which the model is not trained on; {found.method}"
+        method = f"logistic regression on embeddings of {len(probe.train[0])} texts, the model unchanged; {found.method}"
         interval = Interval(found.low, found.high, method, found.source, found.value, found.n)
         findings.append(
             interval.finding(

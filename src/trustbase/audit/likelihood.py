@@ -98,7 +98,8 @@ def _refusal(context: LanguageContext, known: PairSet) -> Refusal | None:
     """Why a set is not asked at all."""
     if not gives_likelihood(context):
         return "not_applicable", NO_WORDS
-    spoken = _spoken(context.card, known.language)
+    new = context.artifact.base == "random weights"  # a base that went on may speak more than this corpus
+    spoken = _spoken(context.card, known.language) if new else None
     if spoken is not None and spoken < _LEAST_SPOKEN:
         return (
             "not_applicable",

@@ -15,7 +15,7 @@ _FLOPS = (
     "nominal: 6 operations per token and parameter outside the embedding tables, the head at predicted tokens alone, and attention; "
     "padding not counted"
 )
-_SECONDS = "time of all its processes, looks at held-out documents included; what a crash undid not counted"
+_SECONDS = "wall time of the training, restarts and looks at held-out documents included; what a crash undid not counted"
 _SOURCE = "Kaplan et al. (2020), section 2.1; Chowdhery et al. (2022), PaLM, appendix B"
 _NO_RECORD = "the training left no record of it"
 _NO_PEAK = "the peak of the machine was not measured"

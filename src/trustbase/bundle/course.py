@@ -51,8 +51,13 @@ def _events(log: Path) -> tuple[dict[int, _Step], dict[int, dict[str, float]], d
     steps: dict[str, dict[int, _Step]] = {}
     looks: dict[str, dict[int, dict[str, float]]] = {}
     counts: dict[str, dict[str, int]] = {}
+    keys: dict[str, Any] = {}
     for record in _records(log):
         stage, event, step = str(record.get("stage")), record.get("event"), record.get("step")
+        if event == "stage_started" and record.get("key") != keys.setdefault(stage, record.get("key")):  # another training, by --force
+            keys[stage] = record.get("key")
+            for kept in (steps, looks, counts):
+                kept.pop(stage, None)
         if event in _COUNTED:
             entry = counts.setdefault(stage, dict.fromkeys(_COUNTED, 0))
             entry[str(event)] += 1

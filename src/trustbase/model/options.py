@@ -153,8 +153,15 @@ class ModelOptions(BaseModel):
     intermediate: int | None = Field(
         None, ge=8, description="width inside a feed-forward block; absent: 4 x width, or 8/3 x width where the block is gated"
     )
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of hidden states and attention")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="dropout of hidden states and attention; absent: 0.1 of a new model, with base: its own"
+    )
     base: str | None = Field(None, min_length=1, description="go on with this model instead: hub id, path, package:NAME, an earlier run")
+
+    @property
+    def dropout_when_new(self) -> float:
+        """Dropout of a new model."""
+        return 0.1 if self.dropout is None else self.dropout
 
     @model_validator(mode="after")
     def _base_or_shape(self) -> ModelOptions:

@@ -2,7 +2,7 @@
 
 Why they are the usual encoder of a new model: a small BERT on few tokens stays for thousands of updates where it only knows how frequent
 each word is, since its learned positions must first become a notion of distance; rotary positions have it from the start. Of one toy
-language BERT knew 3.5 nats a word after 400 updates, and the same shape with rotary positions 1.4 (docs/log.md).
+language BERT knew 3.5 nats a word after 400 updates, and the same shape with rotary positions 1.4 (docs/log.md, where this is told).
 
 Source: Su et al. (2021), RoFormer: Enhanced transformer with rotary position embedding, section 3.2.
 """

@@ -126,9 +126,9 @@ def refuse_loss(model: nn.Module, folder: Path, objectives: Sequence[str]) -> No
 
 
 def _record(done: Pretrained, folder: Path, facts: Mapping[str, Any]) -> Trained:
-    """What training leaves; its number is the held-out perplexity, or the first accuracy where there is none."""
+    """What training leaves; its number is the held-out perplexity, else an accuracy, else the training loss."""
     measured = done.held_out.findings() if done.held_out is not None else {}
-    metric, value = next(iter(measured.items()), ("quality.perplexity", float("nan")))
+    metric, value = next(iter(measured.items()), ("training_loss", float(done.progress.history[-1]["training_loss"])))
     return Trained(
         folder=folder,
         digest=checkpoint_digest(folder),

@@ -121,7 +121,7 @@ def pretrain(
         Interrupted: a signal came; the state left behind is resumable.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
-    options = dealt(options, processes())
+    options = dealt(options, processes(), length=context)
     refuse_misfits(model, objectives, tokenizer, context, options)
     began = time.monotonic()
     with ExitStack() as stack:

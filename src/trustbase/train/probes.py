@@ -24,7 +24,7 @@ class ProbeSet:
 
     Attributes:
         name: as the finding calls it.
-        train, test: texts and label numbers of either part.
+        train, test: texts and label numbers that the classifier is fitted on, and asked about.
         labels: names of the labels.
         digest: of the rows that were taken.
     """
@@ -37,12 +37,12 @@ class ProbeSet:
 
 
 def data_options(options: ProbeOptions) -> DataOptions:
-    """The probe's set as a fine-tuning recipe would name it, so that both mean the same rows by train and test."""
+    """The probe's set as a fine-tuning recipe would name it, so that both mean the same rows by train and validation."""
     return DataOptions.model_validate({"train": options.data, "text": options.text, "label": options.label})
 
 
 def read_probe(options: ProbeOptions, *, root: Path, seed: int, emit: Emit = ignore) -> ProbeSet:
-    """Read a labelled set and take a seeded part of its training and test rows.
+    """Read a labelled set and take a seeded part of its training and its validation rows: its test rows are for whoever is judged by them.
 
     Raises:
         DataError: it cannot be read.
@@ -52,12 +52,12 @@ def read_probe(options: ProbeOptions, *, root: Path, seed: int, emit: Emit = ign
 
     dataset = load(data_options(options), root=root, seed=seed, emit=emit)
     parts = {}
-    for name in ("train", "test"):
+    for name in ("train", "validation"):
         split = dataset.splits[name]
         order = seeds.generator(seed, "probe", options.name, name).permutation(len(split))[: options.rows]
         rows = np.sort(order)
         parts[name] = ([split.texts[row] for row in rows], split.labels[rows], split.row_numbers[rows])
-    texts, labels, numbers = parts["test"]
+    texts, labels, numbers = parts["validation"]
     digest = digest_positions(dataset.digest, numbers, [dataset.labels.names[label] for label in labels])
     return ProbeSet(options.name, parts["train"][:2], (texts, labels), dataset.labels.names, digest)
 

@@ -167,7 +167,7 @@ def _here() -> World:
     return World(distributed.get_rank(), size, messages)
 
 
-def dealt(options: TrainOptions, size: int) -> TrainOptions:
+def dealt(options: TrainOptions, size: int, *, length: int | None = None) -> TrainOptions:
     """The same updates in batches of which each process gets as many: in smaller ones where there are too few.
 
     An update of one batch of 8,192 tokens becomes one of two of 4,096 for two processes. One process under the options that come
@@ -180,10 +180,11 @@ def dealt(options: TrainOptions, size: int) -> TrainOptions:
     if pieces == 1:
         return options
     tokens = options.batch_tokens // pieces
-    if tokens < options.max_length:
+    longest = options.max_length if length is None else length
+    if tokens < longest:
         raise UsageError(
             f"{size} processes share an update of {options.accumulation} batches of {options.batch_tokens} tokens, "
-            f"which leaves batches of {tokens}: fewer than one text may have (max_length: {options.max_length})",
-            hint=f"set batch_tokens to at least {options.max_length * pieces}, or accumulation to a multiple of {size}",
+            f"which leaves batches of {tokens}: fewer than one row may have ({longest})",
+            hint=f"set batch_tokens to at least {longest * pieces}, or accumulation to a multiple of {size}",
         )
     return options.model_copy(update={"batch_tokens": tokens, "accumulation": options.accumulation * pieces})
