@@ -116,6 +116,7 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo,
 
 def _pretrain(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Raw text to a base model."""
+    pretraining.check_probes(stages, plan)
     base = raw_text.choose_base(stages, plan)
     corpus = raw_text.prepare_texts(stages, plan)
     start = raw_text.choose_tokenizer(stages, plan, corpus, base)

@@ -92,6 +92,15 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
     return dict(files.read_json(target))
 
 
+def check_probes(stages: Stages, plan: Plan) -> None:
+    """Read every probe before anything is trained: one that cannot be used is said now, not after the training."""
+    from trustbase.train.probes import read_probe
+
+    if stages.record("train") is None:
+        for probe in plan.pretrain.probes:
+            read_probe(probe, root=plan.root, seed=plan.pretrain.train.seed, emit=stages.log)
+
+
 def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start) -> Trained:
     """A base model that was trained, saved, reloaded and found equal."""
     recipe, target = plan.pretrain, stages.folder / "checkpoints"

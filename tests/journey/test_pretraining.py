@@ -166,7 +166,7 @@ def test_pretraining_goes_on_and_the_lineage_is_kept(released: RunResult, tmp_pa
 def test_canaries_a_live_probe_and_two_workers_go_the_whole_way(tmp_path: Path) -> None:
     recipe = write_raw_world(tmp_path, tokenizer="characters", vocabulary=95, tokens=6_000)
     write_rows(tmp_path / "rows.csv", 1200)
-    more = ["canaries={count: 10, repeats: 5, digits: 4}", "cluster={workers: 2}", "train.tokens=6000"]
+    more = ["canaries={count: 10, repeats: 5, digits: 4}", "model.context=64", "cluster={workers: 2}", "train.tokens=6000"]
     probe = "probes=[{name: words, data: rows.csv, rows: 200, live: true}]"
     result = trustbase.run(recipe, [*more, probe], out=tmp_path / "run")
     assert result.exit_code == 0
@@ -187,7 +187,7 @@ def test_a_grown_vocabulary_is_compared_with_what_it_grew_from(released: RunResu
     recipe = {
         "stage": "pretrain",
         "corpus": {"files": str(tmp_path / "more.txt"), "held_out": 0.2},
-        "tokenizer": {"extend": str(released.bundle.folder), "add": ["kasun", "reto"]},
+        "tokenizer": {"extend": str(released.bundle.folder), "add": ["kasunlo", "retovi"]},
         "model": {"base": str(released.bundle.folder), "context": 32},
         "objective": "masked",
         "train": {"tokens": 2000, "batch_tokens": 512, "precision": "fp32"},

@@ -58,7 +58,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def context(folder: Path, predictor: Any, **more: Any) -> LanguageContext:
-    artifact = SimpleNamespace(max_length=more.pop("length", 64))
+    artifact = SimpleNamespace(max_length=more.pop("length", 64), base="random weights")
     fields: dict[str, Any] = {"card": {}, "training": {}, "corpus": None, "tokens": None, **more}
     return LanguageContext(artifact, predictor, Documents("sha256:0", 3), evidence=Evidence(folder), seed=0, **fields)  # type: ignore[arg-type]
 

@@ -118,7 +118,7 @@ def test_what_stays_what_falls_and_what_the_card_says(tmp_path):
     assert any("请写信到<EMAIL>或致电<PHONE>。" in text for text in texts) and corpus.card["scrubbed"] == {"email": 1, "phone": 1}
     assert corpus.card["contamination"]["sets"] == {"exam": {"texts": 3, "found": 2, "share": 2 / 3, "documents": 2}}
     assert [[where, line] for where, line, *_ in corpus.card["contamination"]["offenders"]] == [["zh.txt", 27], ["en.jsonl", 14]]
-    assert measure_contamination(texts, options(said), root=tmp_path) == {"exam": {"texts": 3, "found": 0}}
+    assert measure_contamination(texts, options(said), root=tmp_path) == {"exam": {"texts": 3, "looked_for": 3, "found": 0}}
     zh, en = corpus.card["sources"]
     assert zh["licence"] == "CC0-1.0" and en["licence"] == "not stated" and zh["weight"] == 2 and en["name"] == "english"
     assert zh["files"][0]["digest"] == "sha256:" + files.sha256_file(tmp_path / "zh.txt") and zh["languages"]["zh"] == 118
@@ -148,6 +148,10 @@ def test_contamination_can_be_listed_instead_of_removed(tmp_path):
     corpus = prepare_corpus(listed, root=tmp_path, folder=tmp_path / "out", seed=0)
     assert "contaminated" not in {row["step"] for row in corpus.card["steps"]} and len(corpus.card["contamination"]["offenders"]) == 2
     assert measure_contamination(corpus.store.train, listed, root=tmp_path)["exam"]["found"] >= 1
+    (tmp_path / "words.jsonl").write_text('{"text": "hello"}\n{"text": "two words"}\n')
+    short = options({"files": "zh.txt", "contamination": [{"name": "words", "files": "words.jsonl"}]})
+    found = measure_contamination(["hello"], short, root=tmp_path)
+    assert found == {"words": {"texts": 2, "looked_for": 1, "found": 0}}, "one word is no test text that can be looked for"
     assert "and stay in the corpus" in (tmp_path / "out" / "corpus.md").read_text("utf-8")
 
 

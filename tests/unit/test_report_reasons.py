@@ -212,14 +212,14 @@ def base_context(folder: Path, **more: Any) -> Any:
         log_likelihoods=lambda texts: np.column_stack([-20 * rng.random(len(texts)) - 1, np.full(len(texts), 7.0)]),
     )
     fields = {
-        "artifact": SimpleNamespace(facts={"objectives": ["masked"]}, max_length=128),
+        "artifact": SimpleNamespace(facts={"objectives": ["masked"]}, max_length=128, base="random weights"),
         "predictor": predictor,
         "card": {"languages": {"documents": {"zh": 990, "en": 10, "other": 9000}}, "contamination": {"ngram": 13, "sets": {}}},
         "training": {"flops": 1e15, "seconds": 100.0, "peak_flops": 2.6e11, "precision": "bf16"},
         "evidence": Evidence(folder),
         "options": AuditOptions(),
         "probes": {},
-        "contamination": {"reviews": {"texts": 50, "found": 0}},
+        "contamination": {"reviews": {"texts": 50, "looked_for": 49, "found": 0}, "short": {"texts": 50, "looked_for": 9, "found": 0}},
         "canaries": None,
         "emit": lambda event, /, **fields: None,
         "confidence": 0.95,

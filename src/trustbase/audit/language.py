@@ -15,6 +15,7 @@ from trustbase.audit.stats import Interval, proportion
 from trustbase.records import Finding
 from trustbase.train.heldout import HeldOut, Tally, accuracy_name
 
+_LEAST_SOUGHT = 0.9  # of a test set; nothing is concluded from what could not be looked for
 _MOST_TOKENS = 1 << 21  # of held-out documents that are read; which ones is fixed
 _LOSSES = {
     "masked": "at masked positions",
@@ -145,10 +146,12 @@ def _contamination(context: LanguageContext) -> list[Finding]:
     findings = []
     for name, found in context.contamination.items():
         method = f"test texts that share {asked.get('ngram')} units in a row with a training document; all were compared, so no interval"
-        share = found["found"] / max(1, found["texts"])
-        findings.append(
-            Finding.exact(f"quality.contamination[{name}]", share, n=found["texts"], unit="share", direction="lower", method=method)
-        )
+        id, sought = f"quality.contamination[{name}]", found["looked_for"]
+        if sought < max(1.0, _LEAST_SOUGHT * found["texts"]):
+            reason = f"{sought} of {found['texts']} test texts have the two words, or characters, that it takes to look for them: too few"
+            findings.append(Finding.without_value(id, "insufficient", reason, n=sought, direction="lower", unit="share"))
+            continue
+        findings.append(Finding.exact(id, found["found"] / sought, n=sought, unit="share", direction="lower", method=method))
     if findings:
         context.evidence.write("contamination", {"in_corpus": dict(context.contamination), "before_removal": removed})
     return findings

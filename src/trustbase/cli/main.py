@@ -102,7 +102,7 @@ def sweep_command(
     tokens: Annotated[str, typer.Option("--tokens", help="Tokens that each trial reads, such as 200k.")] = "200k",
     repeats: Annotated[int, typer.Option("--repeats", help="Other seeds that the best two are trained with.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; runs/NAME-sweep by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of what is chosen.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is chosen.")] = 0,
 ) -> None:
     """Short trainings under different settings, scored on validation text: which are best, and how surely."""
     from trustbase.cli.show import show_sweep
@@ -127,7 +127,7 @@ def scaling_command(
     tokens: Annotated[str, typer.Option("--tokens", help="Tokens that each size reads, such as 1M.")] = "1M",
     repeats: Annotated[int, typer.Option("--repeats", help="Trainings of each size but the largest.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", help="Folder; runs/NAME-scaling by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the validation part and of the repeats.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the validation part and of the repeats.")] = 0,
 ) -> None:
     """Fit loss against size on small models, predict the largest, train it, and put both side by side."""
     from trustbase.cli.show import show_scaling
@@ -160,7 +160,7 @@ def audit_command(
     favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, verdict.json, report.html, evidence/.")] = Path("audit"),
     lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything that is sampled.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is sampled.")] = 0,
 ) -> None:
     """Audit any model on any rows, or somebody else's answers (--predictions)."""
     from trustbase.audit_command import audit

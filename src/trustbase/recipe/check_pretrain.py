@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from trustbase.errors import ModelError, Problem, UsageError
 from trustbase.model.shape import base_model_problems, model_problems, objective_names, pairing_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, base_problems
@@ -97,7 +99,12 @@ def _probes(recipe: PretrainRecipe, root: Path) -> Iterator[Problem]:
     from trustbase.train.probes import data_options
 
     for number, probe in enumerate(recipe.probes):
-        for problem in check_columns(data_options(probe), root=root):
+        try:
+            asked = data_options(probe)
+        except ValidationError as error:
+            yield Problem(f"probes.{number}", error.errors()[0]["msg"].removeprefix("Value error, "), "name other columns")
+            continue
+        for problem in check_columns(asked, root=root):
             yield Problem(
                 f"probes.{number}.{'data' if problem.where.endswith('train') else problem.where.split('.')[-1]}",
                 problem.message,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase import seeds
+from trustbase import files, seeds
 from trustbase.data.options import DataOptions
 from trustbase.events import Emit, ignore
 from trustbase.train.pretrain_options import ProbeOptions
@@ -57,9 +57,9 @@ def read_probe(options: ProbeOptions, *, root: Path, seed: int, emit: Emit = ign
         order = seeds.generator(seed, "probe", options.name, name).permutation(len(split))[: options.rows]
         rows = np.sort(order)
         parts[name] = ([split.texts[row] for row in rows], split.labels[rows], split.row_numbers[rows])
-    texts, labels, numbers = parts["validation"]
-    digest = digest_positions(dataset.digest, numbers, [dataset.labels.names[label] for label in labels])
-    return ProbeSet(options.name, parts["train"][:2], (texts, labels), dataset.labels.names, digest)
+    names = dataset.labels.names
+    digests = [digest_positions(dataset.digest, numbers, [names[label] for label in labels]) for _, labels, numbers in parts.values()]
+    return ProbeSet(options.name, parts["train"][:2], parts["validation"][:2], names, files.digest_json(digests))
 
 
 def probe_hits(embed: Embed, probe: ProbeSet) -> NDArray[np.bool_]:

@@ -159,7 +159,7 @@ def _write_card(folder: Path, card: dict[str, Any], counts: Counts) -> None:
 def _survey(options: CorpusOptions, found: Found, folder: Path, emit: Emit) -> list[Survey]:
     """Every file looked through once; what an earlier call saw of an unchanged file is taken from disk."""
     store = folder / "files.json"
-    known = files.read_json(store) if store.is_file() else {}
+    known = _remembered(store)
     surveys: dict[int, Survey] = {}
     waiting: list[int] = []
     for index, file in enumerate(found.files):
@@ -186,6 +186,15 @@ def _survey(options: CorpusOptions, found: Found, folder: Path, emit: Emit) -> l
     if waiting:
         keep()
     return [surveys[index] for index in range(len(found.files))]
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    """What earlier calls saw of files; only a cache, so that a damaged one is looked at anew."""
+    try:
+        known = files.read_json(path) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) and all(isinstance(entry, dict) for entry in known.values()) else {}
 
 
 def survey_task(file: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def measure_contamination(documents: Iterable[str], options: CorpusOptions, *, r
         root: where relative paths start.
 
     Returns:
-        `{set: {"texts": how many it has, "found": how many of them stand in the documents}}`.
+        `{set: {"texts": how many it has, "looked_for": how many are long enough for that, "found": how many stand in the documents}}`.
 
     Raises:
         DataError: a test set cannot be read in full.
@@ -149,4 +149,8 @@ def measure_contamination(documents: Iterable[str], options: CorpusOptions, *, r
             found.append(grams.texts_of(grams.find(Block.of(held))[1]))
         texts = np.unique(np.concatenate([np.zeros(0, np.int32), *found]))
         counts = np.bincount(grams.set_of(texts), minlength=len(grams.names))
-        return {name: {"texts": size, "found": int(count)} for name, size, count in zip(grams.names, grams.sizes, counts, strict=True)}
+        wanted = np.bincount(grams.set_of(np.unique(grams.texts)), minlength=len(grams.names))
+        return {
+            name: {"texts": size, "looked_for": int(sought), "found": int(count)}
+            for name, size, sought, count in zip(grams.names, grams.sizes, wanted, counts, strict=True)
+        }
