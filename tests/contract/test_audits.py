@@ -253,7 +253,7 @@ def base_context(case: str, base_models: Any, predictor: Any, info: ArtifactInfo
     labelled = (list(corpus.store.train)[:20], np.arange(20) % 2)
     more = {
         "probes": {"toy": ProbeSet("toy", labelled, labelled, ("a", "b"), "sha256:1")},
-        "contamination": {"toy": {"texts": 9, "found": 1}},
+        "contamination": {"toy": {"texts": 9, "looked_for": 9, "found": 1}},
     }
     return LanguageContext(
         info,
