@@ -18,7 +18,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trustbase.errors import Interrupted, UsageError
 from trustbase.train.cluster import ClusterOptions
-from trustbase.train.spread import Work, lost, member, share_of_cores
+from trustbase.train.worker import Work, lost, member, share_of_cores
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 

@@ -17,7 +17,7 @@ from typing import Any
 from trustbase.errors import UsageError
 from trustbase.machine import usable_cores
 from trustbase.train.cluster import ClusterOptions
-from trustbase.train.spread import Work, lost, member
+from trustbase.train.worker import Work, lost, member
 
 _STORE = 300 * 10**6  # bytes of Ray's object store: only the work itself passes through it
 _TIMEOUT = 7200  # seconds; as in `world`
