@@ -34,7 +34,7 @@ def test_two_workers_leave_the_model_of_one_process(tmp_path: Path) -> None:
     records = [files.read_json(folder / "stages" / "train.json") for folder in (tmp_path / "one", tmp_path / "two")]
     facts = [record["result"]["facts"] for record in records]
     assert [each["processes"] for each in facts] == [1, 2] and facts[0]["tokens"] == facts[1]["tokens"]
-    assert "workers" not in records[0]["inputs"] and records[1]["inputs"]["workers"] == 2
+    assert "cluster" not in records[0]["inputs"] and records[1]["inputs"]["cluster"]["workers"] == 2
     losses = [_losses(folder / "log.jsonl") for folder in (tmp_path / "one", tmp_path / "two")]
     assert len(losses[0]) > 4 and losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "two").computed == ()
