@@ -58,26 +58,27 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
         from trustbase.model.tokenizer import load_tokenizer
         from trustbase.train.estimate import estimate
         from trustbase.train.flops import matmul_peak
-        from trustbase.train.range_test import range_test
+        from trustbase.train.range_test import STEPS, range_test
+        from trustbase.train.rehearsal import rehearsing
 
-        tokenizer = load_tokenizer(start.tokenizer)
-        seed, marks = recipe.train.seed, stages.folder / "checkpoints"  # words are marked once, for the training too
+        tokenizer, seed = load_tokenizer(start.tokenizer), recipe.train.seed
+        model, _ = model_at_start(plan, start, tokenizer)
         asked: dict[str, Any] = {
             "context": recipe.model.context,
             "options": recipe.train,
             "whole_words": recipe.whole_words,
-            "folder": marks,
+            "folder": stages.folder / "checkpoints",  # words are marked once, for the training too
             "order": lambda epoch: corpus.store.epoch(seed=seed, epoch=epoch),
             "emit": stages.log,
         }
-        model, _ = model_at_start(plan, start, tokenizer)
-        found = estimate(model, recipe.objective, tokens, tokenizer, cost=recipe.audit.cost, seconds=recipe.estimate.seconds, **asked)
+        with rehearsing(model, recipe.objective, tokens, tokenizer, **asked) as rehearsal:
+            found = estimate(rehearsal, cost=recipe.audit.cost, seconds=recipe.estimate.seconds, emit=stages.log)
         stages.log("note", text=found.said)
         peak = matmul_peak(found.precision, recipe.train.threads, device=found.device)
         about = {**found.to_json(), "peak_flops": peak, "utilisation": found.flops_per_second / peak}
         if recipe.estimate.range_test:
-            model, _ = model_at_start(plan, start, tokenizer)
-            tested = range_test(model, recipe.objective, tokens, tokenizer, **asked)
+            with rehearsing(model, recipe.objective, tokens, tokenizer, steps=STEPS, **asked) as rehearsal:
+                tested = range_test(rehearsal, emit=stages.log)
             stages.log("note", text=tested.said)
             about["range_test"] = tested.to_json()
         files.write_json(target, about)

@@ -67,6 +67,11 @@ def test_init_writes_a_recipe_that_reads_back(tmp_path: Path) -> None:
     assert trustbase("init", "mine", cwd=tmp_path).returncode == 0
     plan = read_recipe(tmp_path / "mine.yaml")
     assert plan.recipe.data.groups == ["sex", "race"] and plan.recipe.gates.root and plan.warnings == []
+    assert trustbase("init", "raw", "--stage", "pretrain", cwd=tmp_path).returncode == 0
+    raw = read_recipe(tmp_path / "raw.yaml")
+    assert raw.pretrain.corpus.deduplicate == "near" and raw.recipe.gates.root and raw.warnings == []
+    wrong = trustbase("init", "other", "--stage", "pretran", cwd=tmp_path)
+    assert wrong.returncode == 2 and "finetune or pretrain" in wrong.stderr and not (tmp_path / "other.yaml").exists()
     again = trustbase("init", "mine", cwd=tmp_path)
     assert again.returncode == 2 and "already exists" in again.stderr
 

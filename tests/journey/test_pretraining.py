@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from toy import write_rows
 import trustbase
 from hurry import time_quickly
 from trustbase import files
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import ModelError, RecipeError, TrustbaseError, UsageError
 from trustbase.flow import RunResult
 from trustbase.model.load import resolve_base
 
@@ -225,6 +226,38 @@ def test_the_data_of_a_probe_and_the_dropout_of_a_base_are_inputs(released: RunR
         rates.append(model.config.hidden_dropout_prob)
     assert rates == [0.1, 0.1, 0.3]
     assert again.pretrain.model.dropout is None
+
+
+def test_a_run_whose_checkpoint_was_altered_is_no_base(released: RunResult, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(released.folder, run)
+    assert resolve_base(str(run)).digest == resolve_base(str(released.folder)).digest
+    weights = run / "checkpoints" / "trained" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    with pytest.raises(ModelError, match="is not what that run trained"):
+        resolve_base(str(run))
+
+
+def test_damaged_files_of_a_corpus_are_named_and_a_cache_is_made_anew(released: RunResult, tmp_path: Path) -> None:
+    recipe, run = released.folder.parent / "raw.yaml", tmp_path / "run"
+    for name, refused in (("corpus/files.json", False), ("corpus/corpus.json", True), ("corpus/documents/store.json", True)):
+        shutil.copytree(released.folder, run)
+        (run / name).write_text("{")
+        if refused:
+            with pytest.raises(TrustbaseError) as caught:
+                trustbase.run(recipe, out=run)
+            assert Path(name).name in str(caught.value) or "corpus" in str(caught.value)
+        else:
+            assert trustbase.run(recipe, out=run).computed == ()
+        shutil.rmtree(run)
+
+
+def test_a_budget_of_endless_passes_is_refused_before_it_is_counted(tmp_path: Path) -> None:
+    recipe = write_raw_world(tmp_path)
+    with pytest.raises(UsageError, match="passes over a corpus of about"):
+        trustbase.run(recipe, ["train.tokens=10000000000000"], out=tmp_path / "run")
 
 
 def test_the_corpus_alone_is_what_the_run_then_finds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def test_a_dimension_that_raises_is_failed_and_the_others_go_on(tmp_path: Path, 
     assert (failed.id, failed.status, failed.value) == ("quality.audit", "failed", None)
     assert type(error).__name__ in failed.reason and fine.value == 5.0
     assert any(line.startswith("warning: the quality audit failed") for line in events)
+
+
+def test_a_full_disk_is_no_finding_about_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(ctx: AuditContext) -> list[Finding]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def missing(ctx: AuditContext) -> list[Finding]:
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    audits(monkeypatch, quality=full, efficiency=missing)
+    with pytest.raises(OSError, match="No space left"):
+        run_audit(context(tmp_path), ["quality"], policy_digest=None)
+    assert [finding.status for finding in run_audit(context(tmp_path), ["efficiency"], policy_digest=None).findings] == ["failed"]
 
 
 @pytest.mark.parametrize(

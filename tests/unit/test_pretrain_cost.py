@@ -20,7 +20,8 @@ from trustbase.train.estimate import Estimate, estimate
 from trustbase.train.flops import matmul_peak, shape_of, sizes_of, training_flops, work_of
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import Chosen
-from trustbase.train.range_test import judge, range_test, smooth, sweep
+from trustbase.train.range_test import judge, range_test, smooth, try_rates
+from trustbase.train.rehearsal import rehearsing
 from trustbase.train.state import Progress
 from trustbase.train.update import UpdateResult
 
@@ -150,7 +151,8 @@ def test_a_trial_changes_nothing_and_foretells_the_training(tmp_path, name):
     before = untouched(net)
     settings = options()
     log = Log()
-    told = estimate(net, name, data, tok, context=32, options=settings, cost=CostOptions(), seconds=0.2, emit=log)
+    with rehearsing(net, name, data, tok, context=32, options=settings, emit=log) as rehearsal:
+        told = estimate(rehearsal, cost=CostOptions(), seconds=0.2, emit=log)
     assert untouched(net) == before and all(parameter.grad is None for parameter in net.parameters())
     assert not list(tmp_path.iterdir()) and log.of("progress")[-1]["what"] == "a trial of a few updates"
     trained, result, events = run(tmp_path, name)
@@ -182,7 +184,8 @@ def test_an_estimate_is_arithmetic_on_its_trial(monkeypatch):
         return found
 
     cost = CostOptions(watts=100, carbon_grams_per_kwh=500)
-    told = estimate(net, "masked", data, tok, context=32, options=options(tokens=100_000), cost=cost, seconds=0.0)
+    with rehearsing(net, "masked", data, tok, context=32, options=options(tokens=100_000)) as rehearsal:
+        told = estimate(rehearsal, cost=cost, seconds=0.0)
     assert (told.trial_steps, told.trial_seconds, told.tokens_per_second, told.flops_per_second) == (2, 4.0, 250.0, 5e8)
     assert told.tokens == 100_000 and told.flops == 2e11
     looked = 21 * looks  # twenty times and in the end, all of them as they are few
@@ -197,17 +200,20 @@ def test_an_estimate_is_arithmetic_on_its_trial(monkeypatch):
 def test_a_training_of_one_update_is_estimated_too():
     data, tok = corpus()
     settings = options(tokens=None, max_steps=1)
-    told = estimate(model("BertForMaskedLM", tok), "masked", data, tok, context=32, options=settings, cost=CostOptions(), seconds=0.1)
+    with rehearsing(model("BertForMaskedLM", tok), "masked", data, tok, context=32, options=settings) as rehearsal:
+        told = estimate(rehearsal, cost=CostOptions(), seconds=0.1)
     assert told.steps == told.trial_steps == 1 and told.tokens <= 512
 
 
 def test_what_cannot_be_pretrained_cannot_be_tried():
     data, tok = corpus()
     net = model("BertForMaskedLM", tok)
-    with pytest.raises(RecipeError):
-        estimate(net, "causal", data, tok, context=32, options=options(), cost=CostOptions())
-    with pytest.raises(UsageError, match="rates that grow"):
-        range_test(net, "masked", data, tok, context=32, options=options(), low=1e-2, high=1e-3)
+    with pytest.raises(RecipeError), rehearsing(net, "causal", data, tok, context=32, options=options()):
+        pass
+    for steps, low, high in ((40, 1e-2, 1e-3), (5, 1e-5, 1e-3)):
+        kept = rehearsing(net, "masked", data, tok, context=32, options=options(), steps=steps)
+        with kept as rehearsal, pytest.raises(UsageError, match="rates that grow"):
+            range_test(rehearsal, low=low, high=high)
 
 
 # --- the range test -----------------------------------------------------------------------------------------------------------
@@ -224,7 +230,7 @@ def test_the_range_test_finds_where_descent_on_a_parabola_diverges(curvature):
         state["x"] -= rate * curvature * (state["x"] + rng.normal())
         return loss
 
-    found = sweep(update, np.geomspace(1e-4 / curvature, 100 / curvature, 120).tolist())
+    found = try_rates(update, np.geomspace(1e-4 / curvature, 100 / curvature, 120).tolist())
     assert 2 / curvature < found.diverged_at < 12 / curvature
     assert found.suggestion == found.diverged_at / 10 and "tenth" in found.rule
     assert [point.rate for point in found.points] == sorted(point.rate for point in found.points)
@@ -244,7 +250,7 @@ def test_a_loss_that_is_no_number_ends_the_test():
             raise TrainingError("not finite")
         return 2.0
 
-    found = sweep(update, np.geomspace(1e-4, 1.0, 41).tolist())
+    found = try_rates(update, np.geomspace(1e-4, 1.0, 41).tolist())
     assert 1e-2 < found.diverged_at < 1.3e-2 and found.points[-1].rate <= 1.01e-2
     assert all(np.isfinite(point.smoothed) for point in found.points)
     with pytest.raises(TrainingError, match="before anything was learned"):
@@ -263,7 +269,8 @@ def test_the_range_test_of_a_model_changes_nothing_and_sees_the_rates_in_the_opt
     seen = []
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a: (seen.append({g["lr"] for g in self.param_groups}), step(self, *a))[1])
-    found = range_test(net, "masked", data, tok, context=32, options=options(), steps=40, low=1e-5, high=10.0)
+    with rehearsing(net, "masked", data, tok, context=32, options=options(), steps=40) as rehearsal:
+        found = range_test(rehearsal, low=1e-5, high=10.0)
     assert untouched(net) == before
     rates = np.geomspace(1e-5, 10.0, 40)
     assert [rate for (rate,) in seen] == pytest.approx(rates[: len(seen)])

@@ -81,6 +81,12 @@ def test_objectives_have_three_forms(folder: Path, objective: str) -> None:
         (["cluster={workers: 64}"], "64 workers share an update"),
         (["audit=[explanation]"], "the explanation audit is one that this version"),
         (["gates={quality.accuracy: '>= 0.5'}"], "quality.accuracy"),
+        (["gates={quality.next_sentence_accuracy: '>= 0.5'}"], "is measured of next_sentence, and the objective is masked"),
+        (["objective=contrastive", "gates={quality.perplexity: '<= 50'}"], "is measured of causal or infilling or masked"),
+        (["gates={'quality.probe_accuracy[q]': '>= 0.5'}"], "speaks of q, which probes does not name"),
+        (["gates={'quality.contamination[q]': '<= 0.1'}"], "speaks of q, which corpus.contamination does not name"),
+        (["gates={privacy.canary_exposure: '<= 3'}"], "the recipe plants no canaries"),
+        (["probes=[{name: p, data: rows.csv, label: text}]"], "probes.0: "),
     ],
 )
 def test_the_impossible_is_refused_when_it_is_read(folder: Path, overrides: list[str], expected: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -14,6 +15,7 @@ from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 AuditFunction = Callable[[Any], list[Finding]]
 
 
@@ -88,10 +90,18 @@ def _measure(dimension: str, kind: str, context: Subject, emit: Emit) -> list[Fi
         return _checked(dimension, findings)
     except Interrupted:
         raise
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:  # which says nothing of the model; the same command goes on where there is room again
+            raise
+        return [_failed(dimension, error, emit)]
     except Exception as error:  # any fault of one dimension must leave the others standing, as a failure that is seen
-        reason = f"{type(error).__name__}: {error}"
-        emit("warning", text=f"the {dimension} audit failed: {reason}", dimension=dimension)
-        return [Finding.without_value(f"{dimension}.audit", "failed", reason)]
+        return [_failed(dimension, error, emit)]
+
+
+def _failed(dimension: str, error: Exception, emit: Emit) -> Finding:
+    reason = f"{type(error).__name__}: {error}"
+    emit("warning", text=f"the {dimension} audit failed: {reason}", dimension=dimension)
+    return Finding.without_value(f"{dimension}.audit", "failed", reason)
 
 
 def _checked(dimension: str, findings: list[Finding]) -> list[Finding]:

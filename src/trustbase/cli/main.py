@@ -45,12 +45,13 @@ def root(
 @app.command("init")
 def init_command(
     name: Annotated[str, typer.Argument(help="Name of the recipe; .yaml is added.")] = "recipe",
+    stage: Annotated[str, typer.Option("--stage", help="finetune or pretrain.")] = "finetune",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented recipe."""
     from trustbase.recipe.template import init
 
-    path = init(name, force=force)
+    path = init(name, stage=stage, force=force)
     typer.echo(f"wrote {path}\nnext: edit it, then `trustbase run {path}`")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from trustbase import files
-from trustbase.compress.candidates import Decide, choose, highest_score, parity
+from trustbase.compress.candidates import Choice, Decide, choose, highest_score, parity
 from trustbase.compress.options import ReleaseOptions
 from trustbase.device import choose_device
 from trustbase.errors import ModelError
@@ -70,19 +71,9 @@ def make_artifact(
     def fill(staging: Path) -> None:
         _write_weights(trained, staging, base=base, merged=options.weights == "merged")
         choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit)
-        chosen, why = choice.chosen, choice.why
+        chosen = choice.chosen
         if chosen.runtime != "onnx":
             (staging / ONNX_FILE).unlink(missing_ok=True)
-        facts = {
-            "why": why,
-            "weights": options.weights,
-            "trained_digest": trained.digest,
-            "base_digest": base.digest,
-            "parity": chosen.parity,
-            "candidates": [candidate.to_json() for candidate in choice.candidates],
-            "device": chosen.device,
-            "decision": choice.settled,
-        }
         info = ArtifactInfo(
             folder=staging,
             digest="",
@@ -96,13 +87,27 @@ def make_artifact(
             revision=base.revision,
             text=text,
             decision=choice.decision,
-            facts=facts,
+            facts=_facts(choice, options, trained, base),
         )
         made.append(write_artifact(info))
-        emit("note", text=f"artefact: {chosen.runtime} {chosen.precision} on {chosen.device}: {why}")
+        emit("note", text=f"artefact: {chosen.runtime} {chosen.precision} on {chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
     return replace(made[0], folder=folder)  # the digest speaks of relative names, so moving the folder did not change it
+
+
+def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: BaseModel) -> dict[str, Any]:
+    """What the artefact says of itself: what it was made from, and how it was chosen."""
+    return {
+        "why": choice.why,
+        "weights": options.weights,
+        "trained_digest": trained.digest,
+        "base_digest": base.digest,
+        "parity": choice.chosen.parity,
+        "candidates": [candidate.to_json() for candidate in choice.candidates],
+        "device": choice.chosen.device,
+        "decision": choice.settled,
+    }
 
 
 def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> None:

@@ -124,6 +124,7 @@ def _from_run(reference: str, run: Path) -> BaseModel:
             f"base '{reference}' is a run that has trained nothing yet: no checkpoints/trained",
             hint="finish that run first: trustbase run …",
         )
+    _refuse_altered(reference, run, trained)
     folder = trained
     ancestor = read_object(trained / CHECKPOINT).get("base") if (trained / CHECKPOINT).is_file() else None
     if (trained / ADAPTER_WEIGHTS).is_file() and isinstance(ancestor, Mapping) and str(ancestor["reference"]).startswith("local:"):
@@ -133,6 +134,21 @@ def _from_run(reference: str, run: Path) -> BaseModel:
             raise ModelError(what, hint="finish that run with release: {weights: merged}")
         folder = whole[0]
     return _checked(reference, folder, "local", _lineage(trained))
+
+
+def _refuse_altered(reference: str, run: Path, trained: Path) -> None:
+    """A run's own record says what it trained, where there is one.
+
+    Raises:
+        ModelError: the checkpoint is another.
+    """
+    record = run / "stages" / "train.json"
+    said = read_object(record).get("result") if record.is_file() else None
+    digest = said.get("digest") if isinstance(said, Mapping) else None
+    if digest is not None and digest != model_digest(trained):
+        raise ModelError(
+            f"base '{reference}': checkpoints/trained is not what that run trained ({digest})", hint="train it again, or name its bundle"
+        )
 
 
 def _from_bundle(reference: str, bundle: Path) -> BaseModel:

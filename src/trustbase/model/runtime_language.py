@@ -29,13 +29,12 @@ from torch import Tensor, nn
 
 from trustbase import files
 from trustbase.data.batch import plan_batches
-from trustbase.device import choose_device, choose_precision
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ARTIFACT_FILE
 from trustbase.model.extension import load_whole
 from trustbase.model.folder import check_model_folder, read_object
 from trustbase.model.pretrained import refuse_impossible
-from trustbase.model.runtime_torch import refuse_missing_device
+from trustbase.model.runtime_torch import place_of
 from trustbase.model.tokenizer import Encoded, encode, pad
 
 Way = Literal["causal", "masked", "sentinel", "infilling"]
@@ -104,12 +103,7 @@ class LanguageRuntime:
             ModelError: weights or configuration cannot be read, or are of a class that no pretraining leaves.
             UsageError: the precision does not exist on this device, or the device does not exist here.
         """
-        where = device or choose_device()
-        if device is not None:
-            refuse_missing_device(device)
-        elif where == "mps" and precision == "bf16":  # never tried on Apple's GPU
-            where = "cpu"
-        chosen, reason = choose_precision(precision, where)
+        where, chosen, reason = place_of(precision, device)
         objectives = _objectives(folder)
         return cls(
             load_base(folder), tokenizer, max_length=max_length, objectives=objectives, precision=chosen, device=where, reason=reason

@@ -81,12 +81,7 @@ class TorchRuntime:
             ModelError: weights or configuration cannot be read.
             UsageError: the precision does not exist on this device, or the device does not exist here.
         """
-        where = device or choose_device()
-        if device is not None:
-            refuse_missing_device(device)
-        if device is None and where == "mps" and precision == "bf16":
-            where = "cpu"
-        chosen, reason = choose_precision(precision, where)
+        where, chosen, reason = place_of(precision, device)
         return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
@@ -114,6 +109,21 @@ class TorchRuntime:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
+
+
+def place_of(precision: str, device: str | None) -> tuple[str, str, str]:
+    """Device, precision and its reason of an artefact's weights; on Apple's GPU bf16 was never tried, so such weights stay on the CPU.
+
+    Raises:
+        UsageError: the precision does not exist on this device, or the device does not exist here.
+    """
+    where = device or choose_device()
+    if device is not None:
+        refuse_missing_device(device)
+    elif where == "mps" and precision == "bf16":
+        where = "cpu"
+    chosen, reason = choose_precision(precision, where)
+    return where, chosen, reason
 
 
 def refuse_missing_device(device: str) -> None:

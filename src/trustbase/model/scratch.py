@@ -10,7 +10,8 @@ positions and untied scales that train less steadily when small).
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,10 +211,11 @@ def _ids(tokenizer: Any, **names: str) -> dict[str, Any]:
     return {name: getattr(tokenizer, attribute) for name, attribute in names.items()}
 
 
-def _bert(options: ModelOptions, tokenizer: Any, **more: Any) -> Any:
-    from transformers import BertConfig, ElectraConfig
+def _encoder(options: ModelOptions, tokenizer: Any, kind: str) -> Any:
+    """BERT, RoFormer and ELECTRA name their shapes alike; in the last two the width of the embeddings must be said as well."""
+    import transformers
 
-    return (ElectraConfig if more else BertConfig)(
+    return getattr(transformers, kind)(
         vocab_size=len(tokenizer),
         hidden_size=options.width,
         num_hidden_layers=options.layers,
@@ -223,31 +225,9 @@ def _bert(options: ModelOptions, tokenizer: Any, **more: Any) -> Any:
         hidden_dropout_prob=options.dropout_when_new,
         attention_probs_dropout_prob=options.dropout_when_new,
         initializer_range=_DEVIATION,
-        **_ids(tokenizer, pad_token_id="pad_token_id"),
-        **more,
-    )
-
-
-def _roformer(options: ModelOptions, tokenizer: Any) -> Any:
-    from transformers import RoFormerConfig
-
-    return RoFormerConfig(
-        vocab_size=len(tokenizer),
-        embedding_size=options.width,
-        hidden_size=options.width,
-        num_hidden_layers=options.layers,
-        num_attention_heads=options.heads,
-        intermediate_size=_inner_width(options),
-        max_position_embeddings=options.context,
-        hidden_dropout_prob=options.dropout_when_new,
-        attention_probs_dropout_prob=options.dropout_when_new,
-        initializer_range=_DEVIATION,
+        **({} if kind == "BertConfig" else {"embedding_size": options.width}),
         **_ids(tokenizer, pad_token_id="pad_token_id"),
     )
-
-
-def _electra(options: ModelOptions, tokenizer: Any) -> Any:
-    return _bert(options, tokenizer, embedding_size=options.width)
 
 
 def _gpt2(options: ModelOptions, tokenizer: Any) -> Any:
@@ -303,4 +283,11 @@ def _t5(options: ModelOptions, tokenizer: Any) -> Any:
     )
 
 
-_CONFIGS = {"roformer": _roformer, "bert": _bert, "electra": _electra, "gpt2": _gpt2, "llama": _llama, "t5": _t5}
+_CONFIGS: dict[str, Callable[[ModelOptions, Any], Any]] = {
+    "roformer": partial(_encoder, kind="RoFormerConfig"),
+    "bert": partial(_encoder, kind="BertConfig"),
+    "electra": partial(_encoder, kind="ElectraConfig"),
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "t5": _t5,
+}

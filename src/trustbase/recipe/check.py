@@ -10,10 +10,10 @@ from trustbase.audit.catalogue import why_never
 from trustbase.finding_id import FindingId
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
-from trustbase.recipe.check_pretrain import pretraining_problems
+from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
 from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
-from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, Recipe
+from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, PretrainRecipe, Recipe
 
 
 def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
@@ -152,6 +152,8 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
     named = [column for column, _ in id.slice]  # any group column can be right while it is not known which there are
     groups = recipe.data.groups if isinstance(recipe, Recipe) else []
     reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind)
+    if reason is None and isinstance(recipe, PretrainRecipe):
+        reason = unmeasured(id, recipe, aside)
     if reason is not None:
         reasons.append(reason)
     return ("; ".join(message for message, _ in reasons), "; ".join(hint for _, hint in reasons)) if reasons else None

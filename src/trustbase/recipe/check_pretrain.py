@@ -9,10 +9,18 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trustbase.errors import ModelError, Problem, UsageError
+from trustbase.finding_id import FindingId
 from trustbase.model.shape import base_model_problems, model_problems, objective_names, pairing_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, base_problems
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import PretrainRecipe
+
+#: What a model must have learned from for a finding of `audit/language.py` to have a number.
+_LEARNED_FROM: dict[str, set[str]] = {
+    "perplexity": {"masked", "causal", "span_corruption", "infilling"},
+    "token_accuracy": {"causal"},
+    **{f"{name}_accuracy": {name} for name in ("masked", "next_sentence", "sentence_order", "span_corruption", "infilling", "contrastive")},
+}
 
 
 def pretraining_problems(recipe: PretrainRecipe, root: Path, aside: Aside) -> Iterator[Found]:
@@ -26,6 +34,29 @@ def pretraining_problems(recipe: PretrainRecipe, root: Path, aside: Aside) -> It
         yield from base_problems(recipe.model.base, root, ("model", "base"))
     if recipe.tokenizer is not None and recipe.tokenizer.from_ is not None:
         yield from base_problems(recipe.tokenizer.from_, root, ("tokenizer", "from"))
+
+
+def unmeasured(id: FindingId, recipe: PretrainRecipe, aside: Aside) -> tuple[str, str] | None:
+    """Why this recipe gives no number to a finding that others have, and what to write; None where it does, or where it is not sure."""
+    metric, names = id.metric, [column for column, _ in id.slice]
+    if metric == "canary_exposure" and recipe.canaries is None and aside.sure("canaries"):
+        return "is asked for, and the recipe plants no canaries", "write canaries: {count: 20}"
+    known: list[str] | None = None
+    if metric == "probe_accuracy" and aside.sure("probes"):
+        known = [probe.name for probe in recipe.probes]
+    elif metric == "contamination" and aside.sure("corpus", "contamination"):
+        known = [item.label for item in recipe.corpus.contamination.sets] if recipe.corpus.contamination else []
+    if known is not None and not set(names) <= set(known):
+        where = "probes" if metric == "probe_accuracy" else "corpus.contamination"
+        return f"speaks of {', '.join(names)}, which {where} does not name", f"{where}: {known}"
+    objectives = set(objective_names(recipe.objective))
+    needed = _LEARNED_FROM.get(metric)
+    if needed is not None and not needed & objectives and aside.sure("objective"):
+        return (
+            f"is measured of {' or '.join(sorted(needed))}, and the objective is {'+'.join(sorted(objectives))}",
+            "change objective, or remove this",
+        )
+    return None
 
 
 def _corpus(recipe: PretrainRecipe, root: Path, aside: Aside) -> list[Problem]:

@@ -122,7 +122,7 @@ def divide(store: CorpusStore, tokens: TokenSource, folder: Path, *, budget: int
     Raises:
         DataError: too few documents to put some aside.
     """
-    lengths = np.diff(tokens.bounds[: len(store.train) + 1])  # what was planted behind the documents of the corpus is left out
+    lengths = np.diff(tokens.bounds[: len(store.train) + 1])  # of this corpus's documents alone, whatever stands behind them
     apart = choose_validation(tokens, lengths, seed)
     validation, rest = np.flatnonzero(apart), np.flatnonzero(~apart & (lengths > 0))
     if min(len(validation), len(rest)) < _LEAST:

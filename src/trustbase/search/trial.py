@@ -276,4 +276,6 @@ def read_plan(recipe: Any, overrides: list[str], tokens: int | str) -> Plan:
     plan = read_recipe(recipe, [*overrides, f"train.tokens={tokens}", "train.max_steps=null"])
     if plan.recipe.train.tokens is None:
         raise RecipeError(f"a trial needs a number of tokens, got '{tokens}'", hint="write a number such as 200k")
+    if plan.recipe.cluster is not None:
+        raise RecipeError("trials train in one process, and the recipe asks for a cluster", hint="add the override cluster=null")
     return plan

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trustbase.errors import TrainingError
+from trustbase.errors import TrainingError, UsageError
 from trustbase.train.batches import Material
 from trustbase.train.options import TrainOptions
 
+MOST_EPOCHS = 10_000
 _LOOKS = 20  # of a training by tokens, where the recipe does not say how often
 
 
@@ -38,6 +39,7 @@ def plot_course(material: Material, options: TrainOptions) -> Course:
 
     Raises:
         TrainingError: an epoch has no batch.
+        UsageError: the budget of tokens is some ten thousand times the material.
     """
     total, ends = _count(material, options)
     looks = math.ceil(total / _LOOKS) if options.tokens is not None else total + 1
@@ -53,10 +55,24 @@ def _count(material: Material, options: TrainOptions) -> tuple[int, frozenset[in
             step += 1
             if options.tokens is not None:
                 read += sum(material.size(plan[i]) for i in range(first, min(first + options.accumulation, len(plan))))
+                _refuse_endless(options.tokens, read, len(ends))
             if step >= most or (options.tokens is not None and read >= options.tokens):
                 return step, frozenset(ends)
         ends.add(step)
     return step, frozenset(ends)
+
+
+def _refuse_endless(tokens: int, read: int, epochs: int) -> None:
+    """A budget of so many passes is a mistyped one, and could not even be counted in a reasonable time.
+
+    Raises:
+        UsageError: as many as `epochs` may be, and more.
+    """
+    if epochs >= 1 and tokens > MOST_EPOCHS * read / epochs:
+        raise UsageError(
+            f"train.tokens is {tokens:,}, over {MOST_EPOCHS:,} passes over a corpus of about {read // epochs:,} tokens",
+            hint="lower train.tokens, or give more text",
+        )
 
 
 def _epochs(material: Material, options: TrainOptions) -> Iterator[Any]:

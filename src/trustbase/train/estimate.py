@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from trustbase.events import Emit, ignore
 from trustbase.train.options import TrainOptions
-from trustbase.train.pretrain import LIVE_TOKENS, Corpus
-from trustbase.train.pretrain_options import Whole
-from trustbase.train.rehearsal import Rehearsal, rehearsing
-from trustbase.train.rows import Order
+from trustbase.train.pretrain import LIVE_TOKENS
+from trustbase.train.rehearsal import Rehearsal
 
 _WARM_UP = 1  # updates that are not timed: the first one of a process also makes what later ones find
 _LEAST = 2  # timed updates, however long they take
@@ -98,82 +93,48 @@ class _Trial:
     flops: list[float]
 
 
-def estimate(
-    model: nn.Module,
-    objectives: Mapping[str, float] | Sequence[str] | str,
-    corpus: Corpus,
-    tokenizer: Any,
-    *,
-    context: int,
-    options: TrainOptions,
-    cost: Power,
-    seconds: float = 10.0,
-    folder: Path | None = None,
-    order: Order | None = None,
-    whole_words: Whole = "chinese",
-    emit: Emit = ignore,
-) -> Estimate:
+def estimate(rehearsal: Rehearsal, *, cost: Power, seconds: float = 10.0, emit: Emit = ignore) -> Estimate:
     """Do the first updates of a training on a copy of the model, and say what all of them will take.
 
-    Model and random state are afterwards what they were, to the bit; the trial needs memory for the copy beside the training's own.
+    The trial needs memory for the copy beside the training's own.
 
     Args:
-        model: as for `pretrain`, and so are the others.
-        objectives: names as in a recipe.
-        corpus: its tokens.
-        tokenizer: a fast one.
-        context: tokens of a row.
-        options: everything a recipe may say under `train`.
+        rehearsal: of the whole training (`rehearsing`), not yet begun.
         cost: what is assumed of power and grid.
         seconds: of the trial, about; it ends earlier where the training does, and takes three updates at least.
-        folder: the training's, so that words which are marked now are not marked again then.
-        order: documents of each epoch.
-        whole_words: which words are masked whole.
         emit: is told the progress.
 
     Raises:
-        RecipeError, UsageError, TrainingError: as `pretrain` itself would raise.
+        TrainingError: as the training itself would raise.
     """
-    with rehearsing(
-        model,
-        objectives,
-        corpus,
-        tokenizer,
-        context=context,
-        options=options,
-        folder=folder,
-        order=order,
-        whole_words=whole_words,
-        emit=emit,
-    ) as rehearsal:
-        trial = _try(rehearsal, seconds, emit)
-        steps = rehearsal.job.course.total
-        tokens = _tokens(options, steps, trial)
-        share = tokens / sum(trial.tokens)
-        looks = _looked_at(rehearsal, corpus) * _FORWARD / sum(trial.tokens)
-        spent = sum(trial.seconds)
-        mean = spent / len(trial.seconds)
-        whole = spent * (share + looks)
-        energy = whole / 3600 * cost.watts / 1000
-        return Estimate(
-            steps=steps,
-            tokens=tokens,
-            flops=sum(trial.flops) * share,
-            seconds=whole,
-            seconds_low=whole * min(trial.seconds) / mean,
-            seconds_high=whole * max(trial.seconds) / mean,
-            energy_kwh=energy,
-            carbon_kg=energy * cost.carbon_grams_per_kwh / 1000,
-            tokens_per_second=sum(trial.tokens) / spent,
-            flops_per_second=sum(trial.flops) / spent,
-            trial_steps=len(trial.seconds),
-            trial_seconds=spent,
-            precision=rehearsal.scene.precision,
-            device=rehearsal.scene.device,
-            threads=torch.get_num_threads(),
-            watts=cost.watts,
-            carbon_grams_per_kwh=cost.carbon_grams_per_kwh,
-        )
+    trial = _try(rehearsal, seconds, emit)
+    steps = rehearsal.job.course.total
+    tokens = _tokens(rehearsal.job.options, steps, trial)
+    share = tokens / sum(trial.tokens)
+    looks = _looked_at(rehearsal) * _FORWARD / sum(trial.tokens)
+    spent = sum(trial.seconds)
+    mean = spent / len(trial.seconds)
+    whole = spent * (share + looks)
+    energy = whole / 3600 * cost.watts / 1000
+    return Estimate(
+        steps=steps,
+        tokens=tokens,
+        flops=sum(trial.flops) * share,
+        seconds=whole,
+        seconds_low=whole * min(trial.seconds) / mean,
+        seconds_high=whole * max(trial.seconds) / mean,
+        energy_kwh=energy,
+        carbon_kg=energy * cost.carbon_grams_per_kwh / 1000,
+        tokens_per_second=sum(trial.tokens) / spent,
+        flops_per_second=sum(trial.flops) / spent,
+        trial_steps=len(trial.seconds),
+        trial_seconds=spent,
+        precision=rehearsal.scene.precision,
+        device=rehearsal.scene.device,
+        threads=torch.get_num_threads(),
+        watts=cost.watts,
+        carbon_grams_per_kwh=cost.carbon_grams_per_kwh,
+    )
 
 
 def _try(rehearsal: Rehearsal, seconds: float, emit: Emit) -> _Trial:
@@ -202,9 +163,10 @@ def _tokens(options: TrainOptions, steps: int, trial: _Trial) -> int:
     return round(steps * mean)
 
 
-def _looked_at(rehearsal: Rehearsal, corpus: Corpus) -> float:
+def _looked_at(rehearsal: Rehearsal) -> float:
     """Held-out tokens that are read: some of them at each look, all of them in the end."""
-    held_out = int(corpus.held_out.bounds[-1])
+    texts = rehearsal.scene.held_out
+    held_out = 0 if texts is None else int(texts.tokens.bounds[-1])
     course = rehearsal.job.course
     looks = {*range(course.every, course.total + 1, course.every), *(course.ends if course.by_epochs else ()), course.total}
     return len(looks) * min(held_out, LIVE_TOKENS) + held_out

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from trustbase.errors import TrainingError, UsageError
 from trustbase.events import Emit, ignore
-from trustbase.train.options import TrainOptions
-from trustbase.train.pretrain import Corpus
-from trustbase.train.pretrain_options import Whole
-from trustbase.train.rehearsal import rehearsing
-from trustbase.train.rows import Order
+from trustbase.train.rehearsal import Rehearsal
 
 _KEPT = 0.7  # of the smoothed loss from one update to the next
 _RISE, _LEAST_RISE = 0.25, 0.05  # of the fall so far, and of the first loss: a smaller rise is no divergence
 _LEAST_STEPS = 10
+STEPS = 60  # updates that are usual
 _TENTH, _STEEPEST = "a tenth of the rate at which the smoothed loss rose again", "the rate at which the smoothed loss fell fastest"
 
 
@@ -62,79 +57,42 @@ class RangeTest:
         return asdict(self)
 
 
-def range_test(
-    model: nn.Module,
-    objectives: Mapping[str, float] | Sequence[str] | str,
-    corpus: Corpus,
-    tokenizer: Any,
-    *,
-    context: int,
-    options: TrainOptions,
-    steps: int = 60,
-    low: float = 1e-6,
-    high: float = 1e-1,
-    folder: Path | None = None,
-    order: Order | None = None,
-    whole_words: Whole = "chinese",
-    emit: Emit = ignore,
-) -> RangeTest:
-    """Train a copy while its learning rate grows from `low` to `high`; the model and random state stay as they are.
+def range_test(rehearsal: Rehearsal, *, low: float = 1e-6, high: float = 1e-1, emit: Emit = ignore) -> RangeTest:
+    """Train a copy while its learning rate grows from `low` to `high`.
 
     Batches, optimizer, decay and clipping are those of the training; there is no warm-up. Each update has a new batch, so its loss is one
     of text that was not trained on.
 
     Args:
-        model: as for `pretrain`, and so are the others.
-        objectives: names as in a recipe.
-        corpus: its tokens.
-        tokenizer: a fast one.
-        context: tokens of a row.
-        options: everything a recipe may say under `train`; its learning rate is not used.
-        steps: updates, at most.
+        rehearsal: of as many updates as rates are tried (`rehearsing(…, steps=STEPS)`), not yet begun.
         low: rate of the first.
         high: rate of the last.
-        folder: the training's, so that words which are marked now are not marked again then.
-        order: documents of each epoch.
-        whole_words: which words are masked whole.
         emit: is told the progress.
 
     Source: Smith (2017), Cyclical learning rates for training neural networks, WACV, section 3.3, with rates that grow by a factor;
     how a rate is chosen from the curve is a rule of thumb: see `judge`.
 
     Raises:
-        UsageError: the rates do not grow, or there are too few steps.
-        RecipeError, UsageError: as `pretrain` itself would raise.
+        UsageError: the rates do not grow, or there are too few updates.
+        TrainingError: the first loss is not a finite number.
     """
+    steps = rehearsal.job.course.total
     if steps < _LEAST_STEPS or not 0 < low < high:
         raise UsageError(
-            f"a range test needs {_LEAST_STEPS} steps or more and rates that grow; got {steps} steps from {low:g} to {high:g}",
-            hint="leave them at their defaults: 60 steps from 1e-6 to 1e-1",
+            f"a range test needs {_LEAST_STEPS} updates or more and rates that grow; got {steps} updates from {low:g} to {high:g}",
+            hint=f"the usual ones are {STEPS} updates from 1e-6 to 1e-1",
         )
-    rates = np.geomspace(low, high, steps).tolist()
-    with rehearsing(
-        model,
-        objectives,
-        corpus,
-        tokenizer,
-        context=context,
-        options=options,
-        steps=steps,
-        folder=folder,
-        order=order,
-        whole_words=whole_words,
-        emit=emit,
-    ) as rehearsal:
 
-        def update(rate: float) -> float:
-            rehearsal.rate = rate
-            result = rehearsal.step()
-            emit("progress", what="trying learning rates", done=rehearsal.job.progress.step, total=steps)
-            return math.nan if result is None else result.loss
+    def update(rate: float) -> float:
+        rehearsal.rate = rate
+        result = rehearsal.step()
+        emit("progress", what="trying learning rates", done=rehearsal.job.progress.step, total=steps)
+        return math.nan if result is None else result.loss
 
-        return sweep(update, rates)
+    return try_rates(update, np.geomspace(low, high, steps).tolist())
 
 
-def sweep(update: Callable[[float], float], rates: Sequence[float]) -> RangeTest:
+def try_rates(update: Callable[[float], float], rates: Sequence[float]) -> RangeTest:
     """Make updates at growing rates until the loss diverges.
 
     Args:

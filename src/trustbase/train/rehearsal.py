@@ -94,6 +94,8 @@ def rehearsing(
 ) -> Iterator[Rehearsal]:
     """A rehearsal of `pretrain` with the same arguments, for as long as the context lasts.
 
+    Model and random state are afterwards what they were, to the bit.
+
     Args:
         model: only read: what is trained is a copy.
         objectives: as in `pretrain`.

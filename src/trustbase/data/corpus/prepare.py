@@ -27,7 +27,7 @@ from trustbase.data.corpus.faults import Faults, judge
 from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.corpus.shard import Job, make_shard
 from trustbase.data.corpus.sources import Found, find_files
-from trustbase.data.corpus.store import CorpusStore, held_out, write_store
+from trustbase.data.corpus.store import CorpusStore, held_out, read_about, write_store
 from trustbase.data.corpus.survey import Piece, Survey, fault_of, plan_shards, stamp, still, survey
 from trustbase.data.corpus.testsets import TestSets, summarise
 from trustbase.data.corpus.workers import Task, run_tasks
@@ -92,7 +92,7 @@ def open_corpus(folder: Path) -> Corpus:
     Raises:
         DataError: the folder holds none, or one that was altered.
     """
-    return Corpus(folder, CorpusStore.open(folder / "documents"), files.read_json(folder / "corpus.json"))
+    return Corpus(folder, CorpusStore.open(folder / "documents"), read_about(folder / "corpus.json"))
 
 
 def corpus_key(options: CorpusOptions, *, root: Path, folder: Path, seed: int, emit: Emit = ignore) -> str:
@@ -238,7 +238,7 @@ def _finished(folder: Path, key: str) -> Corpus | None:
     path = folder / "corpus.json"
     if not path.is_file():
         return None
-    card = files.read_json(path)
+    card = read_about(path)
     if card.get("key") != key:
         return None
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -72,6 +72,21 @@ class Documents:
         return np.memmap(self.folder / "documents.bin", np.uint8, mode="r")
 
 
+def read_about(path: Path) -> dict[str, Any]:
+    """What a corpus says of itself.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        about = files.read_json(path)
+    except ValueError as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="remove that file: the corpus is then prepared again") from error
+    if not isinstance(about, dict):
+        raise DataError(f"{path} is of another kind than a corpus leaves", hint="remove that file: the corpus is then prepared again")
+    return about
+
+
 @dataclass(frozen=True)
 class CorpusStore:
     """A finished corpus.
@@ -105,7 +120,7 @@ class CorpusStore:
         path = folder / "store.json"
         if not path.is_file():
             raise DataError(f"{folder} holds no corpus", hint="prepare it first")
-        about = files.read_json(path)
+        about = read_about(path)
         if about.get("schema") != SCHEMA:
             raise DataError(f"{path} is of the form '{about.get('schema')}', not '{SCHEMA}'", hint="prepare the corpus again")
         for name, (size, digest) in about["files"].items():
