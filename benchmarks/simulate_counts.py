@@ -12,6 +12,7 @@ from trustbase.audit import contrasts, counts, stats
 from trustbase.audit.contrasts import Rates
 from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS
+from trustbase.audit.likelihood import half_difference
 from trustbase.audit.ratios import LEAST_FREEDOM, freedom, mean_over_units, share_of, share_over_units
 from trustbase.audit.stats import Interval
 
@@ -201,6 +202,30 @@ def token_shares(draws, rng, sizes=(100, 1000), shares=(0.003, 0.02, 0.1)):
             yield loop("unknown tokens", f"texts={n} share={share}", share, 2 * draws, make)
 
 
+def text_lengths(draws, rng, sizes=(100, 300, 1000), spreads=(0.5, 1.0, 1.5)):
+    """Mean length of test texts, which are cut where the model no longer reads."""
+    for spread in spreads:
+
+        def drawn(n, spread=spread):
+            return np.clip(rng.lognormal(3, spread, n).astype(int), 3, 128)
+
+        true = float(drawn(4_000_000).mean())
+        for n in sizes:
+            yield loop("mean text length", f"texts={n} spread={spread}", true, 2 * draws, lambda n=n: stats.bounded_mean(drawn(n), 1, 128))
+
+
+def template_means(draws, rng, templates=24, terms=4):
+    """Mean difference of likelihood over templates of sentence pairs, terms as given; and half the difference of two kinds of them."""
+    half = templates // 3
+    for tail, name in ((lambda n: rng.standard_normal(n), "normal"), (lambda n: rng.gamma(4, 0.5, n) - 2, "skewed")):
+
+        def means(count, shift=0.0, tail=tail):
+            return shift + tail(count) + rng.standard_normal((count, terms)).mean(1) / 2
+
+        yield loop("mean over templates", name, 0.3, 5 * draws, lambda means=means: stats.mean(means(templates, 0.3)))
+        yield loop("half gap of templates", name, 0.25, 5 * draws, lambda means=means: half_difference(means(half, 0.5), means(half)))
+
+
 def document_means(draws, rng, sizes=(30, 100, 300, 1000), spreads=(0.5, 1.0, 1.5), effects=(0.1, 0.3, 1.0)):
     """Mean loss, and share of tokens found, over held-out documents of very different lengths that differ in difficulty."""
     for n in sizes:
@@ -244,6 +269,8 @@ SIMULATIONS = {
     "latencies": latencies,
     "throughput": throughput,
     "documents": document_means,
+    "lengths": text_lengths,
+    "templates": template_means,
     "token_shares": token_shares,
 }
 __all__ = ["SIMULATIONS", "Row"]

@@ -36,7 +36,13 @@ from trustbase.model.predict import Predictor
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, Finding, LabelSchema
 from trustbase.report.html import render, report
 
-FACTS = {"objective": {"masked": 1.0, "next_sentence": 0.5}, "context": 128, "family": "encoder", "model_type": "bert"}
+FACTS = {
+    "objective": {"masked": 1.0, "next_sentence": 0.5},
+    "objectives": ["masked", "next_sentence"],
+    "context": 128,
+    "family": "encoder",
+    "model_type": "bert",
+}
 GATES = {"quality.perplexity": "<= 40", "efficiency.training_energy_kwh": "<= 0.1"}
 
 
@@ -136,7 +142,7 @@ def test_golden_outputs_are_compared_as_a_share_of_them_and_tokens_exactly(tmp_p
 
 
 def test_a_model_without_a_word_head_is_asked_for_embeddings(tmp_path: Path) -> None:
-    artifact, scorer = fake_base(tmp_path / "a", objective={"contrastive": 1.0}), Scorer()
+    artifact, scorer = fake_base(tmp_path / "a", objective={"contrastive": 1.0}, objectives=["contrastive"]), Scorer()
     record = golden.golden_record(artifact, spread)
     assert record["asks"] == "embedding" and {len(item["embedding"]) for item in record["inputs"]} == {9}
     assert golden.repeat_golden(record, scorer) == 0.0
@@ -260,10 +266,10 @@ def test_the_card_says_what_it_learned_from_and_calls_it_no_classifier(tmp_path:
 @pytest.mark.parametrize(
     ("facts", "tag"),
     [
-        ({"family": "decoder", "objective": {"causal": 1.0}}, "text-generation"),
-        ({"family": "encoder-decoder", "objective": {"span_corruption": 1.0}}, "text2text-generation"),
-        ({"family": "encoder", "objective": {"contrastive": 1.0}}, "feature-extraction"),
-        ({"family": "encoder", "objective": {"replaced_token": 1.0}}, "feature-extraction"),
+        ({"family": "decoder", "objective": {"causal": 1.0}, "objectives": ["causal"]}, "text-generation"),
+        ({"family": "encoder-decoder", "objective": {"span_corruption": 1.0}, "objectives": ["span_corruption"]}, "text2text-generation"),
+        ({"family": "encoder", "objective": {"contrastive": 1.0}, "objectives": ["contrastive"]}, "feature-extraction"),
+        ({"family": "encoder", "objective": {"replaced_token": 1.0}, "objectives": ["replaced_token"]}, "feature-extraction"),
     ],
 )
 def test_the_card_names_what_each_kind_can_do(tmp_path: Path, facts: dict[str, Any], tag: str) -> None:

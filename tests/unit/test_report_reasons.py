@@ -186,10 +186,10 @@ def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
     monkeypatch.setattr("trustbase.model.tokenizer.encode", lambda t, texts, **more: SimpleNamespace(lengths=[len(x) for x in texts]))
     tokenized = replace(ctx, predictor=SimpleNamespace(tokenizer=object()), artifact=info)  # type: ignore[arg-type]
     for kind in (info, replace(info, facts={})):
-        found |= finding_texts(efficiency._counted(tokenized, kind, list(ctx.test.texts)))
+        found |= finding_texts(efficiency._counted(tokenized, kind, [f"text {i}" for i in range(120)]))
     found |= finding_texts(efficiency._counted(ctx, info, ["a", "b"])) | finding_texts(efficiency._counted(tokenized, info, ["a"]))
     (model / "config.json").write_text("{}")
-    found |= finding_texts(efficiency._counted(tokenized, info, list(ctx.test.texts)))
+    found |= finding_texts(efficiency._counted(tokenized, info, [f"text {i}" for i in range(120)]))
     for script, seconds in (("echo 'no such device' >&2; exit 3", 60.0), ("exec sleep 60", 0.2)):
         program = folder / "python"
         program.write_text(f"#!/bin/sh\n{script}\n")

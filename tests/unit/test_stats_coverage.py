@@ -87,6 +87,10 @@ def test_latencies_and_throughput_and_token_shares():
     rows = run(counts.latencies(200, np.random.default_rng(0), sizes=(30, 100, 500)), 6)
     assert {row.interval for row in rows} == {f"latency, {q} quantile" for q in ("50%", "95%", "99%")}
     run(counts.throughput(400, np.random.default_rng(0)), 15)
+    run(counts.text_lengths(500, np.random.default_rng(0), sizes=(100, 300)), 6)
+    run(counts.template_means(300, np.random.default_rng(0)), 4)
+    rows = run(counts.document_means(300, np.random.default_rng(0), sizes=(100, 300)), 15)
+    assert {row.interval for row in rows} == {"mean loss of texts", "tokens found in texts"}
     run(counts.token_shares(500, np.random.default_rng(0), sizes=(100,)), 3)
 
 

@@ -14,7 +14,7 @@ from trustbase.audit.counted import flops, read_config, size_findings
 from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, measure_apart
 from trustbase.audit.options import CostOptions
-from trustbase.audit.stats import Interval, mean, proportion
+from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.errors import PredictionError
 from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
@@ -33,6 +33,7 @@ _TIMED = (
     "carbon_per_1000",
     "cost_per_1000",
 )
+_LEAST_TEXTS = 100  # of fewer, the interval of their mean length was seen to cover more than it claims
 _DIRECTION: dict[str, Direction] = {"throughput": "higher", "flops_per_input": "lower"}
 _ORDER = "David & Nagaraja (2003), Order Statistics, section 7.1"
 _CAVEAT = "calls one after another on this machine, whatever else it was doing"
@@ -93,11 +94,13 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
     tokenizer = getattr(context.predictor, "tokenizer", None)
     if tokenizer is None:
         return _without(context, "flops_per_input", "not_applicable", "this model has no tokenizer, so the length of its inputs is unknown")
-    if len(texts) < 2:
-        return _without(context, "flops_per_input", "insufficient", "fewer than two distinct test texts")
+    if len(texts) < _LEAST_TEXTS:
+        reason = f"{len(texts)} distinct test texts, fewer than the minimum of {_LEAST_TEXTS}"
+        return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
     from trustbase.model.tokenizer import encode
 
-    lengths = mean(encode(tokenizer, texts, max_length=info.max_length).lengths, confidence=context.confidence)
+    counted = encode(tokenizer, texts, max_length=info.max_length).lengths
+    lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
     config, classes = read_config(info.folder), len(info.labels.names)
     value, method = flops(config, sizes, lengths.value, classes)
     low, high = flops(config, sizes, max(lengths.low, 1.0), classes)[0], flops(config, sizes, lengths.high, classes)[0]

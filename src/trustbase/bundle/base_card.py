@@ -72,7 +72,7 @@ def base_card(
 
 def pipeline_of(artifact: ArtifactInfo) -> str:
     """What the Hub calls the one thing that the model can do without a task."""
-    objectives, family = set(artifact.facts.get("objective") or {}), artifact.facts.get("family")
+    objectives, family = set(artifact.facts.get("objectives") or ()), artifact.facts.get("family")
     if family == "decoder":
         return "text-generation"
     if family == "encoder-decoder":

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.errors import ModelError
+from trustbase.model.shape import WORD_OBJECTIVES
 from trustbase.records import ArtifactInfo
 
 Ask = Callable[[Sequence[str]], NDArray[np.float64]]
 
-#: Objectives that leave a head which predicts words (as `model.runtime_language` has them, which needs torch).
-_WORD_OBJECTIVES = frozenset({"causal", "masked", "span_corruption", "infilling"})
 _KEPT = 8  # numbers of an embedding, beside its norm
 _AT_LEAST = 1.0  # a difference from a smaller number is not taken as a share of it
 
@@ -109,7 +108,7 @@ def _summary(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _question_of(artifact: ArtifactInfo) -> str:
     """`log_likelihood` where the objectives leave a head for words, else `embedding`."""
-    return "log_likelihood" if _WORD_OBJECTIVES & set(artifact.facts.get("objective") or {}) else "embedding"
+    return "log_likelihood" if WORD_OBJECTIVES & set(artifact.facts.get("objectives") or ()) else "embedding"
 
 
 def _ask(artifact: ArtifactInfo, texts: Sequence[str]) -> tuple[str, NDArray[np.float64]]:

@@ -35,13 +35,12 @@ from trustbase.model.extension import load_whole
 from trustbase.model.folder import check_model_folder, read_object
 from trustbase.model.pretrained import refuse_impossible
 from trustbase.model.runtime_torch import place_of
+from trustbase.model.shape import WORD_OBJECTIVES
 from trustbase.model.tokenizer import Encoded, encode, pad
 
 Way = Literal["causal", "masked", "sentinel", "infilling"]
 Rows = list[NDArray[np.int64]]
 
-#: Objectives that leave a head which predicts words; any other leaves it untrained, if there is one.
-WORD_OBJECTIVES = frozenset({"causal", "masked", "span_corruption", "infilling"})
 _TOKENS = 8192  # of a forward pass; a text of n tokens is read n times where each token is masked alone
 _SCORES = 1 << 25  # scores of words held at once, 128 MiB in fp32
 
@@ -261,7 +260,7 @@ def _objectives(folder: Path) -> Sequence[str] | None:
     """What an artefact says that it learned from; None where it says nothing."""
     path = folder / ARTIFACT_FILE
     facts: Mapping[str, Any] = files.read_json(path).get("facts", {}) if path.is_file() else {}
-    named = facts.get("objectives") or facts.get("objective")  # names, rather than the terms of the loss
+    named = facts.get("objectives")
     return list(named) if named else None
 
 

@@ -20,6 +20,8 @@ OBJECTIVE_FAMILIES: dict[str, tuple[Family, ...]] = {
     "span_corruption": ("encoder-decoder",),
     "infilling": ("encoder-decoder",),
 }
+#: Objectives that leave a head which predicts words.
+WORD_OBJECTIVES = frozenset({"causal", "masked", "span_corruption", "infilling"})
 PAIRED = ("next_sentence", "sentence_order")
 USUAL_OBJECTIVE: dict[Family, str] = {"encoder": "masked", "decoder": "causal", "encoder-decoder": "span_corruption"}
 _ARCHITECTURES: dict[Family, tuple[str, ...]] = {

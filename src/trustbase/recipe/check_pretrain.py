@@ -10,14 +10,21 @@ from pydantic import ValidationError
 
 from trustbase.errors import ModelError, Problem, UsageError
 from trustbase.finding_id import FindingId
-from trustbase.model.shape import base_model_problems, model_problems, objective_names, pairing_problems, tokenizer_problems
+from trustbase.model.shape import (
+    WORD_OBJECTIVES,
+    base_model_problems,
+    model_problems,
+    objective_names,
+    pairing_problems,
+    tokenizer_problems,
+)
 from trustbase.recipe.check_base import Found, base_problems
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import PretrainRecipe
 
 #: What a model must have learned from for a finding of `audit/language.py` to have a number.
 _LEARNED_FROM: dict[str, set[str]] = {
-    "perplexity": {"masked", "causal", "span_corruption", "infilling"},
+    "perplexity": set(WORD_OBJECTIVES),
     "token_accuracy": {"causal"},
     **{f"{name}_accuracy": {name} for name in ("masked", "next_sentence", "sentence_order", "span_corruption", "infilling", "contrastive")},
 }
