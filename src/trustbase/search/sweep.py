@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from trustbase.stages import Stages, locked
 
 if TYPE_CHECKING:
     from trustbase.recipe.read import Plan
-    from trustbase.search.trial import Bench, Outcome
+    from trustbase.search.trial import Bench
 
 SCHEMA = "trustbase/sweep/1"
 FINALISTS = 2
@@ -173,16 +173,12 @@ def sweep(
         bench = set_bench(Stages(folder, log), plan, seed=seed)
         found, metric = _try_all(bench, grid, plans)
 
-        def again(trial: Trial, own: int) -> Outcome:
-            texts = [*overrides, *overrides_of(trial.settings), f"train.seed={own}"]
-            return bench.run(read_plan(recipe, texts, tokens), f"once more with seed {own}: {_told(trial.settings)}")
-
         fresh = [seeds.stream_seed(seed, "sweep", "repeat", number) % 2**31 for number in range(repeats)]
-        finalists = [
-            replace(trial, repeats=tuple(again(trial, own).score for own in fresh))
-            for trial in found[:FINALISTS]
-            if trial.score is not None
-        ]
+
+        def again(settings: Mapping[str, Any], own: int) -> Plan:
+            return read_plan(recipe, [*overrides, *overrides_of(settings), f"train.seed={own}"], tokens)
+
+        finalists = [_repeated(bench, trial, again, fresh) for trial in found[:FINALISTS] if trial.score is not None]
         budget = plan.recipe.train.tokens
         assert budget is not None  # read_plan has looked
         result = _judge(folder, grid, finalists, found[len(finalists) :], metric, budget, bench.validation, seed)
@@ -190,6 +186,12 @@ def sweep(
         log.enter("sweep")
         log("sweep_done", best=result.overrides)
     return result
+
+
+def _repeated(bench: Bench, trial: Trial, again: Callable[[Mapping[str, Any], int], Plan], fresh: Sequence[int]) -> Trial:
+    """A finalist with its scores under other seeds."""
+    outcomes = [bench.run(again(trial.settings, own), f"once more with seed {own}: {_told(trial.settings)}") for own in fresh]
+    return replace(trial, repeats=tuple(outcome.score for outcome in outcomes))
 
 
 def _try_all(bench: Bench, grid: Grid, plans: Sequence[Plan]) -> tuple[list[Trial], str]:

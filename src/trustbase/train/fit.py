@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,11 +27,10 @@ from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.options import TrainOptions
-from trustbase.train.process import threads
+from trustbase.train.process import trained_together
 from trustbase.train.state import Progress
-from trustbase.train.track import tracked
 from trustbase.train.update import listed, plain
-from trustbase.train.world import dealt, joined, processes
+from trustbase.train.world import dealt, processes
 
 
 @dataclass(frozen=True)
@@ -86,11 +84,7 @@ def fit(
     """
     began = time.monotonic()
     options = dealt(options, processes())
-    with ExitStack() as stack:
-        world = stack.enter_context(joined(choose_device()))
-        heard, trackers = (emit, options.report_to) if world.first else (ignore, ())
-        told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
-        stack.enter_context(threads(options.threads))
+    with trained_together(options, folder, emit) as (world, told):
         scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, emit=told)
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)

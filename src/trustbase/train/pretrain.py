@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,16 +26,15 @@ from trustbase.train.objectives.masked import Masked
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import TokenSource
 from trustbase.train.pretrain_options import Whole
-from trustbase.train.process import threads
+from trustbase.train.process import trained_together
 from trustbase.train.reading import Reading
 from trustbase.train.rows import DocumentRows, Order
 from trustbase.train.state import Progress
 from trustbase.train.symbols import Symbols, symbols_of
-from trustbase.train.track import tracked
 from trustbase.train.trial import choose_ways
 from trustbase.train.update import listed, plain
 from trustbase.train.words import word_starts
-from trustbase.train.world import dealt, joined, processes
+from trustbase.train.world import dealt, processes
 
 LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
 
@@ -124,12 +122,8 @@ def pretrain(
     options = dealt(options, processes(), length=context)
     refuse_misfits(model, objectives, tokenizer, context, options)
     began = time.monotonic()
-    with ExitStack() as stack:
-        world = stack.enter_context(joined(choose_device()))
-        heard, trackers = (emit, options.report_to) if world.first else (ignore, ())
-        told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
-        told = telling_utilisation(told, peak)
-        stack.enter_context(threads(options.threads))
+    with trained_together(options, folder, emit) as (world, heard):
+        told = telling_utilisation(heard, peak)  # trackers hear of it too
         with world.first_ahead():  # it marks the words
             scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
         told("note", text=f"pretraining in {scene.precision} on {scene.device}: {scene.reason}; {scene.said}")
@@ -145,12 +139,10 @@ def pretrain(
             weights=scene.weights,
             device=scene.device,
             fingerprint={
+                **scene.fingerprint,
                 "corpus": corpus.digest,
                 "context": context,
-                "weights": scene.weights,
                 "whole_words": whole_words,
-                "packed": {objective.name: objective.packs for objective in scene.objectives},
-                "precision": scene.precision,
                 **(fingerprint or {}),
             },
             world=world,
@@ -180,6 +172,12 @@ class Scene:
     def weights(self) -> dict[str, float]:
         """All terms of the loss."""
         return {term: weight for objective in self.objectives for term, weight in objective.weights.items()}
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What of it must be equal for a checkpoint to be resumed."""
+        packed = {objective.name: objective.packs for objective in self.objectives}
+        return {"weights": self.weights, "packed": packed, "precision": self.precision}
 
     @property
     def joined(self) -> Joined:

@@ -1,14 +1,20 @@
-"""What is asked of a process: as many threads as were wanted, and of a trial to be the only one."""
+"""What is asked of a process: as many threads as were wanted, of a trial to be the only one, and of a training to join the others."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import torch
 
+from trustbase.device import choose_device
 from trustbase.errors import UsageError
+from trustbase.events import Emit, ignore
+from trustbase.train.options import TrainOptions
+from trustbase.train.track import tracked
+from trustbase.train.world import World, joined
 
 
 def refuse_several_processes() -> None:
@@ -35,3 +41,17 @@ def threads(wanted: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def trained_together(options: TrainOptions, folder: Path, emit: Emit) -> Iterator[tuple[World, Emit]]:
+    """What every training stands in: its processes joined, trackers open in the first of them, and so many threads.
+
+    Gives the processes, and an `Emit` that only the first one is heard by.
+    """
+    with ExitStack() as stack:
+        world = stack.enter_context(joined(choose_device()))
+        heard, trackers = (emit, options.report_to) if world.first else (ignore, ())
+        told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
+        stack.enter_context(threads(options.threads))
+        yield world, told
