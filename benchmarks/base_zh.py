@@ -16,29 +16,18 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-import pyarrow.parquet as pq
-from scipy.stats import t
-
 import trustbase
-from trustbase import seeds as streams
-from trustbase.audit.stats import paired_difference
+from paired import accuracies, difference, means, over_seeds, right_rows
+from trustbase.flow import RunResult
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
 
-def trained(name: str, seed: int, base: Path, folder: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """Which test rows a recipe's classifier gets right, `(rows,)` in the order of the rows, and its accuracies."""
+def trained(name: str, seed: int, base: Path, folder: Path) -> RunResult:
+    """A recipe's classifier, with a seed."""
     key = "base" if name == "reviews-zh" else "base.tokenizer.from"
-    result = trustbase.run(
-        RECIPES / f"{name}.yaml", [f"train.seed={seed}", f"{key}={base.resolve()}", "audit=[quality]"], out=folder / f"{name}-{seed}"
-    )
-    table = pq.read_table(result.folder / "scores.parquet", columns=["row", "label", "predicted"]).to_pandas().sort_values("row")
-    accuracy, gain = (result.audit.find(id) for id in ("quality.accuracy", "quality.gain_over_bag_of_words"))
-    return (table.label.astype(str) == table.predicted.astype(str)).to_numpy(), {
-        "accuracy": accuracy.value,
-        "bag_of_words": accuracy.value - gain.value,
-    }
+    sets = [f"train.seed={seed}", f"{key}={base.resolve()}", "audit=[quality]"]
+    return trustbase.run(RECIPES / f"{name}.yaml", sets, out=folder / f"{name}-{seed}")
 
 
 def main() -> None:
@@ -55,29 +44,20 @@ def main() -> None:
     }
     facts |= {id: base.audit.find(id).to_json() for id in ("quality.contamination[reviews]", "quality.probe_accuracy[reviews]")}
     facts["training_seconds"] = base.audit.find("efficiency.training_seconds").value
-    rows, differences = [], []
+    rows, pairs = [], []
     for seed in options.seeds:
-        (right, said), (other, beside) = (
-            trained(name, seed, base.bundle.folder, options.folder) for name in ("reviews-zh", "reviews-zh-scratch")
-        )
-        paired = paired_difference(right, other)
+        one, other = (trained(name, seed, base.bundle.folder, options.folder) for name in ("reviews-zh", "reviews-zh-scratch"))
+        said, beside = accuracies(one), accuracies(other)
+        pairs.append((right_rows(one), right_rows(other)))
         rows.append({"seed": seed, "pretrained": said["accuracy"], "scratch": beside["accuracy"], "bag_of_words": said["bag_of_words"]})
-        rows[-1] |= {"difference": paired.value, "low": paired.low, "high": paired.high}
-        differences.append(right.astype(float) - other.astype(float))
+        rows[-1] |= difference(*pairs[-1])
         print(json.dumps(rows[-1]), flush=True)
-    each = np.mean(differences, axis=0)
-    rng = streams.generator(0, "benchmark", "base-zh")
-    drawn = np.array([each[rng.integers(len(each), size=len(each))].mean() for _ in range(4000)])
-    by_seed = np.array([row["difference"] for row in rows])
-    half = float(t.ppf(0.975, len(by_seed) - 1) * by_seed.std(ddof=1) / len(by_seed) ** 0.5) if len(by_seed) > 1 else None
     summary = {
         "seconds_of_the_base_run": took,
         "base": facts,
-        "test_rows": len(each),
         "rows": rows,
-        "mean": {name: float(np.mean([row[name] for row in rows])) for name in ("pretrained", "scratch", "bag_of_words", "difference")},
-        "over_rows": np.quantile(drawn, [0.025, 0.975]).tolist(),
-        "over_seeds": None if half is None else [float(by_seed.mean()) - half, float(by_seed.mean()) + half],
+        "mean": means(rows),
+        **over_seeds(pairs, "base-zh"),
     }
     options.json.write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps({name: summary[name] for name in ("seconds_of_the_base_run", "mean", "over_rows", "over_seeds")}, indent=1))
