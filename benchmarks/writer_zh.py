@@ -33,7 +33,15 @@ def written(folder: Path, count: int, length: int, seed: int) -> list[str]:
     model, tokenizer = load_whole(folder), load_tokenizer(folder)
     torch.manual_seed(stream_seed(seed, "benchmark", "writer"))
     start = torch.full((count, 1), tokenizer.bos_token_id)
-    ids = model.generate(start, max_length=length, do_sample=True, temperature=1.0, top_k=0, pad_token_id=tokenizer.pad_token_id)
+    ids = model.generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        max_length=length,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
 
 
