@@ -111,6 +111,16 @@ def test_both_processes_ask_and_stay_open(pair):
     assert first == second and len(first) == 2 and os.getpid() not in first
 
 
+def test_they_rest_and_start_anew(info):
+    texts = some_texts(100)
+    with open_askers(info, two()) as askers:
+        first = set(askers.run(kit.processes, texts, {"pause": 0.05}, what="asking"))
+        askers.rest()
+        assert len(first) == 2 and not [pid for pid in first if Path(f"/proc/{pid}").exists()], "nothing runs beside a timing"
+        second = set(askers.run(kit.processes, texts, {"pause": 0.05}, what="asking"))
+    assert not first & second and not [pid for pid in second if Path(f"/proc/{pid}").exists()]
+
+
 def test_nothing_to_ask(pair):
     assert pair.run(kit.lengths, [], what="asking") == [] and score_rows(pair, []).shape == (0, 2)
     assert pair.run(kit.lengths, ["one"], what="asking") == [3]

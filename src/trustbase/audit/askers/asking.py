@@ -53,7 +53,7 @@ class Askers(ABC):
             TrustbaseError: as the asker did.
             PredictionError: processes were lost more often than allowed, or one did not start.
         """
-        keys = [json.dumps(item, sort_keys=True) for item in items]
+        keys = [item if isinstance(item, str) else (json.dumps(item, sort_keys=True),) for item in items]
         places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
         distinct = list(dict(zip(keys, items, strict=True)).values())
         parts = cut([max(1, cost(item)) for item in distinct])
@@ -77,6 +77,10 @@ class Askers(ABC):
         """
         return values_of([_result(said) for said in self.run(questions, texts, {"kind": kind}, what=what, emit=emit)])
 
+    @abstractmethod
+    def rest(self) -> None:
+        """End the other processes, where there are any, so that nothing runs beside a timing; whoever asks next starts them anew."""
+
     @property
     @abstractmethod
     def counters(self) -> Counters:
@@ -91,6 +95,9 @@ class Askers(ABC):
 
 class Alone(Askers):
     """The asker is this process."""
+
+    def rest(self) -> None:
+        """Nothing else runs."""
 
     @property
     def counters(self) -> Counters:

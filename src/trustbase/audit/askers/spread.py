@@ -7,9 +7,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trustbase.audit.askers.asking import Alone, Askers, Part
 from trustbase.audit.askers.worker import Asker, LateError, LostError, name_of, value_of
@@ -19,7 +19,10 @@ from trustbase.model.runtime import Counters
 from trustbase.records import ArtifactInfo
 from trustbase.train.cluster import ClusterOptions
 
-START_SECONDS = 300.0  # for a process to come up and open its Predictor; on Ray it may wait for a place
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
+
+START_SECONDS = 600.0  # for a process to come up and open its Predictor; on Ray it may wait for a place
 _LOOK = 0.2  # seconds; a wait without end would hold signals back
 
 
@@ -53,16 +56,13 @@ def open_askers(artifact: ArtifactInfo, cluster: ClusterOptions | None, emit: Em
             yield Alone(predictor)
         return
     emit("note", text=f"asking in {cluster.workers} processes " + (f"on Ray ({cluster.ray})" if cluster.ray else "of this machine"))
-    with _colleagues(cluster) as colleagues:
-        desks = [Desk(colleague, artifact) for colleague in colleagues]
-        try:
-            for desk in desks:
-                desk.start()  # they load while this process does
-            with Predictor.open(artifact) as predictor:
-                yield Spread(predictor, desks, cluster.restarts)
-        finally:
-            for desk in desks:
-                desk.end()
+    crew = Crew(artifact, cluster)
+    try:
+        crew.start()  # they load while this process does
+        with Predictor.open(artifact) as predictor:
+            yield Spread(predictor, crew)
+    finally:
+        crew.end()
 
 
 @contextmanager
@@ -134,15 +134,42 @@ class Desk:
             self._colleague.end()
 
 
+class Crew:
+    """The processes of one audit."""
+
+    def __init__(self, artifact: ArtifactInfo, cluster: ClusterOptions) -> None:
+        self.restarts = cluster.restarts
+        self.desks: list[Desk] = []
+        self._artifact, self._cluster = artifact, cluster
+        self._connection = ExitStack()
+
+    def start(self) -> None:
+        """Start the processes where there are none, without waiting for them."""
+        if not self.desks:
+            colleagues = self._connection.enter_context(_colleagues(self._cluster))
+            self.desks = [Desk(colleague, self._artifact) for colleague in colleagues]
+            for desk in self.desks:
+                desk.start()
+
+    def end(self) -> None:
+        """End them, and the cluster that was started for them."""
+        for desk in self.desks:
+            desk.end()
+        self.desks = []
+        self._connection.close()
+
+
 class Spread(Askers):
     """The askers are other processes."""
 
-    def __init__(self, predictor: Any, desks: Sequence[Desk], restarts: int) -> None:
+    def __init__(self, predictor: Predictor, crew: Crew) -> None:
         super().__init__(predictor)
-        self._desks = desks
-        self._restarts = restarts
+        self._crew = crew
         self._lost = 0
         self._asked = Counters()
+
+    def rest(self) -> None:
+        self._crew.end()
 
     @property
     def counters(self) -> Counters:
@@ -151,14 +178,15 @@ class Spread(Askers):
     def _answered(
         self, asker: Asker, arguments: Mapping[str, Any], parts: Sequence[Part], emit: Emit
     ) -> Generator[tuple[int, list[Any]], None, None]:
-        name = name_of(asker)
-        lines = [json.dumps({"ask": {"asker": name, "arguments": arguments, "items": part}}) for part in parts]
-        waiting, said = deque(enumerate(lines)), _Said()
-        threads = [threading.Thread(target=_serve, args=(desk, waiting, said), daemon=True) for desk in self._desks[: len(parts)]]
-        for thread in threads:
-            thread.start()
+        asked = {"asker": name_of(asker), "arguments": arguments}
+        waiting, said = deque(enumerate(parts)), _Said()
+        self._crew.start()
+        desks = self._crew.desks
+        threads = [threading.Thread(target=_serve, args=(desk, asked, waiting, said), daemon=True) for desk in desks[: len(parts)]]
         left = len(parts)
         try:
+            for thread in threads:
+                thread.start()
             while left:
                 found = said.next()
                 if isinstance(found, LostError):
@@ -173,16 +201,17 @@ class Spread(Askers):
         finally:
             said.over.set()
             if left:  # an error or a signal: nothing goes on, and whoever asks next starts anew
-                for desk in self._desks:
+                for desk in desks:
                     desk.end()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
 
     def _count_lost(self, lost: LostError, emit: Emit) -> None:
         self._lost += 1
-        if self._lost > self._restarts:
+        if self._lost > self._crew.restarts:
             raise PredictionError(
-                f"processes that ask were lost {self._lost} times ({self._restarts} restarts are allowed): {lost}",
+                f"processes that ask were lost {self._lost} times ({self._crew.restarts} restarts are allowed): {lost}",
                 hint="if one ran out of memory, set fewer workers; nothing of this audit was kept",
             )
         emit("warning", text=f"a process that asks was lost, and its part is asked anew: {lost}")
@@ -205,21 +234,21 @@ class _Said:
             return None
 
 
-def _serve(desk: Desk, waiting: deque[tuple[int, str]], said: _Said) -> None:
+def _serve(desk: Desk, asked: Mapping[str, Any], waiting: deque[tuple[int, Part]], said: _Said) -> None:
     """Have one process answer parts until none is left; a part whose process was lost is asked anew."""
     try:
         while not said.over.is_set():
             try:
-                number, line = waiting.popleft()
+                number, part = waiting.popleft()
             except IndexError:
                 return
             try:
-                reply = desk.ask(line, said.over)
+                reply = desk.ask(json.dumps({"ask": {**asked, "items": part}}), said.over)
             except LostError as lost:
                 if said.over.is_set():
                     return
                 desk.end()
-                waiting.appendleft((number, line))
+                waiting.appendleft((number, part))
                 said.put(lost)
             else:
                 said.put((number, reply))
