@@ -33,7 +33,7 @@ class ClusterOptions(BaseModel):
         3,
         ge=0,
         le=1000,
-        description="how often training goes on from its last complete checkpoint after a worker was lost, and an audit goes on without one",
+        description="how often training goes on from its last complete checkpoint, or an audit where it was, after a worker was lost",
     )
 
 
