@@ -43,7 +43,7 @@ WORDS = ("good", "bad", "fine", "poor", "the", "film", "service", "food", "was",
 
 
 def two(ray=None, **more) -> ClusterOptions:
-    return ClusterOptions(workers=2, ray=ray, **{"cpus": 1, **more})
+    return ClusterOptions(workers=2, ray=ray, **{"cpus": None if ray else 1, **more})  # on Ray two pairs share two cores
 
 
 def some_texts(count: int, seed: int = 0) -> list[str]:
@@ -237,7 +237,7 @@ from trustbase.train.cluster import ClusterOptions
 parts.LEAST = 100
 interrupt.install()
 try:
-    with open_askers(read_artifact(Path(sys.argv[1])), ClusterOptions(workers=2, cpus=1, ray=sys.argv[3] or None)) as askers:
+    with open_askers(read_artifact(Path(sys.argv[1])), ClusterOptions(workers=2, ray=sys.argv[3] or None)) as askers:
         askers.run(askers_kit.slow, [f"text {number}" for number in range(2000)], {"folder": sys.argv[2]}, what="asking")
 except Interrupted as stopped:
     sys.exit(stopped.exit_code)
