@@ -96,6 +96,7 @@ def audit(
     out: str | Path,
     lang: str = "en",
     seed: int = 0,
+    workers: int = 1,
     emit: Emit = ignore,
 ) -> AuditResult:
     """Audit a model on rows, or the answers that somebody else's model gave.
@@ -117,6 +118,7 @@ def audit(
         out: folder for the results.
         lang: language of the report, "en" or "zh".
         seed: of everything that is sampled.
+        workers: processes of this machine that ask the model; findings are those of one.
         emit: takes events.
 
     Raises:
@@ -137,6 +139,7 @@ def audit(
         predictions=predictions,
         score=score,
         predicted=predicted,
+        workers=workers,
     )
     measured = set(only or audited_dimensions("classes")) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
     limits = _policy(policy, measured, groups)
@@ -149,7 +152,7 @@ def audit(
         with open_subject(str(model), emit) as (info, own):
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             rows = _read(info, data, text, str(label), groups, train, positive, favourable)
-            report, looks = _audit_model(call, info, rows, str(data))
+            report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
 
 
@@ -243,14 +246,22 @@ def _labels(labels: LabelSchema, positive: str | None, favourable: str | None) -
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str) -> tuple[AuditReport, int]:
+def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
+    from trustbase.train.cluster import ClusterOptions
 
     options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
     looks = call.look(rows.splits["test"], rows.labels, source, info.digest)
     report = audit_artifact(
-        info, rows, options=options, folder=call.folder, seed=call.seed, policy_digest=call.policy_digest, emit=call.emit
+        info,
+        rows,
+        options=options,
+        folder=call.folder,
+        seed=call.seed,
+        policy_digest=call.policy_digest,
+        cluster=ClusterOptions(workers=workers),
+        emit=call.emit,
     )
     return report, looks
 

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,20 @@ class Interrupted(_Told):
     def __init__(self, message: str, *, signal_number: int = 2, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+def told(error: TrustbaseError) -> dict[str, Any]:
+    """An error as JSON, for another process."""
+    problems = [[each.where, each.message, each.hint] for each in error.problems]
+    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "problems": problems}
+
+
+def told_again(said: Mapping[str, Any], default: type[TrustbaseError]) -> TrustbaseError:
+    """The error that another process told, of its own kind where that is known here."""
+    kind = globals().get(said["kind"], default)
+    problems = [Problem(*each) for each in said["problems"]]
+    error: TrustbaseError = kind(said["message"], hint=said["hint"], problems=problems)
+    return error
 
 
 class VerificationError(TrustbaseError):

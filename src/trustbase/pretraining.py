@@ -259,6 +259,7 @@ def audit_base(
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,
+            cluster=recipe.cluster,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())

@@ -283,7 +283,14 @@ def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: Artifact
 
         look(folder, artifact, test_rows(dataset), policy)  # counted before the rows are seen
         report = audit_artifact(
-            artifact, dataset, options=recipe.audit, folder=folder, seed=seed, policy_digest=policy.digest, emit=stages.log
+            artifact,
+            dataset,
+            options=recipe.audit,
+            folder=folder,
+            seed=seed,
+            policy_digest=policy.digest,
+            cluster=recipe.cluster,
+            emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
         return {"policy": policy.digest}

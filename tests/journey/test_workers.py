@@ -1,4 +1,4 @@
-"""A recipe with `cluster:` is the same journey: its workers train, and everything else is done once."""
+"""A recipe with `cluster:` is the same journey: its workers train and ask in the audit, and everything else is done once."""
 
 from __future__ import annotations
 
@@ -35,14 +35,20 @@ def test_two_workers_leave_the_model_of_one_process(tmp_path: Path) -> None:
     facts = [record["result"]["facts"] for record in records]
     assert [each["processes"] for each in facts] == [1, 2] and facts[0]["tokens"] == facts[1]["tokens"]
     assert "cluster" not in records[0]["inputs"] and records[1]["inputs"]["cluster"]["workers"] == 2
-    losses = [_losses(folder / "log.jsonl") for folder in (tmp_path / "one", tmp_path / "two")]
+    losses = [_losses(folder) for folder in (tmp_path / "one", tmp_path / "two")]
     assert len(losses[0]) > 4 and losses[0] == pytest.approx(losses[1], abs=1e-5)
+    asked = [[event["text"] for event in _events(tmp_path / name) if "asking in" in event.get("text", "")] for name in ("one", "two")]
+    assert asked == [[], ["asking in 2 processes of this machine"]], "the audit's askers are spread as the training was"
+    assert [finding.id for finding in one.audit.findings] == [finding.id for finding in two.audit.findings]
     assert run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "two").computed == ()
 
 
-def _losses(path: Path) -> list[float]:
-    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [event["loss"] for event in events if event["event"] == "step"]
+def _losses(folder: Path) -> list[float]:
+    return [event["loss"] for event in _events(folder) if event["event"] == "step"]
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_batches_that_cannot_be_shared_are_named_where_they_stand(tmp_path: Path) -> None:

@@ -163,6 +163,8 @@ def test_options_that_do_not_go_together_are_refused_at_once(tmp_path: Path) -> 
         ({"score": "score", "only": ["quality", "quality"]}, "--only", "more than once"),
         ({"score": "score", "only": ["Qualty"]}, "--only", "did you mean 'quality'?"),
         ({"score": "score", "only": ["fairness"]}, "--groups", "nothing would be measured"),
+        ({"score": "score", "workers": 2}, "--workers", "with --predictions nothing is asked"),
+        ({"score": "score", "workers": 0}, "--workers", "must be 1 to 4096 processes, got 0"),
     ],
 )
 def test_what_would_measure_nothing_or_nonsense_is_refused(tmp_path: Path, options: dict[str, Any], where: str, said: str) -> None:
@@ -338,6 +340,24 @@ def test_any_checkpoint_is_audited_on_rows(tmp_path: Path, checkpoint: Path) -> 
     assert boosting is not None and boosting.status == "not_applicable"
     assert result.report.model["runtime"] == "torch" and str(tmp_path) not in (tmp_path / "out/audit.json").read_text()
     assert (tmp_path / "out/report.html").stat().st_size > 5000
+
+
+def test_two_workers_find_what_one_process_finds(tmp_path: Path, checkpoint: Path) -> None:
+    rng = np.random.default_rng(1)
+    texts = [" ".join(rng.choice(["good", "bad", "fine", "poor", "film", "food"], 90)) for _ in range(150)]  # some parts to share
+    data = write(tmp_path / "test.csv", {"text": texts, "truth": [str(x) for x in rng.choice(["yes", "no"], 150)]})
+    notes: list[str] = []
+
+    def told(event: str, /, **fields: Any) -> None:
+        notes.extend([fields["text"]] if event == "note" else [])
+
+    asked: dict[str, Any] = {"data": data, "text": "text", "label": "truth", "only": ["quality"], "emit": told}
+    one, two = (audit(str(checkpoint), **asked, workers=count, out=tmp_path / str(count)) for count in (1, 2))
+    assert [note for note in notes if "asking in" in note] == ["asking in 2 processes of this machine"]
+    assert len(one.report.findings) == len(two.report.findings) > 10
+    for first, second in zip(one.report.findings, two.report.findings, strict=True):
+        assert (first.id, first.status, first.n) == (second.id, second.status, second.n)
+        assert first.value == pytest.approx(second.value, abs=1e-5), first.id
 
 
 def test_labels_that_the_model_does_not_have_are_refused(tmp_path: Path, checkpoint: Path) -> None:

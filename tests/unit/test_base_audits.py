@@ -28,6 +28,7 @@ from trustbase.data.corpus.pack import pack_tokens
 from trustbase.data.corpus.prepare import prepare_corpus
 from trustbase.finding_id import parse
 from trustbase.model.predict import Predictor
+from trustbase.model.questions import Answer, Likelihood, Question, Result
 from trustbase.model.scratch import build_model
 
 SETS = {name: read_pairs(name) for name in PAIR_SETS}
@@ -45,9 +46,9 @@ class Stub:
         self.runtime = SimpleNamespace(outputs=outputs, way=way)
         self.asked: list[str] = []
 
-    def log_likelihoods(self, texts: list[str]) -> np.ndarray:
-        self.asked += texts
-        return np.array([self._answer(text) for text in texts], float).reshape(-1, 2)
+    def ask_all(self, questions: list[Question]) -> list[Result]:
+        self.asked += [question.input for question in questions]
+        return [Answer(Likelihood(*self._answer(question.input))) for question in questions]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pytest
 import trustbase.report.words as catalogue
 from trustbase import files
 from trustbase.audit import counted, efficiency, fairness, measure, quality, reliability
+from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.options import AuditOptions, CostOptions
@@ -28,6 +29,7 @@ from trustbase.audit_command import audit
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
+from trustbase.model.questions import Answer, Likelihood, Question
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
 from trustbase.report.html import render
 from trustbase.report.reasons import method_in, reason_in
@@ -205,15 +207,19 @@ def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
 def base_context(folder: Path, **more: Any) -> Any:
     """A base model that answers by chance, for the audits of base models."""
     rng = np.random.default_rng(6)
-    predictor = SimpleNamespace(
+
+    def answer(question: Question) -> Answer:
+        return Answer(rng.standard_normal(4) if question.kind == "embedding" else Likelihood(-20 * rng.random() - 1, 7))
+
+    predictor = more.get("predictor") or SimpleNamespace(
         runtime=SimpleNamespace(outputs=("log_likelihood", "embedding"), way="masked"),
         tokenizer=None,
-        embeddings=lambda texts: rng.standard_normal((len(texts), 4)),
-        log_likelihoods=lambda texts: np.column_stack([-20 * rng.random(len(texts)) - 1, np.full(len(texts), 7.0)]),
+        ask_all=lambda questions: [answer(question) for question in questions],
     )
     fields = {
         "artifact": SimpleNamespace(facts={"objectives": ["masked"]}, max_length=128, base="random weights"),
         "predictor": predictor,
+        "asking": Alone(predictor),
         "card": {"languages": {"documents": {"zh": 990, "en": 10, "other": 9000}}, "contamination": {"ngram": 13, "sets": {}}},
         "training": {"flops": 1e15, "seconds": 100.0, "peak_flops": 2.6e11, "precision": "bf16"},
         "evidence": Evidence(folder),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit.askers.asking import Askers
+from trustbase.audit.askers.spread import open_askers
 from trustbase.audit.context import Answers, AuditContext, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
@@ -17,11 +19,7 @@ from trustbase.events import Emit, ignore
 from trustbase.outputs.decision import decide_labels
 from trustbase.recipe.lookup import audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
-
-if TYPE_CHECKING:
-    from trustbase.model.predict import Predictor
-
-_PART = 4096  # rows between two signs of life
+from trustbase.train.cluster import ClusterOptions
 
 
 class Parts(Protocol):
@@ -42,6 +40,7 @@ def audit_artifact(
     folder: Path,
     seed: int,
     policy_digest: str | None,
+    cluster: ClusterOptions | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure; leaves `evidence/` and `scores.parquet` in `folder`.
@@ -53,16 +52,15 @@ def audit_artifact(
         folder: where evidence and scores go.
         seed: of everything that is sampled.
         policy_digest: digest of the limits, which must be fixed by now; None where there are none.
+        cluster: the processes that ask; this one alone where not given.
         emit: takes events.
 
     Raises:
-        PredictionError: a test row could not be answered.
+        PredictionError: a test row could not be answered, or processes that ask were lost.
     """
-    from trustbase.model.predict import Predictor
-
     test, train = dataset.splits["test"], dataset.splits.get("train")
-    with Predictor.open(artifact) as predictor, fresh_evidence(folder) as evidence:
-        scores = score_rows(predictor, test.texts, emit)
+    with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
+        scores = score_rows(askers, test.texts, emit)
         answers = Answers(scores, decide_labels(scores, dataset.labels, artifact.decision))
         write_scores(folder / "scores.parquet", test, dataset.labels, answers)
         rivals = rival_answers(train, test, dataset.labels, seed, emit) if train is not None else {}
@@ -73,7 +71,8 @@ def audit_artifact(
             answers=answers,
             evidence=evidence,
             seed=seed,
-            predictor=predictor,
+            predictor=askers.predictor,
+            askers=askers,
             artifact=artifact,
             train=train,
             validation=dataset.splits.get("validation"),
@@ -86,11 +85,7 @@ def audit_artifact(
         return run_audit(context, options.dimensions or audited_dimensions(artifact.answer_kind), policy_digest=policy_digest, emit=emit)
 
 
-def score_rows(predictor: Predictor, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
+def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
     """Class scores of many texts `(rows, classes)`, with signs of life between parts."""
-    parts = []
-    for start in range(0, len(texts), _PART):
-        emit("progress", what="scoring the test rows", done=start, total=len(texts))
-        parts.append(predictor.class_scores(texts[start : start + _PART]))
-    emit("progress", what="scoring the test rows", done=len(texts), total=len(texts))
-    return np.concatenate(parts)
+    values = askers.ask("class_scores", texts, what="scoring the test rows", emit=emit)
+    return np.array(values, dtype=np.float64).reshape(len(texts), len(askers.predictor.info.labels.names))

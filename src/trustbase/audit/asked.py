@@ -12,6 +12,7 @@ from trustbase.recipe.lookup import audited_dimensions
 
 #: What can be measured where only answers are given: the others need the model itself.
 GIVEN_DIMENSIONS = ("quality", "fairness")
+MOST_WORKERS = 4096  # as a recipe's cluster
 
 
 def refuse_impossible(
@@ -26,6 +27,7 @@ def refuse_impossible(
     predictions: str | Path | None,
     score: str | None,
     predicted: str | None,
+    workers: int = 1,
 ) -> None:
     """Refuse options that are missing, do not go together or would measure nothing.
 
@@ -44,10 +46,14 @@ def refuse_impossible(
             problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
         extra = [name for name, value in (("--data", data), ("--text", text), ("--train", train)) if value is not None]
         problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
+        if workers > 1:
+            problems.append(Problem("--workers", "belongs to the audit of a model, and with --predictions nothing is asked"))
     elif score is not None or predicted is not None:
         problems.append(Problem("--score/--predicted", "belong to --predictions"))
     problems += _columns(label, score, predicted, groups)
     problems += _dimensions(only, given=predictions is not None)
+    if not 1 <= workers <= MOST_WORKERS:
+        problems.append(Problem("--workers", f"must be 1 to {MOST_WORKERS} processes, got {workers}"))
     if set(only) == {"fairness"} and not groups:
         problems.append(Problem("--groups", "fairness compares groups, and none is named, so nothing would be measured", "name columns"))
     if problems:

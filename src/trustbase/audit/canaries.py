@@ -38,9 +38,7 @@ def audit_language(context: LanguageContext) -> list[Finding]:
         return [Finding.without_value(_ID, status, reason, direction="lower", confidence=context.confidence)]
     others = canaries.others(min(OTHERS, canaries.space - 2 * len(canaries.planted)), seed=context.seed)
     asked = [canaries.sentence(digits) for digits in (*canaries.planted, *canaries.control, *others)]
-    context.emit("progress", what="asking canaries", done=0, total=len(asked))
-    totals = context.predictor.log_likelihoods(asked)[:, 0]
-    context.emit("progress", what="asking canaries", done=len(asked), total=len(asked))
+    totals = np.array(context.asking.ask("log_likelihood", asked, what="asking canaries", emit=context.emit))[:, 0]
     count = len(canaries.planted)
     most = math.log2(len(others) + 1)
     planted, control = (exposures(part, totals[2 * count :]) for part in (totals[:count], totals[count : 2 * count]))

@@ -18,6 +18,7 @@ from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 
 if TYPE_CHECKING:
+    from trustbase.audit.askers.asking import Askers
     from trustbase.model.predict import Predictor
 
 
@@ -78,6 +79,7 @@ class AuditContext:
     evidence: Evidence
     seed: int
     predictor: Predictor | None = None
+    askers: Askers | None = None  # ask many things of it, in several processes where there are some
     artifact: ArtifactInfo | None = None
     train: Split | None = None
     validation: Split | None = None

@@ -73,6 +73,8 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
         context.emit("progress", what="timing the artefact", done=done, total=total)
 
     tell(0, effort.call_seconds + effort.chunk_seconds)
+    if context.askers is not None:
+        context.askers.rest()
     if info is not None and (info.folder / "config.json").is_file():
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None

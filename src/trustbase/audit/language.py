@@ -6,14 +6,22 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.audit.askers.worker import Ask
 from trustbase.audit.language_context import LanguageContext
 from trustbase.audit.ratios import LEAST_FREEDOM, freedom, mean_over_units, share_over_units
 from trustbase.audit.stats import Interval, proportion
 from trustbase.records import Finding
-from trustbase.train.heldout import HeldOut, Tally, accuracy_name
+from trustbase.train.heldout import HeldOut, HeldOutBatches, Outcome, Place, Tally, accuracy_name
+
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
 
 _LEAST_SOUGHT = 0.9  # of a test set; nothing is concluded from what could not be looked for
 _MOST_TOKENS = 1 << 21  # of held-out documents that are read; which ones is fixed
@@ -60,25 +68,62 @@ def _predictions(context: LanguageContext) -> Iterator[Finding]:
 
 def _ask(context: LanguageContext, objectives: list[str]) -> HeldOut:
     """The model lent by the Predictor, in fp32 as it ships, asked for what its objectives hide."""
-    from trustbase.train.heldout import measure_held_out
-    from trustbase.train.objectives.base import Texts
-    from trustbase.train.options import TrainOptions
-    from trustbase.train.pretrain import make_objectives
-    from trustbase.train.reading import Reading
     from trustbase.train.symbols import symbols_of
     from trustbase.train.words import word_starts
 
     tokens = context.tokens.held_out
-    with context.predictor.white_box() as box, tempfile.TemporaryDirectory() as place:
-        device = str(next(box.model.parameters()).device)
-        symbols = symbols_of(box.tokenizer)
-        marks = None
+    with tempfile.TemporaryDirectory(dir=context.evidence.folder) as place:  # which all processes see
+        path, marks = Path(place) / "words.npy", None
         if "masked" in objectives or {"next_sentence", "sentence_order"} & set(objectives):
-            path = Path(place) / "words.npy"
-            marks = word_starts(tokens, symbols, path, whole=context.training["whole_words"], key=context.tokens.digest, emit=context.emit)
-        asked = make_objectives(objectives, symbols, context.artifact.max_length, model=box.model, options=TrainOptions())
-        reading = Reading(box.model, precision="fp32", device=device, seed=0)
-        return measure_held_out(reading, asked, Texts(tokens, marks), device=device, most=_MOST_TOKENS, emit=context.emit)
+            whole, key = context.training["whole_words"], context.tokens.digest
+            marks = word_starts(tokens, symbols_of(context.predictor.tokenizer), path, whole=whole, key=key, emit=context.emit)
+        asked: dict[str, Any] = {
+            "tokens": str(context.tokens.folder.resolve()),
+            "words": None if marks is None else str(path.resolve()),
+            "objectives": objectives,
+            "context": context.artifact.max_length,
+        }
+        batches = _batches(context.predictor, **asked)
+        what = "measuring held-out documents"
+        outcomes = context.asking.run(held_out, batches.places, asked, what=what, emit=context.emit, cost=batches.tokens)
+        return batches.together(outcomes)
+
+
+def held_out(predictor: Predictor, **asked: Any) -> Ask:
+    """The asker of batches of held-out documents, by their places; see `_batches` for what is asked."""
+    from trustbase.train.reading import Reading
+
+    batches = _batches(predictor, **asked)
+
+    def ask(places: Sequence[Place]) -> list[Outcome]:
+        with predictor.white_box() as box:
+            device = str(next(box.model.parameters()).device)
+            reading = Reading(box.model, precision="fp32", device=device, seed=0)
+            return [batches.outcome((which, number), reading, device=device) for which, number in places]
+
+    return ask
+
+
+def _batches(predictor: Predictor, *, tokens: str, words: str | None, objectives: list[str], context: int) -> HeldOutBatches:
+    """The batches of held-out documents, the same in every process.
+
+    Args:
+        predictor: of the base model.
+        tokens: folder of the packed corpus.
+        words: file that says where words begin, where they are hidden whole.
+        objectives: of the base model.
+        context: tokens of a row.
+    """
+    from trustbase.data.corpus.pack import TokenStore
+    from trustbase.train.objectives.base import Texts
+    from trustbase.train.options import TrainOptions
+    from trustbase.train.pretrain import make_objectives
+    from trustbase.train.symbols import symbols_of
+
+    texts = Texts(TokenStore.open(Path(tokens)).held_out, None if words is None else np.load(words, mmap_mode="r"))
+    with predictor.white_box() as box:
+        made = make_objectives(objectives, symbols_of(box.tokenizer), context, model=box.model, options=TrainOptions())
+    return HeldOutBatches(made, texts, most=_MOST_TOKENS)
 
 
 def _perplexity(context: LanguageContext, term: str, tally: Tally) -> Finding:
@@ -120,9 +165,12 @@ def _probes(context: LanguageContext) -> list[Finding]:
     """Accuracy of a linear classifier on the model's embeddings of small labelled sets."""
     from trustbase.train.probes import probe_hits
 
+    def embed(texts: Sequence[str]) -> NDArray[np.float64]:
+        return np.array(context.asking.ask("embedding", texts, what="asking for embeddings", emit=context.emit))
+
     findings, evidence = [], {}
     for name, probe in context.probes.items():
-        hits = probe_hits(context.predictor.embeddings, probe)
+        hits = probe_hits(embed, probe)
         counts = [int((probe.test[1] == index).sum()) for index in range(len(probe.labels))]
         majority = max(counts) / max(1, sum(counts))
         evidence[name] = {"fitted_on": len(probe.train[0]), "tested_on": len(hits), "right": int(hits.sum()), "majority": majority}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from trustbase.audit.askers.asking import Alone, Askers
 from trustbase.audit.context import Evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.events import Emit, ignore
@@ -58,6 +59,12 @@ class LanguageContext:
     probes: Mapping[str, ProbeSet] = field(default_factory=dict)  # labelled sets by name
     contamination: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # test set → its `texts`, and how many are `found`
     canaries: Any = None  # what was planted in the training documents, where the recipe asked for it
+    askers: Askers | None = None  # where several processes ask
     emit: Emit = ignore
     confidence: float = 0.95
     minimum_cell: int = 30
+
+    @property
+    def asking(self) -> Askers:
+        """Asks the model many things: in several processes where there are some, and here where there are none."""
+        return self.askers or Alone(self.predictor)

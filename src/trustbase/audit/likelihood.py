@@ -162,7 +162,8 @@ def _common_end(text: str, other: str) -> int:
 
 def _differences(context: LanguageContext, pairs: Sequence[Pair]) -> NDArray[np.float64]:
     """Likelihood per token of each first sentence less that of the second, in nats, `(pairs,)`."""
-    found = context.predictor.log_likelihoods([text for pair in pairs for text in (pair.first, pair.second)])
+    texts = [text for pair in pairs for text in (pair.first, pair.second)]
+    found = np.array(context.asking.ask("log_likelihood", texts, what="asking sentences"))  # the progress told is that of the sets
     each = found[:, 0] / found[:, 1]
     return np.asarray(each[0::2] - each[1::2])
 

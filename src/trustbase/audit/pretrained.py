@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trustbase.audit.askers.spread import open_askers
 from trustbase.audit.context import fresh_evidence
 from trustbase.audit.language_context import Documents, LanguageContext
 from trustbase.audit.options import AuditOptions
@@ -13,6 +14,7 @@ from trustbase.audit.run import run_audit
 from trustbase.events import Emit, ignore
 from trustbase.recipe.lookup import audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport
+from trustbase.train.cluster import ClusterOptions
 from trustbase.train.probes import ProbeSet
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def audit_pretrained(
     folder: Path,
     seed: int,
     policy_digest: str | None,
+    cluster: ClusterOptions | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the base model itself, and measure; leaves `evidence/` in `folder`.
@@ -51,14 +54,14 @@ def audit_pretrained(
         folder: where evidence goes.
         seed: of everything that is sampled.
         policy_digest: digest of the limits, which must be fixed by now.
+        cluster: the processes that ask; this one alone where not given.
         emit: takes events.
     """
-    from trustbase.model.predict import Predictor
-
-    with Predictor.open(artifact) as predictor, fresh_evidence(folder) as evidence:
+    with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
         context = LanguageContext(
             artifact=artifact,
-            predictor=predictor,
+            predictor=askers.predictor,
+            askers=askers,
             test=Documents(digest, len(corpus.store.held_out)),
             corpus=corpus.store,
             tokens=tokens,

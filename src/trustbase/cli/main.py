@@ -162,6 +162,7 @@ def audit_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, verdict.json, report.html, evidence/.")] = Path("audit"),
     lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is sampled.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of this machine that ask the model.")] = 1,
 ) -> None:
     """Audit any model on any rows, or somebody else's answers (--predictions)."""
     from trustbase.audit_command import audit
@@ -186,6 +187,7 @@ def audit_command(
             out=out,
             lang=_language(lang) or "en",
             seed=seed,
+            workers=workers,
             emit=lambda event, /, **fields: listener({"event": event, "stage": "audit", **fields}),
         )
     show_audit(result)

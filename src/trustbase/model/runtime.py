@@ -65,5 +65,13 @@ class Counters:
         """Share of the computed tokens that was padding."""
         return 1.0 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
 
+    def plus(self, other: Counters) -> Counters:
+        """Both together."""
+        return Counters(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+    def minus(self, before: Counters) -> Counters:
+        """What came since an earlier copy."""
+        return Counters(**{name: value - getattr(before, name) for name, value in vars(self).items()})
+
     def to_json(self) -> dict[str, Any]:
         return {**self.__dict__, "seconds": self.seconds, "padding_share": self.padding_share}

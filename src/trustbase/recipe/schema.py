@@ -79,7 +79,7 @@ class Recipe(BaseModel):
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
     adapt: AdaptOptions = Field(default=AdaptOptions(), description="how parameters are trained")
     train: TrainOptions = Field(default=TrainOptions(), description="the loop")
-    cluster: ClusterOptions | None = Field(None, description="several processes that train one model together; one where not given")
+    cluster: ClusterOptions | None = Field(None, description="several processes that train and audit one model; one where not given")
     decision: DecisionOptions = Field(default=DecisionOptions(), description="from scores to answers; chosen on validation")
     mitigate: dict[str, dict[str, Any]] = Field(default_factory=dict, description="what is done to improve a finding")
     release: ReleaseOptions = Field(default=ReleaseOptions(), description="runtime and precision of what is shipped")
@@ -118,7 +118,7 @@ class PretrainRecipe(BaseModel):
     )
     whole_words: Whole = Field("chinese", description="masked: which words are hidden whole; the segmenter is jieba")
     train: PretrainOptions = Field(default=PretrainOptions(), description="the loop")
-    cluster: ClusterOptions | None = Field(None, description="train on several workers of this machine, or of a Ray cluster")
+    cluster: ClusterOptions | None = Field(None, description="train and audit on several workers of this machine, or of a Ray cluster")
     estimate: EstimateOptions = Field(default=EstimateOptions(), description="what is measured before the first step")
     probes: list[ProbeOptions] = Field(
         default_factory=list, description="labelled sets that a linear classifier is fitted on, during and after"

@@ -1,4 +1,4 @@
-"""What a recipe may say under `cluster`: how many processes train, and who starts them. Imports neither torch nor Ray."""
+"""What a recipe may say under `cluster`: how many processes train and audit, and who starts them. Imports neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trustbase.train.options import TrainOptions
 
 
 class ClusterOptions(BaseModel):
-    """The processes that train one model together; each holds all of it."""
+    """The processes that train one model together and ask it in the audit; each holds all of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    workers: int = Field(2, ge=1, le=4096, description="processes; the batches of an update are dealt to them")
+    workers: int = Field(2, ge=1, le=4096, description="processes; the batches of an update, and what an audit asks, are dealt to them")
     ray: str | None = Field(
         None,
         min_length=1,
@@ -30,7 +30,10 @@ class ClusterOptions(BaseModel):
     )
     gpus: bool | None = Field(None, description="one GPU a worker; where not given, if this machine has any")
     restarts: int = Field(
-        3, ge=0, le=1000, description="how often training goes on from its last complete checkpoint after a worker was lost"
+        3,
+        ge=0,
+        le=1000,
+        description="how often training goes on from its last complete checkpoint, or an audit where it was, after a worker was lost",
     )
 
 

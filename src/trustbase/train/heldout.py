@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from trustbase.train.rows import plan_of
 
 _TOKENS = 8192  # of a batch; fixed, since the choices of an objective are drawn for each batch
 _SEED = 0
+Place = tuple[int, int]  # an objective, and a batch of it
+Outcome = dict[str, dict[str, list[Any]]]  # by term: documents, and for each its losses, units and right answers; JSON
 _ACCURACIES = {"generator": "masked", "causal": "token"}  # how the accuracy of a term is called where it is not by its own name
 
 
@@ -100,38 +103,82 @@ def measure_held_out(
         most: tokens of the documents that are read, or None for all documents; which ones does not change.
         emit: is told the progress.
     """
-    documents = np.arange(len(texts.tokens.bounds) - 1)
-    if most is not None and texts.tokens.bounds[-1] > most:
-        order = seeds.generator(_SEED, "held-out", "documents").permutation(documents)
-        read = np.cumsum(texts.lengths(order))
-        documents = np.sort(order[: 1 + int(np.searchsorted(read, most))])
-    tallies: dict[str, Tally] = {}
-    for objective in objectives:
-        for term, tally in _tally(reading, objective, texts, documents, device, emit).items():
-            tallies.setdefault(term, tally)
-    main = next((objective.main for objective in objectives if objective.main), None)
-    return HeldOut(tallies, main)
+    batches = HeldOutBatches(objectives, texts, most=most)
+    outcomes = []
+    for number, place in enumerate(batches.places):
+        emit("progress", what="measuring held-out documents", done=number, total=len(batches.places))
+        outcomes.append(batches.outcome(place, reading, device=device))
+    emit("progress", what="measuring held-out documents", done=len(outcomes), total=len(outcomes))
+    return batches.together(outcomes)
 
 
-def _tally(
-    reading: Reading, objective: TextObjective, texts: Texts, documents: NDArray[np.int64], device: str, emit: Emit
-) -> dict[str, Tally]:
-    count = len(texts.tokens.bounds) - 1
-    plan = plan_of(objective, texts, documents, _TOKENS, seeds.generator(_SEED, "held-out", objective.name))
-    losses = {term: np.zeros(count) for term in objective.weights}
-    units, right = ({term: np.zeros(count, np.int64) for term in losses} for _ in range(2))
-    judged: set[str] = set()
-    with reading.scoring(dropout=objective.copies > 1):
-        for number, chosen in enumerate(plan):
-            emit("progress", what="measuring held-out documents", done=number, total=len(plan))
-            batch = objective.collate(chosen, texts, seeds.generator(_SEED, "held-out", objective.name, number), device, number)
+class HeldOutBatches:
+    """The batches in which held-out documents are read: a matter of tokens, objectives and context, whoever reads which of them.
+
+    Args:
+        objectives: those that the model learned from.
+        texts: the held-out documents.
+        most: tokens of the documents that are read, or None for all documents.
+
+    Attributes:
+        places: number of the objective and of its batch, for each.
+    """
+
+    def __init__(self, objectives: Sequence[TextObjective], texts: Texts, *, most: int | None = None) -> None:
+        documents = np.arange(len(texts.tokens.bounds) - 1)
+        if most is not None and texts.tokens.bounds[-1] > most:
+            order = seeds.generator(_SEED, "held-out", "documents").permutation(documents)
+            read = np.cumsum(texts.lengths(order))
+            documents = np.sort(order[: 1 + int(np.searchsorted(read, most))])
+        self._objectives, self._texts, self._count = objectives, texts, len(texts.tokens.bounds) - 1
+        streams = [seeds.generator(_SEED, "held-out", objective.name) for objective in objectives]
+        self._plans = [plan_of(each, texts, documents, _TOKENS, rng) for each, rng in zip(objectives, streams, strict=True)]
+        self.places: list[Place] = [(which, number) for which, plan in enumerate(self._plans) for number in range(len(plan))]
+
+    def tokens(self, place: Place) -> int:
+        """Tokens of a batch, padding included."""
+        return self._plans[place[0]][place[1]].tokens
+
+    def outcome(self, place: Place, reading: Reading, *, device: str) -> Outcome:
+        """What a batch says of the documents in it: by term, sums over their units."""
+        which, number = place
+        objective = self._objectives[which]
+        found: Outcome = {}
+        with reading.scoring(dropout=objective.copies > 1):
+            rng = seeds.generator(_SEED, "held-out", objective.name, number)
+            batch = objective.collate(self._plans[which][number], self._texts, rng, device, number)
             reading.begin(batch)
             for term, outcome in objective.outcomes(reading, batch).items():
                 owners = batch.owners[term]
-                losses[term] += np.bincount(owners, outcome.losses.cpu().to(torch.float64).numpy(), count)
-                units[term] += np.bincount(owners, minlength=count)
+                documents, units = np.unique(owners, return_counts=True)
+                losses = np.bincount(owners, outcome.losses.cpu().to(torch.float64).numpy(), self._count)[documents]
+                found[term] = {"documents": documents.tolist(), "losses": losses.tolist(), "units": units.tolist()}
                 if outcome.right is not None:
-                    judged.add(term)
-                    right[term] += np.bincount(owners[outcome.right().cpu().numpy()], minlength=count)
-    emit("progress", what="measuring held-out documents", done=len(plan), total=len(plan))
-    return {term: Tally(losses[term], units[term], right[term] if term in judged else None) for term in losses if units[term].any()}
+                    right = np.bincount(owners[outcome.right().cpu().numpy()], minlength=self._count)[documents]
+                    found[term]["right"] = right.tolist()
+        return found
+
+    def together(self, outcomes: Sequence[Outcome]) -> HeldOut:
+        """What the batches say together; `outcomes` in the order of `places`."""
+        tallies: dict[str, Tally] = {}
+        for which, objective in enumerate(self._objectives):
+            own = [outcome for (owner, _), outcome in zip(self.places, outcomes, strict=True) if owner == which]
+            for term in objective.weights:
+                tally = _tally([outcome[term] for outcome in own if term in outcome], self._count)
+                if tally.units.any():
+                    tallies.setdefault(term, tally)
+        main = next((objective.main for objective in self._objectives if objective.main), None)
+        return HeldOut(tallies, main)
+
+
+def _tally(parts: Sequence[Mapping[str, list[Any]]], count: int) -> Tally:
+    losses, units, right = np.zeros(count), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    judged = False
+    for part in parts:
+        documents = part["documents"]
+        losses[documents] += part["losses"]
+        units[documents] += part["units"]
+        if "right" in part:
+            judged = True
+            right[documents] += part["right"]
+    return Tally(losses, units, right if judged else None)

@@ -40,7 +40,7 @@ def run_on_ray(work: Work, cluster: ClusterOptions, place: Path) -> None:
         UsageError: Ray or the cluster is not there.
         TrainingError: workers were lost more often than allowed.
     """
-    with _settings(), _connected(cluster) as gpus:
+    with settings(), connected(cluster) as gpus:
         from ray import cloudpickle
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -91,7 +91,7 @@ def _in_thread(call: Any) -> Exception | None:
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
     """Ray reads its settings from the environment, its workers too."""
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update({name: value for name, value in _SETTINGS.items() if before[name] is None})
@@ -104,7 +104,7 @@ def _settings() -> Iterator[None]:
 
 
 @contextmanager
-def _connected(cluster: ClusterOptions) -> Iterator[bool]:
+def connected(cluster: ClusterOptions) -> Iterator[bool]:
     """A connection to Ray, which is closed again if it was opened here; gives whether workers get a GPU each.
 
     Raises:

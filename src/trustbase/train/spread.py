@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trustbase import errors, files
-from trustbase.errors import Problem, TrainingError, TrustbaseError
+from trustbase import files
+from trustbase.errors import TrainingError, TrustbaseError, told_again
 from trustbase.events import Emit, ignore
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.worker import EVENTS, OUTCOME, Work, told_errors
@@ -124,7 +124,4 @@ def _raise_told(place: Path) -> None:
         TrustbaseError: of the worker's kind, with its words.
     """
     for path in told_errors(place):
-        told = files.read_json(path)
-        kind = getattr(errors, told["kind"], TrainingError)
-        problems = [Problem(*each) for each in told["problems"]]
-        raise kind(told["message"], hint=told["hint"], problems=problems)
+        raise told_again(files.read_json(path), TrainingError)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
-from trustbase.errors import TrainingError, TrustbaseError
+from trustbase.errors import TrainingError, TrustbaseError, told
 from trustbase.events import Emit, ignore
 
 Work = Callable[[Emit], Mapping[str, Any]]
@@ -31,9 +31,7 @@ def member(work: Work, place: Path, rank: int) -> None:
     try:
         result = work(emit)
     except TrustbaseError as error:
-        problems = [[each.where, each.message, each.hint] for each in error.problems]
-        told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "problems": problems}
-        files.write_json(place / f"error-{rank}.json", told)
+        files.write_json(place / f"error-{rank}.json", told(error))
         raise
     if rank == 0:
         files.write_json(place / OUTCOME, dict(result))
