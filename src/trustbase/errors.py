@@ -8,7 +8,7 @@ TrustbaseError                     exit 1
 ├── TrainingError                  exit 1   training stopped itself (NaN, reload mismatch …)
 ├── PredictionError                exit 1   one or more questions to a model failed
 ├── StaleRunError                  exit 1   the run folder holds results of other inputs
-├── FirstFailed                    exit 1   of several processes that a launcher started, the first ended with an error, and tells it
+├── FirstProcessError              exit 1   a launcher's other processes: the first one ended with an error, and tells it
 └── VerificationError              exit 4   a bundle is not what its signer released
 
 Interrupted                        exit 130/143  stopped by a signal; the state left behind is resumable. Like KeyboardInterrupt
@@ -137,7 +137,7 @@ class Interrupted(_Told):
         self.exit_code = 128 + signal_number
 
 
-class FirstFailed(TrustbaseError):
+class FirstProcessError(TrustbaseError):
     """The first of several processes ended with an error; this is one of the others, and has nothing to add."""
 
 

@@ -76,7 +76,7 @@ def run(
         RecipeError, DataError: the recipe or the data are wrong; every problem is named.
         UsageError: a launcher started other processes than the recipe's `cluster` names, or does not say how they find each other.
         StaleRunError: the folder was made from other inputs.
-        FirstFailed: in a launcher's other processes, where the first one's call raised any of these.
+        FirstProcessError: in a launcher's other processes, where the first one's call raised any of these.
         Interrupted: a signal came; the state left behind is resumable.
     """
     from trustbase.train.launcher import launched

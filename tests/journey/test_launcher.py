@@ -83,7 +83,7 @@ def test_a_signal_and_the_same_command_again_of_a_pretraining(tmp_path: Path) ->
     process = torchrun("run", recipe, *settings, "--out", out)
     await_checkpoint(process, out)
     process.terminate()
-    said, told = process.communicate(timeout=60)
+    said, told = process.communicate(timeout=120)
     assert process.returncode != 0 and told.count("error: ") == 1 and "its state is saved" in told
     process = torchrun("run", recipe, *settings, "--out", out)
     said, told = process.communicate(timeout=120)
@@ -98,13 +98,13 @@ def test_what_the_first_process_cannot_do_ends_all_at_once(tmp_path: Path) -> No
     (tmp_path / "rows.csv").write_text("text,label,sex\na film,yes,f\n", encoding="utf-8")  # one label is none
     began = time.monotonic()
     process = torchrun("run", recipe, "--out", tmp_path / "out")
-    said, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 1 and "exitcode  : 2" in told and told.count("error: ") == 1, told
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 100
 
 
 def test_other_commands_are_refused_once(tmp_path: Path) -> None:
     process = torchrun("corpus", tmp_path / "recipe.yaml")
-    said, told = process.communicate(timeout=60)
+    said, told = process.communicate(timeout=120)
     assert process.returncode == 1 and "exitcode  : 2" in told and not said
     assert told.count("trustbase corpus was started 2 times") == 1 and told.count("error: ") == 1

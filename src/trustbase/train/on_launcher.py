@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ import torch
 from torch import distributed
 
 from trustbase.device import choose_device
-from trustbase.errors import FirstFailed, TrainingError, TrustbaseError, UsageError
+from trustbase.errors import FirstProcessError, TrainingError, TrustbaseError, UsageError
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.launcher import Launched, hidden
 from trustbase.train.process import threads
@@ -27,7 +26,7 @@ from trustbase.train.world import World, grouped, meeting_place
 T = TypeVar("T")
 
 _TRAIN, _DONE, _FAILED = "train", "done", "failed"
-_LOOK = timedelta(seconds=1)  # a wait is not interrupted by signals, so it is cut in pieces
+_LOOK = 0.25  # seconds between two looks into the store: waiting in it holds signals back, and warns of each wait that ended in vain
 _TELLING = 5.0  # seconds that the first waits for what others say of their failures; one that was killed says nothing
 _GRACE = 20.0  # seconds in which the first ends after a failure that nobody foresaw; else it hangs, and the launcher must end it
 _ORDERLY = 1800.0  # the same where the work itself raised an error, which the first will too, once it has saved its state
@@ -38,7 +37,7 @@ def led(journey: Callable[[Crew], T], launched: Launched) -> T:
 
     Raises:
         UsageError: several processes would share a GPU, or have a group of their own.
-        FirstFailed: in the others, where the first one's journey raised an error.
+        FirstProcessError: in the others, where the first one's journey raised an error.
     """
     if distributed.is_initialized():
         raise UsageError(
@@ -117,16 +116,16 @@ class Crew:
         """The others' part: wait, help wherever the first one trains, and end with it.
 
         Raises:
-            FirstFailed: the first one's journey raised an error, which it tells itself; or it is gone.
+            FirstProcessError: the first one's journey raised an error, which it tells itself; or it is gone.
             TrainingError: this process failed alone.
         """
         while True:
             try:
                 word = self._heard()
             except distributed.DistNetworkError as error:
-                raise FirstFailed("the first process or its launcher is gone") from error
+                raise FirstProcessError("the first process or its launcher is gone") from error
             if word == _FAILED:
-                raise FirstFailed("the first process ended with an error, which it tells itself")
+                raise FirstProcessError("the first process ended with an error, which it tells itself")
             if word == _DONE:
                 with self._group("cpu") as world:
                     return world.from_first(lambda: None)
@@ -147,7 +146,7 @@ class Crew:
             told = [f"process 0: {type(error).__name__}: {error}", *self._others_told()]
             raise TrainingError(
                 f"training in {self.size} processes failed: {'; '.join(told)[:2000]}",
-                hint="the last complete checkpoint is kept, and the same command goes on from it; torchrun --max-restarts does so by itself",
+                hint="the last complete checkpoint is kept, and the same command goes on from it, as torchrun --max-restarts does",
             ) from error
 
     def _help(self) -> None:
@@ -159,7 +158,7 @@ class Crew:
                 self._store.set(self._failure(self._launched.rank), f"{type(error).__name__}: {error}")
             if self._heard(patience=_ORDERLY if isinstance(error, TrustbaseError) else _GRACE) is None:
                 raise TrainingError(f"process {self._launched.rank} failed: {type(error).__name__}: {error}") from error
-            raise FirstFailed("a training failed, which the first process tells") from error
+            raise FirstProcessError("a training failed, which the first process tells") from error
 
     def _share(self, given: tuple[Work, Path, int | None] | None) -> None:
         """This process's share of a training; the first one gives what it is."""
@@ -182,28 +181,19 @@ class Crew:
     def _heard(self, patience: float | None = None) -> str | None:
         """The first one's next word; None where it did not come within so many seconds."""
         key, began = f"word-{self._words}", time.monotonic()
-        while not self._comes(key, _LOOK):
+        while not self._store.check([key]):
             if patience is not None and time.monotonic() - began > patience:
                 return None
+            time.sleep(_LOOK)
         self._words += 1
         return str(self._store.get(key).decode())
 
-    def _comes(self, key: str, within: timedelta) -> bool:
-        try:
-            self._store.wait([key], within)
-        except distributed.DistStoreError:
-            return False
-        return True
-
     def _others_told(self) -> list[str]:
         """What the others say of their failures."""
-        until = time.monotonic() + _TELLING
-        told = []
-        for rank in range(1, self.size):
-            left = max(0.01, until - time.monotonic())
-            if self._comes(self._failure(rank), timedelta(seconds=left)):
-                told.append(f"process {rank}: {self._store.get(self._failure(rank)).decode()}")
-        return told
+        began, keys = time.monotonic(), {rank: self._failure(rank) for rank in range(1, self.size)}
+        while not self._store.check(list(keys.values())) and time.monotonic() - began < _TELLING:
+            time.sleep(_LOOK)
+        return [f"process {rank}: {self._store.get(key).decode()}" for rank, key in keys.items() if self._store.check([key])]
 
     def _failure(self, rank: int) -> str:
         return f"failure-{rank}-of-group-{self._groups}"
