@@ -19,7 +19,7 @@ from toy import write_world
 from trustbase import files
 from trustbase.flow import run
 
-LONG = 300  # seconds; a quarter of a minute is usual
+LONG = 300  # seconds, for a machine that is busy with other things
 ONE_LEFT = ("--max-restarts", "1", "--monitor-interval", "0.1")
 
 
@@ -71,7 +71,7 @@ def assert_same_training(one: Path, two: Path) -> None:
 
 def test_a_killed_process_and_a_failed_gate_of_a_fine_tuning(tmp_path: Path) -> None:
     recipe = write_world(tmp_path, limit=0.999)
-    settings = ["train.epochs=4", "train.save_every=0.05", "audit=[quality]", "gates={quality.accuracy: '>= 0.999'}"]
+    settings = ["train.epochs=2", "train.save_every=0.05", "audit=[quality]", "gates={quality.accuracy: '>= 0.999'}"]
     out = tmp_path / "launched"
     with torchrun("run", recipe, *settings, "--out", out, launcher=ONE_LEFT) as process:
         await_checkpoint(process, out)
@@ -85,7 +85,7 @@ def test_a_killed_process_and_a_failed_gate_of_a_fine_tuning(tmp_path: Path) -> 
 
 
 def test_a_signal_and_the_same_command_again_of_a_pretraining(tmp_path: Path) -> None:
-    recipe = write_raw_world(tmp_path, tokens=60_000, objective="masked")
+    recipe = write_raw_world(tmp_path, tokens=30_000, objective="masked")
     settings = ["train.save_every=0.05", "audit=[quality]"]
     out = tmp_path / "launched"
     with torchrun("run", recipe, *settings, "--out", out) as process:
@@ -95,7 +95,7 @@ def test_a_signal_and_the_same_command_again_of_a_pretraining(tmp_path: Path) ->
     assert process.returncode != 0 and told.count("error: ") == 1 and "its state is saved" in told
     with torchrun("run", recipe, *settings, "--out", out) as process:
         said, told = process.communicate(timeout=LONG)
-    assert process.returncode == 0 and said.count("released") >= 1, told
+    assert process.returncode == 0 and said.startswith("RELEASED"), told
     assert told.count("train: started") == 1 and len(of(out, "resumed")) == 1
     run(recipe, [*settings, "cluster={workers: 2}"], out=tmp_path / "here")
     assert_same_training(out, tmp_path / "here")
