@@ -19,7 +19,7 @@ from trustbase.model.continued import continue_model
 from trustbase.model.load import resolve_base
 
 APART = "several pieces a row: their losses are those of pieces alone"
-ALONE = "one piece a row, since TypeError is what the model makes of several"
+ALONE = "one piece a row: in rows of several, losses are not those of pieces alone"
 SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 34}
 BART = {
     **{
@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch.setenv("TRUSTBASE_HOME", str(folder / "home"))
     time_quickly(patch)
     texts = write_texts(folder / "texts.txt", 500).read_text(encoding="utf-8").split("\n\n")
-    yield folder, tokenizers(folder, texts, encoder=80, decoder=300, encoder_decoder=150)
+    yield folder, tokenizers(folder, texts, encoder=80, decoder=300, encoder_decoder=130)
     patch.undo()
 
 
