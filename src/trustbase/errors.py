@@ -8,6 +8,7 @@ TrustbaseError                     exit 1
 ├── TrainingError                  exit 1   training stopped itself (NaN, reload mismatch …)
 ├── PredictionError                exit 1   one or more questions to a model failed
 ├── StaleRunError                  exit 1   the run folder holds results of other inputs
+├── FirstProcessError              exit 1   a launcher's other processes: the first one ended with an error, and tells it
 └── VerificationError              exit 4   a bundle is not what its signer released
 
 Interrupted                        exit 130/143  stopped by a signal; the state left behind is resumable. Like KeyboardInterrupt
@@ -135,6 +136,10 @@ class Interrupted(_Told):
     def __init__(self, message: str, *, signal_number: int = 2, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.exit_code = 128 + signal_number
+
+
+class FirstProcessError(TrustbaseError):
+    """The first of several processes ended with an error; this is one of the others, and has nothing to add."""
 
 
 def told(error: TrustbaseError) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from trustbase.stages import Stages, locked
 if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.train.on_launcher import Crew
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def run(
 ) -> RunResult:
     """Take a recipe the whole way: data, training, artefact, audit, gates, bundle, report.
 
-    The same call again goes on where the last one stopped, and computes nothing on a finished run.
+    The same call again goes on where the last one stopped, and computes nothing on a finished run. Where a launcher such as torchrun
+    started several processes, each makes this call: the first does all of it, the others help it train, and get the same result.
 
     Args:
         recipe: path of a recipe, or the recipe as a mapping.
@@ -71,17 +74,38 @@ def run(
 
     Raises:
         RecipeError, DataError: the recipe or the data are wrong; every problem is named.
-        UsageError: a launcher started this in several processes.
+        UsageError: a launcher started other processes than the recipe's `cluster` names, or does not say how they find each other.
         StaleRunError: the folder was made from other inputs.
+        FirstProcessError: in a launcher's other processes, where the first one's call raised any of these.
         Interrupted: a signal came; the state left behind is resumable.
     """
-    from trustbase.gate.policy import read_policy
-    from trustbase.recipe.read import read_recipe
-    from trustbase.recipe.schema import Recipe
-    from trustbase.train.cluster import refuse_launchers
+    from trustbase.train.launcher import launched
 
-    refuse_launchers()
-    plan = read_recipe(recipe, overrides)
+    journey = partial(_run, recipe, overrides, out=out, reuse=reuse, key=key, force=force, lang=lang, listeners=listeners)
+    process = launched()
+    if process is None:
+        return journey(None)
+    from trustbase.train.on_launcher import led
+
+    return led(journey, process)
+
+
+def _run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    crew: Crew | None,
+    *,
+    out: str | Path | None,
+    reuse: str | Path | None,
+    key: str | Path | None,
+    force: bool,
+    lang: str | None,
+    listeners: Sequence[Listener],
+) -> RunResult:
+    from trustbase.gate.policy import read_policy
+    from trustbase.recipe.schema import Recipe
+
+    plan = _read(recipe, overrides, crew)
     releasing.named_signer(key)  # a key that cannot sign is noticed now, not after training
     folder = Path(out) if out is not None else Path("runs") / plan.name
     marks.require_text(str(folder), "the run folder")
@@ -95,26 +119,39 @@ def run(
             log("warning", text=warning)
         steps.write_wishes(stages, plan, policy)
         journey = _finetune if isinstance(plan.recipe, Recipe) else _pretrain
-        artifact, audit, verdict = journey(stages, plan, policy)
+        artifact, audit, verdict = journey(stages, plan, policy, crew)
         bundle, report = releasing.release(stages, plan, artifact, audit, verdict, key, lang)
         log.enter("run")
         log("run_done", released=verdict.released, computed=stages.computed)
     return RunResult(folder, audit, verdict, bundle, report, tuple(stages.computed), tuple(stages.taken))
 
 
-def _finetune(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
+def _read(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str], crew: Crew | None) -> Plan:
+    """The recipe; where a launcher started several processes, with these as its cluster."""
+    from trustbase.recipe.read import read_recipe
+
+    plan = read_recipe(recipe, overrides)
+    if crew is None:
+        return plan
+    if plan.recipe.cluster is None:
+        return read_recipe(recipe, [*overrides, f"cluster.workers={crew.size}"])
+    crew.refuse(plan.recipe.cluster)
+    return plan
+
+
+def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """A base model and labelled rows to a model for a task."""
     base = steps.choose_base(stages, plan)
     dataset = steps.read_data(stages, plan)
     base = base or steps.build_base(stages, plan, dataset)
     steps.describe_data(stages, plan, dataset, base)
-    trained = steps.train_model(stages, plan, dataset, base)
+    trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
     audit = steps.audit_model(stages, plan, dataset, artifact, policy)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 
-def _pretrain(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
+def _pretrain(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Raw text to a base model."""
     pretraining.check_probes(stages, plan)
     base = raw_text.choose_base(stages, plan)
@@ -123,7 +160,7 @@ def _pretrain(stages: Stages, plan: Plan, policy: Policy) -> tuple[ArtifactInfo,
     tokens = raw_text.encode_texts(stages, plan, corpus, start)
     raw_text.describe_corpus(stages, plan, corpus, start)
     estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
-    trained = pretraining.train_base(stages, plan, corpus, tokens, start)
+    trained = pretraining.train_base(stages, plan, corpus, tokens, start, crew)
     artifact = pretraining.make_base_artifact(stages, plan, start, trained)
     audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy)
     return artifact, audit, releasing.judge(stages, raw_text.held_out(corpus), artifact, audit, policy)

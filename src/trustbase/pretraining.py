@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustbase.data.corpus.prepare import Corpus
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.train.on_launcher import Crew
 
 
 def model_at_start(plan: Plan, start: Start, tokenizer: Any) -> tuple[nn.Module, list[str]]:
@@ -102,7 +103,7 @@ def check_probes(stages: Stages, plan: Plan) -> None:
             read_probe(probe, root=plan.root, seed=plan.pretrain.train.seed, emit=stages.log)
 
 
-def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start) -> Trained:
+def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start, crew: Crew | None = None) -> Trained:
     """A base model that was trained, saved, reloaded and found equal."""
     recipe, target = plan.pretrain, stages.folder / "checkpoints"
     described = _ancestor(plan, corpus, start)
@@ -120,7 +121,7 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
             return work(stages.log)
         from trustbase.train.spread import spread
 
-        return spread(work, recipe.cluster, target, stages.log)
+        return spread(work, recipe.cluster, target, stages.log, crew)
 
     result = stages.run(
         "train",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
     from trustbase.recipe.schema import Recipe
+    from trustbase.train.on_launcher import Crew
 
 DATA_CODE = ("data", "recipe/lookup.py")
 MODEL_CODE = (*DATA_CODE, "model", "train")
@@ -181,7 +182,7 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         stages.log("warning", text=f"languages of the texts were {how}")
 
 
-def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> Trained:
+def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, crew: Crew | None = None) -> Trained:
     """A checkpoint that was trained, saved, reloaded and found equal."""
     recipe, target = plan.finetune, stages.folder / "checkpoints"
 
@@ -191,7 +192,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
         from trustbase.train.spread import spread
 
         work = partial(_fitted_by_worker, base=base, recipe=recipe, folder=stages.folder.resolve())
-        return spread(work, recipe.cluster, target, stages.log)
+        return spread(work, recipe.cluster, target, stages.log, crew)
 
     inputs = {
         "data": dataset.digest,

@@ -34,7 +34,7 @@ ORDER = (
     {"steps", "raw_text", "pretraining"},
     {"flow", "audit_command", "corpus_command", "doctor"},
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
-    {"cli"},
+    {"cli", "__main__"},
 )
 FORBIDDEN_NAMES = {"utils.py", "helpers.py", "common.py", "misc.py"}
 

@@ -185,6 +185,7 @@ def test_families_are_known_from_a_configuration(config, family):
         ({"model_type": "electra"}, ("masked",), "belong together"),
         ({"model_type": "gpt2", "n_positions": 64}, ("causal",), "reads 64 tokens at most"),
         ({"model_type": "gpt2"}, ("masked",), "needs a model of family encoder"),
+        ({"model_type": "roberta", "max_position_embeddings": 101, "pad_token_id": 1}, ("masked",), "reads 99 tokens at most"),
     ],
 )
 def test_bases_that_cannot_go_on_are_refused(config, objectives, message):

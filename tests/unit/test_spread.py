@@ -158,12 +158,3 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(monkeypatch):
 def test_more_workers_than_gpus_are_refused(tmp_path, ray):
     with pytest.raises(UsageError, match="9 workers want a GPU each"):
         spread(partial(toy, folder=tmp_path), ClusterOptions(workers=9, ray=ray, gpus=True), tmp_path)
-
-
-def test_a_run_that_a_launcher_started_is_refused(monkeypatch, tmp_path):
-    from trustbase.flow import run
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="started 2 times") as error:
-        run(tmp_path / "recipe.yaml")
-    assert "cluster: {workers: 2}" in error.value.hint

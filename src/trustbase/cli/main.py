@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trustbase.cli import interrupt, pipes
+from trustbase.cli import follower, interrupt, pipes
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
 app = typer.Typer(
@@ -34,12 +34,17 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (works behind any command).")] = False,
 ) -> None:
     """Exit codes: 0 done and released; 1 error; 2 bad usage, recipe or data; 3 a gate did not pass; 4 verification failed;
     130/143 interrupted, resumable.
     """
+    from trustbase.train.launcher import refuse_launchers
+
+    if context.invoked_subcommand != "run":
+        refuse_launchers(f"trustbase {context.invoked_subcommand}")
 
 
 @app.command("init")
@@ -279,7 +284,8 @@ def main() -> None:
     try:
         interrupt.install()  # Typer would end on a KeyboardInterrupt itself, and say nothing
         pipes.install()
-        app(args=arguments, standalone_mode=True)
+        with follower.silent():
+            app(args=arguments, standalone_mode=True)
     except Exception as error:
         error_or_signal = interrupt.pending() or error
         if isinstance(error_or_signal, TrustbaseError | Interrupted):

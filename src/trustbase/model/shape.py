@@ -32,6 +32,10 @@ _ARCHITECTURES: dict[Family, tuple[str, ...]] = {
 _ROTARY = ("roformer", "llama")
 _LOSSY: tuple[TokenizerKind, ...] = ("wordpiece", "characters")  # they do not keep where spaces stood
 SENTINELS = 100  # <extra_id_0> … <extra_id_99>, as T5 has them
+#: RoBERTa and its kin number positions from that of padding + 1, so that many rows of the table are never used.
+_FROM_PADDING = {
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "longformer", "mpnet", "data2vec-text", "ibert"),
+}
 _DECODERS = {
     *("gpt2", "gpt_neo", "gpt_neox", "gptj", "gpt_bigcode", "opt", "bloom", "llama", "mistral", "mixtral", "qwen2", "qwen3", "phi", "phi3"),
     *("gemma", "gemma2", "gemma3_text", "falcon", "mpt", "starcoder2", "olmo", "olmo2", "stablelm", "codegen", "xglm", "biogpt", "glm"),
@@ -181,8 +185,15 @@ def base_model_problems(config: Mapping[str, Any], objectives: Sequence[str], *,
                 "objective", f"a model of type {kind} cannot go on with {'+'.join(objectives)}: electra and replaced_token belong together"
             )
         )
+    return problems + _length_problems(length, positions_of(config), "model.base")
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """The most tokens that a model has positions for, from its `config.json`; None where that is not bounded."""
     positions = config.get("max_position_embeddings") or config.get("n_positions")
-    return problems + _length_problems(length, positions if isinstance(positions, int) else None, "model.base")
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    return positions - ((config.get("pad_token_id", 1) or 0) + 1 if config.get("model_type") in _FROM_PADDING else 0)
 
 
 def family_of(config: Mapping[str, Any]) -> Family:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from trustbase.errors import DataError, ModelError, Problem
 from trustbase.events import Emit, ignore
 from trustbase.model.folder import check_tokenizer_files
+from trustbase.model.shape import positions_of
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
 
@@ -200,22 +201,9 @@ def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenS
 def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int:
     """The most tokens a model can read: its positions, and what its tokenizer says; `fallback` where neither is bounded."""
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < 10**6 else []
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin number positions from padding_idx + 1, so that many rows of the table are never used.
-        kin = {
-            "roberta",
-            "xlm-roberta",
-            "camembert",
-            "xlm-roberta-xl",
-            "longformer",
-            "mpnet",
-            "roberta-prelayernorm",
-            "data2vec-text",
-            "ibert",
-        }
-        offset = (config.pad_token_id or 0) + 1 if config.model_type in kin else 0
-        limits.append(positions - offset)
+    positions = positions_of(config.to_dict())
+    if positions is not None:
+        limits.append(positions)
     return min(limits) if limits else fallback
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trustbase.errors import Problem, UsageError
+from trustbase.errors import Problem
 from trustbase.train.options import TrainOptions
 
 
@@ -35,20 +34,6 @@ class ClusterOptions(BaseModel):
         le=1000,
         description="how often training goes on from its last complete checkpoint, or an audit where it was, after a worker was lost",
     )
-
-
-def refuse_launchers() -> None:
-    """A launcher's processes would each make the whole run, and stand in each other's way at its folder.
-
-    Raises:
-        UsageError: there are others.
-    """
-    size = os.environ.get("WORLD_SIZE", "").strip()
-    if size not in {"", "1"}:
-        raise UsageError(
-            f"a run was started {size} times, by torchrun or another launcher (WORLD_SIZE is {size}), and starts its own workers",
-            hint=f"write `cluster: {{workers: {size}}}` in the recipe, and start it once, with `trustbase run`",
-        )
 
 
 def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, length: int | None = None) -> Iterator[Problem]:

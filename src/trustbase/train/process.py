@@ -27,7 +27,7 @@ def refuse_several_processes() -> None:
     if world.strip() not in {"", "1"}:
         raise UsageError(
             f"this is done in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
-            hint="start it with `trustbase run`; `cluster: {workers: …}` in the recipe starts workers for training",
+            hint="start it once; `trustbase run` is what several processes can do together",
         )
 
 

@@ -1,8 +1,9 @@
 """Start the processes that train one model, hear what the first of them tells, and bring back what came of it.
 
 The caller's process does not train: it starts the workers (as torchrun does, on this machine; or by Ray Train), repeats the events
-that the first worker writes into a file, and starts all anew from the last complete checkpoint when one is lost. What a worker
-leaves is JSON in the run's own folder, which all workers must see.
+that the first worker writes into a file, and starts all anew from the last complete checkpoint when one is lost. Where a launcher
+started the caller itself, it is the first worker, and the launcher starts all anew. What a worker leaves is JSON in the run's own
+folder, which all workers must see.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.errors import TrainingError, TrustbaseError, told_again
@@ -22,11 +23,14 @@ from trustbase.events import Emit, ignore
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.worker import EVENTS, OUTCOME, Work, told_errors
 
+if TYPE_CHECKING:
+    from trustbase.train.on_launcher import Crew
+
 _PLACE = ".cluster"  # in the run's folder, while the workers live
 _LOOK = 0.2  # seconds between two looks for events
 
 
-def spread(work: Work, cluster: ClusterOptions, folder: Path, emit: Emit = ignore) -> dict[str, Any]:
+def spread(work: Work, cluster: ClusterOptions, folder: Path, emit: Emit = ignore, crew: Crew | None = None) -> dict[str, Any]:
     """Do the same work in several processes, of which each makes all its calls; returns what the first came to.
 
     Args:
@@ -35,6 +39,7 @@ def spread(work: Work, cluster: ClusterOptions, folder: Path, emit: Emit = ignor
         cluster: how many processes, and who starts them.
         folder: one that all workers see; a checkpoint folder in it is gone on from.
         emit: gets the events of the first worker, soon after they happened.
+        crew: the processes that a launcher started, this one among them; they are then the workers.
 
     Raises:
         TrustbaseError: what a worker raised; or workers were lost more often than `restarts` allows.
@@ -43,10 +48,11 @@ def spread(work: Work, cluster: ClusterOptions, folder: Path, emit: Emit = ignor
     place = folder.resolve() / _PLACE
     shutil.rmtree(place, ignore_errors=True)  # left by a caller that was killed
     place.mkdir(parents=True)
-    emit("note", text=f"training in {cluster.workers} processes " + (f"on Ray ({cluster.ray})" if cluster.ray else "of this machine"))
+    where = "that a launcher started" if crew is not None else "of this machine" if cluster.ray is None else f"on Ray ({cluster.ray})"
+    emit("note", text=f"training in {cluster.workers} processes {where}")
     try:
         with _heard(place / EVENTS, emit):
-            _start(work, cluster, place)
+            _start(work, cluster, place, crew)
     except TrustbaseError:
         _raise_told(place)  # the worker's own words come before the launcher's
         raise
@@ -57,8 +63,10 @@ def spread(work: Work, cluster: ClusterOptions, folder: Path, emit: Emit = ignor
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _start(work: Work, cluster: ClusterOptions, place: Path) -> None:
-    if cluster.ray is not None:
+def _start(work: Work, cluster: ClusterOptions, place: Path, crew: Crew | None) -> None:
+    if crew is not None:
+        crew.train(work, cluster, place)
+    elif cluster.ray is not None:
         from trustbase.train.on_ray import run_on_ray
 
         run_on_ray(work, cluster, place)

@@ -20,13 +20,13 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from trustbase.errors import UsageError
+from trustbase.train.launcher import launched
 from trustbase.train.options import TrainOptions
 
 T = TypeVar("T")
 
 _BUCKET = 1 << 24  # numbers that are summed in one message: enough to fill a line, and the next is copied while they travel
 _PATIENCE = timedelta(hours=2)  # the others wait while the first measures held-out documents; a lost one is noticed at once
-_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -130,22 +130,36 @@ def joined(device: str) -> Iterator[World]:
     if distributed.is_available() and distributed.is_initialized():  # by Ray Train, or by the caller
         yield _here()
         return
-    if processes() == 1:
+    here = launched()
+    if here is None:
         yield ALONE
         return
-    missing = [name for name in _NEEDED if not os.environ.get(name)]
-    if missing:
-        raise UsageError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, so several processes are to train together, but {', '.join(missing)} is not set",
-            hint="write `cluster: {workers: …}` in the recipe, start them with torchrun, or unset WORLD_SIZE",
-        )
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+    with grouped(meeting_place(), here.rank, here.size, device, local_rank=here.local_rank) as world:
+        yield world
+
+
+def meeting_place() -> distributed.distributed_c10d.Store:
+    """The store through which a launcher's processes find each other."""
+    store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
     # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
-    fresh = distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+@contextmanager
+def grouped(store: distributed.distributed_c10d.Store, rank: int, size: int, device: str, *, local_rank: int) -> Iterator[World]:
+    """Processes as one group while the context lasts; each makes this call, with a store that no group used before.
+
+    Args:
+        store: where they find each other.
+        rank: of this process.
+        size: how many there are.
+        device: where the model will be.
+        local_rank: of this process on its machine, which says what GPU is its own.
+    """
+    if device == "cuda":
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
     backend = "nccl" if device == "cuda" else "gloo"
-    distributed.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=_PATIENCE)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield _here()
     finally:
