@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
 
 from trustbase.device import choose_device
 from trustbase.errors import FirstProcessError, TrainingError, TrustbaseError, UsageError
@@ -51,7 +52,7 @@ def led(journey: Callable[[Crew], T], launched: Launched) -> T:
         )
     store = meeting_place()
     runs = store.add(f"runs-{launched.rank}", 1)  # a program may make several, and each has words of its own
-    crew = Crew(launched, distributed.distributed_c10d.PrefixStore(f"run-{runs}", store))
+    crew = Crew(launched, PrefixStore(f"run-{runs}", store))
     with hidden():
         if not launched.first:
             return crew.follow()  # type: ignore[no-any-return]
@@ -170,7 +171,7 @@ class Crew:
     @contextmanager
     def _group(self, device: str) -> Iterator[World]:
         self._groups += 1
-        store = distributed.distributed_c10d.PrefixStore(f"group-{self._groups}", self._store)
+        store = PrefixStore(f"group-{self._groups}", self._store)
         with grouped(store, self._launched.rank, self.size, device, local_rank=self._launched.local_rank) as world:
             yield world
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from trustbase.errors import UsageError
@@ -138,15 +139,15 @@ def joined(device: str) -> Iterator[World]:
         yield world
 
 
-def meeting_place() -> distributed.distributed_c10d.Store:
+def meeting_place() -> Store:
     """The store through which a launcher's processes find each other."""
     store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
     # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
-    return distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 @contextmanager
-def grouped(store: distributed.distributed_c10d.Store, rank: int, size: int, device: str, *, local_rank: int) -> Iterator[World]:
+def grouped(store: Store, rank: int, size: int, device: str, *, local_rank: int) -> Iterator[World]:
     """Processes as one group while the context lasts; each makes this call, with a store that no group used before.
 
     Args:
