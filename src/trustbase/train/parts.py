@@ -1,0 +1,39 @@
+"""Tensors that may lie in parts, one in each process (`shard.py`): what is here of them, and how they become whole. Plain ones are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def here(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, in the memory that it lies in."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def part_of(whole: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor as another one is: in parts where that is, and on its device."""
+    whole = whole.to(like.device)
+    if not hasattr(like, "device_mesh"):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)  # each process takes its part of its own
+
+
+def put_together(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors made whole one after another, so that whoever drops them never holds two; all processes must ask for them."""
+    for name, tensor in tensors.items():
+        yield name, tensor.full_tensor().cpu() if hasattr(tensor, "full_tensor") else tensor
+
+
+def bytes_here(parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
+    """Bytes of parameters, their gradients and the optimizer's state that this process holds."""
+    total = 0
+    for parameter in parameters:
+        state: list[Any] = [parameter, parameter.grad, *optimizer.state.get(parameter, {}).values()]
+        total += sum(here(tensor.detach()).nbytes for tensor in state if isinstance(tensor, Tensor))
+    return total
