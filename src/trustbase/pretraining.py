@@ -134,7 +134,7 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         inputs={
             **_training_inputs(plan, corpus, tokens, start),
             "described": files.digest_json(described),
-            **({"cluster": recipe.cluster.model_dump(mode="json", exclude={"restarts", "ray", "shard"})} if recipe.cluster is not None else {}),
+            **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
         },
         code=MODEL_CODE,
         outputs=["checkpoints/trained"],

@@ -200,7 +200,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "machine": machine_key(),
-        **({"cluster": recipe.cluster.model_dump(mode="json", exclude={"restarts", "ray", "shard"})} if recipe.cluster is not None else {}),
+        **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
     outputs = ["checkpoints/trained"]
     result = stages.run(

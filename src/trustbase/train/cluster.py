@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +36,11 @@ class ClusterOptions(BaseModel):
     restarts: int = Field(
         3, ge=0, le=1000, description="how often training goes on from its last complete checkpoint after a worker was lost"
     )
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What of it changes the numbers by more than the order of sums; who starts the workers, or what each of them holds, does not."""
+        return self.model_dump(mode="json", exclude={"restarts", "ray", "shard"})
 
 
 def refuse_launchers() -> None:
@@ -79,9 +85,9 @@ def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, l
 def shard_problems(workers: int, options: TrainOptions) -> Iterator[Problem]:
     """Why a model's state cannot be divided over so many processes."""
     if workers < 2:
-        yield Problem("cluster.shard", f"divides the model's state over the workers, and there is {workers}", "set more workers, or remove it")
+        yield Problem("cluster.shard", f"divides the model's state over the workers, and there is {workers}", "set workers: 2 or more")
     if options.optimizer != "adamw":
         why = "muon turns whole matrices" if options.optimizer == "muon" else f"{options.optimizer} takes means over whole rows and columns"
-        yield Problem("train.optimizer", f"{why}, and cluster.shard leaves each worker a part", "set optimizer: adamw, or remove cluster.shard")
+        yield Problem("train.optimizer", f"{why}, and cluster.shard leaves a worker parts", "set optimizer: adamw, or remove cluster.shard")
     if options.precision == "fp16":
         yield Problem("train.precision", "fp16 and its scale were never tried with cluster.shard", "set precision: bf16, or fp32")

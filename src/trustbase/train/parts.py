@@ -1,4 +1,4 @@
-"""Tensors that may lie in parts, one in each process (`shard.py`): what is here of them, and how they become whole. Plain ones are whole."""
+"""Tensors that may lie in parts, one in each process (`shard.py`): what is here of them, and how they become whole."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 
 def here(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, in the memory that it lies in."""
+    """What this process holds of a tensor, in the memory that it lies in: of a plain one all."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def part_of(whole: Tensor, like: Tensor) -> Tensor:
+def part_of(whole: Tensor, like: Any) -> Tensor:
     """A whole tensor as another one is: in parts where that is, and on its device."""
     whole = whole.to(like.device)
     if not hasattr(like, "device_mesh"):
         return whole
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import distribute_tensor  # torch may come without it
 
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)  # each process takes its part of its own
 

@@ -10,8 +10,10 @@ Source: Rajbhandari et al. (2020), ZeRO, stage 3; Zhao et al. (2023), PyTorch FS
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -53,7 +55,7 @@ def divided(model: nn.Module, world: World, device: str, options: TrainOptions) 
     skipping = [name for name in _SKIPPING if getattr(config, name, 0.0)]
     if skipping:
         raise RecipeError(
-            f"The model's state cannot be divided: its {skipping[0]} leaves out layers at random, and the processes must read the same ones",
+            f"The model's state cannot be divided: its {skipping[0]} leaves out layers at random, and processes must go through the same",
             hint=f"set {skipping[0]} to 0 in the base's config.json, or remove cluster.shard",
         )
     world.agree_on({"weights": digest_of(model.parameters())})  # every process keeps its part of what it built itself
@@ -94,18 +96,20 @@ class Divided:
                 parameter.data = parameter.data.new_empty(0)
         with torch.no_grad():
             self._work(lambda: None)  # the first call decides what is the root
-        for unit in self._units():  # their memory for whole layers is made now, since under inference mode it would not serve training
-            unit.unshard()
-            unit.reshard()
+        for part in self._work.modules():
+            if isinstance(part, FSDPModule):  # memory for it as a whole is made now: what inference mode makes would not serve training
+                part.unshard()
+                part.reshard()
 
     def training(self, work: Callable[[], T]) -> T:
         """What comes of work with the model from which gradients are to follow."""
-        return self._work(work)  # type: ignore[no-any-return]
+        with _sparing():
+            return self._work(work)  # type: ignore[no-any-return]
 
     def asked(self, work: Callable[[], T]) -> T:
         """What comes of work with the model without gradients."""
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _sparing():
                 return self._work(work)  # type: ignore[no-any-return]
         finally:
             self._work.reset_iter_state()  # type: ignore[operator]
@@ -113,10 +117,10 @@ class Divided:
     def put_together(self) -> None:
         """Make the model of the first process a plain and whole one, on the CPU; those of the others are left without weights."""
         self._work.reset_iter_state()  # type: ignore[operator]
-        parts = dict(self._model.named_parameters())
+        parts: dict[str, Any] = dict(self._model.named_parameters())
         with torch.no_grad():
             for name, parameter in self._shell.named_parameters():
-                whole = parts.pop(name).full_tensor()  # type: ignore[operator]
+                whole = parts.pop(name).full_tensor()
                 parameter.data = whole.cpu() if self._first else whole.new_empty(0)
             for buffer in self._shell.buffers():
                 buffer.data = buffer.data.cpu()
@@ -124,12 +128,22 @@ class Divided:
         vars(self._model).clear()
         vars(self._model).update(vars(self._shell))
 
-    def _units(self) -> Iterator[FSDPModule]:
-        return (module for module in self._work.modules() if isinstance(module, FSDPModule))
+
+@contextmanager
+def _sparing() -> Iterator[None]:
+    """Autocast keeps no 16-bit copy of each weight while the context lasts: together they would be half of the model."""
+    kept = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module")  # layers return views, as T5's do; nothing changes them in place
+            yield
+    finally:
+        torch.set_autocast_cache_enabled(kept)
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The repeated layers of a model, each of which is put together alone: members of its outermost lists that share nothing with others."""
+    """The repeated layers of a model, each of which is put together alone: those in its outermost lists that share nothing with others."""
     owners = _owners(model)
     found = {id(layer): layer for layer in _listed(model) if not isinstance(layer, nn.ModuleList | nn.ModuleDict)}
     return [layer for layer in found.values() if any(True for _ in layer.parameters()) and _apart(layer, owners)]
@@ -147,4 +161,3 @@ def _owners(module: nn.Module) -> Counter[int]:
 
 def _apart(layer: nn.Module, owners: Counter[int]) -> bool:
     return all(owners[parameter] == count for parameter, count in _owners(layer).items())
-

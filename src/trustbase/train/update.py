@@ -137,9 +137,7 @@ def _owners(batches: Sequence[Batch]) -> list[int]:
     return sorted({int(owner) for batch in batches for owners in batch.owners.values() for owner in owners})
 
 
-def _backward(
-    tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]
-) -> list[NDArray[np.int64]]:
+def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]) -> list[NDArray[np.int64]]:
     """Add a batch's share of the gradient, and its losses to `totals`; gives what units without a finite loss belong to.
 
     A term that the update has, and this batch has no unit of, is gone through all the same, so that the processes do alike.
