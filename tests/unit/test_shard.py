@@ -37,7 +37,7 @@ from trustbase.train.world import ALONE, World, joined
 TOLERANCE = 2e-6  # of losses of three to four: gradients are summed in another order
 RUN = {"accumulation": 2, "batch_tokens": 256, "tokens": 3000, "dropout": None}
 KINDS = [(name, None) for name in PAIRS] + [("causal", "llama"), ("masked", "roberta")]
-SEVERAL = "masked+next_sentence,contrastive"
+SEVERAL = "masked+next_sentence+contrastive"
 TOY = {"accumulation": 2, "batch_tokens": 24, "epochs": 3}
 
 
@@ -54,7 +54,7 @@ def tiny(folder: Path, name: str, kind: str | None = None, **options) -> tuple:
     """A tiny pretraining by the model's own forward, so that dropout is drawn alike: losses, weights, held-out findings, facts."""
     known, Reading.knows = Reading.knows, lambda self, objective: False
     try:
-        model, result, log = pretrain_tiny(folder, name.split(",") if "," in name else name, kind=kind, **{**RUN, **options})
+        model, result, log = pretrain_tiny(folder, name, kind=kind, **{**RUN, **options})
     finally:
         Reading.knows = known
     return losses(log), ends(model), result.held_out.findings(), result.facts
@@ -165,26 +165,30 @@ def test_processes_that_hold_different_models_are_refused(two):
     assert all("would not train the same model: they differ in weights" in each["other"] for each in two)
 
 
-def objectives(rank: int, folder: Path) -> dict:
-    """Every objective, copied and divided; and what one process holds of the state at an update."""
-    found: dict = {"bytes": {}}
+def measuring(held: dict):
+    """The update rule, which also notes what this process holds of the state once the gradients are there."""
 
-    def measuring(tools, batches, step, **named):
-        def counted() -> None:
+    def update(tools, batches, step, **named):
+        def look() -> None:
             held["bytes"] = bytes_here(tools.parameters, tools.optimizer)
 
-        held = found["bytes"].setdefault(key, {})
-        tools.cleanups.append(counted)
+        tools.cleanups.append(look)
         result = plain(tools, batches, step, **named)
-        tools.cleanups.remove(counted)
+        tools.cleanups.remove(look)
         return result
 
-    pretrain_module.plain = measuring
+    return update
+
+
+def objectives(rank: int, folder: Path) -> dict:
+    """Every objective, copied and divided; and what a process holds of the state."""
+    found: dict = {"bytes": {}}
     with joined("cpu"):
         for name, kind in [*KINDS, (SEVERAL, "BertForPreTraining")]:
             for shard in (False, True):
-                key = name, kind, shard
-                found[key] = tiny(folder / f"{name}-{kind}-{shard}", name, kind, shard=shard)
+                held = found["bytes"][name, kind, shard] = {}
+                pretrain_module.plain = measuring(held)
+                found[name, kind, shard] = tiny(folder / f"{name}-{kind}-{shard}", name, kind, shard=shard)
         for options in ({"gradient_checkpointing": True}, {"precision": "bf16"}):
             key = str(options)
             found[key] = tiny(folder / key, "causal", "llama", shard=True, **options)
@@ -235,14 +239,16 @@ LONG = {"save_every": 1e-3, "tokens": 6000}
 
 def lost(rank: int, folder: Path, at: int, shard: bool) -> tuple:
     """Pretrain; the second process is killed in the middle of an update."""
+    held: dict = {}
+    measured = measuring(held)
 
     def deadly(tools, batches, step, **named):
         if at and rank == 1 and step == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return plain(tools, batches, step, **named)
+        return measured(tools, batches, step, **named)
 
     pretrain_module.plain = deadly
-    return tiny(folder, "masked+next_sentence", shard=shard, **LONG)[:3]
+    return *tiny(folder, "masked+next_sentence", shard=shard, **LONG)[:2], held["bytes"]
 
 
 def test_checkpoints_are_those_of_any_number_of_processes(tmp_path, monkeypatch):
@@ -255,6 +261,7 @@ def test_checkpoints_are_those_of_any_number_of_processes(tmp_path, monkeypatch)
     again = together(lost, tmp_path / "out", tmp_path / "cut", 0, True)
     assert again[0][0] == whole[0][0][6:]
     np.testing.assert_array_equal(again[0][1], whole[0][1])  # to the bit
+    assert [each[2] for each in again] == [each[2] for each in whole], "what was read back is held in parts too"
     alone = tiny(tmp_path / "alone", "masked+next_sentence", **LONG)
     copied = together(lost, tmp_path / "out", tmp_path / "copied", 0, False)
     for other in (alone, copied[0]):

@@ -188,8 +188,7 @@ def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     scaler = torch.amp.GradScaler(job.device) if job.fingerprint.get("precision") == "fp16" else None
     parameters = [parameter for _, parameter in job.trained]
     cleanups: list[Callable[[], None]] = [table.clear for table in tables]
-    asked = (lambda work: work()) if job.world.divided is None else job.world.divided.training
-    losses = lambda batch: asked(lambda: job.objective(job.forward, batch))  # noqa: E731
+    losses = lambda batch: job.world.trained(lambda: job.objective(job.forward, batch))  # noqa: E731
     return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights, world=job.world)
 
 

@@ -21,7 +21,9 @@ def part_of(whole: Tensor, like: Any) -> Tensor:
         return whole
     from torch.distributed.tensor import distribute_tensor  # torch may come without it
 
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)  # each process takes its part of its own
+    found = torch.empty_like(like.detach())  # of its own: a view would keep the whole one in memory
+    here(found).copy_(here(distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)))
+    return found
 
 
 def put_together(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -31,9 +33,12 @@ def put_together(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def bytes_here(parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
-    """Bytes of parameters, their gradients and the optimizer's state that this process holds."""
-    total = 0
+    """Bytes of the memory in which this process holds parameters, their gradients and the optimizer's state."""
+    found: dict[int, int] = {}
     for parameter in parameters:
         state: list[Any] = [parameter, parameter.grad, *optimizer.state.get(parameter, {}).values()]
-        total += sum(here(tensor.detach()).nbytes for tensor in state if isinstance(tensor, Tensor))
-    return total
+        for tensor in state:
+            if isinstance(tensor, Tensor):
+                storage = here(tensor.detach()).untyped_storage()
+                found[storage.data_ptr()] = storage.nbytes()
+    return sum(found.values())

@@ -256,7 +256,7 @@ def set_scene(
     world = placed(model, world, device, options, shard=shard)
     reading = Reading(model, precision=precision, device=device, seed=options.seed)
     quick = not (options.gradient_checkpointing or shard)
-    ways = world.together(
+    ways = world.asked(
         lambda: {objective.name: choose_ways(reading, objective, texts["train"], device, quick=quick) for objective in learned}
     )
     if world.divided is not None:

@@ -101,7 +101,7 @@ class Divided:
                 part.unshard()
                 part.reshard()
 
-    def training(self, work: Callable[[], T]) -> T:
+    def trained(self, work: Callable[[], T]) -> T:
         """What comes of work with the model from which gradients are to follow."""
         with _sparing():
             return self._work(work)  # type: ignore[no-any-return]

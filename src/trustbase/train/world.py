@@ -79,7 +79,11 @@ class World:
         made: T = box[0]
         return made
 
-    def together(self, work: Callable[[], T]) -> T:
+    def trained(self, work: Callable[[], T]) -> T:
+        """What comes of work with the model from which gradients are to follow."""
+        return work() if self.divided is None else self.divided.trained(work)
+
+    def asked(self, work: Callable[[], T]) -> T:
         """What each process finds of the model, without gradients."""
         return work() if self.divided is None else self.divided.asked(work)
 
