@@ -195,7 +195,9 @@ def joined(device: str) -> Iterator[World]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
     # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
-    fresh = distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    started = distributed.distributed_c10d.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    # so does one that joins once more: what divided a model may keep the store of its first training alive
+    fresh = distributed.distributed_c10d.PrefixStore(f"joined-{started.add(f'joins-{rank}', 1)}", started)
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
