@@ -20,6 +20,9 @@ OVERHEAD = 1.2  # power of the building over that of the device; an assumption
 HOST = 1.5  # power of the server over that of its devices; an assumption
 PRICE = 2.5  # US dollars a device-hour; an assumption, rented prices lie between 2 and 4
 LINE = 50e9  # bytes/s out of a device between servers: 400 Gbit/s
+INNER = 450e9  # bytes/s out of a device to others of its server: NVLink (the same data sheet)
+SERVER = 8  # devices of a server
+VOCABULARY = 32_000  # words of the table and of the head, which lie outside the layers
 CHINCHILLA = 20  # tokens a parameter
 CONTEXT = 2048
 LOCAL_TOKENS = 8192  # of a device in one batch
@@ -64,12 +67,31 @@ def activations(shape: Shape, *, again: bool) -> float:
     return (2 if again else 34) * LOCAL_TOKENS * shape.width * shape.layers
 
 
+def divided(shape: Shape, devices: int) -> float:
+    """Bytes of a device's part of weights, gradients and moments in fp32; and of what is whole for a while.
+
+    Whole are table and head with their gradients, one layer with its gradient, and the weights of the next. The 16-bit weights of a layer
+    live as long as it is computed, with `gradient_checkpointing`.
+    """
+    layer, outside = shape.parameters / shape.layers, 2 * VOCABULARY * shape.width
+    return 16 * shape.parameters / devices + 8 * outside + 14 * layer
+
+
 def shards(shape: Shape) -> int:
-    """Fewest devices, a power of two, among which the state must be divided; gradients are divided too, so nothing is summed beside."""
+    """Fewest devices, a power of two, among which the state must be divided; one where it need not be."""
     free, count = 0.9 * MEMORY - activations(shape, again=True), 1
-    while state(shape, summed=False) / count > free:
+    if state(shape, summed=False) <= free:
+        return count
+    while divided(shape, count) > free:
         count *= 2
     return count
+
+
+def fits(shape: Shape) -> str:
+    """How this version trains it."""
+    if state(shape, summed=True) + activations(shape, again=True) <= 0.9 * MEMORY:
+        return "yes, copied"
+    return "yes, `shard: true`" if shards(shape) <= SERVER else "no"
 
 
 def wanted(shape: Shape, utilisation: float) -> int:
@@ -84,6 +106,11 @@ def share_of_sums(shape: Shape, utilisation: float) -> float:
     """Time of one all-reduce of fp32 gradients over the time of one device's batch; not overlapped in this version."""
     sums = 2 * 4 * shape.parameters / LINE
     return sums / (6 * shape.parameters * LOCAL_TOKENS / (PEAK * utilisation))
+
+
+def share_of_parts(utilisation: float, line: float) -> float:
+    """Time of putting fp32 layers together twice and dividing their gradients, over the time of one device's batch; in every batch."""
+    return 3 * 4 / line / (6 * LOCAL_TOKENS / (PEAK * utilisation))
 
 
 def _gb(value: float) -> str:
@@ -102,10 +129,11 @@ def lines(utilisation: float) -> list[str]:
             f"{shape.layers} x {shape.width:,}",
             _gb(state(shape, summed=False)),
             _gb(state(shape, summed=True)),
+            _gb(divided(shape, SERVER)),
             _gb(activations(shape, again=False)),
             _gb(activations(shape, again=True)),
             f"{shards(shape)}",
-            "yes" if state(shape, summed=True) + activations(shape, again=True) <= 0.9 * MEMORY else "no",
+            fits(shape),
         ]
         for shape in SHAPES
     ]
@@ -128,12 +156,19 @@ def lines(utilisation: float) -> list[str]:
         )
     sums = [f"At this utilisation and {LOCAL_TOKENS:,} tokens a device and update, summing fp32 gradients over a 400 Gbit/s line takes"]
     sums += [f"{share_of_sums(SHAPES[0], utilisation):.0%} of the time of a batch, whatever the size; with {16 * LOCAL_TOKENS:,} tokens"]
-    sums += [f"(accumulation 16) {share_of_sums(SHAPES[0], utilisation) / 16:.1%}."]
+    sums += [
+        f"(accumulation 16) {share_of_sums(SHAPES[0], utilisation) / 16:.1%}. Where the state is divided, parts travel in every batch:"
+    ]
+    sums += [
+        f"{share_of_parts(utilisation, INNER):.0%} of its time inside a server, {share_of_parts(utilisation, LINE):.0%} between servers,"
+    ]
+    sums += ["which a GPU can do beside the work as far as it is less than that."]
     return [
         *_table(
             [
-                "parameters", "layers x width", "state of one process, GB", "of one among several, GB", "activations, GB",
-                "with checkpointing, GB", "devices that must share a state", "fits this version",
+                "parameters", "layers x width", "state of one process, GB", "of one among several, GB",
+                f"of one of {SERVER} that divide it, GB", "activations, GB", "with checkpointing, GB", "devices that must share a state",
+                "this version, on paper",
             ],
             memory,
         ),

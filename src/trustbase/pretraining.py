@@ -54,8 +54,14 @@ def _training_inputs(plan: Plan, corpus: Corpus, tokens: TokenStore, start: Star
 def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start) -> dict[str, Any]:
     """Tokens, operations, hours, energy and CO2 that training will take, from a trial on this machine; said before the first step."""
     recipe, target = plan.pretrain, stages.folder / "estimate.json"
+    shard = recipe.cluster is not None and recipe.cluster.shard
 
     def compute() -> dict[str, Any]:
+        if shard:
+            why = "a trial needs the whole model in one process, and cluster.shard is for models that do not fit one"
+            stages.log("note", text=f"no estimate is made: {why}")
+            files.write_json(target, {"left_out": why})
+            return {}
         from trustbase.model.tokenizer import load_tokenizer
         from trustbase.train.estimate import estimate
         from trustbase.train.flops import matmul_peak
@@ -89,6 +95,7 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
         **_training_inputs(plan, corpus, tokens, start),
         "estimate": recipe.estimate.model_dump(mode="json"),
         "cost": recipe.audit.cost.model_dump(mode="json"),
+        **({"shard": True} if shard else {}),
     }
     stages.run("estimate", inputs=inputs, code=MODEL_CODE, outputs=["estimate.json"], compute=compute, firm_after="train", any_machine=True)
     return dict(files.read_json(target))
@@ -128,7 +135,7 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         inputs={
             **_training_inputs(plan, corpus, tokens, start),
             "described": files.digest_json(described),
-            **({"cluster": recipe.cluster.model_dump(mode="json", exclude={"restarts", "ray"})} if recipe.cluster is not None else {}),
+            **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
         },
         code=MODEL_CODE,
         outputs=["checkpoints/trained"],
@@ -172,6 +179,7 @@ def _pretrained(emit: Emit, *, plan: Plan, start: Start, described: Mapping[str,
         order=lambda epoch: store.epoch(seed=seed, epoch=epoch),
         probes=[read_probe(probe, root=plan.root, seed=seed, emit=emit) for probe in recipe.probes if probe.live],
         peak=peak,
+        shard=recipe.cluster is not None and recipe.cluster.shard,
         described=described,
         folder=folder / "checkpoints",
         emit=emit,

@@ -201,7 +201,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "machine": machine_key(),
-        **({"cluster": recipe.cluster.model_dump(mode="json", exclude={"restarts", "ray"})} if recipe.cluster is not None else {}),
+        **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
     outputs = ["checkpoints/trained"]
     result = stages.run(
@@ -226,6 +226,7 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         adapt=recipe.adapt,
         options=recipe.train,
         folder=folder / "checkpoints",
+        shard=recipe.cluster is not None and recipe.cluster.shard,
         emit=emit,
     )
     return trained.to_json(folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy import write_world
+from raw import write_raw_world
+from toy import write_rows, write_world
 
 from hurry import time_quickly
 from trustbase import files
@@ -57,3 +58,33 @@ def test_batches_that_cannot_be_shared_are_named_where_they_stand(tmp_path: Path
         read_recipe(recipe, ["cluster={workers: 16}"])
     (problem,) = error.value.problems
     assert "16 workers share an update of 1 x 256 tokens" in problem.message and "at least 512" in problem.hint
+
+
+def test_workers_that_divide_the_state_leave_a_released_model_too(tmp_path: Path) -> None:
+    recipe = write_world(tmp_path, rows=400)
+    shared = ["train.accumulation=2", "train.epochs=2", "train.dropout=0.0", "audit=[quality]", "gates={quality.accuracy: '>= 0.2'}"]
+    parted = run(recipe, [*shared, "cluster={workers: 2, shard: true}"], out=tmp_path / "two")
+    assert parted.exit_code == 0
+    facts = files.read_json(tmp_path / "two" / "stages" / "train.json")["result"]["facts"]
+    assert (facts["processes"], facts["shard"]) == (2, True) and "divided" in facts["route"]
+    copied = run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "copied", reuse=tmp_path / "two")
+    assert "train" in copied.taken, "what a worker holds makes no other model"
+    with pytest.raises(RecipeError, match="trains the head alone"):
+        read_recipe(recipe, [*shared, "cluster={workers: 2, shard: true}", "adapt=frozen"])
+
+
+def test_a_divided_pretraining_goes_the_whole_way(tmp_path: Path) -> None:
+    recipe = write_raw_world(tmp_path, tokens=4_000)
+    write_rows(tmp_path / "rows.csv", 600)
+    more = ["cluster={workers: 2, shard: true}", "probes=[{name: words, data: rows.csv, rows: 100, live: true}]"]
+    result = run(recipe, more, out=tmp_path / "run")
+    assert result.exit_code == 0
+    assert "whole model in one process" in files.read_json(tmp_path / "run" / "estimate.json")["left_out"]
+    trained = files.read_json(tmp_path / "run" / "stages" / "train.json")["result"]["facts"]
+    assert trained["shard"] and all("divided" in way for way in trained["ways"].values())
+    finding = result.audit.find("quality.perplexity")
+    assert finding is not None and finding.value == pytest.approx(trained["held_out"]["quality.perplexity"], rel=1e-3)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any("quality.probe_accuracy[words]" in event for event in log if event["event"] == "evaluation")
+    with pytest.raises(RecipeError, match=r"estimate\.range_test: trains a copy in one process"):
+        read_recipe(recipe, [*more, "estimate.range_test=true"])

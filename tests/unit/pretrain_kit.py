@@ -188,6 +188,7 @@ def run(
     emit=None,
     training_seed: int = 0,
     positions=None,
+    shard=False,
     **options,
 ):
     """Pretrain a tiny model; returns it, what came of it, and the events."""
@@ -207,5 +208,5 @@ def run(
             **options,
         }
     )
-    result = pretrain(net, name, data or made, tok, context=context, options=settings, folder=folder, emit=log)
+    result = pretrain(net, name, data or made, tok, context=context, options=settings, folder=folder, shard=shard, emit=log)
     return net, result, log

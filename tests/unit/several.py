@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 
-def together(function, folder: Path, *args, size: int = 2) -> list:
+def together(function, folder: Path, *args, size: int = 2, patience: float = 300) -> list:
     """Run `function(rank, *args)` in `size` processes that can find each other.
 
     Args:
@@ -17,6 +17,7 @@ def together(function, folder: Path, *args, size: int = 2) -> list:
         folder: where they leave what came of it.
         args: further arguments.
         size: how many processes.
+        patience: seconds after which one is killed.
 
     Returns:
         By rank: the value, the exception that was raised, or the exit code of a process that left neither.
@@ -30,7 +31,7 @@ def together(function, folder: Path, *args, size: int = 2) -> list:
     for member in members:
         member.start()
     for member in members:
-        member.join(300)
+        member.join(patience)
         if member.is_alive():
             member.kill()
             member.join()

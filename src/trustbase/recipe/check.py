@@ -79,6 +79,9 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     elif recipe.release.weights == "adapter" and method != "lora" and aside.sure("adapt", "method"):
         message = f"release.weights: adapter needs an adaptation that leaves an adapter, and '{method}' leaves none"
         yield ("release", "weights"), message, "set weights: merged, or adapt: lora"
+    if recipe.cluster is not None and recipe.cluster.shard and method == "frozen":
+        message = "cluster.shard divides what is trained, and adapt: frozen trains the head alone"
+        yield ("cluster", "shard"), message, "remove cluster.shard"
     if recipe.train.gradient_checkpointing and method == "frozen":
         message = "gradient_checkpointing cannot be used: adapt: frozen keeps no activations"
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"

@@ -127,6 +127,9 @@ def _loop(recipe: PretrainRecipe) -> Iterator[Problem]:
         yield Problem("train.batch_tokens", message, f"write {recipe.model.context} or more")
     if "causal" not in objective_names(recipe.objective) and recipe.train.z_loss:
         yield Problem("train.z_loss", "keeps the scores of a causal model small, and this objective has none", "remove it")
+    if recipe.cluster is not None and recipe.cluster.shard and recipe.estimate.range_test:
+        why = "trains a copy in one process, and cluster.shard is for models that do not fit one"
+        yield Problem("estimate.range_test", why, "set it to false, or remove cluster.shard")
     names = [probe.name for probe in recipe.probes]
     if len(set(names)) != len(names):
         yield Problem("probes", f"two probes have the same name: {', '.join(names)}", "give each a name of its own")

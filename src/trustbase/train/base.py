@@ -37,6 +37,7 @@ def train_and_save(
     order: Order,
     probes: Sequence[ProbeSet],
     peak: float | None,
+    shard: bool,
     described: Mapping[str, Any],
     folder: Path,
     emit: Emit,
@@ -50,6 +51,7 @@ def train_and_save(
         objective, context, options, whole_words, order, emit: as for `pretrain`.
         probes: labelled sets that are asked about at every evaluation.
         peak: operations a second that this machine can do at most, where it was measured.
+        shard: divide the model's state over the processes.
         described: what the model came from, for its lineage.
         folder: of all checkpoints.
 
@@ -74,6 +76,7 @@ def train_and_save(
             fingerprint={"described": dict(described), "shape": size_of(model)},
             peak=peak,
             watch=watch,
+            shard=shard,
             emit=emit,
         )
         return world.from_first(lambda: _saved(done, model, tokenizer, objective, described, context, whole_words, folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,11 +32,17 @@ class Batch:
     owners: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by term of the loss: what each unit belongs to, `(units,)`
     targets: Mapping[str, Tensor] = field(default_factory=dict)  # what an objective compares with
     objective: str = ""  # which of several objectives of one run the batch was made for
+    idle: bool = False  # made so that all processes ask a divided model equally often: its losses count for nothing
 
     @property
     def units(self) -> dict[str, int]:
         """Losses of each term."""
         return {term: len(owners) for term, owners in self.owners.items()}
+
+
+def idle(batch: Batch) -> Batch:
+    """The same batch, as one that counts for nothing."""
+    return replace(batch, rows=batch.rows[:0], tokens=0, owners={}, idle=True)
 
 
 class Material(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,7 +14,7 @@ from trustbase.train.options import TrainOptions
 
 
 class ClusterOptions(BaseModel):
-    """The processes that train one model together and ask it in the audit; each holds all of it."""
+    """The processes that train one model together, and ask it in the audit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -27,6 +28,9 @@ class ClusterOptions(BaseModel):
     cpus: int | None = Field(
         None, ge=1, le=1024, description="cores of a worker; where not given, one on Ray, and its share of this machine's otherwise"
     )
+    shard: bool = Field(
+        False, description="divide the model's state over the workers (FSDP), for models that do not fit one; else each holds all of it"
+    )
     gpus: bool | None = Field(None, description="one GPU a worker; where not given, if this machine has any")
     restarts: int = Field(
         3,
@@ -34,6 +38,11 @@ class ClusterOptions(BaseModel):
         le=1000,
         description="how often training goes on from its last complete checkpoint, or an audit where it was, after a worker was lost",
     )
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What of it changes the numbers by more than the order of sums; who starts the workers, or what each of them holds, does not."""
+        return self.model_dump(mode="json", exclude={"restarts", "ray", "shard"})
 
 
 def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, length: int | None = None) -> Iterator[Problem]:
@@ -48,6 +57,8 @@ def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, l
         return
     if cluster.ray is not None and find_spec("ray") is None:
         yield Problem("cluster.ray", "Ray is not installed", "pip install 'trustbase[ray]', or remove it to use this machine's processes")
+    if cluster.shard:
+        yield from shard_problems(cluster.workers, options)
     pieces = cluster.workers // math.gcd(options.accumulation, cluster.workers)
     longest = options.max_length if length is None else length
     if options.batch_tokens // pieces < longest:
@@ -57,3 +68,14 @@ def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, l
             f"{options.batch_tokens // pieces}: fewer than one row may have ({longest})",
             f"set train.batch_tokens to at least {longest * pieces}, or train.accumulation to a multiple of {cluster.workers}",
         )
+
+
+def shard_problems(workers: int, options: TrainOptions) -> Iterator[Problem]:
+    """Why a model's state cannot be divided over so many processes."""
+    if workers < 2:
+        yield Problem("cluster.shard", f"divides the model's state over the workers, and there is {workers}", "set workers: 2 or more")
+    if options.optimizer != "adamw":
+        why = "muon turns whole matrices" if options.optimizer == "muon" else f"{options.optimizer} takes means over whole rows and columns"
+        yield Problem("train.optimizer", f"{why}, and cluster.shard leaves a worker parts", "set optimizer: adamw, or remove cluster.shard")
+    if options.precision == "fp16":
+        yield Problem("train.precision", "fp16 and its scale were never tried with cluster.shard", "set precision: bf16, or fp32")

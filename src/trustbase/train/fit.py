@@ -27,10 +27,10 @@ from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.options import TrainOptions
-from trustbase.train.process import trained_together
+from trustbase.train.process import placed, trained_together
 from trustbase.train.state import Progress
 from trustbase.train.update import listed, plain
-from trustbase.train.world import dealt, processes
+from trustbase.train.world import World, dealt, processes
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class _Scene:
     reason: str
     device: str
     frozen: bool
+    world: World
 
 
 def fit(
@@ -59,6 +60,7 @@ def fit(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    shard: bool = False,
     emit: Emit = ignore,
 ) -> Trained:
     """Train a task on a base model; the same call on the same folder goes on where it stopped.
@@ -74,6 +76,7 @@ def fit(
         adapt: which parameters are trained.
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        shard: divide the model's state over the processes, rather than have each hold all of it.
         emit: takes events.
 
     Raises:
@@ -85,7 +88,8 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, emit=told)
+        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, world=world, shard=shard, emit=told)
+        world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
@@ -103,7 +107,9 @@ def fit(
             world=world,
             emit=told,
         )
-        facts = {**_facts(scene, progress, options, route=route, seconds=time.monotonic() - began), "processes": world.size}
+        facts = {**_facts(scene, progress, options, route=route, seconds=time.monotonic() - began), "processes": world.size, "shard": shard}
+        if world.divided is not None:
+            world.divided.put_together()
         return world.from_first(lambda: _finish(scene, progress, options, folder / "trained", facts))
 
 
@@ -116,6 +122,8 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    world: World,
+    shard: bool,
     emit: Emit,
 ) -> _Scene:
     """Build the model, tokenize once, and decide on device and precision."""
@@ -124,9 +132,12 @@ def _set(
     frozen = adapt.method == "frozen"
     tokenizer = load_tokenizer(base.folder)
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
-    model = prepare(model, adapt, seed=options.seed).to(device)
+    model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, frozen)
+    if shard and frozen:
+        raise RecipeError("cluster.shard divides what is trained, and adapt: frozen trains the head alone", hint="remove cluster.shard")
+    world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
     encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
@@ -138,7 +149,7 @@ def _set(
     learner = head_only(model) if frozen else model
     if frozen:
         precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
-    return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen)
+    return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen, world)
 
 
 def _in_file(split: Split, rows: Sequence[int]) -> str:
@@ -166,6 +177,8 @@ def _checkpoint_gradients(model: Any, frozen: bool) -> None:
 def _route(forward: Forward, scene: _Scene, options: TrainOptions) -> str:
     if options.gradient_checkpointing:
         return "the model's own forward, with gradient checkpointing"
+    if scene.world.divided is not None:
+        return "the model's own forward, since its state is divided"
     return forward.try_quick(scene.material)
 
 

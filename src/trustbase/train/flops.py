@@ -128,7 +128,8 @@ def counted(update: Update, shape: Shape) -> Update:
     """An update rule that also says how many operations its update is worth."""
 
     def both(tools: UpdateTools, batches: Sequence[Batch], step: int) -> UpdateResult:
-        return replace(update(tools, batches, step), flops=sum(tools.world.gather(training_flops(shape, batches))))
+        asked = [batch for batch in batches if not batch.idle]
+        return replace(update(tools, batches, step), flops=sum(tools.world.gather(training_flops(shape, asked))))
 
     return both
 

@@ -23,7 +23,7 @@ from torch import nn
 from trustbase.errors import Interrupted, TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.train import state
-from trustbase.train.batches import Labelled, Material
+from trustbase.train.batches import Labelled, Material, idle
 from trustbase.train.course import plot_course
 from trustbase.train.evaluate import better, probabilities, quality
 from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
@@ -73,7 +73,8 @@ def train(
         weights: of the objective's terms; 1 where none is given.
         device: where it runs.
         fingerprint: what else must be equal for a checkpoint to be resumed.
-        world: the processes that train together; options are then those that `dealt` gives, and `folder` is seen by all.
+        world: the processes that train together; options are then those that `dealt` gives, and `folder` is seen by all. Each may hold
+            the model or a part of it.
         emit: takes `step`, `checkpoint`, `resumed`, `spike`, `progress`, `evaluation`, `warning`.
 
     Raises:
@@ -86,7 +87,7 @@ def train(
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignal())
         stack.enter_context(torch.random.fork_rng(devices=[] if device == "cpu" else None))
-        tables = stack.enter_context(used_rows(model, material.tokens))
+        tables = stack.enter_context(used_rows(model, material.tokens if world.divided is None else None))
         trained = _trained(model, tables)
         identity = {"options": _identity(options), "trained": [[name, list(p.shape)] for name, p in trained], **(fingerprint or {})}
         job = Job(
@@ -136,6 +137,8 @@ def _update(job: Job, tools: UpdateTools, chosen: Sequence[Any]) -> UpdateResult
     began, progress = time.monotonic(), job.progress
     own = job.world.own(chosen)
     batches = [part for i, rows in own for part in job.material.parts(rows, job.device, progress.batches + i)]
+    if job.world.divided is not None and job.world.lacks(chosen):
+        batches += [idle(part) for part in job.material.parts(chosen[0], job.device, progress.batches)]
     set_learning_rate(tools.optimizer, progress.step, job.course.total, job.options)
     tools.largest = limits(progress, job.options)
     result = job.update(tools, batches, progress.step + 1)
@@ -185,7 +188,7 @@ def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     scaler = torch.amp.GradScaler(job.device) if job.fingerprint.get("precision") == "fp16" else None
     parameters = [parameter for _, parameter in job.trained]
     cleanups: list[Callable[[], None]] = [table.clear for table in tables]
-    losses = lambda batch: job.objective(job.forward, batch)  # noqa: E731
+    losses = lambda batch: job.world.trained(lambda: job.objective(job.forward, batch))  # noqa: E731
     return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights, world=job.world)
 
 
@@ -256,7 +259,7 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     progress, options = job.progress, job.options
     epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material) % 1.0)
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
-    entry |= job.world.from_first(lambda: _measured(job))
+    entry |= job.world.measured(lambda: _measured(job))
     if job.validation is not None:
         value = float(entry[options.early_stopping_metric])
         if better(options.early_stopping_metric, value, progress.best_value):
@@ -281,19 +284,23 @@ def _save_if_due(job: Job, tools: UpdateTools, *, must: bool) -> None:
     # a step may not make the interval longer than asked, so the save comes one step's time before it is over
     elapsed = time.monotonic() - job.saved_at
     steps = job.progress.step - job.saved_step
-    if must or elapsed + elapsed / max(1, steps) >= job.options.save_every:
+    due = must or elapsed + elapsed / max(1, steps) >= job.options.save_every
+    if job.world.divided is not None:  # clocks differ, and all must give their parts
+        due = job.world.from_first(lambda: due)
+    if due:
         _save(job, tools)
 
 
 def _save(job: Job, tools: UpdateTools) -> None:
-    if not job.world.first:
+    if not job.world.first and job.world.divided is None:
         return
     began = time.monotonic()
     optimizer = None if job.progress.finished else tools.optimizer
     job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}
     job.progress.seconds = job.earlier_seconds + began - job.started_at
-    path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint)
-    job.saved_at, job.saved_step = time.monotonic(), job.progress.step
+    job.saved_step = job.progress.step  # also if it fails: it would again
+    path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint, writes=job.world.first)
+    job.saved_at = time.monotonic()
     job.emit(
         "checkpoint", step=job.progress.step, name=path.name, best=job.progress.best_step == job.progress.step, seconds=job.saved_at - began
     )

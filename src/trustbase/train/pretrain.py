@@ -26,7 +26,7 @@ from trustbase.train.objectives.masked import Masked
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import TokenSource
 from trustbase.train.pretrain_options import Whole
-from trustbase.train.process import trained_together
+from trustbase.train.process import placed, trained_together
 from trustbase.train.reading import Reading
 from trustbase.train.rows import DocumentRows, Order
 from trustbase.train.state import Progress
@@ -34,7 +34,7 @@ from trustbase.train.symbols import Symbols, symbols_of
 from trustbase.train.trial import choose_ways
 from trustbase.train.update import listed, plain
 from trustbase.train.words import word_starts
-from trustbase.train.world import dealt, processes
+from trustbase.train.world import ALONE, World, dealt, processes
 
 LIVE_TOKENS = 1 << 16  # of held-out documents that are measured while training goes on; in the end all are
 
@@ -91,6 +91,7 @@ def pretrain(
     fingerprint: Mapping[str, Any] | None = None,
     peak: float | None = None,
     watch: Callable[[], Mapping[str, float]] = dict,
+    shard: bool = False,
     emit: Emit = ignore,
 ) -> Pretrained:
     """Train a model on raw text; the same call on the same folder goes on where it stopped, to the same bits.
@@ -110,6 +111,7 @@ def pretrain(
         fingerprint: what else must be equal for a checkpoint to be resumed, such as the digest of the model that it began from.
         peak: operations a second that this machine can do at most (`flops.matmul_peak`); without it no utilisation is known.
         watch: what else is measured of the model at every evaluation, by finding id.
+        shard: divide the model's state over the processes; the trained model is afterwards in the first of them alone, on the CPU.
         emit: takes events; those of a `step` also say `flops_per_second`, and `utilisation` of the peak.
 
     Raises:
@@ -124,8 +126,8 @@ def pretrain(
     began = time.monotonic()
     with trained_together(options, folder, emit) as (world, heard):
         told = telling_utilisation(heard, peak)  # trackers hear of it too
-        with world.first_ahead():  # it marks the words
-            scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told)
+        scene = set_scene(model, objectives, corpus, tokenizer, context, options, folder, whole_words, told, world=world, shard=shard)
+        world = scene.world
         told("note", text=f"pretraining in {scene.precision} on {scene.device}: {scene.reason}; {scene.said}")
         progress = train(
             model,
@@ -148,8 +150,10 @@ def pretrain(
             world=world,
             emit=told,
         )
-        held_out = None if scene.held_out is None else world.from_first(lambda: measured(scene, told))
-        facts = {**_facts(scene, progress, options, peak=peak, seconds=time.monotonic() - began), "processes": world.size}
+        held_out = None if scene.held_out is None else world.measured(lambda: measured(scene, told))
+        facts = {**_facts(scene, progress, options, peak=peak, seconds=time.monotonic() - began), "processes": world.size, "shard": shard}
+        if world.divided is not None:
+            world.divided.put_together()
     if options.gradient_checkpointing:
         model.gradient_checkpointing_disable()  # type: ignore[operator]
     return Pretrained(progress, held_out, facts)
@@ -167,6 +171,7 @@ class Scene:
     precision: str
     reason: str
     ways: dict[str, str]
+    world: World
 
     @property
     def weights(self) -> dict[str, float]:
@@ -234,14 +239,36 @@ def set_scene(
     folder: Path,
     whole_words: Whole,
     emit: Emit,
+    *,
+    world: World = ALONE,
+    shard: bool = False,
 ) -> Scene:
-    """Find words once, and decide on device, precision and the ways that batches take."""
+    """Find words once, and decide on device, precision and the ways that batches take; divide the model where that is asked for."""
     device = choose_device()
     precision, reason = choose_precision(options.precision, device)
     symbols = symbols_of(tokenizer)
     learned = make_objectives(names, symbols, context, model=model, options=options)
-    model.to(device)
     _checkpoint_gradients(model, options)
+    with world.first_ahead():  # it marks the words
+        texts = _texts(corpus, learned, symbols, folder, whole_words, emit)
+    for objective in learned:
+        objective.check(texts["train"])
+    world = placed(model, world, device, options, shard=shard)
+    reading = Reading(model, precision=precision, device=device, seed=options.seed)
+    quick = not (options.gradient_checkpointing or shard)
+    ways = world.asked(
+        lambda: {objective.name: choose_ways(reading, objective, texts["train"], device, quick=quick) for objective in learned}
+    )
+    if world.divided is not None:
+        ways = {name: f"{way}, since its state is divided" for name, way in ways.items()}
+    held_out = texts["held_out"] if len(texts["held_out"].tokens.ids) else None
+    return Scene(reading, learned, texts["train"], held_out, device, precision, reason, ways, world)
+
+
+def _texts(
+    corpus: Corpus, learned: Sequence[TextObjective], symbols: Symbols, folder: Path, whole_words: Whole, emit: Emit
+) -> dict[str, Texts]:
+    """Both parts of a corpus, with the beginnings of words where an objective masks them whole."""
     texts = {}
     for part in ("train", "held_out"):
         tokens: TokenSource = getattr(corpus, part)
@@ -250,13 +277,7 @@ def set_scene(
             key = f"{corpus.digest}/{part}"
             marks = word_starts(tokens, symbols, folder / f"words-{part}.npy", whole=whole_words, key=key, emit=emit)
         texts[part] = Texts(tokens, marks)
-    for objective in learned:
-        objective.check(texts["train"])
-    reading = Reading(model, precision=precision, device=device, seed=options.seed)
-    quick = not options.gradient_checkpointing
-    ways = {objective.name: choose_ways(reading, objective, texts["train"], device, quick=quick) for objective in learned}
-    held_out = texts["held_out"] if len(texts["held_out"].tokens.ids) else None
-    return Scene(reading, learned, texts["train"], held_out, device, precision, reason, ways)
+    return texts
 
 
 def _facts(scene: Scene, progress: Progress, options: TrainOptions, *, peak: float | None, seconds: float) -> dict[str, Any]:

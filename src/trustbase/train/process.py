@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from trustbase.device import choose_device
 from trustbase.errors import UsageError
@@ -55,3 +56,19 @@ def trained_together(options: TrainOptions, folder: Path, emit: Emit) -> Iterato
         told = stack.enter_context(tracked(trackers, folder, heard, settings=options.model_dump(mode="json")))
         stack.enter_context(threads(options.threads))
         yield world, told
+
+
+def placed(model: nn.Module, world: World, device: str, options: TrainOptions, *, shard: bool) -> World:
+    """Put a model where it is trained: whole in each process, or divided over them, which the world that is returned then knows.
+
+    Raises:
+        RecipeError: it cannot be divided.
+        UsageError: this torch cannot divide it.
+        TrainingError: the processes hold different models.
+    """
+    if not shard:
+        model.to(device)
+        return world
+    from trustbase.train.shard import divided
+
+    return divided(model, world, device, options)

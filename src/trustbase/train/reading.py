@@ -66,10 +66,10 @@ class Reading:
 
     def words(self, inputs: Inputs, places: Tensor, *, firsts: Tensor | None = None, causal: bool = False) -> tuple[Tensor, Tensor]:
         """Scores of words at places of the flat batch, `(places, vocabulary)`, and the outputs at other places, `(firsts, width)`."""
-        firsts = places[:0] if firsts is None else firsts
         with self._arithmetic():
             if self._quick:
-                states = self._quick_states(self._model.base_model, inputs, torch.cat([places, firsts]))
+                every = places if firsts is None else torch.cat([places, firsts])
+                states = self._quick_states(self._model.base_model, inputs, every)
                 return self._model.cls.predictions(states[: len(places)]), states[len(places) :]
             return _scores(self._model, inputs, places, firsts, causal=causal)
 
@@ -101,7 +101,7 @@ class Reading:
             if self._quick:
                 states = self._quick_states(generator.electra, inputs, places)
                 return generator.generator_lm_head(generator.generator_predictions(states))  # type: ignore[no-any-return]
-            return _scores(generator, inputs, places, places[:0], causal=False)[0]
+            return _scores(generator, inputs, places, causal=False)[0]
 
     def judged(self, inputs: Inputs, places: Tensor) -> Tensor:
         """The discriminator's scores that tokens were replaced, `(places,)`."""
@@ -144,19 +144,19 @@ class Reading:
         return torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32)
 
 
-def _scores(model: Any, inputs: Inputs, places: Tensor, firsts: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
+def _scores(model: Any, inputs: Inputs, places: Tensor, firsts: Tensor | None = None, *, causal: bool) -> tuple[Tensor, Tensor]:
     """By the model's own forward: scores of words at some places, outputs at others."""
     caught: list[Tensor] = []
     with ExitStack() as stack:
         stack.enter_context(_picked(model, places))
-        if len(firsts):
+        if firsts is not None:
             hook = model.base_model.register_forward_hook(lambda module, given, output: caught.append(output.last_hidden_state))
             stack.callback(hook.remove)
         given = {"use_cache": False} if causal else {}
         result = model(**_arguments(model, inputs, causal=causal), **given)
     scores = getattr(result, "prediction_logits", None)
     scores = result.logits if scores is None else scores
-    states = caught[0].flatten(0, 1).index_select(0, firsts) if caught else scores[:0]
+    states = scores[:0] if firsts is None else caught[0].flatten(0, 1).index_select(0, firsts)
     return scores.flatten(0, -2), states
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trustbase import files
 from trustbase.errors import StaleRunError, TrainingError
+from trustbase.train.parts import here, part_of, put_together
 
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 _KEPT = 2  # the newest, and one to fall back to should the disk have lost it
@@ -61,9 +63,17 @@ def name_of(step: int) -> str:
 
 
 def save(
-    folder: Path, trained: Trained, optimizer: torch.optim.Optimizer | None, progress: Progress, fingerprint: Mapping[str, Any]
+    folder: Path,
+    trained: Trained,
+    optimizer: torch.optim.Optimizer | None,
+    progress: Progress,
+    fingerprint: Mapping[str, Any],
+    *,
+    writes: bool = True,
 ) -> Path:
     """Write one checkpoint whole or not at all, then drop those that nothing needs.
+
+    Of a divided model all processes make this call, and one of them writes: it gets the others' parts tensor by tensor.
 
     Raises:
         TrainingError: asked to save step 0, which is the base model and not training; or the disk refused.
@@ -71,13 +81,18 @@ def save(
     if progress.step == 0:
         raise TrainingError("a checkpoint of step 0 was asked for; nothing is trained yet")
     target = folder / name_of(progress.step)
+    names = {_WEIGHTS: weights_of(trained)}
+    if optimizer is not None:
+        names[_OPTIMIZER] = _optimizer_tensors(trained, optimizer)
+    if not writes:
+        for tensors in names.values():
+            for _ in put_together(tensors):
+                pass
+        return target
 
     def fill(staging: Path) -> None:
-        names = {_WEIGHTS: weights_of(trained)}
-        if optimizer is not None:
-            names[_OPTIMIZER] = _optimizer_tensors(trained, optimizer)
         for name, tensors in names.items():
-            save_file(tensors, staging / name)
+            save_file(dict(put_together(tensors)), staging / name)
         digests = {name: files.sha256_file(staging / name) for name in names}
         files.write_json(staging / _STATE, {"progress": asdict(progress), "fingerprint": dict(fingerprint), "sha256": digests})
 
@@ -131,7 +146,7 @@ def load(
         )
     _copy_weights(path, trained)
     if (path / _OPTIMIZER).exists():
-        _restore_optimizer(load_file(path / _OPTIMIZER), trained, optimizer)
+        _restore_optimizer(path / _OPTIMIZER, trained, optimizer)
     return Progress(**state["progress"])
 
 
@@ -151,10 +166,9 @@ def load_weights(path: Path, trained: Trained) -> None:
 
 
 def _copy_weights(path: Path, trained: Trained) -> None:
-    tensors = load_file(path / _WEIGHTS)
-    with torch.no_grad():
+    with torch.no_grad(), safe_open(path / _WEIGHTS, "pt") as tensors:  # one after another: a process may hold parts only
         for name, parameter in trained:
-            parameter.copy_(tensors[name])
+            here(parameter).copy_(here(part_of(tensors.get_tensor(name), parameter)))
 
 
 def weights_of(trained: Trained) -> dict[str, Tensor]:
@@ -197,9 +211,10 @@ def _optimizer_tensors(trained: Trained, optimizer: torch.optim.Optimizer) -> di
     return tensors
 
 
-def _restore_optimizer(tensors: Mapping[str, Tensor], trained: Trained, optimizer: torch.optim.Optimizer) -> None:
+def _restore_optimizer(path: Path, trained: Trained, optimizer: torch.optim.Optimizer) -> None:
     by_name = dict(trained)
-    for full, value in tensors.items():
-        key, name = full.split(":", 1)
-        parameter = by_name[name]
-        optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+    with safe_open(path, "pt") as tensors:
+        for full in tensors.keys():  # noqa: SIM118 - it is no mapping
+            key, name = full.split(":", 1)
+            parameter, value = by_name[name], tensors.get_tensor(full)
+            optimizer.state[parameter][key] = value if key == "step" else part_of(value, parameter)

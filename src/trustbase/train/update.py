@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from trustbase.errors import TrainingError
 from trustbase.train.batches import Batch
+from trustbase.train.parts import here
 from trustbase.train.world import ALONE, World
 
 _MOST_SKIPPED = 20  # in a row; a scale that only starts too high (2^16) is low enough after far fewer
@@ -83,7 +84,7 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
     rows, tokens = sum(share.rows for share in shares), sum(share.tokens for share in shares)
     if tools.scaler:
         tools.scaler.unscale_(tools.optimizer)
-    norm = gradient_norm(tools.parameters)
+    norm = tools.world.length(gradient_norm(tools.parameters))
     tools.skipped = 0 if math.isfinite(norm) else tools.skipped + 1
     if tools.skipped and _no_scale_helps(tools):
         clear(tools)
@@ -99,13 +100,6 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
     return UpdateResult(loss, norm, rows, tokens, parts, refused)
 
 
-class _NotFiniteError(Exception):
-    """A loss is NaN or infinite; carries what its units belong to."""
-
-    def __init__(self, owners: NDArray[np.int64]) -> None:
-        self.owners: list[int] = np.unique(owners).tolist()
-
-
 @dataclass(frozen=True)
 class _Share:
     """What one process did of an update."""
@@ -117,15 +111,11 @@ class _Share:
 
 
 def _share(tools: UpdateTools, batches: Sequence[Batch], units: Mapping[str, float]) -> _Share:
-    """The gradient of this process's batches, as far as its losses are finite."""
+    """The gradient of this process's batches; all are gone through, since of a divided model the other processes wait for that."""
     totals = dict.fromkeys(units, 0.0)
     rows, tokens = sum(len(batch.rows) for batch in batches), sum(batch.tokens for batch in batches)
-    try:
-        for batch in batches:
-            _backward(tools, batch, units, totals)
-    except _NotFiniteError as found:
-        return _Share(totals, rows, tokens, found.owners)
-    return _Share(totals, rows, tokens)
+    bad = [owners for batch in batches for owners in _backward(tools, batch, units, totals)]
+    return _Share(totals, rows, tokens, np.unique(np.concatenate(bad)).tolist() if bad else None)
 
 
 def _added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -147,23 +137,29 @@ def _owners(batches: Sequence[Batch]) -> list[int]:
     return sorted({int(owner) for batch in batches for owners in batch.owners.values() for owner in owners})
 
 
-def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]) -> None:
-    """Add a batch's share of the gradient, and its losses to `totals`."""
+def _backward(tools: UpdateTools, batch: Batch, units: Mapping[str, float], totals: dict[str, float]) -> list[NDArray[np.int64]]:
+    """Add a batch's share of the gradient, and its losses to `totals`; gives what units without a finite loss belong to.
+
+    A term that the update has, and this batch has no unit of, is gone through all the same, so that the processes do alike.
+    """
     whole: Tensor | None = None
+    bad: list[NDArray[np.int64]] = []
     for term, losses in tools.losses(batch).items():
-        if not losses.numel():
+        if term not in units:
             continue
-        value = float(losses.detach().sum())
-        if not math.isfinite(value):
-            owners = batch.owners[term]
-            bad = owners[(~torch.isfinite(losses.detach())).cpu().numpy()]
-            raise _NotFiniteError(bad if bad.size else owners)
-        totals[term] += value
-        weight = tools.weights.get(term, 1.0)
+        weight = 0.0 if batch.idle else tools.weights.get(term, 1.0)
+        if not batch.idle:
+            value = float(losses.detach().sum())
+            if not math.isfinite(value):
+                owners = batch.owners[term]
+                named = owners[(~torch.isfinite(losses.detach())).cpu().numpy()]
+                bad.append(named if named.size else owners)
+            totals[term] += value
         share = losses.sum() / units[term] if weight == 1.0 else losses.sum() * (weight / units[term])
         whole = share if whole is None else whole + share
     if whole is not None:
         (tools.scaler.scale(whole) if tools.scaler else whole).backward()  # type: ignore[no-untyped-call]
+    return bad
 
 
 def _broken(tools: UpdateTools, loss: float, norm: float) -> str:
@@ -174,8 +170,8 @@ def _broken(tools: UpdateTools, loss: float, norm: float) -> str:
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
-    """Length of the gradient over all parameters."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    """Length of the gradient over all parameters, as far as this process holds it."""
+    gradients = [here(parameter.grad) for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return 0.0
     return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
@@ -185,7 +181,7 @@ def apply(tools: UpdateTools, norm: float) -> None:
     """Clip (multiplying only where the norm is too long), step, and clear."""
     if tools.clip is not None and norm > tools.clip:
         factor = tools.clip / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
-        torch._foreach_mul_([parameter.grad for parameter in tools.parameters if parameter.grad is not None], factor)
+        torch._foreach_mul_([here(parameter.grad) for parameter in tools.parameters if parameter.grad is not None], factor)
     if tools.scaler:
         tools.scaler.step(tools.optimizer)
         tools.scaler.update()

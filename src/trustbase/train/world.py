@@ -1,28 +1,32 @@
 """The processes that train one model together: which one this is, and the little that they tell each other.
 
-All hold the whole model. The batches of an update are dealt out, gradients and losses are summed, and every decision (a limit
-broken, a signal, a better checkpoint) is made everywhere from the same numbers. Only the first writes. One process alone is the
-same code with nothing to tell.
+All hold the whole model, or each its part of it (`shard.py`). The batches of an update are dealt out, gradients and losses are summed,
+and every decision (a limit broken, a signal, a better checkpoint) is made everywhere from the same numbers. Only the first writes. One
+process alone is the same code with nothing to tell.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from trustbase.errors import UsageError
+from trustbase.errors import TrainingError, UsageError
 from trustbase.train.launcher import launched
 from trustbase.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from trustbase.train.shard import Divided
 
 T = TypeVar("T")
 
@@ -38,11 +42,13 @@ class World:
         rank: of this process, from 0.
         size: how many there are.
         messages: the group that carries small things; NCCL itself carries tensors of GPUs only.
+        divided: the model, where each holds its part of it.
     """
 
     rank: int = 0
     size: int = 1
     messages: Any = None
+    divided: Divided | None = None
 
     @property
     def first(self) -> bool:
@@ -52,6 +58,10 @@ class World:
     def own(self, things: Sequence[T]) -> list[tuple[int, T]]:
         """This process's share of an update's batches, each with its place among all."""
         return list(enumerate(things))[self.rank :: self.size]
+
+    def lacks(self, things: Sequence[T]) -> bool:
+        """Whether this process's share is smaller than the first one's."""
+        return len(self.own(things)) < -(-len(things) // self.size)
 
     def gather(self, value: T) -> list[T]:
         """What each process holds, in their order; the same list everywhere."""
@@ -70,6 +80,21 @@ class World:
         made: T = box[0]
         return made
 
+    def trained(self, work: Callable[[], T]) -> T:
+        """What comes of work with the model from which gradients are to follow."""
+        return work() if self.divided is None else self.divided.trained(work)
+
+    def asked(self, work: Callable[[], T]) -> T:
+        """What each process finds of the model, without gradients."""
+        return work() if self.divided is None else self.divided.asked(work)
+
+    def measured(self, work: Callable[[], T]) -> T:
+        """What the first process finds of the model, without gradients; all of them ask a model of which each holds a part."""
+        if self.divided is None:
+            return self.from_first(work)
+        found = self.divided.asked(work)
+        return self.from_first(lambda: found)
+
     def wait(self) -> None:
         """Until all are here."""
         self.gather(None)
@@ -85,7 +110,7 @@ class World:
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by its sum over the processes; where no process has one, there is none afterwards either."""
-        if self.size == 1:
+        if self.size == 1 or self.divided is not None:  # a divided model's are summed as they come
             return
         there = self.gather([parameter.grad is not None for parameter in parameters])
         asked = [parameter for parameter, *has in zip(parameters, *there, strict=True) if any(has)]
@@ -99,8 +124,35 @@ class World:
             for parameter, piece in zip(bucket, pieces, strict=True):
                 parameter.grad = piece.view(parameter.shape)  # not copied back: what a gradient lay in stays this process's own
 
+    def length(self, own: float) -> float:
+        """Of a vector, from that of what this process holds of it."""
+        return own if self.divided is None else math.hypot(*self.gather(own))
+
+    def agree_on(self, mine: Mapping[str, Any]) -> None:
+        """Go on only if every process says the same.
+
+        Raises:
+            TrainingError: they do not.
+        """
+        told = self.gather(mine)
+        differing = [name for name in mine if len({str(each[name]) for each in told}) > 1]
+        if differing:
+            values = "; ".join(f"{name}: {', '.join(str(each[name])[:12] for each in told)}" for name in differing)
+            raise TrainingError(
+                f"the {self.size} processes would not train the same model: they differ in {values}",
+                hint="all must see the same folders (a shared file system), data, and versions of this program and its libraries",
+            )
+
 
 ALONE = World()
+
+
+def digest_of(parameters: Iterable[nn.Parameter]) -> str:
+    """Of whole parameters, in their order."""
+    found = hashlib.sha256()
+    for parameter in parameters:
+        found.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
@@ -135,7 +187,10 @@ def joined(device: str) -> Iterator[World]:
     if here is None:
         yield ALONE
         return
-    with grouped(meeting_place(), here.rank, here.size, device, local_rank=here.local_rank) as world:
+    store = meeting_place()
+    # so does one that joins once more: what divided a model may keep the store of its first training alive
+    fresh = PrefixStore(f"joined-{store.add(f'joins-{here.rank}', 1)}", store)
+    with grouped(fresh, here.rank, here.size, device, local_rank=here.local_rank) as world:
         yield world
 
 

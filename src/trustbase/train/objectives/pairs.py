@@ -74,8 +74,7 @@ class Pairs(Masked):
     def outcomes(self, reading: Any, batch: Batch) -> Mapping[str, Outcome]:
         scores, firsts = reading.words(batch.inputs, batch.targets["places"], firsts=batch.targets["firsts"])
         found = {"masked": classes(scores, batch.targets["words"])} if self.rate else {}
-        if len(firsts):
-            found[self.question] = classes(reading.pairs(firsts), batch.targets["pairs"])
+        found[self.question] = classes(reading.pairs(firsts), batch.targets["pairs"])
         return found
 
     def _halves(self, texts: Texts, begin: int, length: int, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
