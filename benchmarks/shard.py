@@ -1,8 +1,8 @@
 """Two workers that divide a model's state (`cluster: {shard: true}`) beside two that each hold all of it: memory and speed.
 
-    python benchmarks/shard.py [--steps N] [--rounds R] [--layers L] [--out FILE]
+    python benchmarks/shard.py [--steps N] [--rounds R] [--layers L] [--tokens T] [--out FILE]
 
-The same updates of 8,192 tokens (two batches of 4,096; causal, GPT-2, 512 wide, 8,000 tokens, context 128, fp32) in both, in workers of
+The same updates of two batches (1,024 tokens each where not said otherwise; causal, GPT-2, 512 wide, 8,000 tokens, context 128, fp32) in both, in workers of
 one thread each on this machine, by Gloo. Runs alternate. `state` is what a worker holds of parameters, gradients and moments after the
 backward pass of an update; `peak` is the most memory that its process had at any time, imports and activations included. Seconds are
 the median of an update from the third on; processor seconds depend less on what else the machine does.
@@ -28,10 +28,10 @@ from trustbase.machine import machine_key
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.spread import spread
 
-WIDTH, TOKENS = 512, 4096
+WIDTH = 512
 
 
-def work(emit, *, folder: str, steps: int, layers: int, shard: bool) -> dict:
+def work(emit, *, folder: str, steps: int, layers: int, tokens: int, shard: bool) -> dict:
     """One pretraining of so many updates, in a worker; what each worker held is left in a file."""
     import torch
     from tokenizers import Tokenizer, models
@@ -67,7 +67,7 @@ def work(emit, *, folder: str, steps: int, layers: int, shard: bool) -> dict:
 
     module.plain = measured
     options = TrainOptions(
-        max_steps=steps, tokens=10**9, batch_tokens=TOKENS, accumulation=2, learning_rate=5e-4, threads=1, precision="fp32"
+        max_steps=steps, tokens=10**9, batch_tokens=tokens, accumulation=2, learning_rate=5e-4, threads=1, precision="fp32"
     )
     done = module.pretrain(
         model, "causal", Corpus(), tokenizer, context=CONTEXT, options=options, folder=Path(folder), shard=shard, emit=emit
@@ -81,7 +81,7 @@ def work(emit, *, folder: str, steps: int, layers: int, shard: bool) -> dict:
     return {"processes": done.facts["processes"], "shard": done.facts["shard"]}
 
 
-def measure(steps: int, layers: int, shard: bool) -> dict:
+def measure(steps: int, layers: int, tokens: int, shard: bool) -> dict:
     folder = Path(tempfile.mkdtemp(prefix="shard-"))
     losses = []
 
@@ -90,7 +90,7 @@ def measure(steps: int, layers: int, shard: bool) -> dict:
             losses.append(fields["loss"])
 
     try:
-        call = partial(work, folder=str(folder), steps=steps, layers=layers, shard=shard)
+        call = partial(work, folder=str(folder), steps=steps, layers=layers, tokens=tokens, shard=shard)
         about = spread(call, ClusterOptions(workers=2, gpus=False), folder, hear)
         workers = [files.read_json(folder / f"held-{rank}.json") for rank in range(2)]
     finally:
@@ -104,12 +104,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "shard.json")
     options = parser.parse_args()
     runs = []
     for number in range(options.rounds):
         for shard in (False, True):
-            run = {"round": number, **measure(options.steps, options.layers, shard)}
+            run = {"round": number, **measure(options.steps, options.layers, options.tokens, shard)}
             runs.append(run)
             for rank, worker in enumerate(run["workers"]):
                 print(
@@ -120,7 +121,8 @@ def main() -> None:
                 )
     table = summary(runs)
     print("; ".join(f"{name} {value:.3g}" for name, value in table.items()))
-    files.write_json(options.out, {"benchmark": "shard", "machine": machine_key(), "summary": table, "runs": runs})
+    about = {"steps": options.steps, "layers": options.layers, "batch_tokens": options.tokens}
+    files.write_json(options.out, {"benchmark": "shard", "machine": machine_key(), **about, "summary": table, "runs": runs})
 
 
 def summary(runs: list[dict]) -> dict[str, float]:
