@@ -2,10 +2,10 @@
 
     python benchmarks/shard.py [--steps N] [--rounds R] [--layers L] [--tokens T] [--out FILE]
 
-The same updates of two batches (1,024 tokens each where not said otherwise; causal, GPT-2, 512 wide, 8,000 tokens, context 128, fp32) in both, in workers of
-one thread each on this machine, by Gloo. Runs alternate. `state` is what a worker holds of parameters, gradients and moments after the
-backward pass of an update; `peak` is the most memory that its process had at any time, imports and activations included. Seconds are
-the median of an update from the third on; processor seconds depend less on what else the machine does.
+The same updates of two batches (1,024 tokens each where not said otherwise; causal, GPT-2, 512 wide, 8,000 tokens, context 128, fp32) in
+both, in workers of one thread each on this machine, by Gloo. Runs alternate. `state` is what a worker holds of parameters, gradients
+and moments after the backward pass of an update; `peak` is the most memory that its process had at any time, imports and activations
+included. Seconds are the median of an update from the third on; processor seconds depend less on what else the machine does.
 """
 
 from __future__ import annotations
