@@ -1,6 +1,6 @@
 """Does it help to go on with the English base on a folder of texts? Recipes docs-en and docs-areas: which area is a docstring from?
 
-    python benchmarks/docs_en.py [--seeds 0 1 2 3 4] [--folder runs] [--json FILE]
+    python benchmarks/docs_en.py [--seeds 0 1 2] [--folder runs] [--json FILE]
     python benchmarks/docs_en.py --write runs/docstrings        # the folder of texts alone
 
 The texts are the docstrings of five installed packages, without their examples in code: `areas.jsonl` holds those of the areas with 150 and
@@ -74,7 +74,7 @@ def write(folder: Path, packages: Sequence[str] = PACKAGES, least: int = LEAST_R
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, help="write the folder of texts, and stop")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("runs"))
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/docs_en.json"))
     options = parser.parse_args()

@@ -16,6 +16,7 @@ from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
 from trustbase.recipe.lookup import audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
+from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
@@ -127,6 +128,7 @@ def audit(
         ModelError: the model cannot be opened.
         VerificationError: a bundle that is not what somebody trusted released.
     """
+    refuse_launchers("an audit")
     folder = _output_folder(out)
     refuse_impossible(
         model=model,

@@ -38,7 +38,9 @@ def corpus(
     from trustbase import raw_text
     from trustbase.recipe.read import read_recipe
     from trustbase.recipe.schema import PretrainRecipe
+    from trustbase.train.launcher import refuse_launchers
 
+    refuse_launchers("the preparation of a corpus")
     plan = read_recipe(recipe, overrides)
     if not isinstance(plan.recipe, PretrainRecipe):
         raise UsageError(f"{plan.name} is a recipe for fine-tuning, which has no corpus", hint="name a recipe with stage: pretrain")

@@ -150,7 +150,8 @@ def told(error: TrustbaseError) -> dict[str, Any]:
 
 def told_again(said: Mapping[str, Any], default: type[TrustbaseError]) -> TrustbaseError:
     """The error that another process told, of its own kind where that is known here."""
-    kind = globals().get(said["kind"], default)
+    named = globals().get(said["kind"])
+    kind = named if isinstance(named, type) and issubclass(named, TrustbaseError) else default
     problems = [Problem(*each) for each in said["problems"]]
     error: TrustbaseError = kind(said["message"], hint=said["hint"], problems=problems)
     return error

@@ -147,7 +147,7 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     steps.describe_data(stages, plan, dataset, base)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, crew)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 
@@ -162,7 +162,7 @@ def _pretrain(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
     trained = pretraining.train_base(stages, plan, corpus, tokens, start, crew)
     artifact = pretraining.make_base_artifact(stages, plan, start, trained)
-    audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy)
+    audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy, crew)
     return artifact, audit, releasing.judge(stages, raw_text.held_out(corpus), artifact, audit, policy)
 
 

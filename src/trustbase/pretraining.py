@@ -244,6 +244,7 @@ def audit_base(
     trained: Trained,
     estimate: Mapping[str, Any],
     policy: Policy,
+    crew: Crew | None = None,
 ) -> AuditReport:
     """Every finding about the base model as it ships, on documents that no step of training has seen."""
     recipe, folder, seen = plan.pretrain, stages.folder, held_out(corpus)
@@ -268,7 +269,7 @@ def audit_base(
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,
-            cluster=recipe.cluster,
+            cluster=None if crew else recipe.cluster,  # a launcher's processes hold the devices
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())

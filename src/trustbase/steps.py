@@ -275,7 +275,9 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
     return read_artifact(target)
 
 
-def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy) -> AuditReport:
+def audit_model(
+    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, crew: Crew | None = None
+) -> AuditReport:
     """Every finding about the artefact itself, on test rows that nothing before has seen."""
     recipe, folder = plan.finetune, stages.folder
     seed = seeds.stream_seed(recipe.train.seed, "audit") % 2**31
@@ -291,7 +293,7 @@ def audit_model(stages: Stages, plan: Plan, dataset: Dataset, artifact: Artifact
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,
-            cluster=recipe.cluster,
+            cluster=None if crew else recipe.cluster,  # a launcher's processes hold the devices
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())

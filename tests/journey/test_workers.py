@@ -40,7 +40,8 @@ def test_two_workers_leave_the_model_of_one_process(tmp_path: Path) -> None:
     assert len(losses[0]) > 4 and losses[0] == pytest.approx(losses[1], abs=1e-5)
     asked = [[event["text"] for event in _events(tmp_path / name) if "asking in" in event.get("text", "")] for name in ("one", "two")]
     assert asked == [[], ["asking in 2 processes of this machine"]], "the audit's askers are spread as the training was"
-    assert [finding.id for finding in one.audit.findings] == [finding.id for finding in two.audit.findings]
+    values = [{finding.id: finding.value for finding in result.audit.findings} for result in (one, two)]
+    assert len(values[0]) > 10 and values[0] == pytest.approx(values[1], abs=0.02, nan_ok=True)
     assert run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "two").computed == ()
 
 
@@ -68,7 +69,8 @@ def test_workers_that_divide_the_state_leave_a_released_model_too(tmp_path: Path
     facts = files.read_json(tmp_path / "two" / "stages" / "train.json")["result"]["facts"]
     assert (facts["processes"], facts["shard"]) == (2, True) and "divided" in facts["route"]
     copied = run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "copied", reuse=tmp_path / "two")
-    assert "train" in copied.taken, "what a worker holds makes no other model"
+    assert "train" in copied.computed, "the other route may draw other masks, so a model is not taken over"
+    assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "copied"), abs=1e-5)
     with pytest.raises(RecipeError, match="trains the head alone"):
         read_recipe(recipe, [*shared, "cluster={workers: 2, shard: true}", "adapt=frozen"])
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from trustbase.errors import Problem, UsageError
 from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import audited_dimensions
+from trustbase.train.cluster import MOST_WORKERS
 
 #: What can be measured where only answers are given: the others need the model itself.
 GIVEN_DIMENSIONS = ("quality", "fairness")
-MOST_WORKERS = 4096  # as a recipe's cluster
 
 
 def refuse_impossible(

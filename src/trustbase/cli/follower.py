@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 from trustbase.cli import interrupt
-from trustbase.errors import FirstProcessError, Interrupted, UsageError
+from trustbase.errors import FirstProcessError, Interrupted
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def silent() -> Iterator[None]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         try:
             yield
-        except (SystemExit, FirstProcessError, UsageError):
+        except (SystemExit, FirstProcessError):
             raise SystemExit(0) from None
         except (Exception, Interrupted) as error:
             stopped = error if isinstance(error, Interrupted) else interrupt.pending()

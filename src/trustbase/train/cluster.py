@@ -12,13 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from trustbase.errors import Problem
 from trustbase.train.options import TrainOptions
 
+MOST_WORKERS = 4096
+
 
 class ClusterOptions(BaseModel):
     """The processes that train one model together, and ask it in the audit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    workers: int = Field(2, ge=1, le=4096, description="processes; the batches of an update, and what an audit asks, are dealt to them")
+    workers: int = Field(
+        2, ge=1, le=MOST_WORKERS, description="processes; the batches of an update, and what an audit asks, are dealt to them"
+    )
     ray: str | None = Field(
         None,
         min_length=1,
@@ -36,13 +40,13 @@ class ClusterOptions(BaseModel):
         3,
         ge=0,
         le=1000,
-        description="how often training goes on from its last complete checkpoint, or an audit where it was, after a worker was lost",
+        description="how often training goes on from its last complete checkpoint, or an audit asks a part anew, after a worker was lost",
     )
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """What of it changes the numbers by more than the order of sums; who starts the workers, or what each of them holds, does not."""
-        return self.model_dump(mode="json", exclude={"restarts", "ray", "shard"})
+        """What of it may change a trained model: all but who starts the workers, and how often."""
+        return self.model_dump(mode="json", exclude={"restarts", "ray"})
 
 
 def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, length: int | None = None) -> Iterator[Problem]:

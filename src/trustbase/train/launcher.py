@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from trustbase.errors import UsageError
+from trustbase.errors import FirstProcessError, UsageError
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -66,7 +66,10 @@ def refuse_launchers(what: str) -> None:
 
     Raises:
         UsageError: there are others.
+        FirstProcessError: this is one of the others; the first one tells it.
     """
+    if follows():
+        raise FirstProcessError(f"{what} is refused in the first of {_size()} processes")
     if _size() not in {"", "1"}:
         raise UsageError(
             f"{what} was started {_size()} times, by torchrun or another launcher (WORLD_SIZE is {_size()}), and is done by one process",

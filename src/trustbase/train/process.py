@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,25 +10,10 @@ import torch
 from torch import nn
 
 from trustbase.device import choose_device
-from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.train.options import TrainOptions
 from trustbase.train.track import tracked
 from trustbase.train.world import World, joined
-
-
-def refuse_several_processes() -> None:
-    """A launcher's other processes would each do the same, and write over each other; training itself joins them (`world.joined`).
-
-    Raises:
-        UsageError: there are others.
-    """
-    world = os.environ.get("WORLD_SIZE", "1")
-    if world.strip() not in {"", "1"}:
-        raise UsageError(
-            f"this is done in one process, but WORLD_SIZE is {world}: it was started by a launcher of several",
-            hint="start it once; `trustbase run` is what several processes can do together",
-        )
 
 
 @contextmanager

@@ -19,11 +19,12 @@ from trustbase.train.batches import Batch
 from trustbase.train.course import Course, plot_course
 from trustbase.train.flops import counted, shape_of
 from trustbase.train.job import Job
+from trustbase.train.launcher import refuse_launchers
 from trustbase.train.loop import updates
 from trustbase.train.options import TrainOptions
 from trustbase.train.pretrain import Corpus, Scene, refuse_misfits, set_scene
 from trustbase.train.pretrain_options import Whole
-from trustbase.train.process import refuse_several_processes, threads
+from trustbase.train.process import threads
 from trustbase.train.rows import DocumentRows, Order
 from trustbase.train.schedule import make_optimizer
 from trustbase.train.update import UpdateResult, UpdateTools, plain
@@ -113,7 +114,7 @@ def rehearsing(
         RecipeError: model, tokenizer, objectives and options do not fit together.
         UsageError: a corpus that the objective cannot learn from, or a precision that this machine lacks.
     """
-    refuse_several_processes()
+    refuse_launchers("a trial")
     refuse_misfits(model, objectives, tokenizer, context, options)
     options = options.model_copy(update={"spike": None, "gradient_guard": None})  # there is no checkpoint to go back to
     with ExitStack() as stack:

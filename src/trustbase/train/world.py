@@ -226,8 +226,8 @@ def processes() -> int:
     """How many processes train together, as far as this one is told."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size()
-    said = os.environ.get("WORLD_SIZE", "").strip() or "1"
-    return int(said) if said.isdigit() else 1
+    here = launched()
+    return 1 if here is None else here.size
 
 
 def _here() -> World:

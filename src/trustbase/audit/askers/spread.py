@@ -56,13 +56,13 @@ def open_askers(artifact: ArtifactInfo, cluster: ClusterOptions | None, emit: Em
             yield Alone(predictor)
         return
     emit("note", text=f"asking in {cluster.workers} processes " + (f"on Ray ({cluster.ray})" if cluster.ray else "of this machine"))
-    crew = Crew(artifact, cluster)
+    desks = Desks(artifact, cluster)
     try:
-        crew.start()  # they load while this process does
+        desks.start()  # they load while this process does
         with Predictor.open(artifact) as predictor:
-            yield Spread(predictor, crew)
+            yield Spread(predictor, desks)
     finally:
-        crew.end()
+        desks.end()
 
 
 @contextmanager
@@ -134,42 +134,42 @@ class Desk:
             self._colleague.end()
 
 
-class Crew:
+class Desks:
     """The processes of one audit."""
 
     def __init__(self, artifact: ArtifactInfo, cluster: ClusterOptions) -> None:
         self.restarts = cluster.restarts
-        self.desks: list[Desk] = []
+        self.opened: list[Desk] = []
         self._artifact, self._cluster = artifact, cluster
         self._connection = ExitStack()
 
     def start(self) -> None:
         """Start the processes where there are none, without waiting for them."""
-        if not self.desks:
+        if not self.opened:
             colleagues = self._connection.enter_context(_colleagues(self._cluster))
-            self.desks = [Desk(colleague, self._artifact) for colleague in colleagues]
-            for desk in self.desks:
+            self.opened = [Desk(colleague, self._artifact) for colleague in colleagues]
+            for desk in self.opened:
                 desk.start()
 
     def end(self) -> None:
         """End them, and the cluster that was started for them."""
-        for desk in self.desks:
+        for desk in self.opened:
             desk.end()
-        self.desks = []
+        self.opened = []
         self._connection.close()
 
 
 class Spread(Askers):
     """The askers are other processes."""
 
-    def __init__(self, predictor: Predictor, crew: Crew) -> None:
+    def __init__(self, predictor: Predictor, desks: Desks) -> None:
         super().__init__(predictor)
-        self._crew = crew
+        self._desks = desks
         self._lost = 0
         self._asked = Counters()
 
     def rest(self) -> None:
-        self._crew.end()
+        self._desks.end()
 
     @property
     def counters(self) -> Counters:
@@ -180,8 +180,8 @@ class Spread(Askers):
     ) -> Generator[tuple[int, list[Any]], None, None]:
         asked = {"asker": name_of(asker), "arguments": arguments}
         waiting, said = deque(enumerate(parts)), _Said()
-        self._crew.start()
-        desks = self._crew.desks
+        self._desks.start()
+        desks = self._desks.opened
         threads = [threading.Thread(target=_serve, args=(desk, asked, waiting, said), daemon=True) for desk in desks[: len(parts)]]
         left = len(parts)
         try:
@@ -209,9 +209,9 @@ class Spread(Askers):
 
     def _count_lost(self, lost: LostError, emit: Emit) -> None:
         self._lost += 1
-        if self._lost > self._crew.restarts:
+        if self._lost > self._desks.restarts:
             raise PredictionError(
-                f"processes that ask were lost {self._lost} times ({self._crew.restarts} restarts are allowed): {lost}",
+                f"processes that ask were lost {self._lost} times ({self._desks.restarts} restarts are allowed): {lost}",
                 hint="if one ran out of memory, set fewer workers; nothing of this audit was kept",
             )
         emit("warning", text=f"a process that asks was lost, and its part is asked anew: {lost}")
