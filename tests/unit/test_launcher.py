@@ -51,6 +51,9 @@ def test_what_a_launcher_says_is_read_or_refused(environment):
 def test_what_one_process_does_is_refused_by_name(environment):
     refuse_launchers("trustbase audit")
     environment(**TORCHRUN)
+    with pytest.raises(FirstProcessError):  # the first one tells it
+        refuse_launchers("trustbase audit")
+    environment(**{**TORCHRUN, "RANK": "0"})
     with pytest.raises(UsageError, match="trustbase audit was started 2 times") as error:
         refuse_launchers("trustbase audit")
     assert "once" in error.value.hint
