@@ -9,7 +9,7 @@ from pathlib import Path
 from trustbase.errors import Problem, UsageError
 from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import audited_dimensions
-from trustbase.train.cluster import MOST_WORKERS
+from trustbase.train.cluster import most_here
 
 #: What can be measured where only answers are given: the others need the model itself.
 GIVEN_DIMENSIONS = ("quality", "fairness")
@@ -52,8 +52,8 @@ def refuse_impossible(
         problems.append(Problem("--score/--predicted", "belong to --predictions"))
     problems += _columns(label, score, predicted, groups)
     problems += _dimensions(only, given=predictions is not None)
-    if not 1 <= workers <= MOST_WORKERS:
-        problems.append(Problem("--workers", f"must be 1 to {MOST_WORKERS} processes, got {workers}"))
+    if not 1 <= workers <= most_here():
+        problems.append(Problem("--workers", f"must be 1 to {most_here()} processes on this machine, got {workers}"))
     if set(only) == {"fairness"} and not groups:
         problems.append(Problem("--groups", "fairness compares groups, and none is named, so nothing would be measured", "name columns"))
     if problems:

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from trustbase.errors import Problem
+from trustbase.machine import usable_cores
 from trustbase.train.options import TrainOptions
 
-MOST_WORKERS = 4096
+MOST_WORKERS, _PER_CORE = 4096, 16
 
 
 class ClusterOptions(BaseModel):
@@ -61,6 +62,12 @@ def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, l
         return
     if cluster.ray is not None and find_spec("ray") is None:
         yield Problem("cluster.ray", "Ray is not installed", "pip install 'trustbase[ray]', or remove it to use this machine's processes")
+    if cluster.ray is None and cluster.workers > most_here():
+        yield Problem(
+            "cluster.workers",
+            f"{cluster.workers} processes of this machine are more than it can hold: it has {usable_cores()} cores",
+            f"set at most {most_here()}, better {usable_cores()}; or name a Ray cluster",
+        )
     if cluster.shard:
         yield from shard_problems(cluster.workers, options)
     pieces = cluster.workers // math.gcd(options.accumulation, cluster.workers)
@@ -72,6 +79,11 @@ def cluster_problems(cluster: ClusterOptions | None, options: TrainOptions, *, l
             f"{options.batch_tokens // pieces}: fewer than one row may have ({longest})",
             f"set train.batch_tokens to at least {longest * pieces}, or train.accumulation to a multiple of {cluster.workers}",
         )
+
+
+def most_here() -> int:
+    """The most processes that this machine is asked to start: each loads torch and a model."""
+    return min(MOST_WORKERS, _PER_CORE * usable_cores())
 
 
 def shard_problems(workers: int, options: TrainOptions) -> Iterator[Problem]:
