@@ -57,6 +57,8 @@ def test_batches_that_cannot_be_shared_are_named_where_they_stand(tmp_path: Path
     recipe = write_world(tmp_path, rows=40)
     with pytest.raises(RecipeError) as error:
         read_recipe(recipe, ["cluster={workers: 16}"])
+    with pytest.raises(RecipeError, match="more than it can hold"):
+        read_recipe(recipe, ["cluster={workers: 4000}"])
     (problem,) = error.value.problems
     assert "16 workers share an update of 1 x 256 tokens" in problem.message and "at least 512" in problem.hint
 
