@@ -38,7 +38,7 @@ def torchrun(*arguments: str | Path, launcher: Sequence[str] = ()) -> Iterator[s
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(LONG)
 
 
 def events(out: Path) -> list[dict[str, Any]]:
