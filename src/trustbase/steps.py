@@ -77,6 +77,9 @@ def find_base(stages: Stages, reference: str, root: Path) -> BaseModel:
     _check_reference(reference, root)
     base = resolve_base(reference, root=root)
     _check_signer(base.folder)  # a run folder may have been resolved to the model in its bundle
+    run = root / reference
+    if (run / "rejected").is_dir() and not (run / "bundle").is_dir():
+        stages.log("warning", text=f"base '{reference}' is a run that was not released: its gates did not pass")
     return base
 
 

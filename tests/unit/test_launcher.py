@@ -152,3 +152,13 @@ def test_an_error_is_told_by_the_first_and_ends_the_others_at_once(tmp_path, wor
     assert type(first) is kind and said in str(first)
     assert type(second) is FirstProcessError and abs(then - when) < 15
     assert not (tmp_path / ".cluster").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("RANK", "2"), ("RANK", "-1"), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "abc"), ("MASTER_PORT", "99999")]
+)
+def test_numbers_that_no_launcher_gives_are_refused(environment, name, value):
+    environment(**{**TORCHRUN, name: value})
+    with pytest.raises(UsageError, match=r"must be whole|cannot be a launcher's numbers") as error:
+        launched()
+    assert f"{name}={value}" in str(error.value)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tiny import tiny_bert
 from trustbase import files, machine, releasing, steps
 from trustbase.errors import DataError, Interrupted, StaleRunError, TrustbaseError, UsageError, VerificationError
 from trustbase.events import RunLog
@@ -217,3 +218,24 @@ def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, mo
     monkeypatch.setattr(steps.AuditReport, "from_json", lambda _: None)
     with pytest.raises(TrustbaseError, match=r"audit\.json cannot be read: its result"):
         steps.audit_model(stages, plan, data, data, SimpleNamespace(digest="p"))
+
+
+def test_a_base_whose_run_was_not_released_is_told(tmp_path):
+    tiny_bert(tmp_path / "run")
+    told = []
+
+    class Log:
+        enter = staticmethod(lambda stage: None)
+
+        def __call__(self, event, **fields):
+            told.append((event, fields["text"]))
+
+    find = lambda: steps.find_base(SimpleNamespace(log=Log()), "run", tmp_path)  # noqa: E731
+    find()
+    assert told == []
+    (tmp_path / "run" / "rejected").mkdir()
+    find()
+    assert told == [("warning", "base 'run' is a run that was not released: its gates did not pass")]
+    (tmp_path / "run" / "bundle").mkdir()
+    find()
+    assert len(told) == 1

@@ -11,6 +11,7 @@ from trustbase.errors import FirstProcessError, UsageError
 
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PLACES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_AGAIN = "start it with torchrun, or unset WORLD_SIZE"
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,21 @@ def launched() -> Launched | None:
     """
     if _size() in {"", "1"}:
         return None
+    given = {name: os.environ.get(name, "").strip() or "0" for name in (*_PLACES, "MASTER_PORT")}
+    odd = [f"{name}={value}" for name, value in given.items() if not value.isdecimal()]
+    if odd:
+        raise UsageError(f"a launcher's numbers must be whole, got {', '.join(odd)}", hint=_AGAIN)
     missing = [name for name in _NEEDED if not os.environ.get(name)]
     if missing:
         raise UsageError(
             f"WORLD_SIZE is {_size()}, so several processes are to train together, but {', '.join(missing)} is not set",
             hint="write `cluster: {workers: …}` in the recipe, start them with torchrun, or unset WORLD_SIZE",
         )
-    numbers = {name: os.environ.get(name, "").strip() or "0" for name in _PLACES}
-    odd = [f"{name}={value}" for name, value in numbers.items() if not value.isdecimal()]
-    if odd:
-        raise UsageError(f"a launcher's numbers must be whole, got {', '.join(odd)}", hint="start it with torchrun, or unset WORLD_SIZE")
-    return Launched(*(int(numbers[name]) for name in _PLACES))
+    here = Launched(*(int(os.environ.get(name, "").strip() or "0") for name in _PLACES))
+    port = int(os.environ["MASTER_PORT"])
+    if not here.rank < here.size or not 0 < port < 65536:
+        raise UsageError(f"these cannot be a launcher's numbers: RANK={here.rank}, WORLD_SIZE={here.size}, MASTER_PORT={port}", hint=_AGAIN)
+    return here
 
 
 def follows() -> bool:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUCKET = 1 << 24  # numbers that are summed in one message: enough to fill a line, and the next is copied while they travel
+_MEETING = timedelta(minutes=5)  # a launcher starts all its processes at the same time
 _PATIENCE = timedelta(hours=2)  # the others wait while the first measures held-out documents; a lost one is noticed at once
 
 
@@ -195,8 +196,19 @@ def joined(device: str) -> Iterator[World]:
 
 
 def meeting_place() -> Store:
-    """The store through which a launcher's processes find each other."""
-    store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    """The store through which a launcher's processes find each other.
+
+    Raises:
+        UsageError: they do not; a signal is heard only when that is known.
+    """
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=_MEETING))
+    except (distributed.DistNetworkError, distributed.DistStoreError) as error:
+        raise UsageError(
+            f"the processes of a launcher did not find each other in {_MEETING.total_seconds():g} seconds: {str(error)[:300]}",
+            hint="start all of them with torchrun, or unset WORLD_SIZE to train in one process",
+        ) from error
+    store.set_timeout(_PATIENCE)
     # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
     return PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
