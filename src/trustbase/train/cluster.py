@@ -13,7 +13,7 @@ from trustbase.errors import Problem
 from trustbase.machine import usable_cores
 from trustbase.train.options import TrainOptions
 
-MOST_WORKERS, _PER_CORE = 4096, 16
+MOST_WORKERS, _PER_CORE = 4096, 64
 
 
 class ClusterOptions(BaseModel):
