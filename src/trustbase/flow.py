@@ -18,6 +18,7 @@ from trustbase.stages import Stages, locked
 if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 
 
@@ -147,7 +148,7 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     steps.describe_data(stages, plan, dataset, base)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy, crew)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew))
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 
@@ -162,8 +163,13 @@ def _pretrain(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
     trained = pretraining.train_base(stages, plan, corpus, tokens, start, crew)
     artifact = pretraining.make_base_artifact(stages, plan, start, trained)
-    audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy, crew)
+    audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy, _askers(plan, crew))
     return artifact, audit, releasing.judge(stages, raw_text.held_out(corpus), artifact, audit, policy)
+
+
+def _askers(plan: Plan, crew: Crew | None) -> ClusterOptions | None:
+    """The processes that ask in the audit: those of the recipe, and this one alone where a launcher's others hold the devices."""
+    return None if crew is not None else plan.recipe.cluster
 
 
 def _other_run(reuse: str | Path | None, folder: Path) -> Path | None:

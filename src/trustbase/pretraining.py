@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustbase.data.corpus.prepare import Corpus
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 
 
@@ -244,7 +245,7 @@ def audit_base(
     trained: Trained,
     estimate: Mapping[str, Any],
     policy: Policy,
-    crew: Crew | None = None,
+    cluster: ClusterOptions | None = None,
 ) -> AuditReport:
     """Every finding about the base model as it ships, on documents that no step of training has seen."""
     recipe, folder, seen = plan.pretrain, stages.folder, held_out(corpus)
@@ -269,7 +270,7 @@ def audit_base(
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,
-            cluster=None if crew else recipe.cluster,  # a launcher's processes hold the devices
+            cluster=cluster,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
     from trustbase.recipe.schema import Recipe
+    from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 
 DATA_CODE = ("data", "recipe/lookup.py")
@@ -279,7 +280,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
 
 def audit_model(
-    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, crew: Crew | None = None
+    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, cluster: ClusterOptions | None = None
 ) -> AuditReport:
     """Every finding about the artefact itself, on test rows that nothing before has seen."""
     recipe, folder = plan.finetune, stages.folder
@@ -296,7 +297,7 @@ def audit_model(
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,
-            cluster=None if crew else recipe.cluster,  # a launcher's processes hold the devices
+            cluster=cluster,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())

@@ -12,8 +12,9 @@ from train_kit import Log
 from trustbase.train.objectives.base import Texts
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import one_a_row, pack
-from trustbase.train.pretrain import make_objectives, pretrain
+from trustbase.train.pretrain import pretrain
 from trustbase.train.reading import Reading
+from trustbase.train.scene import make_objectives
 from trustbase.train.symbols import symbols_of
 
 WHO = ("the cat", "a small dog", "my old friend", "the teacher", "our neighbour")

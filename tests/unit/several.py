@@ -42,6 +42,25 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
     return found
 
 
+def outcomes(function, folder: Path, patience: float) -> list[dict]:
+    """What `function(rank, folder)` returned in two processes; both must have come to an end."""
+    found = together(function, folder, folder, patience=patience)
+    assert all(isinstance(each, dict) for each in found), found
+    return found
+
+
+def check_stopped_by_nan(found: list[dict]) -> None:
+    """What is not finite in one process stops all with the same words."""
+    assert found[0]["nan"] == found[1]["nan"]
+    assert found[0]["nan"].startswith("TrainingError: the loss of step 6 is not a finite number (rows ")
+
+
+def check_stopped_by_signal(found: list[dict]) -> None:
+    """A signal to one process stops all."""
+    for each in found:
+        assert each["signal"].startswith("Interrupted: training was stopped by SIGTERM after step 6")
+
+
 def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:

@@ -257,7 +257,7 @@ def test_killed_at_any_write_the_same_call_goes_on_to_the_same_bytes(tmp_path, s
 def test_workers_end_with_their_parent(tmp_path):
     code = (
         "import sys; from trustbase.data.corpus.workers import _Worker\n"
-        "import time; w = _Worker(); print(w._process.pid, flush=True); time.sleep(60)"
+        "import time; w = _Worker(); print(w._process.pid(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(trustbase.__file__).parents[1])}
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)

@@ -15,7 +15,7 @@ from trustbase.train.objectives.denoising import Infilling, SpanCorruption, _poi
 from trustbase.train.objectives.masked import choose, hide, word_numbers
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import Chosen
-from trustbase.train.pretrain import make_objectives, weights_of
+from trustbase.train.scene import make_objectives, weights_of
 from trustbase.train.symbols import symbols_of
 from trustbase.train.trial import choose_ways
 

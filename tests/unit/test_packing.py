@@ -11,8 +11,8 @@ from trustbase.train.layout import Layout
 from trustbase.train.objectives.base import Texts
 from trustbase.train.options import TrainOptions
 from trustbase.train.packing import cut, one_a_row, pack
-from trustbase.train.pretrain import make_objectives
 from trustbase.train.rows import DocumentRows
+from trustbase.train.scene import make_objectives
 from trustbase.train.symbols import symbols_of
 from trustbase.train.words import word_starts
 

@@ -86,8 +86,8 @@ def widened(made, name: str) -> None:
     import transformers as library
 
     from trustbase.model.scratch import ReplacedTokenPair, with_generator
-    from trustbase.train.pretrain import make_objectives
     from trustbase.train.reading import Reading
+    from trustbase.train.scene import make_objectives
     from trustbase.train.symbols import symbols_of
 
     config = made.model.config

@@ -12,7 +12,7 @@ import torch
 from pretrain_kit import PAIRS, corpus
 from pretrain_kit import model as tiny_model
 from pretrain_kit import run as pretrain_tiny
-from several import together
+from several import check_stopped_by_nan, check_stopped_by_signal, outcomes, together
 from test_several_processes import Sudden
 from torch import nn
 from train_kit import LABELS, Log, Toy, job, rows, split, weights
@@ -112,9 +112,7 @@ def _spoil(tools, batches) -> None:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    found = together(toys, folder, folder, patience=900)
-    assert all(isinstance(each, dict) for each in found), found
-    return found
+    return outcomes(toys, folder, patience=900)
 
 
 def test_two_processes_that_divide_the_state_make_the_updates_of_one(two, tmp_path):
@@ -148,13 +146,11 @@ def test_limits_are_kept_and_spikes_rolled_back(two, tmp_path):
 
 
 def test_what_is_not_finite_in_one_stops_all_with_the_same_words(two):
-    assert two[0]["nan"] == two[1]["nan"]
-    assert two[0]["nan"].startswith("TrainingError: the loss of step 6 is not a finite number (rows ")
+    check_stopped_by_nan(two)
 
 
 def test_they_go_on_to_the_same_bits_from_what_was_saved_then(two):
-    for each in two:
-        assert each["signal"].startswith("Interrupted: training was stopped by SIGTERM after step 6")
+    check_stopped_by_signal(two)
     for name, first in (("signal", 7), ("nan", 6)):
         steps, _, ends = two[0][f"{name}, gone on"]
         assert min(steps) == first
@@ -198,9 +194,7 @@ def objectives(rank: int, folder: Path) -> dict:
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("objectives")
-    found = together(objectives, folder, folder, patience=1800)
-    assert all(isinstance(each, dict) for each in found), found
-    return found
+    return outcomes(objectives, folder, patience=1800)
 
 
 @pytest.mark.parametrize(("name", "kind"), [*KINDS, (SEVERAL, "BertForPreTraining")])

@@ -117,7 +117,7 @@ def _batches(predictor: Predictor, *, tokens: str, words: str | None, objectives
     from trustbase.data.corpus.pack import TokenStore
     from trustbase.train.objectives.base import Texts
     from trustbase.train.options import TrainOptions
-    from trustbase.train.pretrain import make_objectives
+    from trustbase.train.scene import make_objectives
     from trustbase.train.symbols import symbols_of
 
     texts = Texts(TokenStore.open(Path(tokens)).held_out, None if words is None else np.load(words, mmap_mode="r"))

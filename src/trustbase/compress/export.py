@@ -71,29 +71,35 @@ def make_artifact(
     def fill(staging: Path) -> None:
         _write_weights(trained, staging, base=base, merged=options.weights == "merged")
         choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit)
-        chosen = choice.chosen
-        if chosen.runtime != "onnx":
-            (staging / ONNX_FILE).unlink(missing_ok=True)
-        info = ArtifactInfo(
-            folder=staging,
-            digest="",
-            task=task.name,
-            answer_kind=task.answer_kind,
-            labels=labels,
-            runtime=chosen.runtime,
-            precision=chosen.precision,
-            max_length=max_length,
-            base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
-            revision=base.revision,
-            text=text,
-            decision=choice.decision,
-            facts=_facts(choice, options, trained, base),
-        )
-        made.append(write_artifact(info))
-        emit("note", text=f"artefact: {chosen.runtime} {chosen.precision} on {chosen.device}: {choice.why}")
+        info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
+        made.append(write_artifact(replace(info, facts=_facts(choice, options, trained, base))))
+        emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
     return replace(made[0], folder=folder)  # the digest speaks of relative names, so moving the folder did not change it
+
+
+def _described(
+    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, max_length: int
+) -> ArtifactInfo:
+    """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
+    chosen = choice.chosen
+    if chosen.runtime != "onnx":
+        (folder / ONNX_FILE).unlink(missing_ok=True)
+    return ArtifactInfo(
+        folder=folder,
+        digest="",
+        task=task.name,
+        answer_kind=task.answer_kind,
+        labels=labels,
+        runtime=chosen.runtime,
+        precision=chosen.precision,
+        max_length=max_length,
+        base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
+        revision=base.revision,
+        text=text,
+        decision=choice.decision,
+    )
 
 
 def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: BaseModel) -> dict[str, Any]:

@@ -173,23 +173,20 @@ def sweep(
         bench = set_bench(Stages(folder, log), plan, seed=seed)
         found, metric = _try_all(bench, grid, plans)
 
-        fresh = [seeds.stream_seed(seed, "sweep", "repeat", number) % 2**31 for number in range(repeats)]
-
         def again(settings: Mapping[str, Any], own: int) -> Plan:
             return read_plan(recipe, [*overrides, *overrides_of(settings), f"train.seed={own}"], tokens)
 
-        finalists = [_repeated(bench, trial, again, fresh) for trial in found[:FINALISTS] if trial.score is not None]
-        budget = plan.recipe.train.tokens
-        assert budget is not None  # read_plan has looked
-        result = _judge(folder, grid, finalists, found[len(finalists) :], metric, budget, bench.validation, seed)
+        finalists = [_repeated(bench, trial, again, repeats, seed) for trial in found[:FINALISTS] if trial.score is not None]
+        result = _judge(folder, grid, finalists, found[len(finalists) :], metric, plan, bench.validation, seed)
         files.write_json(folder / "sweep.json", result.to_json())
         log.enter("sweep")
         log("sweep_done", best=result.overrides)
     return result
 
 
-def _repeated(bench: Bench, trial: Trial, again: Callable[[Mapping[str, Any], int], Plan], fresh: Sequence[int]) -> Trial:
+def _repeated(bench: Bench, trial: Trial, again: Callable[[Mapping[str, Any], int], Plan], repeats: int, seed: int) -> Trial:
     """A finalist with its scores under other seeds."""
+    fresh = [seeds.stream_seed(seed, "sweep", "repeat", number) % 2**31 for number in range(repeats)]
     outcomes = [bench.run(again(trial.settings, own), f"once more with seed {own}: {_told(trial.settings)}") for own in fresh]
     return replace(trial, repeats=tuple(outcome.score for outcome in outcomes))
 
@@ -218,11 +215,13 @@ def _judge(
     finalists: list[Trial],
     others: list[Trial],
     metric: str,
-    tokens: int,
+    plan: Plan,
     validation: Mapping[str, int],
     seed: int,
 ) -> Sweep:
     """Put the better finalist first, with what is known of the difference."""
+    tokens = plan.recipe.train.tokens
+    assert tokens is not None  # read_plan has looked
 
     def place(trial: Trial) -> tuple[bool, float]:
         return None in trial.repeats, trial.mean if trial.mean is not None else float("inf")

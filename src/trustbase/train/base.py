@@ -18,10 +18,11 @@ from trustbase.model.load import resolve_base
 from trustbase.model.scratch import kept_model, save_base, size_of
 from trustbase.records import Trained
 from trustbase.train.options import TrainOptions
-from trustbase.train.pretrain import Corpus, Pretrained, pretrain, weights_of
+from trustbase.train.pretrain import Pretrained, pretrain
 from trustbase.train.pretrain_options import Whole
 from trustbase.train.probes import ProbeSet, live_probe
 from trustbase.train.rows import Order
+from trustbase.train.scene import Corpus, weights_of
 from trustbase.train.world import joined
 
 

@@ -10,8 +10,8 @@ import torch
 
 from trustbase.events import Emit, ignore
 from trustbase.train.options import TrainOptions
-from trustbase.train.pretrain import LIVE_TOKENS
 from trustbase.train.rehearsal import Rehearsal
+from trustbase.train.scene import LIVE_TOKENS
 
 _WARM_UP = 1  # updates that are not timed: the first one of a process also makes what later ones find
 _LEAST = 2  # timed updates, however long they take

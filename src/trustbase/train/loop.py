@@ -93,21 +93,27 @@ def train(
         job = Job(
             model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {}, world
         )
-        job.trained, job.course = trained, plot_course(material, options)
-        tools = _tools(job, tables)
-        resume(job, tools.optimizer)
-        agree(job)
-        if job.course.total < _FEW_UPDATES:
-            emit("note", text=f"{job.course.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
-        model.train()
-        job.started_at = job.saved_at = time.monotonic()
-        job.earlier_seconds = job.progress.seconds
-        _run(job, tools, stop)
+        job.trained = trained
+        _run(job, _begun(job, tables), stop)
         world.wait()  # until the last checkpoint stands
         if validation is not None and job.progress.best_step not in (None, job.progress.step):
             state.load_weights(folder / state.name_of(job.progress.best_step or 0), trained)
     model.eval()
     return job.progress
+
+
+def _begun(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
+    """Plan the updates, go on from the last checkpoint where there is one, and start the clock."""
+    job.course = plot_course(job.material, job.options)
+    tools = _tools(job, tables)
+    resume(job, tools.optimizer)
+    agree(job)
+    if job.course.total < _FEW_UPDATES:
+        job.emit("note", text=f"{job.course.total} updates in all are few to learn from: more epochs or a smaller batch_tokens give more")
+    job.model.train()
+    job.started_at = job.saved_at = time.monotonic()
+    job.earlier_seconds = job.progress.seconds
+    return tools
 
 
 def updates(job: Job, tools: UpdateTools) -> Iterator[UpdateResult]:

@@ -22,10 +22,10 @@ from trustbase.train.job import Job
 from trustbase.train.launcher import refuse_launchers
 from trustbase.train.loop import updates
 from trustbase.train.options import TrainOptions
-from trustbase.train.pretrain import Corpus, Scene, refuse_misfits, set_scene
 from trustbase.train.pretrain_options import Whole
 from trustbase.train.process import threads
 from trustbase.train.rows import DocumentRows, Order
+from trustbase.train.scene import Corpus, Scene, refuse_misfits, set_scene
 from trustbase.train.schedule import make_optimizer
 from trustbase.train.update import UpdateResult, UpdateTools, plain
 

@@ -1,26 +1,16 @@
-"""Tasks in several processes: each is a module-level function called by name with JSON, and leaves its result on disk.
-
-Processes are started as plain commands and not by `multiprocessing`: that would import the caller's main module again, and a process
-whose parent was killed would wait for ever. Here a worker ends as soon as its standard input does.
-"""
+"""Tasks in several processes: each is a module-level function called by name with JSON, and leaves its result on disk."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import trustbase
-from trustbase.errors import DataError, Problem, TrustbaseError
+from trustbase.errors import TrustbaseError, told, told_again
+from trustbase.lines import LineProcess, serve
 from trustbase.machine import usable_cores
 
 Task = tuple[str, dict[str, Any]]  # "module:function" and its arguments
@@ -80,74 +70,34 @@ class _Worker:
     """One process that answers tasks, one at a time."""
 
     def __init__(self) -> None:
-        root = str(Path(trustbase.__file__).parents[1])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trustbase.data.corpus.workers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, **threads},
-            start_new_session=True,  # a Ctrl-C of the terminal reaches the parent alone, which then ends us
-        )
+        self._process = LineProcess("trustbase.data.corpus.workers", threads=1)
 
     def ask(self, task: Task) -> Any:
-        assert self._process.stdin and self._process.stdout
-        try:
-            self._process.stdin.write(json.dumps(task).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except (OSError, ValueError):
-            line = b""
+        self._process.send(json.dumps(task))
+        line = self._process.receive()
         if not line:
             raise TrustbaseError(
-                f"a worker process ended with code {self._process.wait()} while it was at work",
+                f"a worker process ended with code {self._process.code()} while it was at work",
                 hint="if it ran out of memory, set fewer workers (corpus.workers); the same command goes on from what is done",
             )
         answer = json.loads(line)
         if "error" in answer:
-            kind = DataError if answer["error"]["data"] else TrustbaseError
-            problems = [Problem(*item) for item in answer["error"]["problems"]]
-            raise kind(answer["error"]["message"], hint=answer["error"]["hint"], problems=problems)
+            raise told_again(answer["error"], TrustbaseError)
         return answer["value"]
 
     def end(self) -> None:
-        with suppress(OSError):
-            self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream:
-                with suppress(OSError):
-                    stream.close()
+        self._process.end()
 
 
-def _answer(task: Task) -> dict[str, Any]:
+def answered(line: str) -> str:
+    """What a task came to, as a line of JSON: its value, or its error in its own words."""
     try:
-        return {"value": call(*task)}
+        return json.dumps({"value": call(*json.loads(line))})
     except TrustbaseError as error:
-        problems = [[item.where, item.message, item.hint] for item in error.problems]
-        told = {"message": error.message, "hint": error.hint, "problems": problems}
-        return {"error": {**told, "data": isinstance(error, DataError)}}
-    except Exception as error:
-        return {"error": {"message": f"{type(error).__name__}: {error}", "hint": "", "problems": [], "data": False}}
-
-
-def serve() -> None:
-    """Answer tasks from standard input until it ends, which it also does when the parent is killed."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints goes to the error stream, not between the answers
-    tasks: SimpleQueue[bytes] = SimpleQueue()
-
-    def listen() -> None:
-        for line in sys.stdin.buffer:
-            tasks.put(line)
-        os._exit(0)  # nobody waits for an answer; what is half written has a name that nobody reads
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        answers.write(json.dumps(_answer(json.loads(tasks.get()))).encode() + b"\n")
-        answers.flush()
+        return json.dumps({"error": told(error)})
+    except Exception as error:  # a fault of ours; the caller says which task it was
+        return json.dumps({"error": told(TrustbaseError(f"{type(error).__name__}: {error}"))})
 
 
 if __name__ == "__main__":
-    serve()
+    serve(answered)
