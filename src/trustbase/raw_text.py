@@ -70,6 +70,7 @@ def names_of(recipe: PretrainRecipe) -> tuple[str, ...]:
 
 def prepare_texts(stages: Stages, plan: Plan) -> Corpus:
     """The corpus, cleaned, without duplicates, divided."""
+    from trustbase.audit.ratios import LEAST_FREEDOM
     from trustbase.data.corpus.prepare import corpus_key, open_corpus, prepare_corpus
 
     options, seed, target = plan.pretrain.corpus, plan.pretrain.train.seed, stages.folder / "corpus"
@@ -83,6 +84,9 @@ def prepare_texts(stages: Stages, plan: Plan) -> Corpus:
     outputs = ["corpus/documents", "corpus/corpus.json"]
     stages.run("corpus", inputs=inputs, code=CORPUS_CODE, outputs=outputs, compute=compute, firm_after="train")
     corpus = open_corpus(target)
+    few = len(corpus.store.held_out)
+    if few <= LEAST_FREEDOM:
+        stages.log("warning", text=f"{few} documents are held out, too few to bound a perplexity by: set corpus.held_out to a larger share")
     return corpus if plan.pretrain.canaries is None else _with_canaries(stages, plan, corpus)
 
 

@@ -267,6 +267,9 @@ def test_the_corpus_alone_is_what_the_run_then_finds(tmp_path: Path) -> None:
     changed = (tmp_path / "run" / "corpus" / "documents" / "store.json").stat().st_mtime_ns
     trustbase.run(recipe, ["train.tokens=2000"], out=tmp_path / "run")
     assert (tmp_path / "run" / "corpus" / "documents" / "store.json").stat().st_mtime_ns == changed
+    assert "documents are held out, too few" not in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8")
+    trustbase.corpus(recipe, ["corpus.held_out=0.002"], out=tmp_path / "few")
+    assert "documents are held out, too few" in (tmp_path / "few" / "log.jsonl").read_text(encoding="utf-8")
     with pytest.raises(UsageError, match="fine-tuning"):
         trustbase.corpus({"data": {"train": "sample:census-income", "text": "{age}", "label": "income"}}, out=tmp_path / "none")
 
