@@ -1,8 +1,8 @@
 """Pretraining in two Ray Train workers of one core each, beside one such worker: figure 3 of pretraining.
 
-    python benchmarks/ray_train.py [--steps N] [--rounds R] [--on ray|machine] [--out FILE]
+    python benchmarks/ray_train.py [--steps N] [--rounds R] [--batches B] [--on ray|machine] [--out FILE]
 
-The same updates of 16,384 tokens (two batches of 8,192; masked tokens; 4 layers, 256 wide, 8,000 tokens, context 128) in both: in
+The same updates of 16,384 tokens (two batches of 8,192, or as many as `--batches` says; masked tokens; 4 layers, 256 wide, 8,000 tokens, context 128) in both: in
 one worker one batch after the other, in two one each. Documents are drawn at random. Runs alternate. What counts is the time from
 the third update to the last; everything before (Ray itself, imports, the workers finding each other, trial batches) stands apart
 as start-up. A two-core machine with nothing else to do is asked for: the second worker has no core of its own otherwise, and
@@ -50,7 +50,7 @@ class Corpus:
         self.train, self.held_out = Tokens(4000, 0), Tokens(0, 1)
 
 
-def work(emit, *, folder: str, steps: int) -> dict:
+def work(emit, *, folder: str, steps: int, batches: int) -> dict:
     """One pretraining of so many updates, in a worker."""
     import torch
     from tokenizers import Tokenizer, models
@@ -81,7 +81,7 @@ def work(emit, *, folder: str, steps: int) -> dict:
             spent.append(time.process_time())
         emit(event, **fields)
 
-    options = TrainOptions(max_steps=steps, tokens=10**9, batch_tokens=TOKENS, accumulation=2, learning_rate=5e-4, threads=1)
+    options = TrainOptions(max_steps=steps, tokens=10**9, batch_tokens=TOKENS, accumulation=batches, learning_rate=5e-4, threads=1)
     done = pretrain(
         BertForMaskedLM(config),
         "masked",
@@ -111,11 +111,16 @@ class Clock:
             self.losses.append(fields["loss"])
 
 
-def measure(workers: int, steps: int, ray: str | None) -> dict:
+def measure(workers: int, steps: int, batches: int, ray: str | None) -> dict:
     folder = Path(tempfile.mkdtemp(prefix="ray-train-"))
     clock = Clock()
     try:
-        about = spread(partial(work, folder=str(folder), steps=steps), ClusterOptions(workers=workers, ray=ray, gpus=False), folder, clock)
+        about = spread(
+            partial(work, folder=str(folder), steps=steps, batches=batches),
+            ClusterOptions(workers=workers, ray=ray, gpus=False),
+            folder,
+            clock,
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     assert about["processes"] == workers and len(clock.tokens) == steps
@@ -138,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=2, help="batches of 8,192 tokens in an update")
     parser.add_argument("--on", choices=["ray", "machine"], default="ray")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ray_train.json")
     options = parser.parse_args()
@@ -146,7 +152,7 @@ def main() -> None:
     print(f"{'round':>5} {'workers':>7} {'tokens/s':>9} {'median':>9} {'cpu s':>6} {'start-up s':>10} {'total s':>8} {'load':>5}")
     for number in range(options.rounds):
         for workers in (1, 2):
-            run = {"round": number, **measure(workers, options.steps, ray)}
+            run = {"round": number, **measure(workers, options.steps, options.batches, ray)}
             runs.append(run)
             print(
                 f"{number:>5} {workers:>7} {run['tokens_per_second']:>9.0f} {run['tokens_per_second_of_the_median_update']:>9.0f} "

@@ -92,3 +92,16 @@ def test_a_divided_pretraining_goes_the_whole_way(tmp_path: Path) -> None:
     assert any("quality.probe_accuracy[words]" in event for event in log if event["event"] == "evaluation")
     with pytest.raises(RecipeError, match=r"estimate\.range_test: trains a copy in one process"):
         read_recipe(recipe, [*more, "estimate.range_test=true"])
+
+
+@pytest.mark.slow
+def test_a_state_is_divided_on_ray_as_on_this_machine(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    recipe = write_raw_world(tmp_path, tokens=4_000)
+    weights = []
+    for where in ("{workers: 2, shard: true}", "{workers: 2, shard: true, ray: auto}"):
+        out = tmp_path / str(len(weights))
+        assert run(recipe, [f"cluster={where}", "audit=[quality]"], out=out).exit_code == 0
+        assert files.read_json(out / "stages" / "train.json")["result"]["facts"]["shard"]
+        weights.append(files.sha256_file(out / "checkpoints" / "trained" / "model.safetensors"))
+    assert weights[0] == weights[1]

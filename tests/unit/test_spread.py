@@ -15,9 +15,10 @@ import pytest
 from several import together
 from train_kit import Log, job, rows, weights
 
-from trustbase.errors import TrainingError, UsageError
+from trustbase.errors import Interrupted, TrainingError, UsageError
 from trustbase.events import ignore
 from trustbase.train.cluster import ClusterOptions, cluster_problems
+from trustbase.train.on_ray import connected
 from trustbase.train.options import TrainOptions
 from trustbase.train.spread import spread
 from trustbase.train.update import plain
@@ -89,9 +90,34 @@ def test_a_signal_stops_the_workers_and_the_same_call_goes_on(tmp_path, wanted, 
     _await(tmp_path, "step-00000003")
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Traceback" not in (tmp_path / "complaints").read_text()
     log = Log()
     found = spread(partial(toy, folder=tmp_path), ClusterOptions(workers=2), tmp_path, log)  # wherever the others were
     assert log.of("resumed") and found["weights"] == wanted["weights"]
+
+
+@needs_ray
+def test_a_signal_while_ray_opens_is_the_callers(monkeypatch):
+    """Ray's own handler stands by then, and ends a process with the number of the signal."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+
+    def opening(ray, cluster):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("trustbase.train.on_ray._open", opening)
+
+    def own(number, frame):
+        raise Interrupted("stopped", signal_number=number)
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        with pytest.raises(Interrupted) as stopped, connected(ClusterOptions(ray="auto")):
+            raise AssertionError("it opened")
+        assert stopped.value.exit_code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("ray", ON)
@@ -131,7 +157,10 @@ def _caller(folder: Path, slow: float, ray: str | None) -> subprocess.Popen:
     script.write_text(CALLER)
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen([sys.executable, str(script), str(folder), str(slow), ray or ""], env={**os.environ, "PYTHONPATH": paths})
+    with (folder / "complaints").open("wb") as complaints:
+        return subprocess.Popen(
+            [sys.executable, str(script), str(folder), str(slow), ray or ""], env={**os.environ, "PYTHONPATH": paths}, stderr=complaints
+        )
 
 
 def _await(folder: Path, name: str) -> None:

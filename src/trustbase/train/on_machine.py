@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -65,7 +66,10 @@ def _member(work: Work, place: Path, threads: int, gpus: bool, parent: int) -> N
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     set_num_threads(threads)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    member(work, place, int(os.environ["RANK"]))
+    try:
+        member(work, place, int(os.environ["RANK"]))
+    except Interrupted:  # the launcher says so itself; a traceback would stand between its words
+        sys.exit(1)
 
 
 def _end_with(parent: int) -> None:

@@ -118,8 +118,7 @@ def connected(cluster: ClusterOptions) -> Iterator[bool]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         if opened:
-            _open(ray, cluster)
-            _put_back(handlers)  # Ray's would end this process without a word
+            _open_with(ray, cluster, handlers)
         there = int(ray.cluster_resources().get("GPU", 0))
         gpus = there > 0 if cluster.gpus is None else cluster.gpus
         if gpus and there < cluster.workers:
@@ -131,6 +130,19 @@ def connected(cluster: ClusterOptions) -> Iterator[bool]:
         if opened:
             ray.shutdown()
             _put_back(handlers)
+
+
+def _open_with(ray: Any, cluster: ClusterOptions, handlers: dict[signal.Signals, Any]) -> None:
+    """Open it and keep the caller's handlers: Ray's would end this process without a word, and are in place before it is open."""
+    ended: SystemExit | None = None
+    try:
+        _open(ray, cluster)
+    except SystemExit as error:
+        ended = error
+    _put_back(handlers)
+    if ended is not None:
+        signal.raise_signal(signal.SIGTERM)  # once more, for whom it was meant
+        raise ended
 
 
 def _put_back(handlers: dict[signal.Signals, Any]) -> None:
