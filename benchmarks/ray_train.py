@@ -2,12 +2,12 @@
 
     python benchmarks/ray_train.py [--steps N] [--rounds R] [--batches B] [--on ray|machine] [--out FILE]
 
-The same updates of 16,384 tokens (two batches of 8,192, or as many as `--batches` says; masked tokens; 4 layers, 256 wide, 8,000 tokens, context 128) in both: in
-one worker one batch after the other, in two one each. Documents are drawn at random. Runs alternate. What counts is the time from
-the third update to the last; everything before (Ray itself, imports, the workers finding each other, trial batches) stands apart
-as start-up. A two-core machine with nothing else to do is asked for: the second worker has no core of its own otherwise, and
-the column `load` shows what others did meanwhile. Hardly dependent on those is the processor time that the first worker takes for an
-update: half of one worker's would be ideal, but waiting does not show in it.
+The same updates of 16,384 tokens (two batches of 8,192, or as many as `--batches` says; masked tokens; 4 layers, 256 wide, 8,000 tokens,
+context 128) in both: in one worker one batch after the other, in two half of them each. Documents are drawn at random. Runs alternate.
+What counts is the time from the third update to the last; everything before (Ray itself, imports, the workers finding each other, trial
+batches) stands apart as start-up. A two-core machine with nothing else to do is asked for: the second worker has no core of its own
+otherwise, and the column `load` shows what others did meanwhile. Hardly dependent on those is the processor time that the first worker
+takes for an update: half of one worker's would be ideal, but waiting does not show in it.
 """
 
 from __future__ import annotations
