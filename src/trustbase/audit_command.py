@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
+from trustbase.data.pair import halves, join
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
@@ -84,6 +85,7 @@ def audit(
     *,
     data: str | Path | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     label: str | None = None,
     groups: Sequence[str] = (),
     train: str | Path | None = None,
@@ -106,6 +108,7 @@ def audit(
         model: checkpoint folder, bundle, run folder, `package:NAME` or hub id; needs `data`, `text` and `label`.
         data: rows to audit on.
         text: text column or template; a bundle knows its own.
+        text_pair: the second one, of a model that reads pairs.
         label: column of the true label.
         groups: columns to audit by.
         train: training rows for the rivals, with the same columns.
@@ -142,6 +145,7 @@ def audit(
         score=score,
         predicted=predicted,
         workers=workers,
+        text_pair=text_pair,
     )
     measured = set(only or audited_dimensions("classes")) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
     limits = _policy(policy, measured, groups)
@@ -153,7 +157,8 @@ def audit(
 
         with open_subject(str(model), emit) as (info, own):
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
-            rows = _read(info, data, text, str(label), groups, train, positive, favourable)
+            shown = text if text is None or text_pair is None else join(text, text_pair)
+            rows = _read(info, data, shown, str(label), groups, train, positive, favourable)
             report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
 
@@ -222,6 +227,9 @@ def _read(
     shown = text if text is not None else info.text
     if shown is None:
         problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
+        raise UsageError("this audit cannot start", problems=[problem])
+    if info.task == "text-pair-classification" and len(halves(shown)) == 1:
+        problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
     labels = _labels(info.labels, positive, favourable)
     splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test")[0]}

@@ -263,6 +263,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             base=base,
             max_length=recipe.train.max_length,
             sample=validation.texts,
+            task=load(TASKS[recipe.task]),
             decide=lambda scores: choose_decision(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )

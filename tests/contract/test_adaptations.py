@@ -14,11 +14,12 @@ from torch import nn
 from trustbase.errors import ModelError, TrainingError
 from trustbase.model.adapt import adapt, merge
 from trustbase.model.checkpoint import assert_reload_equal, load_checkpoint, save_checkpoint
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import head_names
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import LabelSchema
 

@@ -16,11 +16,12 @@ from tiny import tiny_bert
 from trustbase.compress.graph import export_onnx
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE, read_artifact
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
 from trustbase.model.runtime_torch import load_model, mean_hidden
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import RUNTIMES, load
 from trustbase.records import LabelSchema
 

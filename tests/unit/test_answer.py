@@ -204,7 +204,7 @@ def test_a_machine_that_answers_otherwise_is_not_asked(bundle: Bundle, tmp_path:
 
 def whole_file(path: Path, template: TextTemplate) -> list[Row]:
     """The oracle: the same rows by the reader of training data, which takes a file as a whole."""
-    raw = check_rows(read_table(str(path), root=Path(), columns=template.columns), shown=template.columns)
+    raw = check_rows(read_table(str(path), root=Path(), columns=template.columns), shown=[template.columns])
     texts = template.render_table(raw.table)
     rows: dict[int, Row] = dict(zip(raw.row_numbers.tolist(), texts, strict=True))
     rows |= {bad.row: BadInput(f"{path.name}:{bad.line}", bad.reason) for bad in raw.bad_rows}

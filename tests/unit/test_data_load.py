@@ -257,7 +257,6 @@ def test_all_formats_give_the_same_rows(tmp_path):
         ({"split": {"by": {"time": "date"}}}, "cannot split by time"),
         ({"split": {"test": 0.6, "validation": 0.5}}, "leave no rows for training"),
         ({"features": {"numeric": ["age"]}}, "cannot read table columns beside the text"),
-        ({"text_pair": "other"}, "cannot read pairs of texts"),
         ({"train": "corpus.conll"}, "cannot read CoNLL files"),
         ({"train": "rows.csv.gz"}, "cannot read compressed files"),
         ({"train": "rows.json"}, "one JSON object a line"),

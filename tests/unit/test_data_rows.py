@@ -97,7 +97,7 @@ def test_a_bad_csv_row_is_named_and_only_it(tmp_path, kind, place):
     row, taken, reason = CSV_ROWS[kind]
     lines = good_lines()
     path = csv_file(tmp_path, [*lines[:place], row, *lines[place:]])
-    raw = check_rows(read_delimited(path, columns=["text", "label"], source="rows.csv"), label="label", text="text")
+    raw = check_rows(read_delimited(path, columns=["text", "label"], source="rows.csv"), label="label", text=["text"])
     assert [problem.where for problem in raw.bad] == [f"rows.csv:{place + 2}"]
     assert reason in raw.bad[0].message
     assert raw.total == 61 and len(raw) == 60
@@ -113,7 +113,7 @@ def test_a_bad_json_line_is_named_and_only_it(tmp_path, kind):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\n".join([*lines[:30], row, *lines[30:]]) + b"\n")
     raw = read_jsonl(path, columns=["text", "label"], source="rows.jsonl", whole=["label"])
-    raw = check_rows(raw, label="label", text="text")
+    raw = check_rows(raw, label="label", text=["text"])
     assert [str(problem).split(": ")[0] for problem in raw.bad] == ["rows.jsonl:31"]
     assert reason in raw.bad[0].message
     assert raw.total == 61 and raw.table["text"].to_pylist() == [text for text, _ in GOOD]

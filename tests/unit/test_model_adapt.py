@@ -20,11 +20,12 @@ from trustbase.model.adapt import (
     target_names,
     trainable,
 )
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import origin_of
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
 
 LABELS = LabelSchema(("a", "b", "c"), "a", "a")

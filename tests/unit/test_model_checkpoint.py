@@ -16,10 +16,11 @@ from trustbase import files
 from trustbase.errors import ModelError, TrainingError, UsageError
 from trustbase.model.adapt import adapt, adapted_with, merge, trainable
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, load_checkpoint, save_checkpoint
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
 
 LABELS = LabelSchema(("a", "b", "c"), "a", "a")

@@ -15,10 +15,11 @@ from sklearn.metrics import log_loss
 from trustbase.errors import ModelError
 from trustbase.model.adapt import trainable
 from trustbase.model.checkpoint import save_checkpoint
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.pretrained import head_names, load_classifier
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
 
 YES = LabelSchema(("no", "yes"), "yes", "yes")

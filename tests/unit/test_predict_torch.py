@@ -12,12 +12,13 @@ import torch
 from tiny import tiny_bert
 from trustbase.errors import ModelError, PredictionError, UsageError
 from trustbase.model.artifact import read_artifact
+from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
 from trustbase.model.packed import PackedBert, plan_groups, unsupported
 from trustbase.model.predict import Predictor, Question
 from trustbase.model.runtime_torch import TorchRuntime, load_model, mean_hidden
 from trustbase.model.task import TEXT_CLASSIFICATION
-from trustbase.model.tokenizer import encode, load_tokenizer, pad
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import util
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import Answers
+from trustbase.data.pair import SEPARATOR, halves
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
@@ -96,14 +98,21 @@ def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:
 
 
 def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
-    """Word and word-pair weights (tf-idf) with logistic regression; Chinese by segmented words, or by characters and pairs."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+    """Word and word-pair weights (tf-idf) with logistic regression; Chinese by segmented words, or by characters and pairs.
+
+    Of a pair of texts: the words of each, those in both, and how much they share.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     least = 2 if len(train) >= 1000 else 1
-    shape: dict[str, Any] = {"ngram_range": (1, 2), "min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
-    vectorizer = TfidfVectorizer(**_words(train.texts), **shape)
+    shape: dict[str, Any] = {"min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
+    words = _words(train.texts)
+    if any(SEPARATOR in text for text in train.texts):
+        vectorizer = TfidfVectorizer(analyzer=partial(_terms_of_pair, find=CountVectorizer(**words).build_analyzer()), **shape)
+    else:
+        vectorizer = TfidfVectorizer(ngram_range=(1, 2), **words, **shape)
     # C = 10: tf-idf rows have length one, so the default penalty (meant for columns of unit variance) is far too strong.
     model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=300, random_state=_state(seed, "bag_of_words")))
     _fit(model, list(train.texts), train.labels, "bag_of_words")
@@ -175,6 +184,14 @@ def _words(texts: Sequence[str]) -> dict[str, Any]:
     if util.find_spec("jieba") is not None:
         return {"tokenizer": _segment, "token_pattern": None}
     return {"analyzer": "char"}
+
+
+def _terms_of_pair(text: str, find: Callable[[str], list[str]]) -> list[str]:
+    """Terms of both texts: each word with the side it stands on, words of both, and the tenth of all words that are in both."""
+    sides = [find(side) for side in halves(text)]
+    both, either = set.intersection(*map(set, sides)), set().union(*sides)
+    shared = f"shared {10 * len(both) // max(len(either), 1)}"
+    return [f"{number} {word}" for number, words in enumerate(sides) for word in words] + [f"both {word}" for word in both] + [shared] * 3
 
 
 def _segment(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
+from trustbase.data.pair import readable
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by
@@ -134,7 +135,7 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
         ["adaptation", code(str(method)) if method else "not stated"],
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
-        ["reads", f"{code(artifact.text or 'text')}, at most {artifact.max_length} tokens"],
+        ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens"],
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],

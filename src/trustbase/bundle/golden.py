@@ -46,7 +46,7 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
         ModelError: the artefact answers with something else.
     """
     template = TextTemplate.parse(artifact.text or "text", None)
-    rows = synthetic_rows(artifact.folder, template.columns, max_length=artifact.max_length, seed=seed)
+    rows = synthetic_rows(artifact.folder, template, max_length=artifact.max_length, seed=seed)
     texts = [template.render(row) for row in rows]
     base = artifact.answer_kind == BASE_MODEL
     asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _probabilities(artifact, texts, ask))
@@ -124,11 +124,12 @@ def repeat_golden(record: Mapping[str, Any], predictor: Scorer | LanguageScorer)
     return difference
 
 
-def synthetic_rows(folder: Path, columns: Sequence[str], *, max_length: int, seed: int) -> list[dict[str, str]]:
+def synthetic_rows(folder: Path, template: TextTemplate, *, max_length: int, seed: int) -> list[dict[str, str]]:
     """Rows of made-up values, from one word to more tokens than the model reads."""
     words = _words(folder)
     rng = seeds.generator(seed, "golden")
-    numeric = set(columns[1::3]) if len(columns) > 1 else set()  # many columns of a table are numbers
+    columns = template.columns
+    numeric = set(columns[1::3]) - set(template.whole) if len(columns) > 1 else set()  # many columns of a table are numbers
     rows = []
     for count in (*_WORD_COUNTS, max_length + 1):
         share = -(-count // (len(columns) - len(numeric)))

@@ -140,8 +140,7 @@ def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawT
 
 def _rows(raw: RawTable, template: TextTemplate) -> list[Row]:
     """Good and bad rows in file order, checked as training rows are."""
-    names = template.columns
-    checked = check_rows(raw, text=names[0]) if template.plain else check_rows(raw, shown=names)
+    checked = check_rows(raw, text=template.whole, shown=template.composed)
     texts = template.render_table(checked.table) if len(checked) else []
     rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), texts, strict=True))
     rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]

@@ -150,6 +150,7 @@ def audit_command(
     model: Annotated[str | None, typer.Argument(help="Checkpoint folder, bundle, run or hub id.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
+    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, of a model that reads pairs.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
@@ -179,6 +180,7 @@ def audit_command(
             model,
             data=data,
             text=text,
+            text_pair=text_pair,
             label=label,
             groups=_names(groups),
             train=train,

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from trustbase.errors import ModelError
-from trustbase.model.tokenizer import encode, pad
+from trustbase.model.encoded import pad
+from trustbase.model.tokenizer import encode
 
 
 class _BothOutputs(torch.nn.Module):
@@ -22,8 +23,11 @@ class _BothOutputs(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, **kinds)
         states = outputs.hidden_states if getattr(outputs, "hidden_states", None) is not None else outputs.encoder_hidden_states
         mask = attention_mask.unsqueeze(-1).to(states[-1].dtype)
         return outputs.logits, (states[-1] * mask).sum(dim=1) / mask.sum(dim=1)
@@ -44,7 +48,8 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
     """
     pad_id = int(tokenizer.pad_token_id or 0)
     batch = pad(encode(tokenizer, [*texts[:2], "export"][:2], max_length=max_length), [0, 1], pad_id)
-    arguments = (torch.from_numpy(batch["input_ids"]), torch.from_numpy(batch["attention_mask"]))
+    names = list(batch)  # of pairs, segments too
+    arguments = tuple(torch.from_numpy(batch[name]) for name in names)
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
         with torch.no_grad(), _quiet():
@@ -52,10 +57,10 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
                 _BothOutputs(model).eval(),
                 arguments,
                 str(path),
-                input_names=["input_ids", "attention_mask"],
+                input_names=names,
                 output_names=["output_logits", "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
                 dynamo=True,
-                dynamic_shapes={"input_ids": dynamic, "attention_mask": dynamic},
+                dynamic_shapes=dict.fromkeys(names, dynamic),
                 external_data=False,
                 verbose=False,
             )

@@ -163,7 +163,7 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Digest**: `{card['digest']}`",
         f"- **Licence**: {_plain(card['licence'])}",
         *([f"- **Attribution**: {_plain(card['attribution'])}"] if card["attribution"] else []),
-        f"- **Text**: {'column' if text['plain'] else 'template'} {_code(text['template'])}",
+        f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {_code(text['template'])}",
         f"- **Label**: column {_code(label['column'])}; labels {', '.join(map(_code, label['names']))}",
         f"- **Positive label**: {_code(label['positive'])} ({said[label['positive_assumed']]}); "
         f"**favourable**: {_code(label['favourable'])} ({said[label['favourable_assumed']]})",

@@ -13,6 +13,7 @@ import pyarrow as pa
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.gather import Source, all_bad
 from trustbase.data.options import DataOptions
+from trustbase.data.pair import readable
 from trustbase.data.samples import find_sample, is_sample
 from trustbase.data.template import TextTemplate
 from trustbase.records import LabelSchema, Split
@@ -25,7 +26,12 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
     return {
         "sources": {name: _file(source) for name, source in sources.items()},
         "bad_rows": _bad(sources),
-        "text": {"template": template.source, "columns": list(template.columns), "plain": template.plain},
+        "text": {
+            "template": readable(template.source),
+            "columns": list(template.columns),
+            "plain": template.plain,
+            "pair": bool(template.sides),
+        },
         "label": options.label,
         "groups": {
             "columns": list(options.groups),

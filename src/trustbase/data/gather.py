@@ -54,7 +54,7 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
     if problems:
         raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted)
-    template = TextTemplate.parse(options.text, columns, missing=options.missing)
+    template = TextTemplate.parse(options.reading, columns, missing=options.missing)
     sources: dict[str, Source] = {}
     for name in split.SPLITS:
         reference = getattr(options, name)
@@ -78,8 +78,7 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     raw = read_table(
         reference, root=root, columns=wanted, format=options.format, optional=optional, whole=(options.label,), quoted=options.quoted
     )
-    text = template.columns[0] if template.plain else None
-    return check_rows(raw, label=options.label, text=text, shown=template.columns, unique=options.id)
+    return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
 
 
 def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
@@ -154,11 +153,11 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     """Columns that the recipe names and a file does not have."""
     problems = []
     try:
-        template = TextTemplate.parse(options.text, columns, missing=options.missing)
+        template = TextTemplate.parse(options.reading, columns, missing=options.missing)
         if options.label in template.columns:
             problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
-        if template.plain and template.columns[0] in options.groups:
-            message = f"'{template.columns[0]}' is the text itself, and nearly every row would be a group of its own"
+        for name in set(template.whole) & set(options.groups):
+            message = f"'{name}' is the text itself, and nearly every row would be a group of its own"
             problems.append(Problem("data.groups", message, "name columns with few values"))
     except DataError as error:
         problems += error.problems

@@ -17,6 +17,7 @@ from trustbase.data.digest import digest_rows
 from trustbase.data.facts import facts_across, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
 from trustbase.data.options import DataOptions, Format
+from trustbase.data.pair import halves
 from trustbase.data.rows import in_quotes
 from trustbase.data.samples import find_sample, is_sample, sample_digest
 from trustbase.data.source import locate
@@ -98,7 +99,7 @@ def load_single(
 
     Args:
         path: the file, or `sample:NAME`.
-        text: a column, or a template over columns.
+        text: a column, or a template over columns; of a pair, both (`trustbase.data.pair.join`).
         label: column of the true label.
         groups: columns to audit by.
         labels: the labels of a model that is to be audited; taken from the file where there are none.
@@ -132,8 +133,10 @@ def _load_single(
     positive: str | None,
     favourable: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, "text": text, "label": label, "groups": list(groups), "format": format, "missing": missing}
-    options = DataOptions.model_validate({**values, "positive": positive, "favourable": favourable})
+    first, *second = halves(text)
+    values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
+    named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable}
+    options = DataOptions.model_validate({**values, **named})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]
     rows = np.arange(len(source.raw))

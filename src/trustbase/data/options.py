@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.samples import SAMPLES, is_sample
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
@@ -31,7 +32,6 @@ _LATER_SUFFIXES = {
 }
 _LATER_KEYS = {
     "features": "table columns beside the text",
-    "text_pair": "pairs of texts",
     "query": "SQL sources",
     "stride": "windows over long texts",
 }
@@ -111,6 +111,9 @@ class DataOptions(BaseModel):
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
+    text_pair: str | None = Field(
+        default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
+    )
     label: str = Field(description="column of the true label")
     groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")
     positive: str | None = Field(
@@ -171,6 +174,18 @@ class DataOptions(BaseModel):
             raise ValueError(f"'{value}' must not hold any of {{ }} |, which have a meaning in templates")
         return value
 
+    @field_validator("text", "text_pair")
+    @classmethod
+    def _one_text(cls, value: str | None) -> str | None:
+        if value is not None and SEPARATOR in value:
+            raise ValueError("holds U+001F, which stands between the texts of a pair; name the second one as text_pair")
+        return value
+
+    @property
+    def reading(self) -> str:
+        """What the model reads, as `TextTemplate.parse` takes it: the text, or both texts of a pair."""
+        return self.text if self.text_pair is None else join(self.text, self.text_pair)
+
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
         problems = list(_contradictions(self))
@@ -211,17 +226,20 @@ def _refuse_source(value: str) -> None:
 
 def _contradictions(options: DataOptions) -> list[str]:
     found = []
-    if options.text == options.label:
-        found.append(f"text and label are the same column '{options.label}': the model would be shown the answer")
-    if "{" + options.label + "}" in options.text:
-        found.append(f"the text template shows the label '{options.label}' to the model; take it out")
+    for name, text in (("text", options.text), ("text_pair", options.text_pair)):
+        if text == options.label:
+            found.append(f"{name} and label are the same column '{options.label}': the model would be shown the answer")
+        if text is not None and "{" + options.label + "}" in text:
+            found.append(f"the {name} template shows the label '{options.label}' to the model; take it out")
+    if options.text_pair == options.text:
+        found.append(f"text and text_pair are both '{options.text}': a pair is of two texts")
     if options.label in options.groups:
         found.append(f"the label '{options.label}' cannot be a group column")
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})
     if repeated:
         found.append(f"groups names {', '.join(repeated)} more than once")
     if options.split.column is not None:
-        if options.split.column == options.label or options.split.column == options.text:
+        if options.split.column in (options.label, options.text, options.text_pair):
             found.append(f"split.column '{options.split.column}' is also the text or label column")
         given = [name for name in ("validation", "test") if getattr(options, name) is not None]
         if given:

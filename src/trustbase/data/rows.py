@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trustbase.data.pair import SEPARATOR
 from trustbase.errors import Problem
 
 Mark = Callable[[Any, str], None]  # (mask of rows, kind) → None
@@ -90,8 +91,8 @@ def check_rows(
     raw: RawTable,
     *,
     label: str | None = None,
-    text: str | None = None,
-    shown: Sequence[str] = (),
+    text: Sequence[str] = (),
+    shown: Sequence[Sequence[str]] = (),
     unique: str | None = None,
     cell_limit: int = CELL_LIMIT,
 ) -> RawTable:
@@ -100,12 +101,12 @@ def check_rows(
     Args:
         raw: the rows as read.
         label: column that must not be empty.
-        text: column that must not be empty.
-        shown: columns of a template; not all of them may be empty.
+        text: columns that must not be empty: texts as they stand.
+        shown: columns of each template; not all of one may be empty.
         unique: column whose values must not repeat.
         cell_limit: bytes that no cell may exceed.
     """
-    raw = replace(raw, table=_blank_to_null(raw.table, keep=(text,)))
+    raw = replace(raw, table=_blank_to_null(raw.table, keep=text))
     kinds: dict[int, list[str]] = {}
     details: dict[int, str] = {}
 
@@ -116,10 +117,14 @@ def check_rows(
     _check_cells(raw, mark, cell_limit)
     if label is not None:
         mark(_empty(raw.table[label]), f"column '{label}' (label) is empty")
-    if text is not None:
-        mark(_empty(raw.table[text]), f"column '{text}' (text) is empty")
-    elif shown:
-        mark(_all_null(raw.table, shown), "every column of the template is empty")
+    for name in text:
+        mark(_empty(raw.table[name]), f"column '{name}' (text) is empty")
+    for names in shown:
+        mark(_all_null(raw.table, names), "every column of the template is empty")
+    for name in dict.fromkeys([*text, *(name for names in shown for name in names)]):
+        held = pc.fill_null(pc.match_substring(raw.table[name], SEPARATOR), False)
+        if pc.any(held).as_py():
+            mark(held, f"column '{name}' holds U+001F, which stands between the texts of a pair")
     if len(raw.table.column_names) > 1:
         mark(_repeats_header(raw.table), "repeats the header")
     if unique is not None:
@@ -143,7 +148,7 @@ def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
             mark(nul, f"NUL character in column '{name}'")
 
 
-def _blank_to_null(table: pa.Table, *, keep: Collection[str | None]) -> pa.Table:
+def _blank_to_null(table: pa.Table, *, keep: Collection[str]) -> pa.Table:
     """Cells of nothing but white space are empty cells."""
     for index, name in enumerate(table.column_names):
         if name not in keep:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from trustbase.data.pair import SEPARATOR
 from trustbase.errors import DataError, Problem
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextTemplate:
-    """A text column, or literal text with `{column}` places.
+    """A text column, or literal text with `{column}` places; or two of these, whose texts are read as a pair.
 
     `{column|words}` writes `words` where that cell is empty, `{{` and `}}` stand for braces. `source` carries all of it, so that a
     bundle needs nothing else to render its inputs as the training rows were rendered.
@@ -35,24 +36,28 @@ class TextTemplate:
         source: canonical text that `parse` turns into an equal template.
         parts: literal strings and cells, in order; a plain column is one cell.
         plain: whether the text is one column as it stands.
+        sides: the two templates of a pair (`trustbase.data.pair`); none where there is one text.
     """
 
     source: str
     parts: tuple[str | Cell, ...]
     plain: bool
+    sides: tuple[TextTemplate, ...] = ()
 
     @classmethod
     def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING) -> TextTemplate:
         """Read a column name or template.
 
         Args:
-            text: what the recipe's `data.text` says.
+            text: what the recipe's `data.text` says; for a pair, what `DataOptions.reading` makes of both.
             columns: the columns there are, or None where they are not known (names are then taken as they stand).
             missing: what is written for an empty cell that does not say it itself.
 
         Raises:
             DataError: no such column, or braces that do not pair; every problem, with "did you mean".
         """
+        if SEPARATOR in text:
+            return cls._pair(text, columns, missing)
         braces = "{" in text or "}" in text
         if (columns is not None and text in columns) or (columns is None and not braces):
             return cls(text, (Cell(text, ""),), plain=True)
@@ -64,6 +69,30 @@ class TextTemplate:
         if problems:
             raise DataError("data.text is not a template over these columns", problems=problems)
         return cls(_canonical(parts), tuple(parts), plain=False)
+
+    @classmethod
+    def _pair(cls, text: str, columns: Sequence[str] | None, missing: str) -> TextTemplate:
+        sides: list[TextTemplate] = []
+        problems: list[Problem] = []
+        for where, side in zip(("data.text", "data.text_pair"), text.split(SEPARATOR), strict=True):
+            try:
+                sides.append(cls.parse(side, columns, missing=missing))
+            except DataError as error:
+                problems += [replace(problem, where=where) for problem in error.problems]
+        if problems:
+            raise DataError("data.text and data.text_pair are not columns or templates over these columns", problems=problems)
+        source = SEPARATOR.join(side.source for side in sides)
+        return cls(source, (*sides[0].parts, SEPARATOR, *sides[1].parts), plain=False, sides=tuple(sides))
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Columns that are a text as they stand, so that none of their cells may be empty."""
+        return tuple(side.columns[0] for side in self.sides or (self,) if side.plain)
+
+    @property
+    def composed(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of each text that is made from several; not all of them may be empty in a row."""
+        return tuple(side.columns for side in self.sides or (self,) if not side.plain)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -14,12 +14,13 @@ import trustbase
 from trustbase import files
 from trustbase.errors import ModelError, TrainingError, TrustbaseError
 from trustbase.model.adapt import adapted_layers, adapted_with, adapter_state, lora_config, restore_adapter, trainable
+from trustbase.model.encoded import Encoded, pad
 from trustbase.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT, check_model_folder, model_digest, read_object
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import Origin, config_of, load_classifier, origin_of, set_origin
 from trustbase.model.quiet import quiet
-from trustbase.model.tokenizer import Encoded, load_tokenizer, pad
+from trustbase.model.tokenizer import load_tokenizer
 from trustbase.records import BaseModel
 
 SCHEMA = "trustbase/checkpoint/1"

@@ -12,9 +12,9 @@ from torch import nn
 from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
+from trustbase.model.encoded import Encoded, pad
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
-from trustbase.model.tokenizer import Encoded, pad
 
 _TOLERANCE = 1e-4
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from trustbase.model.rotary import angles, turned
 
+Segments = Sequence[NDArray[np.integer]] | None  # of each row, for each token: 1 in the second text of a pair
+
 _GROUP_TOKENS = 8  # starting another attention group costs about as much time as this many tokens of padding
 
 
@@ -169,7 +171,9 @@ class PackedBert:
         self._dtype = dtype
         self._heads: int = model.config.num_attention_heads
         body = model.base_model
-        embeddings, kind = body.embeddings, body.embeddings.token_type_embeddings.weight[0]
+        embeddings, kinds = body.embeddings, body.embeddings.token_type_embeddings.weight
+        kind = kinds[0]
+        self._second = (kinds[1] - kind).detach() if len(kinds) > 1 else None  # what the second text of a pair has in place of the first's
         self._words: torch.Tensor = embeddings.word_embeddings.weight.detach()
         self._turns = angles(body, model.config.max_position_embeddings) if hasattr(body.encoder, "embed_positions") else None
         positions = model.config.max_position_embeddings
@@ -181,9 +185,9 @@ class PackedBert:
         self._last_rows = _Layer(layers[-1], self._heads, torch.float32, last=True)
         self._pooler, self._classifier = getattr(body, "pooler", None), model.classifier
 
-    def logits(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
-        """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length."""
-        x, groups, masks = self._enter(rows)
+    def logits(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None) -> torch.Tensor:
+        """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length, `segments` which text of a pair each belongs to."""
+        x, groups, masks = self._enter(rows, segments)
         for layer in self._layers[:-1]:
             x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         first = self._last_layer_first_token(x, groups, masks)
@@ -191,9 +195,9 @@ class PackedBert:
         logits: torch.Tensor = self._classifier(read if self._pooler is None else self._pooler(read))
         return logits
 
-    def embedding(self, rows: Sequence[NDArray[np.integer]]) -> torch.Tensor:
+    def embedding(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None) -> torch.Tensor:
         """Mean of the last hidden states over the real tokens, fp32 `(rows, width)`."""
-        x, groups, masks = self._enter(rows)
+        x, groups, masks = self._enter(rows, segments)
         for layer in self._layers:
             x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         means = []
@@ -206,12 +210,14 @@ class PackedBert:
                 means.append((block * real).sum(dim=1) / real.sum(dim=1))
         return torch.cat(means)
 
-    def _enter(self, rows: Sequence[NDArray[np.integer]]) -> tuple[torch.Tensor, list[Group], list[torch.Tensor | None]]:
+    def _enter(
+        self, rows: Sequence[NDArray[np.integer]], segments: Segments
+    ) -> tuple[torch.Tensor, list[Group], list[torch.Tensor | None]]:
         """Embedded tokens `(tokens, width)`, their groups, and each group's additive mask `(rows, 1, length)` or None."""
         lengths = np.array([len(row) for row in rows])
         groups = plan_groups(lengths)
         ids = np.zeros(sum(group.rows * group.length for group in groups), dtype=np.int64)
-        places = np.empty_like(ids)
+        places, kinds = np.empty_like(ids), np.zeros(ids.shape, dtype=np.float32)
         masks: list[torch.Tensor | None] = []
         device = self._words.device
         number = 0
@@ -220,11 +226,16 @@ class PackedBert:
             places[group.start : group.start + group.rows * group.length].reshape(group.rows, group.length)[:] = np.arange(group.length)
             for row in range(group.rows):
                 block[row, : lengths[number + row]] = rows[number + row]
+                if segments is not None:
+                    begin = group.start + row * group.length
+                    kinds[begin : begin + lengths[number + row]] = segments[number + row]
             masks.append(self._mask(lengths[number : number + group.rows], group.length) if group.padded else None)
             number += group.rows
         embedded = F.embedding(torch.from_numpy(ids).to(device), self._words) + F.embedding(
             torch.from_numpy(places).to(device), self._places
         )
+        if segments is not None and self._second is not None:
+            embedded = embedded + torch.from_numpy(kinds).to(device).unsqueeze(1) * self._second
         return self._norm(embedded), groups, masks
 
     def _mask(self, lengths: NDArray[np.integer], length: int) -> torch.Tensor:

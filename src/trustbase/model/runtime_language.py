@@ -31,12 +31,13 @@ from trustbase import files
 from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ARTIFACT_FILE
+from trustbase.model.encoded import Encoded, pad
 from trustbase.model.extension import load_whole
 from trustbase.model.folder import check_model_folder, read_object
 from trustbase.model.pretrained import refuse_impossible
 from trustbase.model.runtime_torch import place_of
 from trustbase.model.shape import WORD_OBJECTIVES
-from trustbase.model.tokenizer import Encoded, encode, pad
+from trustbase.model.tokenizer import encode
 
 Way = Literal["causal", "masked", "sentinel", "infilling"]
 Rows = list[NDArray[np.int64]]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
-from trustbase.model.tokenizer import Encoded, encode, pad
+from trustbase.model.encoded import Encoded, pad
+from trustbase.model.tokenizer import encode
 
 _PREFIX = "output_"  # of the names of the graph's outputs
 
@@ -29,6 +30,7 @@ class OnnxRuntime:
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._pad_id = int(tokenizer.pad_token_id or 0)
+        self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
 
     @classmethod
@@ -71,5 +73,10 @@ class OnnxRuntime:
         return int(lengths.max()) * len(lengths)
 
     def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        (values,) = self._session.run([_PREFIX + output], pad(encodings, rows, self._pad_id))
+        batch = pad(encodings, rows, self._pad_id)
+        if self._told:  # a graph made for pairs wants segments in any case
+            batch.setdefault("token_type_ids", np.zeros_like(batch["input_ids"]))
+        else:
+            batch.pop("token_type_ids", None)
+        (values,) = self._session.run([_PREFIX + output], batch)
         return np.asarray(values, dtype=np.float32)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import UsageError
+from trustbase.model.encoded import Encoded, pad
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
-from trustbase.model.tokenizer import Encoded, encode, pad
+from trustbase.model.tokenizer import encode
 
 
 class TorchRuntime:
@@ -98,8 +99,11 @@ class TorchRuntime:
 
     def _forward_packed(self, packed: PackedBert, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         order = np.argsort(encodings.lengths[rows], kind="stable")  # a batch that was halved or filtered is still sorted; be sure
-        tokens = [encodings.ids[encodings.offsets[row] : encodings.offsets[row + 1]] for row in rows[order]]
-        values = (packed.logits(tokens) if output == "logits" else packed.embedding(tokens)).float().cpu().numpy()
+        places = [slice(encodings.offsets[row], encodings.offsets[row + 1]) for row in rows[order]]
+        tokens = [encodings.ids[place] for place in places]
+        segments = None if encodings.segments is None else [encodings.segments[place] for place in places]
+        ask = packed.logits if output == "logits" else packed.embedding
+        values = ask(tokens, segments).float().cpu().numpy()
         result = np.empty_like(values)
         result[order] = values
         return result

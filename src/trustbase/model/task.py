@@ -81,6 +81,27 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
     return model
 
 
+def build_pair_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """A classifier of pairs of texts, otherwise as `build_classifier`.
+
+    Raises:
+        ModelError: as there; or the tokenizer cannot tell two texts apart, or tells the model of a second text that it has no embedding of.
+    """
+    from trustbase.model.token_pairs import pair_layout
+    from trustbase.model.tokenizer import load_tokenizer
+
+    layout = pair_layout(load_tokenizer(base.folder))
+    model = build_classifier(base, labels, seed=seed, dropout=dropout)
+    kinds = getattr(config_of(model), "type_vocab_size", None)
+    if layout.told and kinds is not None and kinds < 2:
+        raise ModelError(
+            f"base '{base.reference}' has one kind of token, but its tokenizer tells of two: it was not made for pairs of texts",
+            hint="take token_type_ids out of model_input_names in its tokenizer_config.json, or take another base",
+        )
+    set_origin(model, Origin("text-pair-classification", describe_base(base), base=base))
+    return model
+
+
 def _check_vocabulary(base: BaseModel, model: nn.Module, tokenizer: Any) -> None:
     """A token without an embedding would stop training in the middle, with an index error that says nothing."""
     known = config_of(model).vocab_size
@@ -112,3 +133,6 @@ def _classification_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 TEXT_CLASSIFICATION = Task("text-classification", "classes", build_classifier, _classification_loss, cross_entropy, probabilities)
+TEXT_PAIR_CLASSIFICATION = Task(
+    "text-pair-classification", "classes", build_pair_classifier, _classification_loss, cross_entropy, probabilities
+)

@@ -1,6 +1,7 @@
 """Texts to token ids, fast: ragged arrays straight from the Rust tokenizer, padded only when a batch is cut.
 
-The result equals `tokenizer(texts, truncation=True, max_length=…)` of transformers (a test holds it). Truncation is
+The result equals `tokenizer(texts, truncation=True, max_length=…)` of transformers (a test holds it), and of a pair of texts
+(`trustbase.data.pair`) that of `tokenizer(first, second, …)`, of which the longer text is cut first. Truncation is
 done here and not by the tokenizer, so that nothing is set on a shared object, the settings that a `tokenizer.json`
 carries (128 tokens for sentence-transformers) have no say, and the full length of each text is known.
 """
@@ -16,48 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.data.pair import SEPARATOR
 from trustbase.errors import DataError, ModelError, Problem
 from trustbase.events import Emit, ignore
+from trustbase.model.encoded import Encoded, joined, offsets_of
 from trustbase.model.folder import check_tokenizer_files
 from trustbase.model.shape import positions_of
+from trustbase.model.token_pairs import encode_pairs, pair_layout
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """Token ids of many texts, end to end.
-
-    Attributes:
-        ids: int32 `(tokens,)`, special tokens included.
-        offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
-        full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
-    """
-
-    ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    full_lengths: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row after truncation, `(rows,)`."""
-        return np.diff(self.offsets)
-
-    @property
-    def truncated(self) -> NDArray[np.bool_]:
-        """Whether a row lost tokens, `(rows,)`."""
-        return self.full_lengths > self.lengths
-
-    def take(self, rows: NDArray[np.integer] | Sequence[int]) -> Encoded:
-        """The named rows, in that order."""
-        picked = np.asarray(rows, dtype=np.int64)
-        lengths = self.lengths[picked]
-        offsets = _offsets(lengths)
-        where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Encoded(self.ids[where], offsets, self.full_lengths[picked])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +97,12 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
 
     Args:
         tokenizer: from `load_tokenizer`.
-        texts: what the model reads, `(rows,)`.
+        texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them.
         max_length: most tokens of a row, special tokens included.
         emit: takes `progress` events.
 
     Raises:
+        ModelError: there are pairs, and the tokenizer puts nothing between two texts.
         DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
         ValueError: `max_length` leaves no room for a token of text.
     """
@@ -141,35 +110,20 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
     room = max_length - prefix - suffix
     if room < 1:
         raise ValueError(f"max_length {max_length} leaves no room for text beside {prefix + suffix} special tokens")
-    pieces: list[NDArray[np.int32]] = []
-    lengths: list[NDArray[np.int64]] = []
+    pieces: list[Encoded] = []
     for start in range(0, len(texts), _CHUNK):
         emit("progress", what="tokenising", done=start, total=len(texts))
-        ids, count = _encode_chunk(tokenizer, texts, start)
-        pieces.append(ids)
-        lengths.append(count)
+        chunk = list(texts[start : start + _CHUNK])
+        if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
+            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=_not_text))
+            continue
+        ids, full = _encode_chunk(tokenizer, chunk, start)
+        whole = Encoded(ids, offsets_of(full), full)
+        if (full > max_length).any():
+            whole = _cut(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
+        pieces.append(whole)
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
-    ids = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
-    full = np.concatenate(lengths) if lengths else np.empty(0, np.int64)
-    whole = Encoded(ids, _offsets(full), full)
-    if not (full > max_length).any():
-        return whole
-    return _cut(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
-
-
-def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
-    """One batch, padded on the right to its longest row.
-
-    Returns:
-        `input_ids` and `attention_mask`, int64 `(batch, longest)`. Nothing else is needed: models take position 0…
-        and segment 0 by default.
-    """
-    part = encoded.take(rows)
-    lengths = part.lengths
-    mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
-    ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = part.ids
-    return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    return joined(pieces)
 
 
 def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
@@ -182,7 +136,8 @@ def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenS
     for k in range(1, suffix + 1):
         inner[whole.offsets[1:] - k] = False
     unknown_id = tokenizer.unk_token_id
-    tokens = int(inner.sum())
+    pairs = sum(SEPARATOR in text for text in texts)
+    tokens = int(inner.sum()) - (pairs * pair_layout(tokenizer).between if pairs else 0)
     unknown = 0 if unknown_id is None else int(((whole.ids == unknown_id) & inner).sum())
     over = np.maximum(whole.full_lengths - max_length, 0)
     rows = max(len(whole), 1)
@@ -207,8 +162,7 @@ def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int
     return min(limits) if limits else fallback
 
 
-def _encode_chunk(tokenizer: Any, texts: Sequence[str], start: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    chunk = list(texts[start : start + _CHUNK])
+def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     try:
         lists = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(chunk, add_special_tokens=True)]
     except (TypeError, UnicodeEncodeError, ValueError) as error:
@@ -246,15 +200,9 @@ def _special_affixes(tokenizer: Any) -> tuple[int, int]:
 def _cut(whole: Encoded, max_length: int, suffix: int | None, prefix: int) -> Encoded:
     """Drop tokens between the special ones: before the suffix, or (`suffix` None: truncation on the left) after the prefix."""
     lengths = np.minimum(whole.full_lengths, max_length)
-    offsets = _offsets(lengths)
+    offsets = offsets_of(lengths)
     position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     excess = np.repeat(whole.full_lengths - lengths, lengths)
     late = position >= (prefix if suffix is None else np.repeat(lengths - suffix, lengths))
     where = np.repeat(whole.offsets[:-1], lengths) + position + np.where(late, excess, 0)
     return Encoded(whole.ids[where], offsets, whole.full_lengths)
-
-
-def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets

@@ -40,12 +40,23 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
 
 def _task(recipe: Recipe) -> Iterator[Found]:
     if recipe.task in TASKS:
+        yield from _pair(recipe)
         return
     if recipe.task in LATER_TASKS:
         yield ("task",), f"'{recipe.task}' is a task that this version of Trustbase cannot do yet", f"it can do: {', '.join(TASKS)}"
     else:
         near = difflib.get_close_matches(recipe.task, TASKS, n=1)
         yield ("task",), f"'{recipe.task}' is no task", f"did you mean '{near[0]}'?" if near else f"known: {', '.join(TASKS)}"
+
+
+def _pair(recipe: Recipe) -> Iterator[Found]:
+    """Whether task and data agree on how many texts there are."""
+    pairs = recipe.task == "text-pair-classification"
+    if pairs and recipe.data.text_pair is None:
+        yield ("data",), "task text-pair-classification reads two texts, and only data.text is named", "add text_pair: COLUMN"
+    if not pairs and recipe.data.text_pair is not None:
+        message = f"data.text_pair is a second text, and task {recipe.task} reads one"
+        yield ("data", "text_pair"), message, "write task: text-pair-classification"
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:

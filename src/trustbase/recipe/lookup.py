@@ -28,6 +28,10 @@ def load(entry: Entry) -> Any:
 
 TASKS: dict[str, Entry] = {
     "text-classification": Entry("trustbase.model.task:TEXT_CLASSIFICATION", "one label for each text, of two or more"),
+    "text-pair-classification": Entry(
+        "trustbase.model.task:TEXT_PAIR_CLASSIFICATION",
+        "one label for two texts together, such as whether one follows from the other",
+    ),
 }
 
 ADAPTATIONS: dict[str, Entry] = {
@@ -50,6 +54,7 @@ SOURCES: dict[str, Entry] = {
 #: What is minimised, by task; and in pretraining, by the recipe's `objective`.
 OBJECTIVES: dict[str, Entry] = {
     "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
+    "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
     "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
     "next_sentence": Entry("trustbase.train.objectives.pairs:NextSentence", "whether a second segment follows the first (BERT)"),

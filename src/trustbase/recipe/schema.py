@@ -28,7 +28,6 @@ LATER_TASKS = (
     "question-answering",
     "regression",
     "relation-extraction",
-    "text-pair-classification",
     "token-classification",
 )
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from trustbase.data.pair import readable
 from trustbase.finding_id import DIMENSIONS
 from trustbase.report.base_facts import base_facts, base_headline, base_notes
 from trustbase.report.dimensions import plain_facts
@@ -115,7 +116,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("revision", artifact.get("revision") or audited.get("revision")),
         ("task", artifact.get("task") or recipe.get("task")),
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
-        ("text", artifact.get("text")),
+        ("text", readable(str(artifact.get("text") or ""))),
         ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),

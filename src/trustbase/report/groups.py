@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trustbase import finding_id
+from trustbase.data.pair import halves
 from trustbase.report import charts
 from trustbase.report.formats import Kind, interval, kind_of, show
 from trustbase.report.material import Material
@@ -105,7 +106,7 @@ def favourable_label(material: Material) -> tuple[str, bool]:
 def shown_columns(material: Material, columns: list[str]) -> list[str]:
     """The group columns that the model's text names."""
     text = str(material.artifact.get("text") or (material.recipe.get("data") or {}).get("text") or "")
-    named = set(re.findall(r"\{\s*([^{}]+?)\s*\}", text)) or {text}
+    named = {name for side in halves(text) for name in re.findall(r"\{\s*([^{}]+?)\s*\}", side) or [side]}
     return [column for column in columns if column in named]
 
 

@@ -104,8 +104,16 @@ class _Rows(ABC):
 class TokenRows(_Rows):
     """Texts as token ids, padded when a batch is taken."""
 
-    def __init__(self, ids: NDArray[np.int32], offsets: NDArray[np.int64], labels: NDArray[np.int64], pad_id: int) -> None:
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        pad_id: int,
+        segments: NDArray[np.uint8] | None = None,
+    ) -> None:
         self._ids = ids
+        self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
         self.labels = np.asarray(labels, dtype=np.int64)
         self._pad_id = pad_id
@@ -126,6 +134,9 @@ class TokenRows(_Rows):
         places = np.minimum(starts[:, None] + columns, self._ids.size - 1)
         ids = np.where(real, self._ids[places], self._pad_id).astype(np.int64)
         inputs = {"input_ids": torch.from_numpy(ids).to(device), "attention_mask": torch.from_numpy(real.astype(np.int64)).to(device)}
+        if self._segments is not None:
+            kinds = np.where(real, self._segments[places], 0).astype(np.int64)
+            inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
         return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
 
 

@@ -19,8 +19,9 @@ from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import frozen_features, head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.encoded import Encoded
 from trustbase.model.options import AdaptOptions
-from trustbase.model.tokenizer import Encoded, encode, load_tokenizer
+from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
@@ -161,7 +162,7 @@ def _material(
     model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str, emit: Emit
 ) -> Labelled:
     if not frozen:
-        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id))
+        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id), rows.segments)
     autocast = None if precision == "fp32" else DTYPES[precision]
     features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
     return FeatureRows(features, rows.lengths, split.labels)

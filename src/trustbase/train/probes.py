@@ -81,9 +81,10 @@ def live_probe(model: Any, tokenizer: Any, probes: Sequence[ProbeSet], *, contex
     """Probe accuracies of a model in training, by finding id; it is read in eval mode and left as it was."""
     import torch
 
+    from trustbase.model.encoded import pad
     from trustbase.model.runtime_torch import mean_hidden
     from trustbase.model.scratch import kept_model
-    from trustbase.model.tokenizer import encode, pad
+    from trustbase.model.tokenizer import encode
     from trustbase.train.forward import evaluating
 
     kept = kept_model(model)

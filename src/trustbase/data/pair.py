@@ -1,0 +1,24 @@
+"""Two texts that are read together: as one string, with a character between them that no row may hold.
+
+So a pair is hashed, compared, kept and asked about as any other text is, and only what renders it and what makes tokens of it know.
+"""
+
+from __future__ import annotations
+
+SEPARATOR = "\x1f"  # "unit separator": made for this, and in no text that people write
+_READABLE = " ↔ "
+
+
+def join(first: str, second: str) -> str:
+    """Both as one string."""
+    return f"{first}{SEPARATOR}{second}"
+
+
+def halves(text: str) -> tuple[str, ...]:
+    """The two texts of a pair; of any other text itself alone."""
+    return tuple(text.split(SEPARATOR, 1))
+
+
+def readable(text: str) -> str:
+    """The same for people to read."""
+    return text.replace(SEPARATOR, _READABLE)

@@ -1,0 +1,90 @@
+"""Token ids of many texts as ragged arrays, and batches cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Token ids of many texts, end to end.
+
+    Attributes:
+        ids: int32 `(tokens,)`, special tokens included.
+        offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
+        full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
+        segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
+            models are not told.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    full_lengths: NDArray[np.int64]
+    segments: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row after truncation, `(rows,)`."""
+        return np.diff(self.offsets)
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Whether a row lost tokens, `(rows,)`."""
+        return self.full_lengths > self.lengths
+
+    def take(self, rows: NDArray[np.integer] | Sequence[int]) -> Encoded:
+        """The named rows, in that order."""
+        picked = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[picked]
+        offsets = offsets_of(lengths)
+        where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        segments = None if self.segments is None else self.segments[where]
+        return Encoded(self.ids[where], offsets, self.full_lengths[picked], segments)
+
+
+def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where rows of these lengths begin and end, one after another, `(rows + 1,)`."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """All rows of several, in order."""
+    if not parts:
+        return Encoded(np.empty(0, np.int32), offsets_of(np.empty(0, np.int64)), np.empty(0, np.int64))
+    told = any(part.segments is not None for part in parts)
+    kinds = [np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments for part in parts] if told else None
+    return Encoded(
+        np.concatenate([part.ids for part in parts]),
+        offsets_of(np.concatenate([part.lengths for part in parts])),
+        np.concatenate([part.full_lengths for part in parts]),
+        None if kinds is None else np.concatenate(kinds),
+    )
+
+
+def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
+    """One batch, padded on the right to its longest row.
+
+    Returns:
+        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`. Nothing else is needed: models
+        take position 0… and segment 0 by default.
+    """
+    part = encoded.take(rows)
+    lengths = part.lengths
+    mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = part.ids
+    batch = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    if part.segments is not None:
+        kinds = np.zeros(mask.shape, dtype=np.int64)
+        kinds[mask] = part.segments
+        batch["token_type_ids"] = kinds
+    return batch
