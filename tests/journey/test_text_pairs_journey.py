@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from pairs import write_pair_world, write_pairs
+from pair_world import write_pair_world, write_pairs
 from typer.testing import CliRunner
 
 from hurry import time_quickly
