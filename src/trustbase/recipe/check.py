@@ -93,6 +93,16 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.cluster is not None and recipe.cluster.shard and method == "frozen":
         message = "cluster.shard divides what is trained, and adapt: frozen trains the head alone"
         yield ("cluster", "shard"), message, "remove cluster.shard"
+    if recipe.cluster is not None and recipe.cluster.shard:
+        for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
+            if getattr(recipe.train, name) != usual:
+                yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
+    if recipe.train.layer_decay < 1 and method == "frozen":
+        yield (
+            ("train", "layer_decay"),
+            "train.layer_decay is of layers, and adapt: frozen trains the head alone",
+            "remove train.layer_decay",
+        )
     if recipe.train.gradient_checkpointing and method == "frozen":
         message = "gradient_checkpointing cannot be used: adapt: frozen keeps no activations"
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"

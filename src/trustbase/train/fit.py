@@ -27,6 +27,8 @@ from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
+from trustbase.train.objectives.classification import Objective
+from trustbase.train.objectives.regularised import Regularised, class_weights
 from trustbase.train.options import TrainOptions
 from trustbase.train.process import placed, trained_together
 from trustbase.train.state import Progress
@@ -96,7 +98,7 @@ def fit(
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
         progress = train(
             scene.learner,
-            load(OBJECTIVES[task.name]),
+            _objective(task, options, labels, train_split),
             partial(plain, named=partial(_in_file, train_split)),
             scene.material,
             options=options,
@@ -136,6 +138,11 @@ def _set(
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, frozen)
+    if shard and (options.r_drop or options.layer_decay < 1):
+        raise RecipeError(
+            "cluster.shard was never tried with train.r_drop or train.layer_decay: both look at the model as a whole",
+            hint="remove cluster.shard, or these",
+        )
     if shard and frozen:
         raise RecipeError("cluster.shard divides what is trained, and adapt: frozen trains the head alone", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
@@ -151,6 +158,14 @@ def _set(
     if frozen:
         precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
     return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen, world)
+
+
+def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
+    """The task's loss; where the recipe regularises it, that of `Regularised`, which it is without."""
+    weights = class_weights(options.class_weights, labels.names, train_split.labels)
+    if weights is None and not options.label_smoothing and not options.r_drop:
+        return load(OBJECTIVES[task.name])  # type: ignore[no-any-return]
+    return Regularised(options, weights)
 
 
 def _in_file(split: Split, rows: Sequence[int]) -> str:

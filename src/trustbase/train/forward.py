@@ -34,10 +34,11 @@ class Forward:
         self._dropout = Dropout()
         self._quick: QuickBert | None = None
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Training pass: dropout is drawn from the stream of this batch's number, wherever the process started."""
-        torch.manual_seed(seeds.stream_seed(self._seed, "dropout", batch.number))
-        self._dropout.start(self._seed, "dropout", batch.number)
+    def __call__(self, batch: Batch, draw: int = 0) -> Tensor:
+        """Training pass: dropout is drawn from the stream of this batch's number, wherever the process started; others by `draw`."""
+        stream = ("dropout", batch.number, draw) if draw else ("dropout", batch.number)
+        torch.manual_seed(seeds.stream_seed(self._seed, *stream))
+        self._dropout.start(self._seed, *stream)
         return self._scores(batch)
 
     def score(self, batch: Batch) -> Tensor:

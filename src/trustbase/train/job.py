@@ -51,6 +51,7 @@ class Job:
     saved_at: float = 0.0
     started_at: float = 0.0
     earlier_seconds: float = 0.0
+    learning_rate: float = 0.0  # of the last update, in the body's last layer
     update_seconds: float = 0.0  # of the last update, its batches included
 
 

@@ -145,7 +145,7 @@ def _update(job: Job, tools: UpdateTools, chosen: Sequence[Any]) -> UpdateResult
     batches = [part for i, rows in own for part in job.material.parts(rows, job.device, progress.batches + i)]
     if job.world.divided is not None and job.world.lacks(chosen):
         batches += [idle(part) for part in job.material.parts(chosen[0], job.device, progress.batches)]
-    set_learning_rate(tools.optimizer, progress.step, job.course.total, job.options)
+    job.learning_rate = set_learning_rate(tools.optimizer, progress.step, job.course.total, job.options)
     tools.largest = limits(progress, job.options)
     result = job.update(tools, batches, progress.step + 1)
     job.update_seconds = time.monotonic() - began
@@ -246,7 +246,7 @@ def _report(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
         fields = {
             "loss": result.loss,
             "parts": dict(result.parts),
-            "learning_rate": float(tools.optimizer.param_groups[0]["lr"]),
+            "learning_rate": job.learning_rate,
             "gradient_norm": result.gradient_norm if math.isfinite(result.gradient_norm) else None,  # skipped by fp16
             "rows": result.rows,
             "tokens": result.tokens,

@@ -58,6 +58,18 @@ class TrainOptions(BaseModel):
         description="a loss this many standard deviations above the last 32: go back to the last checkpoint, leave those batches out",
     )
     z_loss: float = Field(0.0, ge=0, lt=1, description="causal: weight of the squared log of the softmax's sum, which keeps scores small")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label that is spread evenly over all labels")
+    class_weights: Literal["none", "balanced"] | dict[str, float] = Field(
+        "none",
+        description="weight of each label's losses: balanced (rare ones weigh more; scores are then no longer shares), or {label: weight}, "
+        "1 where none is given",
+    )
+    r_drop: float = Field(
+        0.0, ge=0, le=100, description="R-Drop: weight of the difference between answers under two dropout masks; doubles the work"
+    )
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each layer's learning rate as a share of that of the layer above it; embeddings are the lowest"
+    )
     max_length: int = Field(128, ge=4, description="most tokens of a text; the rest is cut off (the data card counts how often)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto takes bf16 where the hardware has it")
     early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
@@ -86,12 +98,28 @@ class TrainOptions(BaseModel):
             raise ValueError(f"early stopping can watch {', '.join(STOPPING_METRICS)}; got '{value}'")
         return name
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _labels_as_text(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {str(name).lower() if isinstance(name, bool) else str(name): weight for name, weight in value.items()}
+
+    @field_validator("class_weights")
+    @classmethod
+    def _weights(cls, value: str | dict[str, float]) -> str | dict[str, float]:
+        if isinstance(value, dict) and (not value or any(not 0 < weight < 1e6 for weight in value.values())):
+            raise ValueError(f"expected none, balanced, or a weight above 0 for some labels, got {value}")
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> TrainOptions:
         if self.max_length > self.batch_tokens:
             raise ValueError(
                 f"max_length ({self.max_length}) must be at most batch_tokens ({self.batch_tokens}), or a long text breaks the budget"
             )
+        if self.r_drop and self.dropout == 0:
+            raise ValueError("r_drop compares answers under two dropout masks, and dropout is 0: remove one of them")
         if self.schedule == "wsd" and self.warmup + self.cooldown > 1:
             raise ValueError(f"warmup ({self.warmup}) and cooldown ({self.cooldown}) are more than the whole training: lower one of them")
         return self

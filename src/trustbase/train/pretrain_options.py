@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trustbase.train.options import TrainOptions
 
+_OF_LABELS = ("label_smoothing", "class_weights", "r_drop", "layer_decay")
 Whole = Literal["chinese", "all", "none"]
 
 
@@ -37,6 +38,9 @@ class PretrainOptions(TrainOptions):
             raise ValueError("early_stopping chooses among checkpoints, and pretraining takes the last: remove it")
         if self.max_length != type(self).model_fields["max_length"].default or self.head_learning_rate is not None:
             raise ValueError("max_length and head_learning_rate belong to fine-tuning: model.context says how much is read")
+        stray = [name for name in _OF_LABELS if getattr(self, name) != type(self).model_fields[name].default]
+        if stray:
+            raise ValueError(f"{', '.join(stray)} belong to labels, and pretraining has none: remove them")
         return self
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from trustbase.train.depth import depths
 from trustbase.train.optimizers import adafactor, adamw, hidden_matrices, muon
 from trustbase.train.options import TrainOptions
 
@@ -50,13 +51,22 @@ def undecayed(model: nn.Module) -> set[str]:
 
 
 def make_optimizer(model: nn.Module, trained: Sequence[tuple[str, nn.Parameter]], options: TrainOptions) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trained parameters, in the order given (which is the order in checkpoints)."""
+    """The recipe's optimizer over the trained parameters, in the order given (which is the order in checkpoints).
+
+    Raises:
+        UsageError: rates that fall from layer to layer, in a model without one stack of layers.
+
+    Source: rates by layer: Howard, Ruder (2018), Universal language model fine-tuning, section 3.2.
+    """
     plain_names = undecayed(model)
     head = head_names(model)
+    depth = depths(model) if options.layer_decay < 1 else None
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained:
         decay = 0.0 if name in plain_names else options.weight_decay
         rate = options.head_learning_rate if options.head_learning_rate is not None and name in head else options.learning_rate
+        if depth is not None:
+            rate *= options.layer_decay ** depth(name)
         groups.setdefault((decay, rate), []).append(parameter)
     described = [{"params": members, "weight_decay": decay, "lr": rate, "highest_lr": rate} for (decay, rate), members in groups.items()]
     if options.optimizer == "muon":
