@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test soak lint types check bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ demo: $(STAMP)
 # Two files of tests at a time, each in a process of its own; files in their order, so that the long ones do not stand at the end.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+# The long form of the checks in docs/reliability.md: about an hour.
+soak: $(STAMP)
+	$(BIN)/python tools/soak.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks tools

@@ -61,6 +61,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it where they are not there; that they are there survives a power loss."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    for place in made[::-1]:
+        sync_folder(place.parent)
+
+
 def read_at_most(path: Path, most: int) -> bytes:
     """The first `most` bytes of a file (-1: all). Nothing but a regular file is opened: a pipe may never answer, a device never end.
 
@@ -104,7 +112,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is not a regular file, and is never replaced by one", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -182,7 +190,7 @@ def replace_folder(target: Path, fill: Callable[[Path], None], *, sync: bool = T
         fill: writes its files.
         sync: whether it must survive a power loss; False for what is compared with digests before it is used again.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     retired = target.parent / f".{target.name}.old"
     try:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from trustbase.errors import UsageError
+from trustbase.files import make_folder
 
 VARIABLE = "TRUSTBASE_HOME"
 _HINT = f"set {VARIABLE} to a folder of your own that can be written to, or leave it unset"
@@ -32,7 +33,7 @@ def make_home() -> Path:
     """
     folder = home()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, mode=0o700)
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from error
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -280,7 +280,7 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError as error:  # not on Windows: better no run than two that spoil each other
         raise UsageError("a run folder needs POSIX file locks, which this system lacks", hint="use Linux, macOS or WSL") from error
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

@@ -62,6 +62,8 @@ def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_
         wanted = (data_digest, run, policy_digest, model_digest)
         if all(look.key != wanted for look in looks):
             looks.append(_append(handle, looks, wanted, rows))
+            if len(looks) == 1:  # the file may be as new as the line
+                files.sync_folder(path.parent)
         return sum(look.data == data_digest or (rows is not None and look.rows == rows) for look in looks)
 
 
