@@ -51,12 +51,15 @@ def root(
 def init_command(
     name: Annotated[str, typer.Argument(help="Name of the recipe; .yaml is added.")] = "recipe",
     stage: Annotated[str, typer.Option("--stage", help="finetune or pretrain.")] = "finetune",
+    data: Annotated[str | None, typer.Option("--data", help="Labelled rows: the recipe is then one for them, with reasons.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="With --data: what is to be predicted.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="With --data: the label column.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented recipe."""
+    """Write a commented recipe; with --data one for these rows, with a reason for each line."""
     from trustbase.recipe.template import init
 
-    path = init(name, stage=stage, force=force)
+    path = init(name, stage=stage, data=data, task=task, label=label, force=force)
     typer.echo(f"wrote {path}\nnext: edit it, then `trustbase run {path}`")
 
 

