@@ -24,6 +24,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from trustbase import seeds
+from trustbase.model.adaptations.shared import ADDED
 from trustbase.model.rotary import angles, turned
 
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
@@ -79,7 +80,7 @@ def _masked(x: Tensor, keep: Tensor, scale: float) -> Tensor:
 
 
 class QuickBody:
-    """The quicker forward of one `BertModel`, `RoFormerModel` or `ElectraModel` (also with LoRA inside)."""
+    """The quicker forward of one `BertModel`, `RoFormerModel` or `ElectraModel` (also with LoRA or bottlenecks inside)."""
 
     def __init__(self, body: Any, dropout: Dropout) -> None:
         self._body = body
@@ -96,6 +97,7 @@ class QuickBody:
             and not config.is_decoder
             and not config.add_cross_attention
             and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
+            and not any(name.startswith(ADDED) for name, _ in body.named_children())  # a prefix or prompt, which acts on the whole forward
         )
 
     def firsts(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
