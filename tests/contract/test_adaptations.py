@@ -111,26 +111,29 @@ def test_every_adaptation_keeps_the_contract(method: str, tiny_folder: Path, tmp
     check_adaptation(method, resolve_base(str(tiny_folder)), tmp_path / "saved")
 
 
+RATES = {"full": 0.003, "prefix": 0.1, "prompt": 0.1}  # vectors in front of a text want more than weights
+
+
 @pytest.mark.parametrize("method", [name for name in ADAPTATIONS if name != "frozen"])
-def test_every_adaptation_learns_more_than_the_head_alone(method: str, tmp_path: Path) -> None:
+def test_what_is_trained_beside_the_head_learns_by_itself(method: str, tmp_path: Path) -> None:
+    """The head stays as it was drawn: all that is learned is learned by what the method adds or changes."""
     base = resolve_base(str(tiny_bert(tmp_path / "base", [*GOOD, *BAD, *FILLER])))
-    alone = min(learned("frozen", base, rate=rate) for rate in set(RATES.values()))
-    assert learned(method, base, rate=RATES.get(method, 0.01)) < alone / 2
+    losses = losses_with_an_untouched_head(method, base, RATES.get(method, 0.02))
+    assert losses[-1] < 0.65 < losses[0], f"{losses[::15]}; 0.693 is the best that an answer can do which does not look at the text"
 
 
-RATES = {"full": 0.003, "lora": 0.01, "prefix": 0.03, "prompt": 0.03}  # vectors in front of a text want more than weights
-
-
-def learned(method: str, base: Any, *, rate: float, steps: int = 150) -> float:
-    """Loss on sixty-four texts whose label hangs on one word, after some steps on them."""
+def losses_with_an_untouched_head(method: str, base: Any, rate: float, steps: int = 120) -> list[float]:
+    """On sixty-four texts whose label hangs on one word, while all but the head is trained as the method says."""
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.permutation([*rng.choice(FILLER, size=6), rng.choice(GOOD if row % 2 else BAD)])) for row in range(64)]
     rows = encode(load_tokenizer(base.folder), texts, max_length=32)
     batch: dict[str, Any] = {name: torch.from_numpy(array) for name, array in pad(rows, range(64), 0).items()}
     batch["labels"] = torch.arange(64) % 2
-    model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method=method), seed=0).eval()
-    optimizer = torch.optim.Adam([parameter for _, parameter in trainable(model)], lr=rate)
-    beside = companion_of(model, steps)
+    model = headless(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method=method), seed=0).eval()
+    with torch.no_grad():
+        model.get_parameter("classifier.weight").mul_(20)  # as drawn it is so small that no body could move its scores far
+    optimizer, beside = torch.optim.Adam([parameter for _, parameter in trainable(model)], lr=rate), companion_of(model, steps)
+    losses = []
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         loss = TEXT_CLASSIFICATION.loss(model, batch).mean()
@@ -140,7 +143,8 @@ def learned(method: str, base: Any, *, rate: float, steps: int = 150) -> float:
         optimizer.step()
         if beside is not None:
             beside.after(step)
-    return float(loss.detach())
+        losses.append(float(loss.detach()))
+    return losses
 
 
 def rewritten(change: Callable[[str, torch.Tensor], torch.Tensor | None]) -> Save:
