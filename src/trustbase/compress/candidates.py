@@ -106,14 +106,9 @@ def choose(
     decide: Decide,
     device: str,
     emit: Emit,
-    *,
-    no_onnx: str = "",
 ) -> Choice:
-    """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision.
-
-    `no_onnx` says why the model cannot be exported at all, where it is known beforehand.
-    """
-    wanted, notes = _wanted(options, device, no_onnx)
+    """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
+    wanted, notes = _wanted(options, device)
     runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit)
     texts = sample[: options.sample]
     whole = _scores(runtimes["torch", "fp32"], sample, emit)
@@ -200,7 +195,7 @@ def _why(candidates: Sequence[Candidate], chosen: Candidate, wanted: set[tuple[s
     return "; ".join([why, *notes])
 
 
-def _wanted(options: ReleaseOptions, device: str, no_onnx: str) -> tuple[set[tuple[str, str]], list[str]]:
+def _wanted(options: ReleaseOptions, device: str) -> tuple[set[tuple[str, str]], list[str]]:
     """Runtimes and precisions that the recipe allows on this machine, and what must be said about that."""
     notes = []
     has_bf16, reason = bf16_support(device.split(":")[0])
@@ -218,11 +213,6 @@ def _wanted(options: ReleaseOptions, device: str, no_onnx: str) -> tuple[set[tup
     if options.weights == "adapter":
         allowed.discard(("onnx", "fp32"))
         notes.append("onnx was not tried: the adapter is not merged")
-    elif no_onnx and ("onnx", "fp32") in allowed:
-        allowed.discard(("onnx", "fp32"))
-        notes.append(f"onnx was not tried: {no_onnx}")
-    if not allowed:
-        raise ModelError(f"nothing that the recipe allows can run this model: {'; '.join(notes)}", hint="set release: {runtime: torch}")
     return allowed, notes
 
 

@@ -13,13 +13,12 @@ from trustbase.compress.options import ReleaseOptions
 from trustbase.device import choose_device
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
-from trustbase.model.adapt import adapted_with, merge, merges
+from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.load import describe_base
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import ArtifactInfo, BaseModel, LabelSchema, Trained
 
 __all__ = ["make_artifact", "parity", "set_decision"]
@@ -70,11 +69,10 @@ def make_artifact(
     made: list[ArtifactInfo] = []
 
     def fill(staging: Path) -> None:
-        added = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
-        no_onnx = ADAPTATIONS[added].no_onnx if added is not None else ""
-        choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit, no_onnx=no_onnx)
+        form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
+        choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
-        made.append(write_artifact(replace(info, facts=_facts(choice, options, trained, base))))
+        made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
@@ -104,11 +102,11 @@ def _described(
     )
 
 
-def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: BaseModel) -> dict[str, Any]:
+def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict[str, Any]:
     """What the artefact says of itself: what it was made from, and how it was chosen."""
     return {
         "why": choice.why,
-        "weights": options.weights,
+        "weights": form,
         "trained_digest": trained.digest,
         "base_digest": base.digest,
         "parity": choice.chosen.parity,
@@ -118,19 +116,19 @@ def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: Base
     }
 
 
-def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str | None:
-    """The trained model as a plain folder (merged, where that can be), or as adapter and head with the base named by its digest.
+def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
+    """The trained model as a whole, what was added merged where that can be; or adapter and head with the base named by its digest.
 
     Returns:
-        The adaptation whose modules stand beside the base's weights; None where the model is a plain one.
+        What the files hold: "merged" (a plain model), "adapted" (the base's weights and a module beside them) or "adapter".
     """
     model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
     if tokenizer is None:
         tokenizer = load_tokenizer(base.folder)
-    inner, shipped = folder / "weights.part", merge(model) if merged and merges(model) else model
+    inner, plain = folder / "weights.part", merges(model)
+    shipped = merge(model) if merged and plain else model
     save_checkpoint(shipped, tokenizer, inner, meta={"trained_digest": trained.digest}, whole=merged)
     for path in sorted(inner.iterdir()):
         path.rename(folder / path.name)
     inner.rmdir()
-    options = adapted_with(shipped)
-    return options.method if options is not None and not merges(shipped) else None
+    return "adapter" if not merged else "merged" if plain else "adapted"

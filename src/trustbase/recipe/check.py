@@ -83,8 +83,6 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.release.weights == "adapter" and entry.leaves != "adapter":
         message = f"release.weights: adapter needs an adaptation that leaves an adapter, and '{method}' leaves none"
         yield ("release", "weights"), message, f"set weights: merged, or adapt: {' or '.join(leaving)}"
-    if recipe.release.runtime == "onnx" and entry.no_onnx:
-        yield ("release", "runtime"), f"runtime onnx cannot be had: {entry.no_onnx}", "set runtime: torch or auto"
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
     if recipe.train.gradient_checkpointing and entry.no_checkpointing:

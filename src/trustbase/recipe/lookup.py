@@ -28,14 +28,12 @@ class Adaptation(Entry):
         options: the keys of `adapt:` that it owns, beside `method`.
         leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
         merges: whether what it adds can become part of the weights; else base and module ship together.
-        no_onnx, no_shard, no_checkpointing: why `release.runtime: onnx`, `cluster.shard` and `train.gradient_checkpointing` cannot be
-            had with it; empty where they can.
+        no_shard, no_checkpointing: why `cluster.shard` and `train.gradient_checkpointing` cannot be had with it; empty where they can.
     """
 
     options: tuple[str, ...] = ()
     leaves: str = "model"
     merges: bool = True
-    no_onnx: str = ""
     no_shard: str = ""
     no_checkpointing: str = ""
 
@@ -85,7 +83,6 @@ ADAPTATIONS: dict[str, Adaptation] = {
         options=("length",),
         leaves="adapter",
         merges=False,
-        no_onnx="adapt: prefix hands the model a cache of keys and values, which the exporter does not take",
         no_shard="adapt: prefix hands the model keys and values of all layers at once",
         no_checkpointing="adapt: prefix hands the model a cache of keys and values, which is left out where activations are computed again",
     ),

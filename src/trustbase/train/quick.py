@@ -24,7 +24,6 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from trustbase import seeds
-from trustbase.model.adaptations.shared import ADDED
 from trustbase.model.rotary import angles, turned
 
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
@@ -97,7 +96,6 @@ class QuickBody:
             and not config.is_decoder
             and not config.add_cross_attention
             and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
-            and not any(name.startswith(ADDED) for name, _ in body.named_children())  # a prefix or prompt, which acts on the whole forward
         )
 
     def firsts(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:

@@ -116,6 +116,11 @@ def has_added(model: nn.Module) -> bool:
     return any(is_added(name) for name, _ in model.named_modules())
 
 
+def in_front(body: nn.Module) -> bool:
+    """Whether a prefix or prompt of ours acts on the body's whole forward, which must then be the body's own."""
+    return any(name.startswith(ADDED) for name, _ in body.named_children())
+
+
 def body_of(model: nn.Module) -> Any:
     """The model below the head."""
     return getattr(model, body_prefix(model))
