@@ -12,6 +12,7 @@ from trustbase.model.adaptations.low_rank import adapted_layers
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import Companion, Way, adapted_with, mark, trainable
 from trustbase.model.adaptations.targets import target_names
+from trustbase.model.folder import CHECKPOINT, read_object
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.pretrained import empty_classifier, origin_of, read_config, refuse_impossible, set_origin
 from trustbase.recipe.lookup import ADAPTATIONS, load
@@ -98,6 +99,9 @@ def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int) ->
     from trustbase.model.tokenizer import load_tokenizer, model_max_length
 
     refuse_impossible(base.folder)
+    problems = _not_plain(base)
+    if problems:
+        return problems
     problems = adapt_problems(base, options)
     longest = model_max_length(read_config(base.folder), load_tokenizer(base.folder))
     taken = 0 if problems else way_of(options).places(empty_classifier(base.folder), options)
@@ -106,6 +110,16 @@ def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int) ->
         message = f"is {max_length} tokens, and base '{base.reference}' reads at most {longest}{beside}"
         problems.append(Problem("train.max_length", message, f"set train.max_length: {longest - taken} or less"))
     return problems
+
+
+def _not_plain(base: BaseModel) -> list[Problem]:
+    """A base that is a model of ours with a module beside its weights: a new head would be trained on the weights alone."""
+    said = read_object(base.folder / CHECKPOINT) if (base.folder / CHECKPOINT).is_file() else {}
+    method = str((said.get("adaptation") or {}).get("method", ""))
+    if said.get("kind") not in ("adapter", "adapted") or method not in ADAPTATIONS or ADAPTATIONS[method].merges:
+        return []
+    what = f"base '{base.reference}' was trained with adapt: {method}, whose module cannot become part of its weights"
+    return [Problem("base", what, "name the base that it was trained on, or train it with adapt: lora")]
 
 
 def adapt_problems(base: BaseModel, options: AdaptOptions) -> list[Problem]:
