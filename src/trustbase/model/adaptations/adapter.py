@@ -54,7 +54,8 @@ def prepare(model: nn.Module, options: AdaptOptions, *, seed: int) -> None:
         raise RecipeError(f"adapt: adapter does not work for {type(model).__name__}", problems=problems)
     for name in places_of(model, options.style):
         layer: Any = model.get_submodule(name)
-        bottleneck = Bottleneck(int(layer.nf if is_turned(layer) else layer.out_features), options.size)
+        with torch.random.fork_rng(devices=[]):  # torch draws what is then overwritten
+            bottleneck = Bottleneck(int(layer.nf if is_turned(layer) else layer.out_features), options.size)
         stream = torch.Generator().manual_seed(stream_seed(seed, "bottleneck", name))
         with torch.no_grad():
             bottleneck.down.weight.copy_(torch.randn(bottleneck.down.weight.shape, generator=stream) * 0.02)
