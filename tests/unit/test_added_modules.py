@@ -241,15 +241,13 @@ def test_what_cannot_be_merged_says_so_and_is_no_base(base, tmp_path):
 
 
 def test_a_prompt_takes_positions_only_where_a_text_cannot_keep_its_own(base, tmp_path):
-    from trustbase.model.options import ModelOptions, TokenizerOptions
+    from trustbase.model.options import ModelOptions
     from trustbase.model.scratch import write_scratch_base
 
     whole = {"method": "prompt", "length": 20}
     assert base_problems(base, AdaptOptions(**whole), max_length=128) == []  # BERT can be told the positions
-    assert TokenizerOptions(train="wordpiece")
-    rotary = write_scratch_base(
-        ModelOptions(layers=1, width=32, heads=2, context=64), load_tokenizer(base.folder), tmp_path / "rotary", seed=0, tokenizer_from="test"
-    )
+    shape, tokenizer = ModelOptions(layers=1, width=32, heads=2, context=64), load_tokenizer(base.folder)
+    rotary = write_scratch_base(shape, tokenizer, tmp_path / "rotary", seed=0, tokenizer_from="test")
     for method in ("prompt", "prefix"):
         (problem,) = base_problems(rotary, AdaptOptions(method=method, length=20), max_length=64)
         assert problem.where == "train.max_length" and "64, of which adapt: " + method + " takes 20" in problem.message
