@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from several import together
 from train_kit import LABELS, Log, split
 
 from tiny import tiny_bert
@@ -125,10 +126,9 @@ def test_what_was_weighed_travels_in_its_state(base):
         assert all(torch.equal(tensor, states[0][name]) for name, tensor in state.items())
 
 
-def fitted(base, folder: Path, emit):
-    options = TrainOptions(
-        epochs=3, batch_tokens=128, max_length=32, learning_rate=5e-3, precision="fp32", dropout=0.1, threads=1, save_every=1e-9
-    )
+def fitted(base, folder: Path, emit, **changed):
+    asked = {"epochs": 3, "batch_tokens": 128, "max_length": 32, "learning_rate": 5e-3, "precision": "fp32", "dropout": 0.1, "threads": 1}
+    options = TrainOptions.model_validate({**asked, "save_every": 1e-9, **changed})
     return fit(
         base,
         TEXT_CLASSIFICATION,
@@ -176,3 +176,24 @@ def test_kill_9_while_ranks_fall_or_after_costs_no_bit(base, tmp_path, share):
     assert (whole.reload_difference, cut.digest) == (0.0, whole.digest)
     values = [layer.lora_E["default"] for layer in adapted_layers(load_checkpoint(whole.folder, base=base)[0]).values()]
     assert sum(int((value != 0).sum()) for value in values) <= 6 * 12
+
+
+def shared(rank: int, folder: Path, base: Path) -> tuple:
+    """One of two processes that train the same model."""
+    log = Log()
+    trained = fitted(resolve_base(str(base)), folder / "two", log, accumulation=2, dropout=0.0)
+    return [fields["loss"] for fields in log.of("step")], trained.digest, trained.facts["processes"]
+
+
+def test_two_processes_take_the_same_ranks_away_as_one(base, tmp_path):
+    log = Log()
+    alone = fitted(base, tmp_path / "one", log, accumulation=2, dropout=0.0)
+    first, second = together(shared, tmp_path, tmp_path, base.folder)
+    assert isinstance(first, tuple) and isinstance(second, tuple), (first, second)
+    assert first[1:] == second[1:] and first[2] == 2
+    assert first[0] == pytest.approx([fields["loss"] for fields in log.of("step")], abs=1e-4)
+    kept = []
+    for folder in (alone.folder, tmp_path / "two" / "trained"):
+        layers = adapted_layers(load_checkpoint(folder, base=base)[0])
+        kept.append({name: (layer.lora_E["default"] != 0).flatten().tolist() for name, layer in layers.items()})
+    assert kept[0] == kept[1]
