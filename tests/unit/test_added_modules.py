@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ def of_type(kind: str):
         "electra": library.ElectraConfig(**shape, embedding_size=16),
         "roberta": library.RobertaConfig(**shape, pad_token_id=0),
         "albert": library.AlbertConfig(**shape, embedding_size=16),
+        "modernbert": library.ModernBertConfig(**shape, pad_token_id=0, bos_token_id=1, eos_token_id=1, cls_token_id=1, sep_token_id=1),
         "distilbert": library.DistilBertConfig(vocab_size=60, dim=32, n_layers=2, n_heads=2, hidden_dim=64),
         "gpt2": library.GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=2, pad_token_id=0, bos_token_id=1, eos_token_id=1),
         "llama": library.LlamaConfig(**shape, num_key_value_heads=2, pad_token_id=0),
@@ -169,10 +171,17 @@ def test_a_prompt_stands_in_front_and_the_text_comes_out_where_it_was(base):
         torch.testing.assert_close(plain.classifier(plain.bert.pooler(whole[:, 5:])), logits(model)[:1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["roformer", "electra", "roberta", "albert", "gpt2", "llama", "distilbert", "bart"])
+@pytest.mark.parametrize("kind", ["roformer", "electra", "roberta", "albert", "modernbert", "gpt2", "llama", "distilbert", "bart"])
 @pytest.mark.parametrize("method", ["adapter", "prefix", "prompt"])
 def test_another_architecture_works_or_is_refused_with_a_reason(kind, method):
-    refused = {("albert", "adapter"), ("albert", "prefix"), ("distilbert", "prefix"), ("bart", "prefix"), ("bart", "prompt")}
+    refused = {
+        ("albert", "adapter"),
+        ("albert", "prefix"),
+        ("modernbert", "prefix"),
+        ("distilbert", "prefix"),
+        ("bart", "prefix"),
+        ("bart", "prompt"),
+    }
     model, options = of_type(kind), AdaptOptions(method=method)
     batch = {"input_ids": torch.tensor([[5, 9, 12, 2], [6, 2, 1, 1]]) if kind == "bart" else IDS, "attention_mask": BATCH["attention_mask"]}
     before = logits(model, **batch)
@@ -264,6 +273,17 @@ def test_an_architecture_without_a_place_is_refused_before_weights_are_read(tmp_
     problems = adapt_problems(resolve_base(str(folder)), AdaptOptions(method="prefix"))
     assert len(problems) == 1 and "takes no keys and values" in problems[0].message
     assert adapt_problems(resolve_base(str(folder)), AdaptOptions(method="adapter", style="houlsby")) == []
+
+
+def test_a_copy_of_a_model_has_modules_of_its_own(base):
+    for options in METHODS:
+        model = moved(base, **options)
+        twin, before = copy.deepcopy(model), logits(model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if ADDED in name:
+                    parameter.zero_()
+        assert torch.equal(logits(twin), before) and not torch.equal(logits(model), before)
 
 
 def test_muon_leaves_what_was_added_to_adamw(base):

@@ -1,7 +1,8 @@
 """Low-rank updates in the form P·Λ·Q that begin with more ranks than wanted and lose those that matter least, wherever they are.
 
 Ranks fall from `start_rank` to `rank` in the mean of all layers, along a cubic curve between two shares of the planned updates; then they
-stay. The layers are PEFT's; the schedule is ours, since it must know the real number of updates and be part of a checkpoint.
+stay. Where the best checkpoint is an earlier one, it has the ranks that it had then. The layers are PEFT's; the schedule is ours, since it
+must know the real number of updates and be part of a checkpoint.
 
 Source: Zhang et al. (2023), AdaLoRA: Adaptive budget allocation for parameter-efficient fine-tuning, sections 3.1 to 3.3.
 """

@@ -22,8 +22,8 @@ from trustbase.model.adaptations.targets import ends_with, is_turned, linear_lay
 from trustbase.seeds import stream_seed
 
 _NAME = f"{ADDED}bottleneck"
-_AFTER_ATTENTION = ("attention.output.dense", "attention.out_lin", "attn.c_proj", "self_attn.o_proj", "self_attn.out_proj")
-_AFTER_FEED_FORWARD = ("output.dense", "ffn.lin2", "mlp.c_proj", "mlp.down_proj", "fc2")
+_AFTER_ATTENTION = ("attention.output.dense", "attention.out_lin", "attn.c_proj", "self_attn.o_proj", "self_attn.out_proj", "attn.Wo")
+_AFTER_FEED_FORWARD = ("output.dense", "ffn.lin2", "mlp.c_proj", "mlp.down_proj", "fc2", "mlp.Wo")
 
 
 class Bottleneck(nn.Module):
