@@ -186,7 +186,7 @@ def test_other_adaptations_and_runtimes_make_the_same_journey(tmp_path: Path, ad
     assert trustbase.verify(result.folder / "bundle").manifest_digest == result.bundle.manifest_digest
 
 
-ADDING = [("adalora", "onnx", 0.002), ("adapter", "auto", 0.002), ("prefix", "auto", 0.03), ("prompt", "auto", 0.03)]
+ADDING = [("adalora", "torch", 0.002), ("adapter", "auto", 0.002), ("prefix", "onnx", 0.03), ("prompt", "torch", 0.03)]
 
 
 @pytest.mark.parametrize(("adapt", "runtime", "rate"), ADDING)
@@ -214,6 +214,14 @@ def test_adaptations_that_add_modules_make_the_same_journey(tmp_path: Path, adap
     with trustbase.Predictor.open(before) as predictor:
         scores = predictor.class_scores([line.split(",")[0] for line in (tmp_path / "rows.csv").read_text().splitlines()[1:21]])
     assert [answer["probabilities"]["yes"] for answer in answers[:20]] == pytest.approx(scores[:, 1].tolist(), abs=1e-5)
+
+
+def test_a_new_base_without_room_for_a_prefix_is_refused_before_training(tmp_path: Path) -> None:
+    recipe = write_world(tmp_path, rows=60, adapt="prefix")
+    scratch = "base={from: scratch, model: {layers: 1, width: 16, heads: 2, context: 40}, tokenizer: {from: base}}"
+    with pytest.raises(RecipeError, match="reads at most 40, of which adapt: prefix takes 16"):
+        trustbase.run(recipe, [scratch], out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_a_text_longer_than_the_base_can_read_is_refused_before_training(tmp_path: Path) -> None:
