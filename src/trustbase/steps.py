@@ -86,22 +86,26 @@ def find_base(stages: Stages, reference: str, root: Path) -> BaseModel:
 
 def choose_base(stages: Stages, plan: Plan) -> BaseModel | None:
     """The base model by digest, and whether this recipe can be done with it; None where it is yet to be built."""
-    from trustbase.model.adapt import base_problems
-
     recipe = plan.finetune
     if not isinstance(recipe.base, str):
         return None
     base = find_base(stages, recipe.base, plan.root)
 
     def compute() -> dict[str, Any]:
-        problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length)
-        if problems:
-            raise RecipeError(f"base '{recipe.base}' cannot do what the recipe asks", problems=problems, hint="nothing was trained")
+        _refuse_unable(base, recipe)
         return {"reference": base.reference, "revision": base.revision, "digest": base.digest, "lineage": list(base.lineage)}
 
     inputs = {"base": base.digest, "adapt": recipe.adapt.model_dump(mode="json"), "max_length": recipe.train.max_length}
     stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute, firm_after="train")
     return base
+
+
+def _refuse_unable(base: BaseModel, recipe: Recipe) -> None:
+    from trustbase.model.adapt import base_problems
+
+    problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length)
+    if problems:
+        raise RecipeError(f"base '{base.reference}' cannot do what the recipe asks", problems=problems, hint="nothing was trained")
 
 
 def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
@@ -121,10 +125,13 @@ def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
             train_as_asked(wanted.tokenizer, dataset.splits["train"].texts, wanted.model.family, wanted.model.context, folder)
         origin = named.reference if named else f"{wanted.tokenizer.train}, trained on the training texts ({dataset.digest})"
         built = write_scratch_base(wanted.model, load_tokenizer(folder), target / "model", seed=seed, tokenizer_from=origin)
+        _refuse_unable(replace(built, reference="scratch"), recipe)
         return {"digest": built.digest}
 
     inputs = {
         "scratch": wanted.model_dump(mode="json", by_alias=True),
+        "adapt": recipe.adapt.model_dump(mode="json"),
+        "max_length": recipe.train.max_length,
         "tokenizer": named.digest if named else dataset.splits["train"].digest,
         "seed": seed,
     }

@@ -186,6 +186,44 @@ def test_other_adaptations_and_runtimes_make_the_same_journey(tmp_path: Path, ad
     assert trustbase.verify(result.folder / "bundle").manifest_digest == result.bundle.manifest_digest
 
 
+ADDING = [("adalora", "torch", 0.002), ("adapter", "auto", 0.002), ("prefix", "onnx", 0.03), ("prompt", "torch", 0.03)]
+
+
+@pytest.mark.parametrize(("adapt", "runtime", "rate"), ADDING)
+def test_adaptations_that_add_modules_make_the_same_journey(tmp_path: Path, adapt: str, runtime: str, rate: float) -> None:
+    recipe = write_world(tmp_path, rows=700, adapt=adapt, runtime=runtime, limit=0.3)
+    result = trustbase.run(recipe, ["audit=[quality, fairness, efficiency]", f"train.learning_rate={rate}"], out=tmp_path / "run")
+    assert result.verdict.released and result.exit_code == 0
+    bundle = result.folder / "bundle"
+    assert trustbase.verify(bundle).manifest_digest == result.bundle.manifest_digest
+    trained = result.folder / "checkpoints" / "trained"
+    assert (trained / "adapter_model.safetensors").is_file() and not (trained / "model.safetensors").exists()
+    merged = adapt == "adalora"
+    assert (bundle / "model" / "model.safetensors").is_file() is merged
+    assert (bundle / "model" / "adapted_model.safetensors").is_file() is not merged
+    # the bundle stands alone: base and run are gone, and it answers as the artefact did
+    shutil.move(bundle, tmp_path / "elsewhere")
+    before = (tmp_path / "run" / "artifact").rename(tmp_path / "artifact")
+    shutil.rmtree(tmp_path / "base")
+    shutil.rmtree(result.folder)
+    for path in (tmp_path / "elsewhere").rglob("*"):
+        assert not path.is_file() or str(tmp_path).encode() not in path.read_bytes(), path
+    trustbase.predict(tmp_path / "elsewhere", input=tmp_path / "rows.csv", output=tmp_path / "answers.jsonl")
+    answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == 700 and {answer["label"] for answer in answers} <= {"no", "yes"}
+    with trustbase.Predictor.open(before) as predictor:
+        scores = predictor.class_scores([line.split(",")[0] for line in (tmp_path / "rows.csv").read_text().splitlines()[1:21]])
+    assert [answer["probabilities"]["yes"] for answer in answers[:20]] == pytest.approx(scores[:, 1].tolist(), abs=1e-5)
+
+
+def test_a_new_base_without_room_for_a_prefix_is_refused_before_training(tmp_path: Path) -> None:
+    recipe = write_world(tmp_path, rows=60, adapt="prefix")
+    scratch = "base={from: scratch, model: {layers: 1, width: 16, heads: 2, context: 40}, tokenizer: {from: base}}"
+    with pytest.raises(RecipeError, match="reads at most 40, of which adapt: prefix takes 16"):
+        trustbase.run(recipe, [scratch], out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_text_longer_than_the_base_can_read_is_refused_before_training(tmp_path: Path) -> None:
     recipe = write_world(tmp_path, rows=60)
     with pytest.raises(RecipeError, match="reads at most 128"):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from trustbase import files
 from trustbase.errors import ModelError, TrainingError, UsageError
-from trustbase.model.adapt import adapt, adapted_with, merge, trainable
+from trustbase.model.adapt import adapt, adapted_with, merge, merges, trainable
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, load_checkpoint, save_checkpoint
 from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
@@ -33,6 +33,10 @@ METHODS = [
     {"method": "lora", "dora": True},
     {"method": "lora", "rslora": True},
     {"method": "lora", "init": "pissa"},
+    {"method": "adalora", "rank": 4, "dropout": 0.1},
+    {"method": "adapter", "size": 4},
+    {"method": "prefix", "length": 3},
+    {"method": "prompt", "length": 3},
 ]
 
 
@@ -95,7 +99,7 @@ def test_what_is_loaded_is_what_was_saved(base, rows, tokenizer, tmp_path, optio
     for name in before:  # to the bit, the weights below a PiSSA update too
         assert torch.equal(before[name], after[name]), name
     assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
-    if options["method"] == "lora":
+    if options["method"] not in ("full", "frozen"):
         assert adapted_with(loaded) == AdaptOptions(**options)
         assert [name for name, _ in trainable(loaded)] == [name for name, _ in trainable(model)]
     assert save_checkpoint(loaded, loaded_tokenizer, tmp_path / "again", meta={}) == digest
@@ -105,7 +109,7 @@ def test_what_is_loaded_is_what_was_saved(base, rows, tokenizer, tmp_path, optio
 def test_no_absolute_path_is_written(base, rows, tokenizer, tmp_path, options):
     model = trained(base, rows, **options)
     save_checkpoint(model, tokenizer, tmp_path / "saved", meta={})
-    save_checkpoint(merge(model), tokenizer, tmp_path / "merged", meta={})
+    save_checkpoint(merge(model) if merges(model) else model, tokenizer, tmp_path / "merged", meta={}, whole=True)
     here = {str(tmp_path), str(base.folder), str(base.folder.parent), str(Path.cwd()), str(Path.home()) + "/", "/tmp/"}
     found = []
     for folder in ("saved", "merged"):
@@ -130,10 +134,11 @@ def test_an_adapter_holds_updates_and_head_and_names_its_base_by_digest(base, ro
     assert (description["base"]["reference"], description["base"]["digest"]) == ("local:base", base.digest)
 
 
-def test_peft_itself_can_read_the_adapter(base, rows, tokenizer, tmp_path):
+@pytest.mark.parametrize("method", ["lora", "adalora"])
+def test_peft_itself_can_read_the_adapter(base, rows, tokenizer, tmp_path, method):
     from peft import PeftModel
 
-    model = trained(base, rows, method="lora", targets=["all-linear"]).eval()
+    model = trained(base, rows, method=method, targets=["all-linear"]).eval()
     save_checkpoint(model, tokenizer, tmp_path / "saved", meta={})
     theirs = PeftModel.from_pretrained(TEXT_CLASSIFICATION.build(base, LABELS, seed=99), tmp_path / "saved").eval()
     batch = {name: torch.from_numpy(array) for name, array in pad(rows, np.arange(4), 0).items()}

@@ -14,6 +14,8 @@ def test_a_method_may_be_its_name_alone():
     assert AdaptOptions.model_validate("lora") == AdaptOptions(method="lora")
     assert AdaptOptions().method == "full"
     assert AdaptOptions(method="lora", rank=4).scale == 8.0
+    assert (AdaptOptions(method="adalora", rank=4).first_rank, AdaptOptions(method="adalora", rank=4).scale) == (6, 12.0)
+    assert AdaptOptions(method="adalora", rank=1).first_rank == 2
     assert AdaptOptions.model_validate({"method": "lora", "alpha": 3, "targets": "query"}).targets == ("query",)
 
 
@@ -27,6 +29,14 @@ def test_a_method_may_be_its_name_alone():
         ({"method": "lora", "targets": []}, "at least 1 item"),
         ({"method": "lora", "dora": True, "init": "pissa"}, "cannot be combined"),
         ({"method": "lora", "ranks": 4}, "Extra inputs"),
+        ({"method": "lora", "length": 4, "size": 2}, "size, length belong to method adapter or prefix or prompt, but the method is lora"),
+        ({"method": "prefix", "rank": 4}, "rank belong to method lora or adalora, but the method is prefix"),
+        ({"method": "adapter", "style": "mine"}, "'pfeiffer' or 'houlsby'"),
+        ({"method": "adapter", "size": 0}, "greater than or equal to 1"),
+        ({"method": "prompt", "length": 0}, "greater than or equal to 1"),
+        ({"method": "adalora", "dora": True}, "dora belong to method lora"),
+        ({"method": "adalora", "rank": 8, "start_rank": 8}, "start_rank 8 is not over rank 8"),
+        ({"method": "adalora", "prune_from": 0.7, "start_rank": 4}, "start_rank 4 is not over rank 8.*prune_from 0.7 is not before"),
     ],
 )
 def test_impossible_options_are_refused_with_a_reason(value, words):

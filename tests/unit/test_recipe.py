@@ -172,8 +172,8 @@ def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
 def test_later_task_and_unknown_adaptation(folder: Path) -> None:
     message = problems(folder, GOOD + "task: token-classification\n")
     assert "cannot do yet" in message
-    message = problems(folder, GOOD + "adapt: prefix\n")
-    assert "prefix" in message and "lora" in message
+    message = problems(folder, GOOD + "adapt: ia3\n")
+    assert "ia3" in message and "lora, adalora, adapter, prefix, prompt" in message
 
 
 def test_fp16_on_a_cpu_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,21 @@ def test_an_unmergeable_artefact_for_onnx_is_refused(folder: Path) -> None:
 def test_checkpointing_of_gradients_that_are_never_computed_is_refused(folder: Path) -> None:
     text = GOOD + "train: {gradient_checkpointing: true}\n"
     assert "recipe.yaml:6: gradient_checkpointing cannot be used" in problems(folder, text + "adapt: frozen\n")
-    assert read_recipe(write(folder, text)).recipe.train.gradient_checkpointing
+    assert "adapt: prefix hands the model a cache" in problems(folder, text + "adapt: prefix\n")
+    for method in ("full", "lora", "adalora", "adapter", "prompt"):
+        assert read_recipe(write(folder, text + f"adapt: {method}\n")).recipe.train.gradient_checkpointing
+
+
+@pytest.mark.parametrize("method", ["frozen", "adalora", "adapter", "prefix", "prompt"])
+def test_a_division_that_an_adaptation_cannot_bear_is_refused_with_its_reason(folder: Path, method: str) -> None:
+    message = problems(folder, GOOD + f"cluster: {{workers: 2, shard: true}}\ntrain: {{accumulation: 2}}\nadapt: {method}\n")
+    assert "cluster.shard cannot be used: " in message and f"adapt: {method}" in message
+    assert read_recipe(write(folder, GOOD + f"cluster: {{workers: 2}}\ntrain: {{accumulation: 2}}\nadapt: {method}\n"))
+
+
+def test_an_adapter_alone_may_ship_wherever_one_is_left(folder: Path) -> None:
+    for method in ("lora", "adalora", "adapter", "prefix", "prompt"):
+        assert read_recipe(write(folder, GOOD + f"adapt: {method}\nrelease: {{runtime: torch, weights: adapter}}\n"))
 
 
 def test_a_tracker_or_base_that_is_not_here_is_named_with_the_other_problems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

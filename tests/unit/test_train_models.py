@@ -51,11 +51,15 @@ def gradients(model, logits, labels):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("method", ["full", "lora", "adalora", "adapter"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_quicker_route_has_the_models_own_scores_and_gradients(base, method, padded, monkeypatch):
     monkeypatch.setattr(table, "_LARGE_TABLE", 100)
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method=method), seed=0).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and method in ("adalora", "adapter"):  # which begin by doing nothing
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     material = material_of(base)
     order = np.argsort(material.lengths, kind="stable")
     batch = material.take(order[[0, 5, 20, 39]] if padded else order[:1], "cpu")
@@ -75,6 +79,25 @@ def test_the_quicker_route_has_the_models_own_scores_and_gradients(base, method,
     assert set(found) == set(wanted)
     for name, gradient in wanted.items():
         assert torch.allclose(found[name], gradient, atol=1e-5), name
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_what_stands_in_front_of_a_text_takes_the_models_own_forward(base, method):
+    model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method=method), seed=0)
+    forward = Forward(model, precision="fp32", device="cpu", seed=0)
+    assert "puts in front of a text" in forward.try_quick(material_of(base)) and forward.route == "model"
+
+
+@pytest.mark.parametrize("method", ["adapter", "prompt", "adalora"])
+def test_gradients_are_the_same_where_activations_are_computed_again(base, method):
+    batch = material_of(base).take(np.arange(6), "cpu")
+    found = []
+    for again in (False, True):
+        model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0), AdaptOptions(method=method), seed=0).train()
+        if again:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        found.append(gradients(model, model(**batch.inputs).logits, batch.labels))
+    assert set(found[0]) == set(found[1]) and all(torch.allclose(found[1][name], one, atol=1e-6) for name, one in found[0].items())
 
 
 class Words(torch.nn.Sequential):

@@ -13,7 +13,7 @@ from trustbase.compress.options import ReleaseOptions
 from trustbase.device import choose_device
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
-from trustbase.model.adapt import merge
+from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.load import describe_base
@@ -69,10 +69,10 @@ def make_artifact(
     made: list[ArtifactInfo] = []
 
     def fill(staging: Path) -> None:
-        _write_weights(trained, staging, base=base, merged=options.weights == "merged")
+        form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
         choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
-        made.append(write_artifact(replace(info, facts=_facts(choice, options, trained, base))))
+        made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
@@ -102,11 +102,11 @@ def _described(
     )
 
 
-def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: BaseModel) -> dict[str, Any]:
+def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict[str, Any]:
     """What the artefact says of itself: what it was made from, and how it was chosen."""
     return {
         "why": choice.why,
-        "weights": options.weights,
+        "weights": form,
         "trained_digest": trained.digest,
         "base_digest": base.digest,
         "parity": choice.chosen.parity,
@@ -116,13 +116,19 @@ def _facts(choice: Choice, options: ReleaseOptions, trained: Trained, base: Base
     }
 
 
-def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> None:
-    """The trained model as a plain folder (merged), or as adapter and head with the base named by its digest."""
+def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
+    """The trained model as a whole, what was added merged where that can be; or adapter and head with the base named by its digest.
+
+    Returns:
+        What the files hold: "merged" (a plain model), "adapted" (the base's weights and a module beside them) or "adapter".
+    """
     model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
     if tokenizer is None:
         tokenizer = load_tokenizer(base.folder)
-    inner = folder / "weights.part"
-    save_checkpoint(merge(model) if merged else model, tokenizer, inner, meta={"trained_digest": trained.digest})
+    inner, plain = folder / "weights.part", merges(model)
+    shipped = merge(model) if merged and plain else model
+    save_checkpoint(shipped, tokenizer, inner, meta={"trained_digest": trained.digest}, whole=merged)
     for path in sorted(inner.iterdir()):
         path.rename(folder / path.name)
     inner.rmdir()
+    return "adapter" if not merged else "merged" if plain else "adapted"

@@ -18,7 +18,11 @@ class ReleaseOptions(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="number format of the heavy arithmetic; bf16 must agree with fp32 on real rows"
     )
-    weights: Literal["merged", "adapter"] = Field("merged", description="ship one merged model, or the adapter and the base by its digest")
+    weights: Literal["merged", "adapter"] = Field(
+        "merged",
+        description="ship one whole model (what was added is merged where it can be, and else stands beside the base's weights), or the "
+        "adapter and the base by its digest",
+    )
     max_difference: float = Field(0.02, gt=0, le=1, description="largest |Δ probability| from fp32 that any validation row may show")
     max_difference_p999: float = Field(0.005, gt=0, le=1, description="99.9 % quantile of |Δ probability| from fp32")
     max_label_flips: float = Field(

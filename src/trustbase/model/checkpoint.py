@@ -1,4 +1,4 @@
-"""Models on disk: whole models or adapters with their head, written whole or not at all, and compared after reloading."""
+"""Models on disk: whole models, adapters with their head, or both together; written whole or not at all, and compared after reloading."""
 
 from __future__ import annotations
 
@@ -13,53 +13,64 @@ from torch import nn
 import trustbase
 from trustbase import files
 from trustbase.errors import ModelError, TrainingError, TrustbaseError
-from trustbase.model.adapt import adapted_layers, adapted_with, adapter_state, lora_config, restore_adapter, trainable
+from trustbase.model.adapt import adapted_with, merges, trainable, way_of
+from trustbase.model.adaptations.shared import Leaves, is_added, mark
 from trustbase.model.encoded import Encoded, pad
-from trustbase.model.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CHECKPOINT, check_model_folder, model_digest, read_object
+from trustbase.model.folder import (
+    ADAPTED_WEIGHTS,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CHECKPOINT,
+    check_model_folder,
+    model_digest,
+    read_object,
+)
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
-from trustbase.model.pretrained import Origin, config_of, load_classifier, origin_of, set_origin
+from trustbase.model.pretrained import Origin, config_of, head_names, load_classifier, origin_of, set_origin
 from trustbase.model.quiet import quiet
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.records import BaseModel
 
 SCHEMA = "trustbase/checkpoint/1"
 RELOAD_LIMIT = 1e-6
-_PREFIX = "base_model.model."  # PEFT's own, so that its tools can read the adapter
+_WEIGHTS = {"adapter": ADAPTER_WEIGHTS, "adapted": ADAPTED_WEIGHTS}  # by kind; other kinds are plain transformers folders
 _RELOAD_ROWS = 32
 
 
-def save_checkpoint(model: nn.Module, tokenizer: Any, folder: Path, *, meta: Mapping[str, Any]) -> str:
+def save_checkpoint(model: nn.Module, tokenizer: Any, folder: Path, *, meta: Mapping[str, Any], whole: bool = False) -> str:
     """Write a model to a folder, whole or not at all, and return its digest.
 
-    A model with low-rank updates is saved as updates and head, its base by reference and digest; any other as a plain
-    transformers folder. No absolute path is written.
+    A model to which an adaptation has added something is saved as that and the head, its base by reference and digest; any other as a
+    plain transformers folder. No absolute path is written.
 
     Args:
         model: from `Task.build` and `adapt`, or any transformers classifier.
         tokenizer: saved beside it; None where the folder is for our own resumption only.
         folder: replaced if it exists.
         meta: JSON of the caller, returned by `load_checkpoint`.
+        whole: save the base's weights too, where what was added cannot be merged into them.
 
     Raises:
         TrainingError: the disk refused; what was there before is intact.
     """
     options = adapted_with(model)
-    adapter = options is not None and options.method == "lora"
+    leaves = way_of(options).leaves if options is not None else None
+    kind = "model" if leaves is None else "adapted" if whole and not merges(model) else "adapter"
 
     def fill(staging: Path) -> None:
         with quiet():
-            if options is not None and adapter:
-                _write_adapter(model, staging, options)
+            if options is not None and leaves is not None:
+                _write_added(model, staging, options, leaves, kind)
             else:
                 cast(Any, model).save_pretrained(staging)
             if tokenizer is not None:
                 tokenizer.save_pretrained(staging)
         _scrub(staging / "tokenizer_config.json", ("name_or_path", "is_local", "local_files_only", "tokenizer_file", "vocab_file"))
         _scrub(staging / "config.json", ("_name_or_path", "name_or_path"))
-        files.write_json(staging / CHECKPOINT, _description(model, options, adapter, meta))
+        files.write_json(staging / CHECKPOINT, _description(model, options, kind, meta))
 
-    parameters = [parameter for _, parameter in trainable(model)] if adapter else list(model.parameters())
+    parameters = [parameter for _, parameter in trainable(model)] if kind == "adapter" else list(model.parameters())
     with files.saving(folder, sum(parameter.nbytes for parameter in parameters)):
         files.replace_folder(folder, fill)
     return checkpoint_digest(folder)
@@ -85,10 +96,13 @@ def load_checkpoint(folder: Path, *, base: BaseModel | None = None) -> tuple[nn.
             f"'{folder.name}' is a checkpoint of another format: {description.get('schema')}, expected {SCHEMA}",
             hint="use the version that wrote it",
         )
-    if (description.get("kind") == "adapter") != (folder / ADAPTER_WEIGHTS).is_file():
+    kind = str(description.get("kind", "model"))
+    if any((kind == other) != (folder / name).is_file() for other, name in _WEIGHTS.items()):
         raise ModelError(f"'{folder.name}' does not hold what its {CHECKPOINT} says", hint="take it from a sound copy")
-    if description.get("kind") == "adapter":
+    if kind == "adapter":
         model = _load_adapter(folder, description, base)
+    elif kind == "adapted":
+        model = _load_adapted(folder, description)
     else:
         model = load_classifier(folder, check=False)
         if description:
@@ -155,14 +169,15 @@ def _batch(model: nn.Module, rows: Encoded | Mapping[str, Any], device: torch.de
     return {name: torch.as_tensor(value).to(device) for name, value in arrays.items()}
 
 
-def _description(model: nn.Module, options: AdaptOptions | None, adapter: bool, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _description(model: nn.Module, options: AdaptOptions | None, kind: str, meta: Mapping[str, Any]) -> dict[str, Any]:
     origin = origin_of(model)
-    if adapter and (origin is None or not origin.described):
-        raise ModelError("A LoRA model cannot be saved without knowing its base", hint="build it with Task.build, or save merge(model)")
+    if options is not None and kind == "adapter" and (origin is None or not origin.described):
+        hint = "build it with Task.build, or save merge(model)"
+        raise ModelError(f"A model with adapt: {options.method} cannot be saved without knowing its base", hint=hint)
     return {
         "schema": SCHEMA,
         "trustbase": trustbase.__version__,
-        "kind": "adapter" if adapter else "model",
+        "kind": kind,
         "task": origin.task if origin else "text-classification",
         "base": dict(origin.described) or None if origin else None,
         "adaptation": options.model_dump(mode="json", exclude_unset=True) if options else origin.adaptation if origin else None,
@@ -170,25 +185,27 @@ def _description(model: nn.Module, options: AdaptOptions | None, adapter: bool, 
     }
 
 
-def _write_adapter(model: nn.Module, folder: Path, options: AdaptOptions) -> None:
+def _write_added(model: nn.Module, folder: Path, options: AdaptOptions, leaves: Leaves, kind: str) -> None:
+    """What was added and the head; of kind `adapted` all weights beside it, and no base that another tool could fetch."""
     from safetensors.torch import save_file
 
     origin = origin_of(model)
-    heads = sorted({name.rsplit(".", 1)[0] for name, _ in trainable(model) if "lora_" not in name})
-    names = sorted(adapted_layers(model))
-    config = {
-        key: sorted(value) if isinstance(value, set) else value for key, value in lora_config(model, options, names).to_dict().items()
-    }
-    # PEFT shortens long lists of names to endings, and writes the folder of the base: neither may be left to it.
-    config |= {
-        "target_modules": names,
-        "modules_to_save": heads,
-        "base_model_name_or_path": origin.described.get("reference") if origin else None,
-    }
-    files.write_json(folder / ADAPTER_CONFIG, config)
-    state = {_PREFIX + name.replace(".default.", "."): tensor.contiguous().cpu() for name, tensor in adapter_state(model).items()}
-    save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    reference = origin.described.get("reference") if origin and kind == "adapter" else None  # PEFT would write the base's folder
+    files.write_json(folder / ADAPTER_CONFIG, leaves.settings(model, options) | {"base_model_name_or_path": reference})
+    state = leaves.state(model) if kind == "adapter" else _apart(model.state_dict())
+    save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, folder / _WEIGHTS[kind], metadata={"format": "pt"})
     files.write_text(folder / "config.json", config_of(model).to_json_string(use_diff=False))
+
+
+def _apart(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors of which no two share memory, as safetensors wants them."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in state.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.detach().clone() if place in seen else tensor.detach()
+        seen.add(place)
+    return found
 
 
 def _load_adapter(folder: Path, description: Mapping[str, Any], base: BaseModel | None) -> nn.Module:
@@ -196,16 +213,33 @@ def _load_adapter(folder: Path, description: Mapping[str, Any], base: BaseModel 
 
     wanted = description["base"]
     base = _base_of_adapter(folder, wanted, base)
-    options = AdaptOptions.model_validate(description["adaptation"])
     config = read_object(folder / "config.json")
     labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
     model = load_classifier(base.folder, label_names=labels, pad_id=config.get("pad_token_id"))
-    saved = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
-    state = {_with_adapter_name(name): tensor for name, tensor in saved.items()}
-    names = list(read_object(folder / ADAPTER_CONFIG)["target_modules"])
-    restore_adapter(model, options, names, state)
+    _put_back(model, folder, description, load_file(folder / ADAPTER_WEIGHTS))
     set_origin(model, Origin(str(description["task"]), wanted, base=base))
     return model.eval()
+
+
+def _load_adapted(folder: Path, description: Mapping[str, Any]) -> nn.Module:
+    """Base, module and head from one file; the base itself is not needed."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / ADAPTED_WEIGHTS)
+    model = load_classifier(folder, weights={name: tensor for name, tensor in state.items() if not is_added(name)}, check=False)
+    head = set(head_names(model))
+    _put_back(model, folder, description, {name: tensor for name, tensor in state.items() if is_added(name) or name in head})
+    set_origin(model, Origin(str(description["task"]), description["base"] or {}, adaptation=description["adaptation"]))
+    return model.eval()
+
+
+def _put_back(model: nn.Module, folder: Path, description: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:
+    options = AdaptOptions.model_validate(description["adaptation"])
+    leaves = way_of(options).leaves
+    if leaves is None:
+        raise ModelError(f"'{folder.name}' is said to be an adapter of adapt: {options.method}, which leaves none", hint="fetch it again")
+    leaves.restore(model, options, read_object(folder / ADAPTER_CONFIG), state)
+    mark(model, options)
 
 
 def _base_of_adapter(folder: Path, wanted: Mapping[str, Any], base: BaseModel | None) -> BaseModel:
@@ -222,13 +256,6 @@ def _base_of_adapter(folder: Path, wanted: Mapping[str, Any], base: BaseModel | 
             hint=f"install or name the revision {wanted['revision']} of it",
         )
     return base
-
-
-def _with_adapter_name(name: str) -> str:
-    """`….lora_A.weight` → `….lora_A.default.weight`, as layers in memory call it; other names stay."""
-    for part in ("lora_A", "lora_B", "lora_magnitude_vector"):
-        name = name.replace(f".{part}.weight", f".{part}.default.weight")
-    return name
 
 
 def _scrub(path: Path, keys: tuple[str, ...]) -> None:

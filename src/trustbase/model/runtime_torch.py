@@ -157,13 +157,13 @@ def mean_hidden(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def load_model(folder: Path) -> Any:
-    """The plain transformers model of a folder, in fp32, an adapter merged into its base: no pickle, remote code or random head.
+    """The model of a folder, in fp32, an adapter merged into its base where it can be: no pickle, remote code or random head.
 
     Raises:
         ModelError: weights or configuration cannot be read, or are not those of a whole classifier.
     """
-    from trustbase.model.adapt import adapted_layers, merge
+    from trustbase.model.adapt import adapted_with, merge, merges
     from trustbase.model.checkpoint import load_checkpoint
 
     model = load_checkpoint(folder)[0]
-    return merge(model) if adapted_layers(model) else model
+    return merge(model) if adapted_with(model) is not None and merges(model) else model

@@ -87,24 +87,23 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     method = recipe.adapt.method
     if method not in ADAPTATIONS:
         yield ("adapt",), f"'{method}' is an adaptation that this version cannot do", f"it can do: {', '.join(ADAPTATIONS)}"
-    elif recipe.release.weights == "adapter" and method != "lora" and aside.sure("adapt", "method"):
+        return
+    if not aside.sure("adapt", "method"):
+        return
+    entry, leaving = ADAPTATIONS[method], [name for name, other in ADAPTATIONS.items() if other.leaves == "adapter"]
+    if recipe.release.weights == "adapter" and entry.leaves != "adapter":
         message = f"release.weights: adapter needs an adaptation that leaves an adapter, and '{method}' leaves none"
-        yield ("release", "weights"), message, "set weights: merged, or adapt: lora"
-    if recipe.cluster is not None and recipe.cluster.shard and method == "frozen":
-        message = "cluster.shard divides what is trained, and adapt: frozen trains the head alone"
-        yield ("cluster", "shard"), message, "remove cluster.shard"
+        yield ("release", "weights"), message, f"set weights: merged, or adapt: {' or '.join(leaving)}"
+    if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
+        yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
     if recipe.cluster is not None and recipe.cluster.shard:
         for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
             if getattr(recipe.train, name) != usual:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
     if recipe.train.layer_decay < 1 and method == "frozen":
-        yield (
-            ("train", "layer_decay"),
-            "train.layer_decay is of layers, and adapt: frozen trains the head alone",
-            "remove train.layer_decay",
-        )
-    if recipe.train.gradient_checkpointing and method == "frozen":
-        message = "gradient_checkpointing cannot be used: adapt: frozen keeps no activations"
+        yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
+    if recipe.train.gradient_checkpointing and entry.no_checkpointing:
+        message = f"gradient_checkpointing cannot be used: {entry.no_checkpointing}"
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"
 
 

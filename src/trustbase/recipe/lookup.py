@@ -20,6 +20,24 @@ class Entry:
     about: str
 
 
+@dataclass(frozen=True)
+class Adaptation(Entry):
+    """A registered adaptation, and what must be known of it before any weight is read.
+
+    Attributes:
+        options: the keys of `adapt:` that it owns, beside `method`.
+        leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
+        merges: whether what it adds can become part of the weights; else base and module ship together.
+        no_shard, no_checkpointing: why `cluster.shard` and `train.gradient_checkpointing` cannot be had with it; empty where they can.
+    """
+
+    options: tuple[str, ...] = ()
+    leaves: str = "model"
+    merges: bool = True
+    no_shard: str = ""
+    no_checkpointing: str = ""
+
+
 def load(entry: Entry) -> Any:
     """The thing itself, imported now."""
     module, _, attribute = entry.target.partition(":")
@@ -34,10 +52,52 @@ TASKS: dict[str, Entry] = {
     ),
 }
 
-ADAPTATIONS: dict[str, Entry] = {
-    "full": Entry("trustbase.model.adapt:full", "every parameter is trained"),
-    "frozen": Entry("trustbase.model.adapt:frozen", "the body stays as it is; only the head is trained, on outputs computed once"),
-    "lora": Entry("trustbase.model.adapt:lora", "low-rank updates of chosen layers, merged before release (LoRA, DoRA, rsLoRA, PiSSA)"),
+ADAPTATIONS: dict[str, Adaptation] = {
+    "full": Adaptation("trustbase.model.adaptations.full:FULL", "every parameter is trained"),
+    "frozen": Adaptation(
+        "trustbase.model.adaptations.frozen:FROZEN",
+        "the body stays as it is; only the head is trained, on outputs computed once",
+        no_shard="it divides what is trained, and adapt: frozen trains the head alone",
+        no_checkpointing="adapt: frozen keeps no activations",
+    ),
+    "lora": Adaptation(
+        "trustbase.model.adaptations.lora:LORA",
+        "low-rank updates of chosen layers, merged before release (LoRA, DoRA, rsLoRA, PiSSA)",
+        options=("rank", "alpha", "targets", "dropout", "dora", "rslora", "init"),
+        leaves="adapter",
+    ),
+    "adalora": Adaptation(
+        "trustbase.model.adaptations.adalora:ADALORA",
+        "low-rank updates whose ranks go to the layers that need them, merged before release (AdaLoRA)",
+        options=("rank", "alpha", "targets", "dropout", "start_rank", "prune_from", "prune_until"),
+        leaves="adapter",
+        no_shard="adapt: adalora compares the ranks of whole layers, of which each process would hold a part",
+    ),
+    "adapter": Adaptation(
+        "trustbase.model.adaptations.adapter:ADAPTER",
+        "a small bottleneck after the blocks of each layer (Houlsby, Pfeiffer); ships with its base",
+        options=("style", "size"),
+        leaves="adapter",
+        merges=False,
+        no_shard="adapt: adapter hangs modules on layers, and was never tried in parts",
+    ),
+    "prefix": Adaptation(
+        "trustbase.model.adaptations.prefix:PREFIX",
+        "learned keys and values in front of every layer's own (prefix tuning); ships with its base",
+        options=("length",),
+        leaves="adapter",
+        merges=False,
+        no_shard="adapt: prefix hands the model keys and values of all layers at once",
+        no_checkpointing="adapt: prefix hands the model a cache of keys and values, which is left out where activations are computed again",
+    ),
+    "prompt": Adaptation(
+        "trustbase.model.adaptations.prompt:PROMPT",
+        "learned vectors in front of the text's own embeddings (prompt tuning); ships with its base",
+        options=("length",),
+        leaves="adapter",
+        merges=False,
+        no_shard="adapt: prompt changes what enters and leaves the whole body, and was never tried in parts",
+    ),
 }
 
 #: `read(path, wanted)` for each format of a file; "sample" is the format of the package's own data sets.

@@ -22,7 +22,7 @@ from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, s
 from trustbase.model.encoded import Encoded
 from trustbase.model.options import AdaptOptions
 from trustbase.model.tokenizer import encode, load_tokenizer
-from trustbase.recipe.lookup import OBJECTIVES, load
+from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.forward import DTYPES, Forward
@@ -137,14 +137,14 @@ def _set(
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
-        _checkpoint_gradients(model, frozen)
+        _checkpoint_gradients(model, adapt)
     if shard and (options.r_drop or options.layer_decay < 1):
         raise RecipeError(
             "cluster.shard was never tried with train.r_drop or train.layer_decay: both look at the model as a whole",
             hint="remove cluster.shard, or these",
         )
-    if shard and frozen:
-        raise RecipeError("cluster.shard divides what is trained, and adapt: frozen trains the head alone", hint="remove cluster.shard")
+    if shard and ADAPTATIONS[adapt.method].no_shard:
+        raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
     encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
@@ -183,10 +183,12 @@ def _material(
     return FeatureRows(features, rows.lengths, split.labels)
 
 
-def _checkpoint_gradients(model: Any, frozen: bool) -> None:
-    if frozen or not getattr(model, "supports_gradient_checkpointing", False):
-        what = "adapt: frozen keeps no activations" if frozen else f"{type(model).__name__} does not support it"
-        raise RecipeError(f"gradient_checkpointing cannot be used: {what}", hint="remove train.gradient_checkpointing")
+def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
+    why_not = ADAPTATIONS[adapt.method].no_checkpointing
+    if not why_not and not getattr(model, "supports_gradient_checkpointing", False):
+        why_not = f"{type(model).__name__} does not support it"
+    if why_not:
+        raise RecipeError(f"gradient_checkpointing cannot be used: {why_not}", hint="remove train.gradient_checkpointing")
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trustbase import seeds
+from trustbase.model.adaptations.shared import in_front
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -52,6 +53,8 @@ class Forward:
         inner = unwrapped(self._model)
         if self._device != "cpu" or inner is None or not QuickBert.serves(inner):
             return "the quicker route knows BERT classifiers on a CPU only"
+        if in_front(inner.base_model):  # type: ignore[arg-type]
+            return "the quicker route does not know what the adaptation puts in front of a text"
         quick = QuickBert(inner, self._dropout)
         order = np.argsort(material.lengths, kind="stable")
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)

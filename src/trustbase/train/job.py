@@ -13,6 +13,7 @@ from torch import nn
 from trustbase import files
 from trustbase.errors import TrainingError
 from trustbase.events import Emit, ignore
+from trustbase.model.adaptations.shared import Companion
 from trustbase.train import state
 from trustbase.train.batches import Labelled, Material
 from trustbase.train.course import Course
@@ -44,6 +45,7 @@ class Job:
     measure: Measure | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     world: World = ALONE
+    companion: Companion | None = None  # what an adaptation does around each update
     progress: Progress = field(default_factory=Progress)
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     course: Course = field(default_factory=lambda: Course(0, frozenset()))
@@ -69,11 +71,17 @@ def resume(job: Job, optimizer: torch.optim.Optimizer) -> None:
     open_precision = ["precision"] if job.options.precision == "auto" and job.fingerprint.get("precision") != "fp16" else []
     changed = state.changed_since(path, job.fingerprint)
     job.progress = state.load(path, job.trained, optimizer, job.fingerprint, may_differ=open_precision)
+    _know_again(job, path)
     if changed:
         now = job.fingerprint.get("precision")
         job.emit("warning", text=f"training was begun in {changed['precision']} and goes on in {now}: not bit-identical with one machine's")
     job.saved_step = job.progress.step
     job.emit("resumed", step=job.progress.step, epoch=job.progress.epoch, position=job.progress.position, checkpoint=path.name)
+
+
+def _know_again(job: Job, path: Path) -> None:
+    if job.companion is not None:
+        job.companion.load(state.beside_of(path))
 
 
 def agree(job: Job) -> None:
@@ -114,6 +122,7 @@ def roll_back(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
     else:
         name = path.name
         job.progress = state.load(path, job.trained, tools.optimizer, job.fingerprint, may_differ=["precision"])
+        _know_again(job, path)
         job.saved_step = job.progress.step
         if tools.scaler is not None and job.progress.scaler:
             tools.scaler.load_state_dict(job.progress.scaler)

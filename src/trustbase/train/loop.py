@@ -22,6 +22,7 @@ from torch import nn
 
 from trustbase.errors import Interrupted, TrainingError
 from trustbase.events import Emit, ignore
+from trustbase.model.adapt import companion_of
 from trustbase.train import state
 from trustbase.train.batches import Labelled, Material, idle
 from trustbase.train.course import plot_course
@@ -105,6 +106,7 @@ def train(
 def _begun(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     """Plan the updates, go on from the last checkpoint where there is one, and start the clock."""
     job.course = plot_course(job.material, job.options)
+    job.companion = companion_of(job.model, job.course.total)
     tools = _tools(job, tables)
     resume(job, tools.optimizer)
     agree(job)
@@ -195,7 +197,9 @@ def _tools(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     parameters = [parameter for _, parameter in job.trained]
     cleanups: list[Callable[[], None]] = [table.clear for table in tables]
     losses = lambda batch: job.world.trained(lambda: job.objective(job.forward, batch))  # noqa: E731
-    return UpdateTools(losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights, world=job.world)
+    return UpdateTools(
+        losses, parameters, optimizer, job.options.clip, scaler, cleanups, weights=job.weights, world=job.world, companion=job.companion
+    )
 
 
 def _advance(job: Job, result: UpdateResult, batches: int) -> None:
@@ -305,7 +309,8 @@ def _save(job: Job, tools: UpdateTools) -> None:
     job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}
     job.progress.seconds = job.earlier_seconds + began - job.started_at
     job.saved_step = job.progress.step  # also if it fails: it would again
-    path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint, writes=job.world.first)
+    beside = job.companion.state() if job.companion is not None else None
+    path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint, beside=beside, writes=job.world.first)
     job.saved_at = time.monotonic()
     job.emit(
         "checkpoint", step=job.progress.step, name=path.name, best=job.progress.best_step == job.progress.step, seconds=job.saved_at - began

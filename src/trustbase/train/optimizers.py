@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trustbase.errors import UsageError
+from trustbase.model.adaptations.shared import ADDED
 from trustbase.train.options import TrainOptions
 
 Group = dict[str, Any]
@@ -88,7 +89,7 @@ def muon(groups: Sequence[Group], options: TrainOptions, *, hidden: set[int]) ->
 def hidden_matrices(model: nn.Module) -> set[str]:
     """Names of the weights that Muon is meant for: matrices between hidden layers.
 
-    Not embeddings (nor heads tied to them), not output heads, not low-rank updates.
+    Not embeddings (nor heads tied to them), not output heads, not what an adaptation adds.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     models: list[Any] = [module for module in model.modules() if hasattr(module, "get_output_embeddings")]
@@ -97,7 +98,7 @@ def hidden_matrices(model: nn.Module) -> set[str]:
     found = set()
     for name, parameter in model.named_parameters():
         parts = set(name.split("."))
-        outside = id(parameter) in tables or parts & _HEADS or any(part.startswith("lora_") for part in parts)
+        outside = id(parameter) in tables or parts & _HEADS or any(part.startswith(("lora_", ADDED)) for part in parts)
         if parameter.dim() == 2 and not outside:
             found.add(name)
     return found

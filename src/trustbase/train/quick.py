@@ -79,7 +79,7 @@ def _masked(x: Tensor, keep: Tensor, scale: float) -> Tensor:
 
 
 class QuickBody:
-    """The quicker forward of one `BertModel`, `RoFormerModel` or `ElectraModel` (also with LoRA inside)."""
+    """The quicker forward of one `BertModel`, `RoFormerModel` or `ElectraModel` (also with LoRA or bottlenecks inside)."""
 
     def __init__(self, body: Any, dropout: Dropout) -> None:
         self._body = body

@@ -1,7 +1,8 @@
 """Training state on disk: folders that are complete or absent, safetensors and JSON only, found again after any crash.
 
-`step-00000120/` holds `weights.safetensors` (the trained parameters), `optimizer.safetensors` and `state.json`
-(position, early stopping, history, fp16 scale, digests of the two). Random streams are named by seed and position, so they need no state.
+`step-00000120/` holds `weights.safetensors` (the trained parameters), `optimizer.safetensors`, `companion.safetensors` (what an adaptation
+knows that goes along with the training) and `state.json` (position, early stopping, history, fp16 scale, digests of the others). Random
+streams are named by seed and position, so they need no state.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trustbase import files
 from trustbase.errors import StaleRunError, TrainingError
 from trustbase.train.parts import here, part_of, put_together
 
-_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_WEIGHTS, _OPTIMIZER, _COMPANION, _STATE = "weights.safetensors", "optimizer.safetensors", "companion.safetensors", "state.json"
 _KEPT = 2  # the newest, and one to fall back to should the disk have lost it
 
 Trained = Sequence[tuple[str, nn.Parameter]]
@@ -69,11 +70,13 @@ def save(
     progress: Progress,
     fingerprint: Mapping[str, Any],
     *,
+    beside: Mapping[str, Tensor] | None = None,
     writes: bool = True,
 ) -> Path:
     """Write one checkpoint whole or not at all, then drop those that nothing needs.
 
-    Of a divided model all processes make this call, and one of them writes: it gets the others' parts tensor by tensor.
+    Of a divided model all processes make this call, and one of them writes: it gets the others' parts tensor by tensor. `beside` is what
+    an adaptation knows beside the parameters.
 
     Raises:
         TrainingError: asked to save step 0, which is the base model and not training; or the disk refused.
@@ -84,6 +87,8 @@ def save(
     names = {_WEIGHTS: weights_of(trained)}
     if optimizer is not None:
         names[_OPTIMIZER] = _optimizer_tensors(trained, optimizer)
+        if beside is not None:
+            names[_COMPANION] = dict(beside)
     if not writes:
         for tensors in names.values():
             for _ in put_together(tensors):
@@ -148,6 +153,11 @@ def load(
     if (path / _OPTIMIZER).exists():
         _restore_optimizer(path / _OPTIMIZER, trained, optimizer)
     return Progress(**state["progress"])
+
+
+def beside_of(path: Path) -> dict[str, Tensor]:
+    """What an adaptation knew beside the parameters when a checkpoint was made."""
+    return load_file(path / _COMPANION) if (path / _COMPANION).exists() else {}
 
 
 def load_weights(path: Path, trained: Trained) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trustbase.errors import TrainingError
+from trustbase.model.adaptations.shared import Companion
 from trustbase.train.batches import Batch
 from trustbase.train.parts import here
 from trustbase.train.world import ALONE, World
@@ -48,6 +49,7 @@ class UpdateTools:
     weights: Mapping[str, float] = field(default_factory=dict)  # of terms; 1 where none is named
     largest: Mapping[str, float] = field(default_factory=dict)  # "loss", "gradient": an update above it is not made
     world: World = ALONE  # the processes that make an update together, each from its own batches
+    companion: Companion | None = None  # what an adaptation does around an update, the same in every process
 
 
 class Update(Protocol):
@@ -84,6 +86,8 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
     rows, tokens = sum(share.rows for share in shares), sum(share.tokens for share in shares)
     if tools.scaler:
         tools.scaler.unscale_(tools.optimizer)
+    if tools.companion is not None:
+        tools.companion.before()
     norm = tools.world.length(gradient_norm(tools.parameters))
     tools.skipped = 0 if math.isfinite(norm) else tools.skipped + 1
     if tools.skipped and _no_scale_helps(tools):
@@ -96,7 +100,7 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
         if tools.scaler:
             tools.scaler.update()
     else:
-        apply(tools, norm)
+        apply(tools, norm, step)
     return UpdateResult(loss, norm, rows, tokens, parts, refused)
 
 
@@ -177,7 +181,7 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> float:
     return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
 
 
-def apply(tools: UpdateTools, norm: float) -> None:
+def apply(tools: UpdateTools, norm: float, step: int) -> None:
     """Clip (multiplying only where the norm is too long), step, and clear."""
     if tools.clip is not None and norm > tools.clip:
         factor = tools.clip / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
@@ -187,6 +191,8 @@ def apply(tools: UpdateTools, norm: float) -> None:
         tools.scaler.update()
     else:
         tools.optimizer.step()
+    if tools.companion is not None and math.isfinite(norm):  # else fp16 has skipped the update
+        tools.companion.after(step)
     clear(tools)
 
 
