@@ -82,7 +82,8 @@ def fit_head(model, tokenizer, count):
     import torch
     from sklearn.linear_model import LogisticRegression
 
-    from trustbase.model.tokenizer import encode, pad
+    from trustbase.model.encoded import pad
+    from trustbase.model.tokenizer import encode
 
     texts, shares = sentences(tokenizer, count, seed=1)
     encoded = encode(tokenizer, texts, max_length=256)

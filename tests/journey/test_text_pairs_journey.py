@@ -35,7 +35,7 @@ def test_the_real_base_beats_the_best_rival_by_thirty_points(tmp_path: Path) -> 
     assert len(gains) == 3 and min(finding.low for finding in gains if finding.low is not None) > 0.3
 
 
-@pytest.mark.parametrize(("runtime", "adapt"), [("torch", "full"), ("torch", "frozen"), ("onnx", "lora")])
+@pytest.mark.parametrize(("runtime", "adapt"), [("torch", "full"), ("torch", "frozen"), ("onnx", "lora"), ("onnx", "prompt")])
 def test_bundle_answers_and_audit_know_both_columns(tmp_path: Path, runtime: str, adapt: str) -> None:
     tiny_bert(tmp_path / "base", ("there", "was", "a", "here", "everybody", "saw", "the", "we", "spoke", "of", "it", "about"))
     recipe = write_pair_world(tmp_path, base="base", rows=500, epochs=1, runtime=runtime, limit=0.1)

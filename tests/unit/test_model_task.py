@@ -179,8 +179,8 @@ def family_folder(kind: str, settings: dict[str, object], folder: Path) -> Path:
 def test_other_families_build_train_their_head_and_reload(kind, tmp_path):
     from trustbase.model.adapt import adapt, frozen_features, head_only, merge
     from trustbase.model.checkpoint import assert_reload_equal
+    from trustbase.model.encoded import Encoded
     from trustbase.model.options import AdaptOptions
-    from trustbase.model.tokenizer import Encoded
 
     folder = family_folder(kind, FAMILIES[kind], tmp_path / kind)
     ids = np.array([0, 5, 6, 7, 2, 0, 5, 2, 0, 9, 9, 3, 3, 2], np.int32)
@@ -202,8 +202,8 @@ def test_other_families_build_train_their_head_and_reload(kind, tmp_path):
 
 def test_a_family_whose_head_cannot_be_run_alone_is_refused_for_frozen(tmp_path):
     from trustbase.model.adapt import adapt, frozen_features
+    from trustbase.model.encoded import Encoded
     from trustbase.model.options import AdaptOptions
-    from trustbase.model.tokenizer import Encoded
 
     folder = family_folder("xlnet", XLNET, tmp_path / "xlnet")
     model = adapt(load_classifier(folder, label_names=["x", "y"]), AdaptOptions(method="frozen"), seed=0)
