@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,40 +143,47 @@ def _agreed(
 
     first, second = infos
     known = [found for found in (own_columns(reference, trust=trust) for reference in references) if found is not None]
-    problems = []
-    columns = {found[0] for found in known}
-    if label is None and len(columns) != 1:
-        why = f"their recipes name {' and '.join(sorted(columns))}" if columns else "neither model knows the column of the true label"
-        problems.append(Problem("--label", why, "name it"))
-    problems += [
-        Problem("--text", f"{reference} does not say what it reads", "name the text column, or a template over columns")
-        for reference, info in zip(references, infos, strict=True)
-        if info.text is None and text is None
-    ]
-    if set(first.labels.names) != set(second.labels.names):
-        told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
-        problems.append(Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task"))
-    elif positive is not None and positive not in first.labels.names:
-        problems.append(Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(first.labels.names)}"))
+    columns = {label} if label is not None else {found[0] for found in known}
     named = {info.labels.positive for info in infos if not info.labels.positive_assumed} or {first.labels.positive, second.labels.positive}
-    if positive is None and first.labels.binary and len(named) > 1:
-        problems.append(Problem("--positive", f"the two take another label for the positive one: {', '.join(sorted(named))}", "name it"))
+    problems = list(_column_problems(references, infos, columns, text)) + list(_label_problems(infos, named, positive))
     if calls < 0:
         problems.append(Problem("--calls", f"must be 0 or more, got {calls}"))
     if problems:
         raise UsageError("these two cannot be compared so", problems=problems)
     chosen = positive or (named.pop() if len(named) == 1 else first.labels.positive)
-    wanted = tuple(groups) if groups is not None else tuple(dict.fromkeys(name for found in known for name in found[1]))
-    assumed = positive is None and first.labels.positive_assumed and second.labels.positive_assumed
     favourable = next((info.labels for info in infos if not info.labels.favourable_assumed), None)
     schema = replace(
         first.labels,
         positive=chosen,
-        positive_assumed=assumed,
+        positive_assumed=positive is None and first.labels.positive_assumed and second.labels.positive_assumed,
         favourable=favourable.favourable if favourable is not None else chosen,
         favourable_assumed=favourable is None,
     )
-    return (label or columns.pop(), wanted), schema
+    wanted = tuple(groups) if groups is not None else tuple(dict.fromkeys(name for found in known for name in found[1]))
+    return (columns.pop(), wanted), schema
+
+
+def _column_problems(
+    references: Sequence[str | Path], infos: Sequence[ArtifactInfo], columns: set[str], text: str | None
+) -> Iterator[Problem]:
+    if len(columns) != 1:
+        why = f"their recipes name {' and '.join(sorted(columns))}" if columns else "neither model knows the column of the true label"
+        yield Problem("--label", why, "name it")
+    for reference, info in zip(references, infos, strict=True):
+        if info.text is None and text is None:
+            yield Problem("--text", f"{reference} does not say what it reads", "name the text column, or a template over columns")
+
+
+def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: str | None) -> Iterator[Problem]:
+    """Labels must be the same by name, in any order; which of two is the positive one must be known."""
+    names = infos[0].labels.names
+    if set(names) != set(infos[1].labels.names):
+        told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
+        yield Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task")
+    elif positive is not None and positive not in names:
+        yield Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(names)}")
+    elif positive is None and len(names) == 2 and len(named) > 1:
+        yield Problem("--positive", f"the two take another label for the positive one: {', '.join(sorted(named))}", "name it")
 
 
 def _read(data: str | Path, texts: Sequence[str], columns: tuple[str, tuple[str, ...]], labels: LabelSchema) -> list[Split]:

@@ -50,9 +50,7 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
         "names": (facts["champion"]["name"], facts["challenger"]["name"]),
         "sentence": _sentence(facts, accuracy, t),
         "notes": _notes(facts, t),
-        "metrics": [
-            _row(item, t.metric(f"quality.{item['metric']}"), t.metric_about(f"quality.{item['metric']}"), t) for item in facts["metrics"]
-        ],
+        "metrics": [_metric(item, t) for item in facts["metrics"]],
         "mcnemar": t(
             "compare.mcnemar_says",
             champion=f"{mcnemar['champion_only_right']:,}",
@@ -88,6 +86,11 @@ def _notes(facts: Mapping[str, Any], t: Words) -> list[str]:
     if facts["other_costs"]:
         notes.append(t("compare.other_costs"))
     return notes
+
+
+def _metric(item: Mapping[str, Any], t: Words) -> dict[str, Any]:
+    id = f"quality.{item['metric']}"
+    return _row(item, t.metric(id), t.metric_about(id), t)
 
 
 def _row(item: Mapping[str, Any], name: str, about: str, t: Words) -> dict[str, Any]:
