@@ -299,3 +299,23 @@ def test_models_whose_labels_stand_in_another_order_are_compared_by_name(toys: T
     assert not found.facts["same_artefact"] and found.facts["mcnemar"]["champion_only_right"] == 0
     for item in found.facts["metrics"]:
         assert item["difference"] == pytest.approx(0, abs=1e-6) and item["outcome"] != "challenger ahead", item["metric"]
+
+
+def test_which_label_is_positive_must_be_known_and_can_be_said(toys: Toys, tmp_path: Path) -> None:
+    """A copy that takes `no` for positive answers the same rows alike, once its threshold is the other way round."""
+    other = copy(toys.bundle / "model", tmp_path / "other")
+    facts = files.read_json(other / "artifact.json")
+    facts["labels"].update(positive="no", positive_assumed=False)
+    facts["decision"].update(threshold=None if facts["decision"]["threshold"] is None else 1 - facts["decision"]["threshold"])
+    (other / "artifact.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(UsageError) as error:
+        trustbase.compare(toys.bundle, other, data=toys.rows, out=tmp_path / "out", calls=0)
+    assert [problem.where for problem in error.value.problems] == ["--positive"] and "no, yes" in str(error.value)
+    with pytest.raises(UsageError, match="'maybe' is no label"):
+        trustbase.compare(toys.bundle, other, data=toys.rows, positive="maybe", out=tmp_path / "out", calls=0)
+    areas = [
+        trustbase.compare(toys.bundle, other, data=toys.rows, positive=name, out=tmp_path / name, calls=0).contrast("auroc")
+        for name in ("yes", "no")
+    ]
+    assert areas[0]["champion"] == pytest.approx(areas[1]["champion"])  # type: ignore[index]
+    assert areas[0]["difference"] == pytest.approx(0, abs=1e-9)  # type: ignore[index]

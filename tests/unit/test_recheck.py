@@ -180,3 +180,14 @@ def test_a_file_that_cannot_be_read_so_is_refused_with_every_problem(world: tupl
     assert "'text'" in str(error.value) and "'sex'" in str(error.value)
     with pytest.raises(DataError, match="maybe"):
         find_audited_rows(write(folder / "labels.csv", [["a", "maybe", "f"], ["b", "yes", "m"]]), options, **known)  # type: ignore[arg-type]
+
+
+def test_a_sample_is_divided_as_the_recipe_says_so_that_its_training_rows_are_there() -> None:
+    options = DataOptions(
+        train="sample:census-income", text="{age} years old", label="income", groups=["sex"], sample={"train": 300, "test": 200}
+    )
+    made = load(options, root=Path(), seed=0)
+    test = made.splits["test"]
+    known = {"text": made.template.source, "labels": made.labels, "recorded": {"digest": test.digest, "rows": len(test)}, "seed": 0}
+    found = find_audited_rows("sample:census-income", options, **known)  # type: ignore[arg-type]
+    assert {name: len(split) for name, split in found.splits.items()} == {name: len(split) for name, split in made.splits.items()}

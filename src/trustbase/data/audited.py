@@ -9,6 +9,7 @@ from pathlib import Path
 from trustbase.data.digest import digest_set
 from trustbase.data.load import load, load_single
 from trustbase.data.options import SUFFIXES, DataOptions
+from trustbase.data.samples import is_sample
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
 from trustbase.records import LabelSchema, Split
@@ -52,7 +53,7 @@ def find_audited_rows(
     Raises:
         DataError: the file cannot be read as such rows, or holds others; both digests are named.
     """
-    reference = str(Path(path).absolute()) if not str(path).startswith("sample:") else str(path)
+    reference = str(Path(path).absolute()) if not is_sample(str(path)) else str(path)
     read = options.model_copy(update={"train": reference, "format": None if _named(reference) else options.format})
     found: dict[str, str] = {}
     try:
@@ -66,7 +67,8 @@ def find_audited_rows(
             return whole
         raise DataError(error.message, hint=error.hint, problems=[*error.problems, _other(found, recorded)]) from error
     if alone.digest == recorded["digest"]:
-        return AuditedRows({"test": alone}, labels)
+        whole = _divided(read, labels, seed, emit) if is_sample(reference) else None  # of a sample that part alone was read
+        return whole if whole is not None and whole.splits["test"].digest == alone.digest else AuditedRows({"test": alone}, labels)
     if recorded.get("set") == _set_digest(alone, labels):
         return AuditedRows({"test": alone}, labels, in_order=False)
     found[f"all {len(alone):,} rows"] = alone.digest
