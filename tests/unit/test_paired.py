@@ -122,7 +122,7 @@ WORLDS = (
     (0.8, 0.8, 0.1, 400, 0.40),  # nearly the same model
 )
 SIMULATIONS = 600
-LEAST = 0.95 - 3 * math.sqrt(0.95 * 0.05 / SIMULATIONS)  # 0.923: three standard errors under what is claimed
+LEAST = 0.93 - 3 * math.sqrt(0.93 * 0.07 / SIMULATIONS)  # 0.899: three standard errors under 93 %, as docs/explanation/intervals.md has it
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=["apart", "rare", "alike"])
