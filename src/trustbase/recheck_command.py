@@ -14,7 +14,7 @@ import yaml
 from trustbase import files
 from trustbase.audit.options import AuditOptions
 from trustbase.data.options import DataOptions
-from trustbase.errors import DataError, Problem, UsageError, VerificationError
+from trustbase.errors import Problem, UsageError, VerificationError
 from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
@@ -166,6 +166,7 @@ def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -
 
 def _of_run(folder: Path, trust: str | Path | None, emit: Emit) -> Recheck:
     """The rows and scores that a run's audit left, under what its bundle says where there is one."""
+    from trustbase.audit.stored import read_scores
     from trustbase.bundle.layout import BASE_MODEL
     from trustbase.data.save import load_dataset
     from trustbase.model.artifact import read_artifact
@@ -182,7 +183,7 @@ def _of_run(folder: Path, trust: str | Path | None, emit: Emit) -> Recheck:
         problems.append(Problem("artifact/", f"is {info.digest}, audited was {report.model['digest']}"))
     if problems:
         raise VerificationError(f"{folder} is not what its audit was about", problems=problems, hint="take the folder from a copy")
-    answers = _stored(folder / "scores.parquet", test, info)
+    answers = read_scores(folder / "scores.parquet", test, info)
     with Predictor.open(info) as predictor:
         measured = _Measured(dataset.splits, dataset.labels, True, answers, 0.0)
         return _recheck(folder, report, recipe, info, measured, predictor, emit)
@@ -234,50 +235,6 @@ def _asked(predictor: Predictor, test: Split, emit: Emit) -> Answers:
 
     scores = score_rows(Alone(predictor), test.texts, emit)
     return Answers(scores, decide_labels(scores, predictor.info.labels, predictor.info.decision))
-
-
-def _stored(path: Path, test: Split, info: ArtifactInfo) -> Answers:
-    """The scores that the audit left, of these rows; answers are decided from them anew.
-
-    Raises:
-        DataError: the file is not that of these rows, or its answers do not follow from its scores; every problem.
-    """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from trustbase.audit.context import Answers
-    from trustbase.outputs.decision import decide_labels
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}", hint="run the recipe again with --force, or recheck the bundle with --data"
-        ) from error
-    names = [f"score:{name}" for name in info.labels.names]
-    wanted = ["row", "label", "predicted", *names, *(f"group:{name}" for name in test.groups)]
-    problems = [Problem(path.name, f"has no column '{name}'") for name in wanted if name not in table.column_names]
-    if not problems and table.num_rows != len(test):
-        problems.append(Problem(path.name, f"has {table.num_rows} rows, audited were {len(test)}"))
-    if problems:
-        raise VerificationError(f"{path} is not what the audit left", problems=problems, hint="take it from a copy")
-    labels = np.array(info.labels.names, dtype=object)
-    scores = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
-    answers = Answers(scores, decide_labels(scores, info.labels, info.decision))
-    same = {
-        "row": table["row"].to_numpy() == test.row_numbers,
-        "label": np.array(table["label"].to_pylist(), dtype=object) == labels[test.labels],
-        "predicted": np.array(table["predicted"].to_pylist(), dtype=object) == labels[answers.predicted],
-        **{f"group:{name}": np.array(table[f"group:{name}"].to_pylist(), dtype=object) == values for name, values in test.groups.items()},
-    }
-    for column, right in same.items():
-        if not right.all():
-            what = "do not follow from the scores" if column == "predicted" else "are not those of the audited rows"
-            problems.append(Problem(path.name, f"{int((~right).sum())} values of column '{column}' {what}"))
-    if problems:
-        raise VerificationError(f"{path} is not what the audit left", problems=problems, hint="take it from a copy")
-    return answers
 
 
 def _recheck(
