@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from trustbase.audit_command import audit as audit
     from trustbase.bundle.answer import predict as predict
     from trustbase.bundle.verify import verify as verify
+    from trustbase.compare_command import compare as compare
     from trustbase.corpus_command import corpus as corpus
     from trustbase.doctor import doctor as doctor
     from trustbase.flow import run as run
     from trustbase.model.predict import Predictor as Predictor
+    from trustbase.recheck_command import recheck as recheck
     from trustbase.recipe.template import init as init
     from trustbase.report.html import report as report
     from trustbase.search.scaling import scaling as scaling
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "audit": "trustbase.audit_command",
+    "compare": "trustbase.compare_command",
     "corpus": "trustbase.corpus_command",
     "doctor": "trustbase.doctor",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",
     "Predictor": "trustbase.model.predict",
+    "recheck": "trustbase.recheck_command",
     "report": "trustbase.report.html",
     "run": "trustbase.flow",
     "scaling": "trustbase.search.scaling",
@@ -37,7 +41,22 @@ _HOMES = {
     "verify": "trustbase.bundle.verify",
 }
 
-__all__ = ["Predictor", "__version__", "audit", "corpus", "doctor", "init", "predict", "report", "run", "scaling", "sweep", "verify"]
+__all__ = [
+    "Predictor",
+    "__version__",
+    "audit",
+    "compare",
+    "corpus",
+    "doctor",
+    "init",
+    "predict",
+    "recheck",
+    "report",
+    "run",
+    "scaling",
+    "sweep",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

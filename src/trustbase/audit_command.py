@@ -71,13 +71,9 @@ class _Call:
 
     def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str) -> int:
         """Count this look at the test rows, before the model is asked, so that a look cut short counts too."""
-        from trustbase.data.digest import digest_positions
-        from trustbase.gate.ledger import record_look
+        from trustbase.gate.ledger import record_look_at
 
-        path = Path(source)
-        digest = f"sha256:{files.sha256_file(path)}" if path.is_file() else str(source)
-        rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
-        return record_look(test.digest, rows=rows, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
+        return record_look_at(test, labels, source, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
 
 
 def audit(
@@ -132,7 +128,7 @@ def audit(
         VerificationError: a bundle that is not what somebody trusted released.
     """
     refuse_launchers("an audit")
-    folder = _output_folder(out)
+    folder = output_folder(out)
     refuse_impossible(
         model=model,
         data=data,
@@ -163,7 +159,7 @@ def audit(
     return _finish(call, report, looks, lang)
 
 
-def _output_folder(out: str | Path) -> Path:
+def output_folder(out: str | Path) -> Path:
     """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
 
     Raises:

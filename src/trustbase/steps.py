@@ -287,12 +287,17 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
     return read_artifact(target)
 
 
+def audit_seed(seed: int) -> int:
+    """The seed of a run's audit, from the seed of the run."""
+    return seeds.stream_seed(seed, "audit") % 2**31
+
+
 def audit_model(
     stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, cluster: ClusterOptions | None = None
 ) -> AuditReport:
     """Every finding about the artefact itself, on test rows that nothing before has seen."""
     recipe, folder = plan.finetune, stages.folder
-    seed = seeds.stream_seed(recipe.train.seed, "audit") % 2**31
+    seed = audit_seed(recipe.train.seed)
 
     def compute() -> dict[str, Any]:
         from trustbase.audit.artifact import audit_artifact

@@ -20,8 +20,8 @@ from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
 QUANTILES = (("latency_p50_ms", 0.50), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
-_COUNTED = ("artifact_bytes", "parameters", "flops_per_input")
-_SAMPLE = 2_000  # distinct test texts that are timed
+COUNTED = ("artifact_bytes", "parameters", "flops_per_input")
+SAMPLE = 2_000  # distinct test texts that are timed
 _TIMED = (
     *(name for name, _ in QUANTILES),
     "throughput",
@@ -44,7 +44,7 @@ def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Fi
     predictor = context.predictor
     if predictor is None:
         reason = "answers were given without a model, so there is nothing to time or count"
-        return [_without(context, name, "not_applicable", reason) for name in (*_COUNTED, *_TIMED)]
+        return [_without(context, name, "not_applicable", reason) for name in (*COUNTED, *_TIMED)]
     info: ArtifactInfo | None = context.artifact or getattr(predictor, "info", None)
     texts = _sample(context)
     findings = _counted(context, info, texts)
@@ -59,10 +59,15 @@ def audit_any(context: AuditContext, *, effort: Effort | None = None) -> list[Fi
     return [*findings, *_parity(context, info)]
 
 
+def audit_counted(context: AuditContext) -> list[Finding]:
+    """The efficiency findings that are counted and not timed: what another machine finds as well. Writes nothing."""
+    return _counted(context, context.artifact, _sample(context))
+
+
 def _sample(context: AuditContext) -> list[str]:
     """Distinct test texts in a seeded order: repeated texts would be answered once and flatter every number."""
     distinct = np.array(list(dict.fromkeys(context.test.texts)), dtype=object)
-    order = seeds.generator(context.seed, "efficiency", "texts").permutation(len(distinct))[:_SAMPLE]
+    order = seeds.generator(context.seed, "efficiency", "texts").permutation(len(distinct))[:SAMPLE]
     return [str(text) for text in distinct[order]]
 
 
@@ -84,7 +89,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
 def _counted(context: AuditContext, info: ArtifactInfo | None, texts: list[str]) -> list[Finding]:
     """Bytes, parameters and operations; `failed` where the folder does not tell."""
     if info is None or not info.folder.is_dir():
-        return [_without(context, name, "not_applicable", "this model has no artefact folder") for name in _COUNTED]
+        return [_without(context, name, "not_applicable", "this model has no artefact folder") for name in COUNTED]
     findings, sizes = size_findings(info, confidence=context.confidence)
     if sizes is None:
         return [*findings, _without(context, "flops_per_input", "failed", findings[-1].reason)]

@@ -149,7 +149,7 @@ def macro_auroc(truth: NDArray[np.int64], scores: NDArray[np.float64], *, confid
     n = np.bincount(truth, minlength=classes)
     placed = np.empty((classes, rows))
     for label in range(classes):
-        placed[label] = _placements(truth == label, scores[:, label])
+        placed[label] = ranks.row_placements(truth == label, scores[:, label])
     own = truth == np.arange(classes)[:, None]
     areas = (placed * own).sum(axis=1) / n
     value = float(areas.mean())
@@ -166,14 +166,6 @@ def macro_auroc(truth: NDArray[np.int64], scores: NDArray[np.float64], *, confid
     low, high = ranks.area_bounds(parts, value, normal_quantile(confidence), mix)
     method = f"mean of one-against-rest areas; {ranks.AREA_METHOD}"
     return enclosing(low, value, high, method, ranks.AREA_SOURCE, rows)
-
-
-def _placements(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the other class that each row is on the right side of, ties counting one half, in the rows' order `(rows,)`."""
-    order = np.argsort(-score, kind="stable")
-    placed = np.empty(len(score))
-    placed[order] = ranks.placements(ranks.rank(positive, score))
-    return placed
 
 
 def _ranking(context: AuditContext, scores: NDArray[np.float64], few: str) -> list[Finding]:

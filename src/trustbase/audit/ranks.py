@@ -95,6 +95,14 @@ def placements(ranked: Ranked) -> Floats:
     return placed
 
 
+def row_placements(positive: ArrayLike, score: ArrayLike) -> Floats:
+    """The same in the order in which the rows were given `(rows,)`."""
+    ranked = rank(positive, score)
+    placed: Floats = np.empty(ranked.positive.size)
+    placed[np.argsort(-np.asarray(score, float), kind="stable")] = placements(ranked)
+    return placed
+
+
 def area_bounds(parts: Sequence[tuple[Floats, float]], value: float, quantile: float, variance: float = 0.0) -> tuple[float, float]:
     """Bounds of an area to which each part of the rows adds the spread of its placements.
 
@@ -112,11 +120,11 @@ def area_bounds(parts: Sequence[tuple[Floats, float]], value: float, quantile: f
         return 1 - high, 1 - low
     made = [Part.of(placed, [_UNTOLD * most, most], 1 / len(parts), lost=1) for placed, most in parts]
     centre = value - sum(float(placed.mean()) for placed, _ in parts)
-    bounds = tilted_bounds(made, value, centre, _t_quantile([placed for placed, _ in parts], quantile), variance)
+    bounds = tilted_bounds(made, value, centre, t_quantile([placed for placed, _ in parts], quantile), variance)
     return max(float(bounds[0]), 0.0), min(float(bounds[1]), 1.0)
 
 
-def _t_quantile(parts: Sequence[Floats], quantile: float) -> float:
+def t_quantile(parts: Sequence[Floats], quantile: float) -> float:
     """Quantile of t for a sum of means of unequal parts, as the spread of a small part is itself badly known.
 
     Source: Welch-Satterthwaite, for placements: Brunner & Munzel (2000), Biometrical J. 42.

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from trustbase.audit.context import Answers
+from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.machine import machine_facts
+from trustbase.data.digest import digest_set
 from trustbase.errors import Interrupted, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS
@@ -68,9 +69,20 @@ def run_audit(
         emit("progress", what="audited dimensions", done=done, total=len(dimensions))
         findings.extend(_measure(dimension, kind, context, emit))
     emit("progress", what="audited dimensions", done=len(dimensions), total=len(dimensions))
-    data = {"digest": context.test.digest, "rows": len(context.test)}
+    data = _data_facts(context)
     before = None if policy_digest is None else True  # a digest that is known now was fixed before any number
     return AuditReport(_model_facts(context), data, policy_digest, machine_facts(), tuple(findings), before)
+
+
+def _data_facts(context: Subject) -> dict[str, Any]:
+    """The `data` object of `audit.json`; labelled rows that a model was asked about are known in any order too (`set`)."""
+    test = context.test
+    facts = {"digest": test.digest, "rows": len(test)}
+    if isinstance(context, AuditContext) and context.artifact is not None:
+        labels = [context.labels.names[code] for code in context.test.labels]
+        groups = {name: values.tolist() for name, values in context.test.groups.items()}
+        facts["set"] = digest_set(context.test.texts, labels, groups)
+    return facts
 
 
 def find_audit(dimension: str, kind: str) -> AuditFunction | None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from trustbase.bundle.layout import BASE_MODEL, MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
 from trustbase.errors import UsageError
@@ -17,7 +19,9 @@ from trustbase.records import ArtifactInfo
 
 
 @contextmanager
-def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
+def open_subject(
+    model: str | Path, emit: Emit = ignore, *, trust: str | Path | None = None
+) -> Iterator[tuple[ArtifactInfo, Policy | None]]:
     """The artefact to audit, and the limits that come with it: those of a checked bundle, and no others.
 
     A bundle is checked before anything in it is believed. What nobody signed (a run that was not released, a rejected
@@ -26,20 +30,16 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
     Args:
         model: checkpoint folder, bundle (or the model in one), run folder, `package:NAME` or hub id.
         emit: takes a note where limits lie there that are not used.
+        trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
 
     Raises:
         VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
         ModelError: the model cannot be opened.
         UsageError: it is a base model, which answers no labelled rows.
     """
-    folder = Path(model).expanduser()
-    around = bundle_around(folder)
-    if around is not None:
-        folder = around  # whoever names the model in a bundle means that bundle
-    run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
-    released = run and (folder / "bundle").is_dir()
-    if released or is_bundle(folder):
-        checked = verify(folder / "bundle" if released else folder)
+    folder, run, bundle = _place(model)
+    if bundle is not None:
+        checked = verify(bundle, trust=trust)
         with checked.private_model() as copy:  # nobody else can change it meanwhile
             yield _with_a_task(read_artifact(copy), model), checked.policy
         return
@@ -49,6 +49,38 @@ def open_subject(model: str | Path, emit: Emit = ignore) -> Iterator[tuple[Artif
         yield _with_a_task(read_artifact(unsigned), model), None
         return
     yield _with_a_task(_other(str(model), folder), model), None
+
+
+def own_columns(model: str | Path, *, trust: str | Path | None = None) -> tuple[str, tuple[str, ...]] | None:
+    """Label column and group columns that the recipe of a bundle or a run names; None for any other model.
+
+    Raises:
+        VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
+    """
+    folder, _, bundle = _place(model)
+    if bundle is not None:
+        text = verify(bundle, trust=trust).read("recipe.resolved.yaml").decode("utf-8")
+    elif (folder / "recipe.resolved.yaml").is_file():
+        text = (folder / "recipe.resolved.yaml").read_text(encoding="utf-8")
+    else:
+        return None
+    recipe = yaml.safe_load(text)
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    if not isinstance(data, dict) or not isinstance(data.get("label"), str):
+        return None
+    return data["label"], tuple(str(name) for name in data.get("groups") or ())
+
+
+def _place(model: str | Path) -> tuple[Path, bool, Path | None]:
+    """The folder that a reference names, whether it is a run, and the bundle in it or that it is."""
+    folder = Path(model).expanduser()
+    around = bundle_around(folder)
+    if around is not None:
+        folder = around  # whoever names the model in a bundle means that bundle
+    run = (folder / "recipe.resolved.yaml").is_file() and not any((folder / name).exists() for name in (MANIFEST, SIGNATURE, REJECTED))
+    released = run and (folder / "bundle").is_dir()
+    bundle = folder / "bundle" if released else folder if is_bundle(folder) else None
+    return folder, run, bundle
 
 
 def _with_a_task(info: ArtifactInfo, model: str | Path) -> ArtifactInfo:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from trustbase.cli import follower, interrupt, pipes
+from trustbase.cli.recheck import compare_command, recheck_command
+from trustbase.cli.values import language, names
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def run_command(
     from trustbase.flow import run
 
     with watching() as listener:
-        result = run(recipe, overrides or (), out=out, reuse=reuse, key=key, force=force, lang=_language(lang), listeners=(listener,))
+        result = run(recipe, overrides or (), out=out, reuse=reuse, key=key, force=force, lang=language(lang), listeners=(listener,))
     show_run(result)
     raise typer.Exit(result.exit_code)
 
@@ -118,7 +118,7 @@ def sweep_command(
     from trustbase.cli.watch import watching
     from trustbase.search.sweep import sweep
 
-    values = {key: list(_names([rest])) for key, _, rest in (text.partition("=") for text in over or ())}
+    values = {key: list(names([rest])) for key, _, rest in (text.partition("=") for text in over or ())}
     with watching() as listener:
         result = sweep(
             recipe, values, overrides or (), trials=trials, tokens=tokens, repeats=repeats, out=out, seed=seed, listeners=(listener,)
@@ -185,17 +185,17 @@ def audit_command(
             text=text,
             text_pair=text_pair,
             label=label,
-            groups=_names(groups),
+            groups=names(groups),
             train=train,
             policy=policy,
-            only=_names(only),
+            only=names(only),
             predictions=predictions,
             score=score,
             predicted=predicted,
             positive=positive,
             favourable=favourable,
             out=out,
-            lang=_language(lang) or "en",
+            lang=language(lang) or "en",
             seed=seed,
             workers=workers,
             emit=lambda event, /, **fields: listener({"event": event, "stage": "audit", **fields}),
@@ -214,6 +214,10 @@ def verify_command(
     from trustbase.cli.show import show_verified
 
     show_verified(verify(_bundle(bundle), trust=trust, emit=_tell))
+
+
+app.command("recheck")(recheck_command)
+app.command("compare")(compare_command)
 
 
 @app.command("predict")
@@ -253,7 +257,7 @@ def report_command(
 
     path = report(
         run,
-        lang=_language(lang) or "en",
+        lang=language(lang) or "en",
         open_browser=open_browser and sys.stdout.isatty(),
         trust=trust,
         emit=_tell,
@@ -268,18 +272,6 @@ def doctor_command() -> None:
 
     for check in doctor():
         typer.echo(str(check))
-
-
-def _names(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Names out of an option that may be repeated: at each comma a new one begins, unless a backslash stands before it."""
-    parts = [part for text in given or () for part in re.split(r"(?<!\\),", text)]
-    return tuple(part.strip().replace("\\,", ",") for part in parts if part.strip())
-
-
-def _language(lang: str | None) -> str | None:
-    if lang is not None and lang not in {"en", "zh"}:
-        raise UsageError(f"--lang must be en or zh, got '{lang}'")
-    return lang
 
 
 def main() -> None:

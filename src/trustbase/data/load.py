@@ -94,6 +94,7 @@ def load_single(
     missing: str = DEFAULT_MISSING,
     positive: str | None = None,
     favourable: str | None = None,
+    quoted: bool = True,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -109,12 +110,13 @@ def load_single(
         missing: what the template writes for an empty cell.
         positive: label that thresholds speak about, where `labels` is not given.
         favourable: label that counts as selected, where `labels` is not given.
+        quoted: whether cells of a csv or tsv file may be quoted.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     try:
-        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable)
+        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted)
     except DataError as error:  # nobody wrote a recipe here, so no section of one is named
         told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
         raise DataError(error.message, hint=error.hint, problems=told) from error
@@ -132,10 +134,11 @@ def _load_single(
     missing: str,
     positive: str | None,
     favourable: str | None,
+    quoted: bool,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     first, *second = halves(text)
     values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
-    named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable}
+    named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     options = DataOptions.model_validate({**values, **named})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]

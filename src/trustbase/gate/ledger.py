@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
+from trustbase.data.digest import digest_positions
 from trustbase.errors import TrustbaseError
 from trustbase.home import home, make_home
+from trustbase.records import LabelSchema, Split
 
 LEDGER_FILE = "ledger.jsonl"
 LEDGER_SCHEMA = "trustbase/look/1"
@@ -65,6 +67,16 @@ def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_
             if len(looks) == 1:  # the file may be as new as the line
                 files.sync_folder(path.parent)
         return sum(look.data == data_digest or (rows is not None and look.rows == rows) for look in looks)
+
+
+def record_look_at(
+    test: Split, labels: LabelSchema, source: str | Path, *, run: str, policy_digest: str | None, model_digest: str | None
+) -> int:
+    """Count a look at the rows of one file, by what was asked and by which rows of which file they are; as `record_look`."""
+    path = Path(source)
+    digest = f"sha256:{files.sha256_file(path)}" if path.is_file() else str(source)
+    rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
+    return record_look(test.digest, rows=rows, run=run, policy_digest=policy_digest, model_digest=model_digest)
 
 
 def read_looks(data_digest: str | None = None) -> list[Look]:

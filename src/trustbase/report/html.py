@@ -47,17 +47,9 @@ def _page(folder: Path, lang: str) -> tuple[str, list[str]]:
     """The page, and what of the folder it could not show."""
     t = words(lang)
     material = read_material(folder)
-    style, script = _asset("style.css"), _asset("script.js")
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
-            "base-uri 'none'",
-            "form-action 'none'",
-        ]
-    )
-    page = _environment().get_template("report.html.j2")
+    style, script = read_asset("style.css"), read_asset("script.js")
+    policy = content_policy(style, script)
+    page = page_environment().get_template("report.html.j2")
     view = _view(material, t)
     text = page.render(t=t, mark=charts.mark, policy=policy, style=Markup(style), script=Markup(script), **view)
     return text.encode("utf-8", "replace").decode("utf-8"), view["unreadable"]  # JSON can name half a character, which no file holds
@@ -150,7 +142,7 @@ def _data(material: Material, t: Words) -> Markup:
 
 
 def _drawn(template: str, **values: Any) -> Markup:
-    return Markup(_environment().get_template(template).render(mark=charts.mark, **values))
+    return Markup(page_environment().get_template(template).render(mark=charts.mark, **values))
 
 
 class _Sections:
@@ -168,14 +160,23 @@ class _Sections:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """Where the templates of pages lie, and how they are filled in: everything that is put in is escaped."""
     return Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
 
 
-def _asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """The style or the script of a page, which are written into it."""
     return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def content_policy(style: str, script: str = "") -> str:
+    """What a page allows its reader's browser to load and run: this style and this script, and nothing of any network."""
+    rules = ["default-src 'none'", f"style-src '{_hash(style)}'"]
+    rules += [f"script-src '{_hash(script)}'"] if script else []
+    return "; ".join([*rules, "base-uri 'none'", "form-action 'none'"])
 
 
 def _hash(text: str) -> str:

@@ -1,0 +1,169 @@
+"""What `compare.json` holds: two models asked about the same rows, and everything that is measured of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trustbase import files, seeds
+from trustbase.audit.artifact import score_rows
+from trustbase.audit.askers.asking import Alone
+from trustbase.audit.challenge import Pair, contrasts, discordant, gap_findings, group_contrasts
+from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.machine import machine_facts
+from trustbase.audit.paired import MCNEMAR, mcnemar_exact
+from trustbase.audit.turns import LEAST_TURNS, SOURCE, ask_in_turns
+from trustbase.events import Emit
+from trustbase.outputs.decision import decide_labels
+from trustbase.records import ArtifactInfo, Finding, LabelSchema, Split
+
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
+
+COMPARE_SCHEMA = "trustbase/compare/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of the two: what it is, and the rows as it reads them."""
+
+    name: str
+    info: ArtifactInfo
+    test: Split
+    predictor: Predictor
+
+
+def comparison_facts(
+    sides: Sequence[Side],
+    labels: LabelSchema,
+    data: str | Path,
+    columns: tuple[str, tuple[str, ...]],
+    looks: int,
+    seed: int,
+    calls: int,
+    emit: Emit,
+) -> dict[str, Any]:
+    """Everything that is measured, as JSON.
+
+    Args:
+        sides: the champion and the challenger.
+        labels: of both, in the champion's order, with the positive one that was agreed on.
+        data: the file of the rows.
+        columns: label column and group columns.
+        looks: how often these rows were looked at, this time included.
+        seed: of everything that is drawn.
+        calls: single questions to each for the latency; 0 measures none.
+        emit: takes events.
+
+    Raises:
+        PredictionError: a row could not be answered.
+    """
+    champion, challenger = sides
+    with TemporaryDirectory(prefix="trustbase-compare-") as place:
+        pair = _pair(sides, labels, Path(place), seed, emit)
+        only = discordant(pair)
+        path = Path(data)
+        return {
+            "schema": COMPARE_SCHEMA,
+            "champion": _told(champion),
+            "challenger": _told(challenger),
+            "same_artefact": pair.same,
+            "data": {
+                "file": f"sha256:{files.sha256_file(path)}" if path.is_file() else str(data),
+                "rows": len(champion.test),
+                "label": columns[0],
+                "groups": list(columns[1]),
+                "labels": list(labels.names),
+                "positive": labels.positive if labels.binary else None,
+                "favourable": labels.favourable,
+                "looks": looks,
+            },
+            "confidence": pair.context.confidence,
+            "minimum_cell": pair.context.minimum_cell,
+            "metrics": [item.to_json() for item in contrasts(pair)],
+            "mcnemar": {
+                "champion_only_right": only[0],
+                "challenger_only_right": only[1],
+                "p_value": mcnemar_exact(*only),
+                "source": MCNEMAR,
+            },
+            "groups": [item.to_json() for item in group_contrasts(pair)],
+            "gaps": [{"id": ours.id, "champion": _brief(ours), "challenger": _brief(theirs)} for ours, theirs in gap_findings(pair)],
+            "latency": _latency(sides, seed, calls, pair.context.confidence, emit),
+            "other_costs": _other_costs(champion.info, challenger.info),
+            "machine": machine_facts(),
+        }
+
+
+def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, emit: Emit) -> Pair:
+    """Both models' answers, each decided under its own threshold, in the label order of the champion."""
+    answers = []
+    for side in sides:
+        own = side.info.labels
+        scores = score_rows(Alone(side.predictor), side.test.texts, emit)
+        said = decide_labels(scores, own, side.info.decision)
+        codes = np.array([labels.index(name) for name in own.names], dtype=np.int64)
+        answers.append(Answers(scores[:, [own.index(name) for name in labels.names]], codes[said]))
+    decision = sides[0].info.decision
+    if labels.positive != sides[0].info.labels.positive:  # its costs speak of the other label
+        decision = replace(decision, cost=_turned(decision.cost))
+    context = AuditContext(sides[0].test, labels, decision, answers[0], Evidence(place), seed, emit=emit)
+    return Pair(context, answers[1], same=sides[0].info.digest == sides[1].info.digest)
+
+
+def _turned(cost: Mapping[str, float]) -> dict[str, float]:
+    return {"false_negative": cost["false_positive"], "false_positive": cost["false_negative"]} if cost else {}
+
+
+def _latency(sides: Sequence[Side], seed: int, calls: int, confidence: float, emit: Emit) -> dict[str, Any] | None:
+    """How much longer the challenger takes, asked in turns about rows in a seeded order."""
+    if not calls:
+        return None
+    emit("progress", what="asking in turns", done=0, total=1)
+    order = seeds.generator(seed, "compare", "turns").permutation(len(sides[0].test))[:calls]
+    texts = [(sides[0].test.texts[row], sides[1].test.texts[row]) for row in order]
+    turns = ask_in_turns(sides[0].predictor, sides[1].predictor, texts, calls=calls)
+    emit("progress", what="asking in turns", done=1, total=1)
+    n = len(turns.champion)
+    medians, ratio = turns.medians(), turns.ratio(confidence)
+    few = n < LEAST_TURNS or ratio[1] is None
+    return {
+        "champion_median_ms": medians[0],
+        "challenger_median_ms": medians[1],
+        "ratio": ratio[0],
+        "low": None if few else ratio[1],
+        "high": None if few else ratio[2],
+        "n": n,
+        "source": SOURCE,
+        "reason": f"{n} turns, fewer than {LEAST_TURNS}" if few else "",
+    }
+
+
+def _told(side: Side) -> dict[str, Any]:
+    info = side.info
+    return {
+        "name": side.name,
+        "digest": info.digest,
+        "base": info.base,
+        "runtime": info.runtime,
+        "precision": info.precision,
+        "text": info.text,
+        "decision": info.decision.to_json(),
+    }
+
+
+def _brief(finding: Finding) -> dict[str, Any]:
+    return {key: getattr(finding, key) for key in ("value", "low", "high", "n", "status", "reason", "direction")}
+
+
+def _other_costs(champion: ArtifactInfo, challenger: ArtifactInfo) -> bool:
+    """Whether the two were made for other costs of errors; the champion's are applied to both."""
+    own, other = champion.decision.cost, challenger.decision.cost
+    if champion.labels.positive != challenger.labels.positive:
+        other = _turned(other)
+    return dict(own) != dict(other)

@@ -1,0 +1,198 @@
+"""Findings measured again, each beside the one on record: the same, different, or not to be measured here, and why.
+
+What counts as the same is stated for each finding. From the scores that the audit left, counts are exact and other numbers agree to 1e-9.
+From new answers, a probability may differ by what the bundle itself allows a machine to differ on its golden inputs; rows that lie as near
+as that to their decision may be answered otherwise, and then what is counted from answers may move by so many rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trustbase.audit.context import AuditContext
+from trustbase.audit.efficiency import COUNTED, SAMPLE, audit_counted
+from trustbase.audit.run import run_audit
+from trustbase.records import Finding
+
+EXACT = 1e-9  # of stored scores: the order of additions alone may differ
+_RANKED = {"auroc", "auprc", "ks", "recall_at_fpr", "expected_calibration_error"}  # step where two rows change places
+_SCORED = {*_RANKED, "log_loss", "brier", "calibration_gap"}
+_COUNTS = {"artifact_bytes", "parameters"}
+_EXACT = {"unknown_tokens", *COUNTED}
+
+Outcome = Literal["same", "different", "not recomputable"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a number may lie from the one on record.
+
+    Attributes:
+        scores: largest difference of a probability; 0 where the scores are those of the audit.
+        unsure: rows that lie so near to their decision that such a difference turns their answer.
+        smallest: rows of the smallest cell that a summed number or a gap may rest on.
+        cost: of the dearest error, for the expected cost.
+    """
+
+    scores: float = 0.0
+    unsure: int = 0
+    smallest: int = 30
+    cost: float = 1.0
+
+    def of(self, finding: Finding) -> float:
+        """Largest difference of value and bounds that counts as the same, in the finding's own unit."""
+        parts = finding.parts
+        if parts.metric in _COUNTS:
+            return 0.0
+        size = max((abs(x) for x in (finding.value, finding.low, finding.high) if x is not None), default=0.0)
+        exact = EXACT * max(1.0, size)
+        if not self.scores or parts.metric in _EXACT:
+            return exact
+        rows = max(finding.n or self.smallest, 1)
+        if parts.metric in _SCORED:
+            return exact + self.scores * max(1.0, size) + (2 / rows if parts.metric in _RANKED else 0.0)
+        # one answer turned moves a rate by 1 / rows, an F1 by up to twice that; a gap rests on cells smaller than all its rows
+        gap = any(group is None for _, group in parts.slice) or parts.metric in ("macro_f1", "weighted_f1")
+        cell = min(self.smallest, rows) if gap else rows
+        return exact + 2 * self.unsure / cell * (self.cost if parts.metric == "expected_cost" else 1.0)
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """One finding, on record and measured again.
+
+    Attributes:
+        tolerance: largest difference that counts as the same; None where nothing was compared.
+        difference: largest difference of value and bounds that was found; None where there are no two numbers.
+        reason: why it is different, or cannot be measured here; empty for the same.
+    """
+
+    id: str
+    outcome: Outcome
+    recorded: Finding | None
+    again: Finding | None
+    tolerance: float | None = None
+    difference: float | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON: of both findings what was compared."""
+        keys = ("value", "low", "high", "n", "status")
+        both = {
+            name: None if finding is None else {key: getattr(finding, key) for key in keys}
+            for name, finding in (("recorded", self.recorded), ("again", self.again))
+        }
+        return {
+            "id": self.id,
+            "outcome": self.outcome,
+            **both,
+            "tolerance": self.tolerance,
+            "difference": self.difference,
+            "reason": self.reason,
+        }
+
+
+def measure_again(context: AuditContext, dimensions: Sequence[str]) -> list[Finding]:
+    """The findings that do not depend on how busy a machine is; an audit that breaks is a `failed` finding, as in any audit."""
+    untimed = [name for name in dimensions if name != "efficiency"]
+    found = list(run_audit(context, untimed, policy_digest=None, emit=context.emit).findings) if untimed else []
+    return found + (audit_counted(context) if "efficiency" in dimensions else [])
+
+
+def recheck_findings(
+    recorded: Iterable[Finding], again: Iterable[Finding], tolerance: Tolerance, why_not: Callable[[Finding], str]
+) -> list[Rechecked]:
+    """Every finding on record, and every one that is measured now and is not on record.
+
+    Args:
+        recorded: what the audit left.
+        again: what was measured now.
+        tolerance: what counts as the same.
+        why_not: why a finding cannot be measured here; empty where it can.
+    """
+    new = {finding.id: finding for finding in again}
+    rows = []
+    for finding in recorded:
+        reason = why_not(finding)
+        found = new.pop(finding.id, None)
+        if reason:
+            rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=reason))
+        elif found is None:
+            rows.append(_unfound(finding, tolerance))
+        else:
+            rows.append(_compared(finding, found, tolerance))
+    for id, found in new.items():
+        if not why_not(found):
+            unsettled = bool(tolerance.unsure) and found.parts.metric == "slice_accuracy"
+            reason = _UNSETTLED.format(n=tolerance.unsure) if unsettled else "it is measured now, and is not on record"
+            rows.append(Rechecked(id, "not recomputable" if unsettled else "different", None, found, reason=reason))
+    return rows
+
+
+_UNSETTLED = "{n} rows lie so near to their decision that other slices may be the weakest here"
+
+
+def _unfound(finding: Finding, tolerance: Tolerance) -> Rechecked:
+    if tolerance.unsure and finding.parts.metric == "slice_accuracy":  # only the weakest are named
+        return Rechecked(finding.id, "not recomputable", finding, None, reason=_UNSETTLED.format(n=tolerance.unsure))
+    return Rechecked(finding.id, "different", finding, None, reason="it is on record, and is not found when it is measured again")
+
+
+def _compared(recorded: Finding, again: Finding, tolerance: Tolerance) -> Rechecked:
+    allowed = tolerance.of(recorded)
+    numbers = [(getattr(recorded, name), getattr(again, name)) for name in ("value", "low", "high")]
+    apart = [abs(old - new) for old, new in numbers if old is not None and new is not None]
+    difference = max(apart, default=None)
+    reason = ""
+    if recorded.status != again.status:
+        reason = f"its status is {again.status}, on record is {recorded.status}" + (f": {again.reason}" if again.reason else "")
+    elif any((old is None) != (new is None) for old, new in numbers):
+        reason = "a value or bound is there in one of both alone"
+    elif difference is not None and not difference <= allowed:
+        reason = f"differs by {difference:.3g}, over {allowed:.3g}"
+    elif not _same_rows(recorded.n, again.n, tolerance.unsure):
+        reason = f"rests on {again.n} rows, on record are {recorded.n}"
+    elif not tolerance.scores and recorded.reason != again.reason:
+        reason = f"its reason is now: {again.reason or 'none'}"
+    elif recorded.confidence != again.confidence or recorded.direction != again.direction:
+        reason = "its confidence or its direction is another"
+    return Rechecked(recorded.id, "different" if reason else "same", recorded, again, allowed if apart else None, difference, reason)
+
+
+def _same_rows(old: int | None, new: int | None, unsure: int) -> bool:
+    return old == new or (old is not None and new is not None and abs(old - new) <= unsure)
+
+
+def why_not_here(
+    context: AuditContext, *, in_order: bool = True, libraries: Mapping[str, Any], here: Mapping[str, Any]
+) -> Callable[[Finding], str]:
+    """Why a finding cannot be measured with what there is.
+
+    Args:
+        context: what will be measured on.
+        in_order: whether the rows stand in the order in which they were audited.
+        libraries: versions of the libraries that measured, by name.
+        here: those of this machine.
+    """
+    trained = "scikit-learn"
+
+    def why(finding: Finding) -> str:
+        parts = finding.parts
+        if parts.dimension == "efficiency" and parts.metric.startswith("parity_"):
+            return "compares with the fp32 model, which is not shipped; the export measured it"
+        if parts.dimension == "efficiency" and parts.metric not in COUNTED:
+            return "a time, or made from times and loads: it holds for the machine and the moment that measured it"
+        if parts.metric.startswith("gain_over_") and finding.status != "not_applicable":
+            if context.train is None:
+                return "the rival's training rows are not here"
+            if libraries.get(trained) != here.get(trained):
+                return f"the rival is trained anew, with {trained} {here.get(trained)}; on record is {libraries.get(trained)}"
+        if not in_order and finding.seed is not None:
+            return "it was drawn by the order of the rows, and here they stand in another"
+        if not in_order and parts.metric == "flops_per_input" and len(set(context.test.texts)) > SAMPLE:
+            return "it was measured on a sample drawn by the order of the rows, and here they stand in another"
+        return ""
+
+    return why

@@ -1,0 +1,132 @@
+"""`trustbase recheck` and `trustbase compare`: their options, and what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trustbase.cli.values import language, names
+
+if TYPE_CHECKING:
+    from trustbase.compare_command import Comparison
+    from trustbase.recheck_command import Recheck
+    from trustbase.records import Finding
+
+
+def recheck_command(
+    bundle: Annotated[Path, typer.Argument(help="A bundle (checked first), or a run folder.")],
+    data: Annotated[Path | None, typer.Option("--data", help="The audited rows; a run folder keeps its own.")] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the result as JSON.")] = None,
+) -> None:
+    """Measure every finding again that can be, and compare with the record; exit code 4 where one differs."""
+    from trustbase.cli.watch import watching
+    from trustbase.recheck_command import recheck
+
+    with watching() as listener:
+        found = recheck(
+            bundle,
+            data=data,
+            trust=trust,
+            json_file=json_file,
+            emit=lambda event, /, **fields: listener({"event": event, "stage": "recheck", **fields}),
+        )
+    show_recheck(found)
+    raise typer.Exit(found.exit_code)
+
+
+def compare_command(
+    champion: Annotated[str, typer.Argument(help="Bundle, run folder, checkpoint folder or hub id.")],
+    challenger: Annotated[str, typer.Argument(help="Another one, with the same labels.")],
+    data: Annotated[Path, typer.Option("--data", help="Rows to ask both about.")],
+    label: Annotated[str | None, typer.Option("--label", help="Label column; by default the one that a recipe names.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Text column or template of a model that does not say what it reads.")] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option("--groups", help="Group columns, with commas between, or one option for each; by default those that a recipe names."),
+    ] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="The positive label, where the two name different ones.")] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for compare.json and compare.html.")] = Path("comparison"),
+    lang: Annotated[str | None, typer.Option("--lang", help="Language of the page: en or zh.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is drawn.")] = 0,
+    calls: Annotated[int, typer.Option("--calls", min=0, help="Single questions to each for the latency; 0 measures none.")] = 200,
+) -> None:
+    """A champion and a challenger on the same rows: every difference with a paired interval, per group, and the latency."""
+    from trustbase.cli.watch import watching
+    from trustbase.compare_command import compare
+
+    with watching() as listener:
+        found = compare(
+            champion,
+            challenger,
+            data=data,
+            label=label,
+            text=text,
+            groups=names(groups) if groups is not None else None,
+            positive=positive,
+            trust=trust,
+            out=out,
+            lang=language(lang) or "en",
+            seed=seed,
+            calls=calls,
+            emit=lambda event, /, **fields: listener({"event": event, "stage": "compare", **fields}),
+        )
+    show_comparison(found)
+
+
+def show_comparison(found: Comparison) -> None:
+    """One line a metric, the discordant rows, the latency, and where the page lies."""
+    facts = found.facts
+    typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, looked at {facts['data']['looks']} time(s)")
+    for item in facts["metrics"]:
+        typer.echo(f"  {item['metric']}: {_contrast(item)}")
+    told = facts["mcnemar"]
+    typer.echo(
+        f"  right alone: champion {told['champion_only_right']}, challenger {told['challenger_only_right']}; "
+        f"exact McNemar p = {told['p_value']:.3g}"
+    )
+    for item in facts["groups"]:
+        typer.echo(f"  accuracy[{item['column']}={item['group']}]: {_contrast(item)}")
+    latency = facts["latency"]
+    if latency is not None:
+        span = "" if latency["low"] is None else f" [{latency['low']:.2f}, {latency['high']:.2f}]"
+        typer.echo(f"  latency, challenger / champion: {latency['ratio']:.2f}{span} n={latency['n']}")
+    typer.echo(f"page: {found.folder / 'compare.html'}")
+
+
+def _contrast(item: Mapping[str, Any]) -> str:
+    if item["difference"] is None:
+        return f"{item['outcome']}: {item['reason']}"
+    span = item["reason"] if item["low"] is None else f"[{item['low']:+.4f}, {item['high']:+.4f}]"
+    both = f"{item['champion']:.4f} and {item['challenger']:.4f}"
+    return f"{item['difference']:+.4f} {span} n={item['n']} ({both}): {item['outcome']}"
+
+
+def show_recheck(found: Recheck) -> None:
+    """One line a finding, those that differ last, and the counts."""
+    order = {"not recomputable": 0, "same": 1, "different": 2}
+    typer.echo(f"{'outcome':<17} {'on record':>12} {'again':>12} {'allowed':>9}  finding")
+    for row in sorted(found.rows, key=lambda row: order[row.outcome]):
+        allowed = "" if row.tolerance is None else f"{row.tolerance:.2g}"
+        why = f": {row.reason}" if row.reason else ""
+        typer.echo(f"{row.outcome:<17} {_value(row.recorded):>12} {_value(row.again):>12} {allowed:>9}  {row.id}{why}")
+    near = f"; {found.unsure} row(s) lie so near to their decision that it may turn" if found.unsure else ""
+    said = (
+        f"probabilities may differ by {found.score_tolerance:g}{near}" if found.score_tolerance else "counts exact, other numbers to 1e-9"
+    )
+    typer.echo(f"from {found.source}: {said}")
+    word = "DIFFERENT" if found.exit_code else "SAME"
+    typer.echo(
+        f"{word}: {found.count('same')} the same, {found.count('different')} different, "
+        f"{found.count('not recomputable')} that cannot be measured again here"
+    )
+
+
+def _value(finding: Finding | None) -> str:
+    if finding is None:
+        return "–"
+    return finding.status if finding.value is None else f"{finding.value:.6g}"

@@ -1,0 +1,25 @@
+"""Values of options that several commands read alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from trustbase.errors import UsageError
+
+
+def names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names out of an option that may be repeated: at each comma a new one begins, unless a backslash stands before it."""
+    parts = [part for text in given or () for part in re.split(r"(?<!\\),", text)]
+    return tuple(part.strip().replace("\\,", ",") for part in parts if part.strip())
+
+
+def language(lang: str | None) -> str | None:
+    """The language of a page, or None where none was named.
+
+    Raises:
+        UsageError: there is no such language.
+    """
+    if lang is not None and lang not in {"en", "zh"}:
+        raise UsageError(f"--lang must be en or zh, got '{lang}'")
+    return lang

@@ -1,0 +1,215 @@
+"""`trustbase compare`: a champion and a challenger on the same rows. Leaves compare.json and compare.html."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trustbase import files
+from trustbase.audit_command import output_folder
+from trustbase.errors import DataError, Problem, UsageError
+from trustbase.events import Emit, ignore
+from trustbase.records import ArtifactInfo, LabelSchema, Split
+from trustbase.train.launcher import refuse_launchers
+
+if TYPE_CHECKING:
+    from trustbase.audit.comparing import Side
+
+JSON_FILE, PAGE_FILE = "compare.json", "compare.html"
+CALLS = 200  # single questions to each, in turns
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison came to: `facts` is the content of `compare.json`."""
+
+    facts: Mapping[str, Any]
+    folder: Path
+
+    def contrast(self, metric: str) -> dict[str, Any] | None:
+        """The numbers of one metric, as in `compare.json`; None where there are none."""
+        return next((dict(item) for item in self.facts["metrics"] if item["metric"] == metric), None)
+
+    def _repr_html_(self) -> str:
+        from trustbase.report.notebook import page_html
+
+        return page_html((self.folder / PAGE_FILE).read_text(encoding="utf-8"))
+
+
+def compare(
+    champion: str | Path,
+    challenger: str | Path,
+    *,
+    data: str | Path,
+    label: str | None = None,
+    text: str | None = None,
+    groups: Sequence[str] | None = None,
+    positive: str | None = None,
+    trust: str | Path | None = None,
+    out: str | Path = "comparison",
+    lang: str = "en",
+    seed: int = 0,
+    calls: int = CALLS,
+    emit: Emit = ignore,
+) -> Comparison:
+    """Ask two models about the same rows, and say how far apart they are and how surely.
+
+    Every difference is the challenger's number less the champion's.
+
+    Args:
+        champion: bundle, run folder, checkpoint folder, `package:NAME` or hub id. Bundles are checked first.
+        challenger: another one, with the same labels.
+        data: rows to ask about.
+        label: column of the true label; by default the one that the recipe of either names.
+        text: text column or template of a model that does not say what it reads.
+        groups: columns to compare by; by default those that the recipe of either names.
+        positive: the positive label, where the two do not name the same.
+        trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
+        out: folder for the results.
+        lang: language of the page, "en" or "zh".
+        seed: of everything that is drawn.
+        calls: single questions to each for the latency; 0 measures none.
+        emit: takes events.
+
+    Raises:
+        UsageError: options or labels that do not go together; every problem.
+        DataError: rows that cannot be used; every one of them.
+        ModelError: a model cannot be opened.
+        VerificationError: a bundle that is not what somebody trusted released.
+    """
+    from trustbase.audit.comparing import comparison_facts
+    from trustbase.report.comparing import comparison_page
+    from trustbase.report.words import words
+
+    refuse_launchers("a comparison")
+    folder = output_folder(out)
+    words(lang)  # a language that is not there is refused before anything is asked
+    with ExitStack() as stack:
+        infos = _open(stack, (champion, challenger), trust, emit)
+        columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
+        splits = _read(data, [info.text or str(text) for info in infos], columns, shared)
+        sides = _ask_ready(stack, (champion, challenger), infos, splits)
+        looks = _count_looks(sides, shared, data)
+        facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
+    files.write_json(folder / JSON_FILE, facts)
+    files.write_text(folder / PAGE_FILE, comparison_page(facts, lang))
+    return Comparison(facts, folder)
+
+
+def _open(stack: ExitStack, references: Sequence[str | Path], trust: str | Path | None, emit: Emit) -> list[ArtifactInfo]:
+    """Both artefacts; whether one was not released is told, and limits have no part in this."""
+    from trustbase.bundle.subject import open_subject
+
+    def unreleased(event: str, /, **fields: Any) -> None:
+        emit(event, **{**fields, "text": str(fields.get("text", "")).partition(", so the limits")[0]})
+
+    return [stack.enter_context(open_subject(str(reference), unreleased, trust=trust))[0] for reference in references]
+
+
+def _agreed(
+    references: Sequence[str | Path],
+    infos: Sequence[ArtifactInfo],
+    label: str | None,
+    text: str | None,
+    groups: Sequence[str] | None,
+    positive: str | None,
+    calls: int,
+    trust: str | Path | None,
+) -> tuple[tuple[str, tuple[str, ...]], LabelSchema]:
+    """Label and group columns, and the labels with their positive one.
+
+    Raises:
+        UsageError: something is missing, or the two do not speak of the same; every problem.
+    """
+    from trustbase.bundle.subject import own_columns
+
+    first, second = infos
+    known = [found for found in (own_columns(reference, trust=trust) for reference in references) if found is not None]
+    columns = {label} if label is not None else {found[0] for found in known}
+    named = {info.labels.positive for info in infos if not info.labels.positive_assumed} or {first.labels.positive, second.labels.positive}
+    problems = list(_column_problems(references, infos, columns, text)) + list(_label_problems(infos, named, positive))
+    if calls < 0:
+        problems.append(Problem("--calls", f"must be 0 or more, got {calls}"))
+    if problems:
+        raise UsageError("these two cannot be compared so", problems=problems)
+    chosen = positive or (named.pop() if len(named) == 1 else first.labels.positive)
+    favourable = next((info.labels for info in infos if not info.labels.favourable_assumed), None)
+    schema = replace(
+        first.labels,
+        positive=chosen,
+        positive_assumed=positive is None and first.labels.positive_assumed and second.labels.positive_assumed,
+        favourable=favourable.favourable if favourable is not None else chosen,
+        favourable_assumed=favourable is None,
+    )
+    wanted = tuple(groups) if groups is not None else tuple(dict.fromkeys(name for found in known for name in found[1]))
+    return (columns.pop(), wanted), schema
+
+
+def _column_problems(
+    references: Sequence[str | Path], infos: Sequence[ArtifactInfo], columns: set[str], text: str | None
+) -> Iterator[Problem]:
+    if len(columns) != 1:
+        why = f"their recipes name {' and '.join(sorted(columns))}" if columns else "neither model knows the column of the true label"
+        yield Problem("--label", why, "name it")
+    for reference, info in zip(references, infos, strict=True):
+        if info.text is None and text is None:
+            yield Problem("--text", f"{reference} does not say what it reads", "name the text column, or a template over columns")
+
+
+def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: str | None) -> Iterator[Problem]:
+    """Labels must be the same by name, in any order; which of two is the positive one must be known."""
+    names = infos[0].labels.names
+    if set(names) != set(infos[1].labels.names):
+        told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
+        yield Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task")
+    elif positive is not None and positive not in names:
+        yield Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(names)}")
+    elif positive is None and len(names) == 2 and len(named) > 1:
+        yield Problem("--positive", f"the two take another label for the positive one: {', '.join(sorted(named))}", "name it")
+
+
+def _read(data: str | Path, texts: Sequence[str], columns: tuple[str, tuple[str, ...]], labels: LabelSchema) -> list[Split]:
+    """The rows as each of the two reads them.
+
+    Raises:
+        DataError: the file, a column, or rows cannot be used; every problem of both.
+    """
+    from trustbase.data.load import load_single
+
+    splits, errors = [], []
+    for text in dict.fromkeys(texts):
+        try:
+            splits.append(load_single(str(data), text=text, label=columns[0], groups=columns[1], labels=labels, name="test")[0])
+        except DataError as error:
+            errors.append(error)
+    if errors:
+        problems = list(dict.fromkeys(problem for error in errors for problem in error.problems))
+        raise DataError(errors[0].message, hint=errors[0].hint, problems=problems)
+    first, second = splits[0], splits[-1]
+    if not np.array_equal(first.row_numbers, second.row_numbers) or not np.array_equal(first.labels, second.labels):
+        raise DataError("the two do not read the same rows of this file", hint="give a file whose rows both can read")
+    return [first, second]
+
+
+def _ask_ready(stack: ExitStack, references: Sequence[str | Path], infos: Sequence[ArtifactInfo], splits: Sequence[Split]) -> list[Side]:
+    from trustbase.audit.comparing import Side
+    from trustbase.model.predict import Predictor
+
+    return [
+        Side("/".join(Path(reference).parts[-2:]), info, split, stack.enter_context(Predictor.open(info)))
+        for reference, info, split in zip(references, infos, splits, strict=True)
+    ]
+
+
+def _count_looks(sides: Sequence[Side], labels: LabelSchema, data: str | Path) -> int:
+    """Count a look of each model at these rows, before it is asked; how many there are now."""
+    from trustbase.gate.ledger import record_look_at
+
+    run = f"compare-{uuid.uuid4().hex}"
+    return max(record_look_at(side.test, labels, data, run=run, policy_digest=None, model_digest=side.info.digest) for side in sides)
