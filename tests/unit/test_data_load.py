@@ -253,8 +253,12 @@ def test_all_formats_give_the_same_rows(tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"split": {"by": {"entity": "customer"}}}, "cannot split by entity"),
-        ({"split": {"by": {"time": "date"}}}, "cannot split by time"),
+        ({"split": {"by": {"entity": "customer", "time": "date"}}}, "must be one of content-hash"),
+        ({"split": {"by": {"entity": ""}}}, "entity must be the name of a column"),
+        ({"split": {"by": {"customer": "id"}}}, "must be one of content-hash"),
+        ({"split": {"by": "entity"}}, "must be content-hash, {entity: COLUMN}"),
+        ({"split": {"by": {"entity": "label"}}}, "is also the label column"),
+        ({"split": {"by": {"time": "text"}}}, "is also the text column"),
         ({"split": {"test": 0.6, "validation": 0.5}}, "leave no rows for training"),
         ({"features": {"numeric": ["age"]}}, "cannot read table columns beside the text"),
         ({"text_pair": "other"}, "cannot read pairs of texts"),

@@ -205,6 +205,9 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     if data_card.get("attribution"):
         yield plain(str(data_card["attribution"]))
     yield "The data card is `data_card.md`; no row of the data is in this folder."
+    order = data_card.get("order")
+    for text in order.get("warnings") or [] if isinstance(order, Mapping) else []:
+        yield f"\n**Warning**: {plain(str(text))}"
     yield ""
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:

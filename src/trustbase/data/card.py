@@ -71,6 +71,7 @@ def data_card(
         "split": facts["split"],
         "splits": {name: _split_card(part, facts["splits"][name], kept, tokenizer_stats) for name, part in dataset.splits.items()},
         "overlap": facts["overlap"],
+        "order": facts.get("order"),
         "bad_rows": facts["bad_rows"],
         "notes": facts["notes"],
     }
@@ -143,6 +144,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     parts = [
         _about(card),
         _rows(card),
+        _order(card),
         _labels(card),
         _groups(card),
         _lengths(card),
@@ -183,6 +185,21 @@ def _rows(card: Mapping[str, Any]) -> str:
         sampled = f"{part['rows']:,} sampled of {part['sampled_from']:,}" if part["sampled_from"] else f"{part['rows']:,}"
         rows.append([name, sampled, f"{part['duplicates_removed']:,}", _plain(card["split"]["how"][name])])
     return _section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
+
+
+def _order(card: Mapping[str, Any]) -> str:
+    """Entities or times of the parts, and what they mean for the numbers; empty where rows were divided by neither."""
+    if not card.get("order"):
+        return ""
+    found = {name: part["order"] for name, part in card["splits"].items()}
+    column = _code(next(iter(found.values()))["column"])
+    if all("entities" in part for part in found.values()):
+        rows = [[n, f"{p['entities']:,}", f"{p['rows_per_entity']:.2f}", f"{p['largest']:,}"] for n, p in found.items()]
+        table = _section(f"Entities (column {column})", ["split", "entities", "rows of one, mean", "rows of one, most"], rows)
+    else:
+        rows = [[name, _plain(part["first"]), _plain(part["last"]), f"{part['times']:,}"] for name, part in found.items()]
+        table = _section(f"Times (column {column})", ["split", "first", "last", "distinct times"], rows)
+    return "\n\n".join([table, *(f"**Warning**: {_plain(text)}" for text in card["order"]["warnings"])])
 
 
 def _labels(card: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ def _refuse_type(column: pa.Field, source: str, whole: bool) -> Problem | None:
     if pa.types.is_nested(kind):
         return Problem(source, f"column '{column.name}' is of type {kind}, which is no text", "write it as text")
     if whole and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        return Problem(source, f"column '{column.name}' (label) holds numbers with fractions ({kind})", "write labels as text or integers")
+        return Problem(source, f"column '{column.name}' holds numbers with fractions ({kind})", "write it as text or integers")
     return None
 
 

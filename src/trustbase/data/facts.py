@@ -113,5 +113,19 @@ def _rule(options: DataOptions, sources: Mapping[str, Source]) -> dict[str, Any]
         elif name == "train":
             found[name] = "the other rows of its file" if len(sources) < len(split.SPLITS) else "a file of its own"
         else:
-            found[name] = f"cut from train by content hash, share {getattr(options.split, name):g} (equal texts stay together)"
-    return {"column": options.split.column, "how": found}
+            found[name] = _cut(options, name)
+    by = options.split.by if isinstance(options.split.by, str) else options.split.by.model_dump()
+    return {"column": options.split.column, "by": by, "how": found}
+
+
+def _cut(options: DataOptions, name: str) -> str:
+    """How a part that no file and no column names came out of the training rows."""
+    share, key = getattr(options.split, name), options.split.key
+    if key is None:
+        return f"cut from train by content hash, share {share:g} (equal texts stay together)"
+    if options.split.by_entity:
+        return (
+            f"cut from train by a hash of the entity (column '{key}'), share {share:g} of the entities "
+            "(all rows of an entity stay together; equal texts of different entities may not)"
+        )
+    return f"cut from train by time (column '{key}'), share {share:g}: {'the latest rows' if name == 'test' else 'those before test'}"

@@ -1,4 +1,4 @@
-"""The files of a recipe together: what they hold, which row is for which part, and what becomes of rows that cannot be used."""
+"""The files of a recipe together: what they hold, and what becomes of rows that cannot be used."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.options import DataOptions
-from trustbase.data.rows import BadRow, RawTable, check_rows, in_quotes
+from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
+from trustbase.data.times import Moments
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
@@ -28,6 +30,8 @@ class Source:
     parts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     named: tuple[str, ...] = ()  # parts that a split column names
     bad: list[BadRow] = field(default_factory=list)  # found after reading
+    entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
+    moments: Moments | None = None  # when each happened, where they are divided by time
 
 
 def check_columns(options: DataOptions, root: Path) -> list[Problem]:
@@ -73,35 +77,14 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
 def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, *, first: bool) -> RawTable:
     extra = [options.split.column] if first and options.split.column else []
     extra += [options.id] if options.id else []
+    key = options.split.key
+    extra += [key] if key else []
     wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
-    optional = set(options.groups) - set(template.columns)
-    raw = read_table(
-        reference, root=root, columns=wanted, format=options.format, optional=optional, whole=(options.label,), quoted=options.quoted
-    )
+    optional = set(options.groups) - set(template.columns) - {key}
+    whole = (options.label, *([key] if key and options.split.by_entity else []))  # 12 and 12.0 would be two entities
+    raw = read_table(reference, root=root, columns=wanted, format=options.format, optional=optional, whole=whole, quoted=options.quoted)
     text = template.columns[0] if template.plain else None
     return check_rows(raw, label=options.label, text=text, shown=template.columns, unique=options.id)
-
-
-def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
-    """Say for every row which part it is for; parts that are not given are cut from the training rows."""
-    for name, source in sources.items():
-        source.parts = {name: np.arange(len(source.raw))}
-    train = sources["train"]
-    if options.split.column is not None:
-        train.parts, unknown = split.by_column(train.raw.table[options.split.column])
-        kind = f"column '{options.split.column}' (split) is neither train, validation nor test"
-        train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
-        train.named = tuple(train.parts)
-        if "test" not in train.parts:
-            raise DataError(
-                f"column '{options.split.column}' of {train.reference} names no test rows", hint="name train and test rows in it"
-            )
-    present = {part for source in sources.values() for part in source.parts}
-    shares = {name: 0.0 if name in present else getattr(options.split, name) for name in ("test", "validation")}
-    rows = train.parts.get("train", np.zeros(0, np.int64))
-    if any(shares.values()):
-        cut = split.by_content([train.texts[row] for row in rows], **shares)
-        train.parts.update({name: rows[index] for name, index in cut.items() if name == "train" or shares[name]})
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -165,6 +148,8 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]
     if options.id is not None:
         named.append(("data.id", options.id))
+    if options.split.key is not None:
+        named.append((f"data.split.by.{'entity' if options.split.by_entity else 'time'}", options.split.key))
     if options.split.column is not None and split_column:
         named.append(("data.split.column", options.split.column))
     return problems + [unknown_column(where, name, columns) for where, name in named if name not in columns]

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.digest import digest_rows
+from trustbase.data.divide import divide
 from trustbase.data.facts import facts_across, source_facts, split_facts
-from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
+from trustbase.data.gather import Source, check_columns, judge_bad_rows, read_sources
 from trustbase.data.options import DataOptions, Format
+from trustbase.data.order import order_facts
 from trustbase.data.rows import in_quotes
 from trustbase.data.samples import find_sample, is_sample, sample_digest
 from trustbase.data.source import locate
@@ -75,9 +77,21 @@ def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) ->
     _refuse_few({name: len(part) for name, part in splits.items()})
     _refuse_unlearnable(splits["train"], schema, options)
     facts.update(facts_across(splits, facts, schema))
+    _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
     return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+
+
+def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> None:
+    """What entities or times say, among the facts of each part, of all of them, and in the log."""
+    if not order:
+        return
+    for name, found in order["parts"].items():
+        facts["splits"][name]["order"] = found
+    facts["order"] = {"shared": order["shared"], "warnings": order["warnings"]}
+    for text in order["warnings"]:
+        emit("warning", text=text)
 
 
 def load_single(

@@ -7,7 +7,7 @@ import re
 from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from trustbase.data.samples import SAMPLES, is_sample
 
@@ -39,6 +39,24 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes, as on Linux and macOS
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
 
+class SplitKeyOptions(BaseModel):
+    """The column whose values say which rows belong together, or which come first: one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entity: str | None = Field(
+        default=None, description="column of whom a row is about (a customer): all rows of one are in the same part, in every run"
+    )
+    time: str | None = Field(
+        default=None,
+        description="column of ISO dates, timestamps or numbers: training rows first, then validation, then test",
+    )
+
+    @model_serializer
+    def _written(self) -> dict[str, str]:
+        return {name: value for name, value in (("entity", self.entity), ("time", self.time)) if value is not None}
+
+
 class SplitOptions(BaseModel):
     """Which rows are for training, for choosing, and for testing."""
 
@@ -48,18 +66,38 @@ class SplitOptions(BaseModel):
     validation: float = Field(
         default=0.1, gt=0, lt=1, description="share of the training rows for choosing, where no validation rows are given"
     )
-    by: Literal["content-hash"] = Field(
-        default="content-hash", description="a row's part follows from its text alone: equal texts never straddle two parts"
+    by: Literal["content-hash"] | SplitKeyOptions = Field(
+        default="content-hash",
+        description="content-hash: a row's part follows from its text alone, so equal texts never straddle; or {entity: COLUMN}, or "
+        "{time: COLUMN}",
     )
     column: str | None = Field(default=None, description="column that says train, validation or test for each row")
 
     @field_validator("by", mode="before")
     @classmethod
-    def _later(cls, value: Any) -> Any:
-        if isinstance(value, dict) and set(value) & {"entity", "time"}:
-            kind = next(iter(set(value) & {"entity", "time"}))
-            raise ValueError(f"this version cannot split by {kind}; write the parts into a column and name it: split: {{column: NAME}}")
-        return value
+    def _one_way(cls, value: Any) -> Any:
+        ways = "content-hash, {entity: COLUMN} or {time: COLUMN}"
+        if isinstance(value, SplitKeyOptions) or value == "content-hash":
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"must be {ways}")
+        given = {name: column for name, column in value.items() if column is not None}
+        if len(given) != 1 or not set(given) <= {"entity", "time"}:
+            raise ValueError(f"must be one of {ways}; its keys are {', '.join(map(str, given)) or 'none'}")
+        ((name, column),) = given.items()
+        if not isinstance(column, str) or not column.strip():
+            raise ValueError(f"{name} must be the name of a column")
+        return SplitKeyOptions(**given)
+
+    @property
+    def by_entity(self) -> bool:
+        """Whether the rows of an entity stay together."""
+        return isinstance(self.by, SplitKeyOptions) and self.by.entity is not None
+
+    @property
+    def key(self) -> str | None:
+        """The column of entities or times, where rows are divided by one."""
+        return None if isinstance(self.by, str) else self.by.entity or self.by.time
 
     @model_validator(mode="after")
     def _room_for_training(self) -> SplitOptions:
@@ -220,6 +258,10 @@ def _contradictions(options: DataOptions) -> list[str]:
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})
     if repeated:
         found.append(f"groups names {', '.join(repeated)} more than once")
+    key, word = options.split.key, "entity" if options.split.by_entity else "time"
+    if key is not None and key in (options.label, options.text, options.split.column):
+        what = {options.label: "label", options.text: "text"}.get(key, "split")
+        found.append(f"split.by.{word} '{key}' is also the {what} column; by: content-hash keeps equal texts together")
     if options.split.column is not None:
         if options.split.column == options.label or options.split.column == options.text:
             found.append(f"split.column '{options.split.column}' is also the text or label column")
