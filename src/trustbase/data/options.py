@@ -17,12 +17,9 @@ SUFFIXES: dict[str, Format] = {
     **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"},
 }
+COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
+ZIP = ".zip"  # its one file says what it holds
 _LATER_SUFFIXES = {
-    ".gz": "compressed files",
-    ".zst": "compressed files",
-    ".bz2": "compressed files",
-    ".xz": "compressed files",
-    ".zip": "archives",
     ".conll": "CoNLL files",
     ".bio": "CoNLL files",
     ".iob": "CoNLL files",
@@ -145,7 +142,9 @@ class DataOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    train: str = Field(description="csv, tsv, jsonl or parquet file, sample:census-income or sample:reviews-zh")
+    train: str = Field(
+        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, sample:census-income or sample:reviews-zh"
+    )
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
@@ -217,6 +216,17 @@ class DataOptions(BaseModel):
         return self
 
 
+def suffix_of(path: str | PurePath) -> tuple[str, str]:
+    """The suffix that says what a file is, in small letters, and how it is compressed: gz, bz2, xz, zst, zip or ""."""
+    name = PurePath(path)
+    last = name.suffix.lower()
+    if last == ZIP:
+        return PurePath(name.stem).suffix.lower(), "zip"
+    if last in COMPRESSIONS:
+        return PurePath(name.stem).suffix.lower(), COMPRESSIONS[last]
+    return last, ""
+
+
 def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     """The split where the recipe names none: the sample's own, else by content hash."""
     sample = SAMPLES.get(str(value.get("train", "")).removeprefix("sample:"))
@@ -242,9 +252,17 @@ def _refuse_source(value: str) -> None:
         return
     if re.match(r"[a-z][a-z0-9+.-]+://", value):
         raise ValueError(f"'{value}': this version reads local files only, no URLs, SQL sources or hub data sets; save it as parquet first")
-    suffix = PurePath(value).suffix.lower()
+    suffix, compression = suffix_of(value)
     if suffix in _LATER_SUFFIXES:
         raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl and parquet")
+    if compression and SUFFIXES.get(suffix) == "parquet":
+        raise ValueError(f"'{value}': Parquet is compressed inside already; unpack it and name the .parquet file")
+
+
+def _says_format(path: str) -> bool:
+    """Whether a name says what the file is; a zip archive says it by the name of the file in it."""
+    suffix, compression = suffix_of(path)
+    return suffix in SUFFIXES or compression == "zip"
 
 
 def _contradictions(options: DataOptions) -> list[str]:
@@ -270,7 +288,7 @@ def _contradictions(options: DataOptions) -> list[str]:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
     for name in ("train", "validation", "test"):
         path = getattr(options, name)
-        if path is not None and not is_sample(path) and options.format is None and PurePath(path).suffix.lower() not in SUFFIXES:
+        if path is not None and not is_sample(path) and options.format is None and not _says_format(path):
             known = ", ".join(get_args(Format))
             found.append(f"{name} '{path}' does not end in {', '.join(SUFFIXES)}; rename it, or say what it is with data.format: {known}")
     return found

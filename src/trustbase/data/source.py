@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trustbase import files
-from trustbase.data import delimited, jsonl
+from trustbase.data import archive, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
-from trustbase.data.options import SUFFIXES, Format
+from trustbase.data.contents import BOM, content, existing, plain, unpacking
+from trustbase.data.options import SUFFIXES, Format, suffix_of
 from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
 from trustbase.data.samples import find_sample, is_sample, read_sample
 from trustbase.data.template import unknown_column
@@ -19,16 +19,7 @@ from trustbase.recipe.lookup import SOURCES, load
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
 
-_BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 20  # enough for a header, and for the keys of many JSON lines
-_COMMON_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")  # GB 2312 levels 1 and 2
-_MAGIC = {
-    b"\x1f\x8b": "a gzip file; unpack it first",
-    b"PK\x03\x04": "a zip archive or spreadsheet; save it as csv or parquet",
-    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it first",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-}
 
 
 def format_of(path: Path, given: Format | None = None) -> Format:
@@ -37,10 +28,14 @@ def format_of(path: Path, given: Format | None = None) -> Format:
     Raises:
         DataError: neither says it.
     """
-    if given is not None:
-        return given
-    if path.suffix.lower() in SUFFIXES:
-        return SUFFIXES[path.suffix.lower()]
+    suffix, compression = suffix_of(path)
+    if compression == "zip" and given is None:
+        suffix = suffix_of(unpacking(path, str(path), lambda: archive.member_name(path)))[0]
+    kind = given or SUFFIXES.get(suffix)
+    if kind == "parquet" and compression:
+        raise DataError(f"{path}: Parquet is compressed inside already", hint="unpack it and name the .parquet file")
+    if kind is not None:
+        return kind
     raise DataError(f"{path} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
 
 
@@ -59,12 +54,12 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
         sample = find_sample(reference)
         return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
     path = locate(reference, root)
-    kind = format_of(_existing(path, reference), format)
+    kind = format_of(existing(path, reference), format)
     if kind == "parquet":
         return parquet_columns(path, reference)
-    data = _plain(_bytes(path, reference, _HEAD), reference)
+    data = plain(content(path, reference, _HEAD), reference)
     if kind == "jsonl":
-        complete = data if len(data) < _HEAD - len(_BOM) else data[: data.rfind(b"\n") + 1]
+        complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
     return _header(data, reference, _delimiter(kind), quoted=quoted)[0]
 
@@ -94,7 +89,7 @@ def read_table(
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
     path = locate(reference, root)
-    kind = "sample" if is_sample(reference) else format_of(_existing(path, reference), format)
+    kind = "sample" if is_sample(reference) else format_of(existing(path, reference), format)
     table: RawTable = load(SOURCES[kind])(path, Wanted(reference, columns, optional, whole, quoted))
     return table
 
@@ -156,15 +151,15 @@ def read_delimited(
     """
     source = source or str(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
-    contents = _bytes(_existing(path, source), source)
-    data = _plain(contents, source)
+    contents = content(existing(path, source), source)
+    data = plain(contents, source)
     header, start = _header(data, source, delimiter, quoted=quoted)
     wanted = list(header) if columns is None else list(columns)
     missing = [unknown_column(f"{source}:1", name, header) for name in wanted if name not in header]
     if missing:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=missing)
     dialect = delimited.dialect_of(data, delimiter, quoted=quoted)
-    return _raw(delimited.parse(data, header, start, wanted, dialect, cell_limit=cell_limit), contents, source)
+    return _raw(delimited.parse(data, header, start, wanted, dialect, cell_limit=cell_limit), path, contents, source)
 
 
 def read_jsonl(
@@ -181,8 +176,8 @@ def read_jsonl(
         DataError: no such file, not text, or a key that no line has.
     """
     source = source or str(path)
-    contents = _bytes(_existing(path, source), source)
-    data = _plain(contents, source)
+    contents = content(existing(path, source), source)
+    data = plain(contents, source)
     wanted = jsonl.keys_of(data) if columns is None else list(columns)
     parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
     if parsed.total and columns is not None:
@@ -191,78 +186,19 @@ def read_jsonl(
         missing = [unknown_column(source, name, known) for name in absent if name not in known]
         if missing:
             raise DataError(f"{source} does not hold the keys that are asked for", problems=missing)
-    return _raw(parsed, contents, source)
+    return _raw(parsed, path, contents, source)
 
 
-def _raw(parsed: delimited.Parsed, contents: bytes, source: str) -> RawTable:
-    digest = "sha256:" + files.sha256_bytes(contents)
-    bad = tuple(parsed.bad)
-    return RawTable(parsed.table, parsed.row_numbers, parsed.lines, bad, parsed.total, source, digest, len(contents), parsed.exact)
+def _raw(parsed: delimited.Parsed, path: Path, contents: bytes, source: str) -> RawTable:
+    """The rows with digest and size of the file as it lies there, packed where it is."""
+    packed = suffix_of(path)[1]
+    digest = "sha256:" + (files.sha256_file(path) if packed else files.sha256_bytes(contents))
+    size = path.stat().st_size if packed else len(contents)
+    return RawTable(parsed.table, parsed.row_numbers, parsed.lines, tuple(parsed.bad), parsed.total, source, digest, size, parsed.exact)
 
 
 def _delimiter(kind: Format) -> str:
     return "\t" if kind == "tsv" else ","
-
-
-def _existing(path: Path, source: str) -> Path:
-    if path.is_file():
-        return path
-    what = "is a folder" if path.is_dir() else "does not exist"
-    raise DataError(
-        f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint="name a csv, tsv, jsonl or parquet file"
-    )
-
-
-def _bytes(path: Path, source: str, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all of it."""
-    try:
-        with path.open("rb") as handle:
-            return handle.read(size)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}", problems=[Problem(source, f"{error.strerror}")]) from error
-
-
-def _plain(data: bytes, source: str) -> bytes:
-    """The text of a file without its byte order mark.
-
-    Raises:
-        DataError: it is empty, or no UTF-8 text at all.
-    """
-    for magic, what in _MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{source} is {what}", problems=[Problem(f"{source}:1", f"is {what}")])
-    data = data.removeprefix(_BOM)
-    if not data.strip():
-        raise DataError(f"{source} is empty", problems=[Problem(f"{source}:1", "the file is empty")])
-    if _is_gb18030(data):
-        what = "is not UTF-8; all of it reads as GB18030 (GBK)"
-        raise DataError(
-            f"{source} {what}",
-            problems=[Problem(f"{source}:1", what)],
-            hint=f"convert it: iconv -f GB18030 -t UTF-8 {Path(source).name} > utf-8-{Path(source).name}",
-        )
-    return data
-
-
-def _is_gb18030(data: bytes) -> bool:
-    """Whether a file as a whole is Chinese text in the older encoding, rather than UTF-8 with some bad rows.
-
-    Bytes of a Western encoding may decode as GB18030 too, but there they do not stand in pairs of its common characters.
-    """
-    lines = [line for line in data[:200_000].splitlines()[:1000] if not line.isascii()]
-    if sum(not _decodes(line, "utf-8") for line in lines) <= len(lines) / 2:
-        return False
-    sample = b"\n".join(lines)
-    pairs = len(_COMMON_PAIR.findall(sample))
-    return pairs >= 10 and 2 * pairs > sum(byte >= 0x80 for byte in sample) / 2 and _decodes(data, "gb18030")
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _header(data: bytes, source: str, delimiter: str, *, quoted: bool) -> tuple[list[str], int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from trustbase.data.corpus.options import HUB, CorpusOptions, TextSourceOptions
 from trustbase.data.facts import public_name
+from trustbase.data.options import COMPRESSIONS
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, Sample, is_sample
 from trustbase.errors import DataError, Problem
 
@@ -19,7 +20,6 @@ KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
 TABLES = {".csv": "table", ".tsv": "table", ".tab": "table"}  # labelled rows; read for test sets only
-COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 
 
