@@ -71,10 +71,11 @@ class _Call:
     def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str) -> int:
         """Count this look at the test rows, before the model is asked, so that a look cut short counts too."""
         from trustbase.data.digest import digest_positions
+        from trustbase.data.samples import is_sample
+        from trustbase.data.source import source_digest
         from trustbase.gate.ledger import record_look
 
-        path = Path(source)
-        digest = f"sha256:{files.sha256_file(path)}" if path.is_file() else str(source)
+        digest = str(source) if is_sample(str(source)) else source_digest(str(source), Path())
         rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
         return record_look(test.digest, rows=rows, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
 

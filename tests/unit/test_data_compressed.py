@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import zipfile
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from archives_kit import pack
 
 from trustbase import files
 from trustbase.bundle.rows import read_rows
@@ -26,21 +22,6 @@ TEXTS = {
     "tsv": 'text\tlabel\n"two\nlines"\tyes\n中文\tno\nbad\nlast\tyes\n',
     "jsonl": '{"text": "two\\nlines", "label": "yes"}\n{"text": "中文", "label": "no"}\nbad\n{"text": "last", "label": "yes"}\n',
 }
-
-
-def pack(path: Path, data: bytes, inside: str = "") -> Path:
-    kind = path.suffix
-    if kind == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
-            made.writestr("folder/", "")
-            made.writestr(f"folder/{inside or path.stem}", data)
-            made.writestr("__MACOSX/folder/._rows.csv", b"\0\0")
-    elif kind == ".zst":
-        with pa.output_stream(str(path), compression="zstd") as stream:
-            stream.write(data)
-    else:
-        path.write_bytes({".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[kind](data))
-    return path
 
 
 KINDS = (".gz", ".bz2", ".xz", ".zst", ".zip")

@@ -268,7 +268,7 @@ def test_all_formats_give_the_same_rows(tmp_path):
         ({"train": "rows.xlsx.gz"}, "cannot read spreadsheets"),
         ({"train": "rows.json"}, "one JSON object a line"),
         ({"train": "postgresql://host/db"}, "reads local files only"),
-        ({"train": "owner/dataset"}, "does not end in"),
+        ({"train": "owner/dataset.v2"}, "does not end in"),
         ({"train": "sample:nothing"}, "is no sample"),
         ({"text": "label"}, "would be shown the answer"),
         ({"text": "{a} {label}"}, "shows the label"),

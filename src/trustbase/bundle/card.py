@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
+from trustbase.data.options import suffix_of
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by
@@ -250,7 +251,11 @@ def _name(recipe: Mapping[str, Any]) -> str:
 def _data_name(recipe: Mapping[str, Any]) -> str:
     data = recipe.get("data")
     train = str(data.get("train") or "") if isinstance(data, dict) else ""
-    return train.removeprefix("sample:") if train.startswith("sample:") else (PurePath(train).stem or "unnamed data")
+    if train.startswith("sample:"):
+        return train.removeprefix("sample:")
+    parts = [part for part in PurePath(train).parts if not set(part) & set("*?[")]  # of a glob, the folder
+    name = PurePath(parts[-1]) if parts else PurePath()
+    return (PurePath(name.stem).stem if suffix_of(name)[1] else name.stem) or "unnamed data"
 
 
 def _slug(text: str) -> str:

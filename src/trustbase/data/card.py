@@ -172,11 +172,16 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Group columns**: {', '.join(map(_code, groups['columns'])) or 'none'}; "
         f"shown to the model: {', '.join(map(_code, groups['shown_to_model'])) or 'none'}",
         *(
-            f"- **File** ({name}): {_code(source['name'])}, {source['rows']:,} rows, {source['bytes']:,} bytes, `{source['digest']}`"
+            f"- **File** ({name}): {_code(source['name'])}, {_several(source)}{source['rows']:,} rows, {source['bytes']:,} bytes, "
+            f"`{source['digest']}`"
             for name, source in card["sources"].items()
         ),
     ]
     return "\n".join(lines)
+
+
+def _several(source: Mapping[str, Any]) -> str:
+    return f"{source['files']:,} files, " if source.get("files") else ""
 
 
 def _rows(card: Mapping[str, Any]) -> str:

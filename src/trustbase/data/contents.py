@@ -34,9 +34,8 @@ def existing(path: Path, source: str) -> Path:
     if path.is_file():
         return path
     what = "is a folder" if path.is_dir() else "does not exist"
-    raise DataError(
-        f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint="name a csv, tsv, jsonl or parquet file"
-    )
+    hint = "name a csv, tsv, jsonl or parquet file, or a folder of them"
+    raise DataError(f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint=hint)
 
 
 def content(path: Path, source: str, size: int = -1) -> bytes:

@@ -88,7 +88,8 @@ def public_name(reference: str) -> str:
 def _file(source: Source) -> dict[str, Any]:
     raw = source.raw
     bad = len(all_bad(source))
-    return {"name": public_name(source.reference), "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
+    several = {"files": len(raw.files)} if raw.files else {}
+    return {"name": public_name(source.reference), **several, "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
 
 
 def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for source in sources.values():
         for item in all_bad(source):
-            rows.append(f"{public_name(source.reference)}:{item.line}: {item.kind}")
+            rows.append(f"{public_name(item.file or source.reference)}:{item.line}: {item.kind}")
             kinds[item.kind] = kinds.get(item.kind, 0) + 1
     return {"count": len(rows), "kinds": kinds, "rows": rows}
 

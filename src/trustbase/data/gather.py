@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from trustbase.events import Emit
 
 @dataclass
 class Source:
-    """One file: its rows, their texts, and which part each row is for."""
+    """One file, or what else one reference means: its rows, their texts, and which part each row is for."""
 
     reference: str
     raw: RawTable
@@ -118,9 +118,13 @@ def _merge(bad: Sequence[BadRow]) -> list[BadRow]:
     for item in bad:
         by_row.setdefault(item.row, []).append(item)
     merged = []
-    for row, items in sorted(by_row.items()):
+    for _, items in sorted(by_row.items()):
         merged.append(
-            BadRow(row, items[0].line, "; ".join(item.kind for item in items), "; ".join(item.detail for item in items if item.detail))
+            replace(
+                items[0],
+                kind="; ".join(item.kind for item in items),
+                detail="; ".join(item.detail for item in items if item.detail),
+            )
         )
     return merged
 
@@ -130,7 +134,7 @@ def all_bad(source: Source) -> list[BadRow]:
 
 
 def _bad_problems(source: Source) -> list[Problem]:
-    return [Problem(f"{source.reference}:{item.line}", item.reason) for item in all_bad(source)]
+    return [Problem(item.where(source.reference), item.reason) for item in all_bad(source)]
 
 
 def _column_problems(options: DataOptions, columns: Sequence[str], *, split_column: bool) -> list[Problem]:

@@ -20,8 +20,7 @@ from trustbase.data.gather import Source, check_columns, judge_bad_rows, read_so
 from trustbase.data.options import DataOptions, Format
 from trustbase.data.order import order_facts
 from trustbase.data.rows import in_quotes
-from trustbase.data.samples import find_sample, is_sample, sample_digest
-from trustbase.data.source import locate
+from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
@@ -169,13 +168,11 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
     found = {}
     for name in split.SPLITS:
         reference = getattr(options, name)
-        if reference is not None and is_sample(reference):
-            found[name] = sample_digest(find_sample(reference))
-        elif reference is not None:
-            path = locate(reference, root)
-            if not path.is_file():
-                raise DataError(f"data.{name}: {reference} does not exist", hint=f"looked at {path}")
-            found[name] = "sha256:" + files.sha256_file(path)
+        if reference is not None:
+            try:
+                found[name] = source_digest(reference, root)
+            except DataError as error:
+                raise DataError(f"data.{name}: {error.message}", hint=error.hint, problems=error.problems) from error
     return found
 
 

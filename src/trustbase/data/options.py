@@ -143,7 +143,8 @@ class DataOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     train: str = Field(
-        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, sample:census-income or sample:reviews-zh"
+        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them, sample:census-income or "
+        "sample:reviews-zh"
     )
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
@@ -175,7 +176,7 @@ class DataOptions(BaseModel):
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
-    id: str | None = Field(default=None, description="column whose values must be unique within a file")
+    id: str | None = Field(default=None, description="column whose values must be unique within a file (or folder)")
 
     @model_validator(mode="before")
     @classmethod
@@ -260,9 +261,9 @@ def _refuse_source(value: str) -> None:
 
 
 def _says_format(path: str) -> bool:
-    """Whether a name says what the file is; a zip archive says it by the name of the file in it."""
+    """Whether a name may say what is there: a zip archive says it by the name of the file in it, a folder by those of its files."""
     suffix, compression = suffix_of(path)
-    return suffix in SUFFIXES or compression == "zip"
+    return suffix in SUFFIXES or compression == "zip" or path.endswith("/") or not suffix
 
 
 def _contradictions(options: DataOptions) -> list[str]:

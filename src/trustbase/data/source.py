@@ -10,9 +10,11 @@ from trustbase import files
 from trustbase.data import archive, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
+from trustbase.data.listing import is_many
+from trustbase.data.many import Listed, common_columns, digest_of_many, each, join, listed, refuse_mixed
 from trustbase.data.options import SUFFIXES, Format, suffix_of
 from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
-from trustbase.data.samples import find_sample, is_sample, read_sample
+from trustbase.data.samples import find_sample, is_sample, read_sample, sample_digest
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.lookup import SOURCES, load
@@ -22,21 +24,22 @@ __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_de
 _HEAD = 1 << 20  # enough for a header, and for the keys of many JSON lines
 
 
-def format_of(path: Path, given: Format | None = None) -> Format:
-    """The format of a file, by the recipe's word or its suffix.
+def format_of(path: Path, given: Format | None = None, source: str | None = None) -> Format:
+    """The format of a file, by the recipe's word or its suffix; `source` names it in messages.
 
     Raises:
         DataError: neither says it.
     """
+    source = source or str(path)
     suffix, compression = suffix_of(path)
     if compression == "zip" and given is None:
-        suffix = suffix_of(unpacking(path, str(path), lambda: archive.member_name(path)))[0]
+        suffix = suffix_of(unpacking(path, source, lambda: archive.member_name(path)))[0]
     kind = given or SUFFIXES.get(suffix)
     if kind == "parquet" and compression:
-        raise DataError(f"{path}: Parquet is compressed inside already", hint="unpack it and name the .parquet file")
+        raise DataError(f"{source}: Parquet is compressed inside already", hint="unpack it and name the .parquet file")
     if kind is not None:
         return kind
-    raise DataError(f"{path} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
+    raise DataError(f"{source} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
 
 
 def locate(reference: str, root: Path) -> Path:
@@ -45,23 +48,41 @@ def locate(reference: str, root: Path) -> Path:
 
 
 def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True) -> list[str]:
-    """Column names, from the first bytes of a file.
+    """Column names, from the first bytes of a file, or of every file of a folder or glob.
 
     Raises:
-        DataError: no such file, or nothing in it that names columns.
+        DataError: no such file, nothing in it that names columns, or files whose columns differ.
     """
     if is_sample(reference):
         sample = find_sample(reference)
         return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
     path = locate(reference, root)
-    kind = format_of(existing(path, reference), format)
+    if not is_many(path, root):
+        return _columns_of(path, reference, format, quoted)
+    parts, kind = _several(path, reference, root, format)
+    columns = each(parts, lambda part: _columns_of(part.path, part.name, format, quoted))
+    if kind == "jsonl":  # a key that no line at the head of a file has may stand further down
+        return list(dict.fromkeys(name for found in columns for name in found))
+    return common_columns([(part.name, found) for part, found in zip(parts, columns, strict=True)], reference)
+
+
+def _columns_of(path: Path, source: str, format: Format | None, quoted: bool) -> list[str]:
+    kind = format_of(existing(path, source), format)
     if kind == "parquet":
-        return parquet_columns(path, reference)
-    data = plain(content(path, reference, _HEAD), reference)
+        return parquet_columns(path, source)
+    data = plain(content(path, source, _HEAD), source)
     if kind == "jsonl":
         complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
-    return _header(data, reference, _delimiter(kind), quoted=quoted)[0]
+    return _header(data, source, _delimiter(kind), quoted=quoted)[0]
+
+
+def _several(path: Path, reference: str, root: Path, format: Format | None) -> tuple[list[Listed], Format]:
+    """The files of a folder or glob, and the one format that they all are of."""
+    parts = listed(path, reference, root)
+    kinds = each(parts, lambda part: format_of(part.path, format, part.name))
+    refuse_mixed([(part.name, kind) for part, kind in zip(parts, kinds, strict=True)], reference)
+    return parts, kinds[0]
 
 
 def read_table(
@@ -74,10 +95,10 @@ def read_table(
     whole: Collection[str] = (),
     quoted: bool = True,
 ) -> RawTable:
-    """Read the rows of a file or sample, in whatever format it is.
+    """Read the rows of a file, of all files of a folder or glob, or of a sample, in whatever format it is.
 
     Args:
-        reference: `sample:NAME` or a path.
+        reference: `sample:NAME`, a path, or a glob.
         root: where relative paths start.
         columns: the columns wanted; all of them by default.
         format: what the file is, where its name does not say it.
@@ -89,9 +110,35 @@ def read_table(
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
     path = locate(reference, root)
-    kind = "sample" if is_sample(reference) else format_of(existing(path, reference), format)
-    table: RawTable = load(SOURCES[kind])(path, Wanted(reference, columns, optional, whole, quoted))
+    if is_sample(reference):
+        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
+    if not is_many(path, root):
+        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted))
+    parts, kind = _several(path, reference, root, format)
+    if columns is None:
+        columns = read_columns(reference, root=root, format=format, quoted=quoted)
+    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted)))
+    return join(tables, digest_of_many([(table.source, table.digest) for table in tables], path, reference), reference)
+
+
+def _read(kind: str, path: Path, wanted: Wanted) -> RawTable:
+    table: RawTable = load(SOURCES[kind])(path, wanted)
     return table
+
+
+def source_digest(reference: str, root: Path) -> str:
+    """`sha256:…` of what a reference means, as `read_table` gives it with the rows.
+
+    Raises:
+        DataError: it means nothing that is there.
+    """
+    if is_sample(reference):
+        return sample_digest(find_sample(reference))
+    path = locate(reference, root)
+    if not is_many(path, root):
+        return "sha256:" + files.sha256_file(existing(path, reference))
+    parts = listed(path, reference, root)
+    return digest_of_many([(part.name, "sha256:" + files.sha256_file(part.path)) for part in parts], path, reference)
 
 
 @dataclass(frozen=True)
