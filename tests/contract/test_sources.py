@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,37 @@ def check_source(read: Read, write: Callable[..., None], path: Path) -> None:
 
 
 def test_how_many_sources_are_covered() -> None:
-    assert [*WRITERS, "sample"] == list(SOURCES) and len(SOURCES) == 5
+    assert [*WRITERS, "sql", "sample"] == list(SOURCES) and len(SOURCES) == 6
+
+
+def write_database(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table rows (id integer primary key, text, label, sex)")
+        found = [*rows, *([{"text": b"\xff\xfe", "label": "x", "sex": "f"}] if bad else [])]
+        connection.executemany("insert into rows (text, label, sex) values (:text, :label, :sex)", found)
+        connection.commit()
+
+
+def test_a_database_keeps_the_contract_and_a_broken_one_is_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    path = tmp_path / "rows.db"
+
+    def asking(source: Read) -> Read:
+        """The same query for every question of the contract; messages call it `rows`, as the contract asks."""
+
+        def read(place: Path, wanted: Wanted) -> RawTable:
+            found = source(
+                place.parent, replace(wanted, source=f"sqlite:///{place.name}", query="select text, label, sex from rows order by id")
+            )
+            return replace(found, source=wanted.source)
+
+        return read
+
+    check_source(asking(load(SOURCES["sql"])), write_database, path)
+    for mutant in (dropping, hiding, turning, stripping):
+        with pytest.raises(AssertionError):
+            check_source(mutant(asking(load(SOURCES["sql"]))), write_database, path)
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
-from trustbase.data.options import suffix_of
+from trustbase.data.reference import suffix_of
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trustbase.data import delimited, jsonl
-from trustbase.data.options import Format, suffix_of
+from trustbase.data.reference import Format, suffix_of
 from trustbase.data.rows import RawTable, check_rows
 from trustbase.data.source import format_of, read_columns, read_parquet
 from trustbase.data.template import TextTemplate, unknown_column

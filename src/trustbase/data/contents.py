@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trustbase.data import archive
-from trustbase.data.options import suffix_of
+from trustbase.data.reference import suffix_of
 from trustbase.errors import DataError, Problem
 
 _T = TypeVar("_T")

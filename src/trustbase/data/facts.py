@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import PurePath
@@ -13,6 +14,7 @@ import pyarrow as pa
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.gather import Source, all_bad
 from trustbase.data.options import DataOptions
+from trustbase.data.reference import is_database
 from trustbase.data.samples import find_sample, is_sample
 from trustbase.data.template import TextTemplate
 from trustbase.records import LabelSchema, Split
@@ -36,8 +38,14 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
         "licence": options.licence or (sample.licence if sample else None),
         "attribution": sample.attribution if sample else None,
         "splits": {},
-        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown],
+        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown] + _unordered(options),
     }
+
+
+def _unordered(options: DataOptions) -> list[str]:
+    if options.query is None or re.search(r"\border\s+by\b", options.query, re.IGNORECASE):
+        return []
+    return ["data.query has no ORDER BY: the database may give its rows in another order next time, which is another data set to a run"]
 
 
 def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -81,6 +89,9 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
 
 def public_name(reference: str) -> str:
     """A file as the card may name it: as in the recipe, but never where it stands on somebody's machine."""
+    if is_database(reference):  # neither host nor user
+        kind, _, rest = reference.partition("://")
+        return f"{kind.partition('+')[0]}:///{PurePath(rest.partition('?')[0]).name}"
     path = PurePath(reference)
     return path.name if path.is_absolute() or reference.startswith("~") or ".." in path.parts else reference
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.options import DataOptions
+from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
@@ -37,12 +38,16 @@ class Source:
 def check_columns(options: DataOptions, root: Path) -> list[Problem]:
     """What is wrong with files and columns as far as headers show it; cheap enough for reading a recipe."""
     problems: list[Problem] = []
+    if options.query is not None and not is_database(options.train):
+        problems.append(
+            Problem("data.query", f"stands beside {options.train}, which is no database", "remove it, or give data.train a URL")
+        )
     for name in split.SPLITS:
         reference = getattr(options, name)
         if reference is None:
             continue
         try:
-            columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted)
+            columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted, query=options.query)
         except DataError as error:
             where = f"data.{name}"
             problems += [Problem(where, str(item), error.hint) for item in error.problems] or [Problem(where, error.message, error.hint)]
@@ -57,7 +62,7 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
     problems = check_columns(options, root)
     if problems:
         raise DataError("the data is not as described", problems=problems)
-    columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted)
+    columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
     template = TextTemplate.parse(options.text, columns, missing=options.missing)
     sources: dict[str, Source] = {}
     for name in split.SPLITS:
@@ -82,7 +87,16 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
     optional = set(options.groups) - set(template.columns) - {key}
     whole = (options.label, *([key] if key and options.split.by_entity else []))  # 12 and 12.0 would be two entities
-    raw = read_table(reference, root=root, columns=wanted, format=options.format, optional=optional, whole=whole, quoted=options.quoted)
+    raw = read_table(
+        reference,
+        root=root,
+        columns=wanted,
+        format=options.format,
+        optional=optional,
+        whole=whole,
+        quoted=options.quoted,
+        query=options.query,
+    )
     text = template.columns[0] if template.plain else None
     return check_rows(raw, label=options.label, text=text, shown=template.columns, unique=options.id)
 

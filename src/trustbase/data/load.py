@@ -17,8 +17,9 @@ from trustbase.data.digest import digest_rows
 from trustbase.data.divide import divide
 from trustbase.data.facts import facts_across, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, read_sources
-from trustbase.data.options import DataOptions, Format
+from trustbase.data.options import DataOptions
 from trustbase.data.order import order_facts
+from trustbase.data.reference import Format
 from trustbase.data.rows import in_quotes
 from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
@@ -170,7 +171,7 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
         reference = getattr(options, name)
         if reference is not None:
             try:
-                found[name] = source_digest(reference, root)
+                found[name] = source_digest(reference, root, options.query)
             except DataError as error:
                 raise DataError(f"data.{name}: {error.message}", hint=error.hint, problems=error.problems) from error
     return found

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
+from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
-
-SUFFIXES: dict[str, Format] = {
-    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"},
-}
-COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
-ZIP = ".zip"  # its one file says what it holds
-_LATER_SUFFIXES = {
-    ".conll": "CoNLL files",
-    ".bio": "CoNLL files",
-    ".iob": "CoNLL files",
-    ".xlsx": "spreadsheets",
-    ".json": "a JSON document (write one JSON object a line and call it .jsonl)",
-}
 _LATER_KEYS = {
     "features": "table columns beside the text",
     "text_pair": "pairs of texts",
-    "query": "SQL sources",
     "stride": "windows over long texts",
 }
-_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes, as on Linux and macOS
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
 
@@ -140,12 +121,13 @@ class RowSampleOptions(BaseModel):
 class DataOptions(BaseModel):
     """Where the rows are, and which columns mean what."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)  # what is refused may hold a password
 
     train: str = Field(
-        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them, sample:census-income or "
-        "sample:reviews-zh"
+        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
+        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income or sample:reviews-zh"
     )
+    query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
@@ -197,9 +179,16 @@ class DataOptions(BaseModel):
 
     @field_validator("train", "validation", "test")
     @classmethod
-    def _readable(cls, value: str | None) -> str | None:
+    def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
-            _refuse_source(value)
+            refuse_source(value, database=info.field_name == "train")
+        return value
+
+    @field_validator("query")
+    @classmethod
+    def _reads(cls, value: str | None) -> str | None:
+        if value is not None:
+            refuse_query(value)
         return value
 
     @field_validator("missing")
@@ -217,17 +206,6 @@ class DataOptions(BaseModel):
         return self
 
 
-def suffix_of(path: str | PurePath) -> tuple[str, str]:
-    """The suffix that says what a file is, in small letters, and how it is compressed: gz, bz2, xz, zst, zip or ""."""
-    name = PurePath(path)
-    last = name.suffix.lower()
-    if last == ZIP:
-        return PurePath(name.stem).suffix.lower(), "zip"
-    if last in COMPRESSIONS:
-        return PurePath(name.stem).suffix.lower(), COMPRESSIONS[last]
-    return last, ""
-
-
 def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     """The split where the recipe names none: the sample's own, else by content hash."""
     sample = SAMPLES.get(str(value.get("train", "")).removeprefix("sample:"))
@@ -235,35 +213,6 @@ def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     if sample is not None and sample.split_column and is_sample(str(value["train"])) and alone:
         return {"column": sample.split_column}
     return dict(_MISSING_SPLIT)
-
-
-def _refuse_source(value: str) -> None:
-    """Say which sources this version cannot read.
-
-    Raises:
-        ValueError: with what to do instead.
-    """
-    if not value.strip():
-        raise ValueError("names no file")
-    if len(os.fsencode(value)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in PurePath(value).parts):
-        raise ValueError(f"names no file: a name is at most {_LONGEST_NAME} bytes long, a path {_LONGEST_PATH}")
-    if is_sample(value):
-        if value.removeprefix("sample:") not in SAMPLES:
-            raise ValueError(f"'{value}' is no sample of this version; there is: {', '.join('sample:' + name for name in SAMPLES)}")
-        return
-    if re.match(r"[a-z][a-z0-9+.-]+://", value):
-        raise ValueError(f"'{value}': this version reads local files only, no URLs, SQL sources or hub data sets; save it as parquet first")
-    suffix, compression = suffix_of(value)
-    if suffix in _LATER_SUFFIXES:
-        raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl and parquet")
-    if compression and SUFFIXES.get(suffix) == "parquet":
-        raise ValueError(f"'{value}': Parquet is compressed inside already; unpack it and name the .parquet file")
-
-
-def _says_format(path: str) -> bool:
-    """Whether a name may say what is there: a zip archive says it by the name of the file in it, a folder by those of its files."""
-    suffix, compression = suffix_of(path)
-    return suffix in SUFFIXES or compression == "zip" or path.endswith("/") or not suffix
 
 
 def _contradictions(options: DataOptions) -> list[str]:
@@ -289,7 +238,7 @@ def _contradictions(options: DataOptions) -> list[str]:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
     for name in ("train", "validation", "test"):
         path = getattr(options, name)
-        if path is not None and not is_sample(path) and options.format is None and not _says_format(path):
+        if path is not None and not (is_sample(path) or is_database(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))
             found.append(f"{name} '{path}' does not end in {', '.join(SUFFIXES)}; rename it, or say what it is with data.format: {known}")
     return found

@@ -10,9 +10,10 @@ from trustbase import files
 from trustbase.data import archive, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
+from trustbase.data.database import database_columns, database_digest
 from trustbase.data.listing import is_many
 from trustbase.data.many import Listed, common_columns, digest_of_many, each, join, listed, refuse_mixed
-from trustbase.data.options import SUFFIXES, Format, suffix_of
+from trustbase.data.reference import SUFFIXES, Format, is_database, suffix_of
 from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
 from trustbase.data.samples import find_sample, is_sample, read_sample, sample_digest
 from trustbase.data.template import unknown_column
@@ -47,8 +48,8 @@ def locate(reference: str, root: Path) -> Path:
     return find_sample(reference).path if is_sample(reference) else root / Path(reference).expanduser()
 
 
-def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True) -> list[str]:
-    """Column names, from the first bytes of a file, or of every file of a folder or glob.
+def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True, query: str | None = None) -> list[str]:
+    """Column names, from the first bytes of a file, or of every file of a folder or glob; of a database, those that a query gives.
 
     Raises:
         DataError: no such file, nothing in it that names columns, or files whose columns differ.
@@ -56,6 +57,8 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
     if is_sample(reference):
         sample = find_sample(reference)
         return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
+    if is_database(reference):
+        return database_columns(reference, query, root)
     path = locate(reference, root)
     if not is_many(path, root):
         return _columns_of(path, reference, format, quoted)
@@ -94,21 +97,25 @@ def read_table(
     optional: Collection[str] = (),
     whole: Collection[str] = (),
     quoted: bool = True,
+    query: str | None = None,
 ) -> RawTable:
-    """Read the rows of a file, of all files of a folder or glob, or of a sample, in whatever format it is.
+    """Read the rows of a file, of all files of a folder or glob, of a database, or of a sample, in whatever format it is.
 
     Args:
-        reference: `sample:NAME`, a path, or a glob.
+        reference: `sample:NAME`, a path, a glob, or the URL of a database.
         root: where relative paths start.
         columns: the columns wanted; all of them by default.
         format: what the file is, where its name does not say it.
         optional: columns that a JSON object may lack.
         whole: columns whose numbers must be whole, such as the label.
         quoted: whether csv/tsv cells may be quoted.
+        query: which rows of a database.
 
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
+    if is_database(reference):
+        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query))
     path = locate(reference, root)
     if is_sample(reference):
         return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
@@ -126,7 +133,7 @@ def _read(kind: str, path: Path, wanted: Wanted) -> RawTable:
     return table
 
 
-def source_digest(reference: str, root: Path) -> str:
+def source_digest(reference: str, root: Path, query: str | None = None) -> str:
     """`sha256:…` of what a reference means, as `read_table` gives it with the rows.
 
     Raises:
@@ -134,6 +141,8 @@ def source_digest(reference: str, root: Path) -> str:
     """
     if is_sample(reference):
         return sample_digest(find_sample(reference))
+    if is_database(reference):
+        return database_digest(reference, query, root)
     path = locate(reference, root)
     if not is_many(path, root):
         return "sha256:" + files.sha256_file(existing(path, reference))
@@ -147,7 +156,7 @@ class Wanted:
 
     Attributes:
         source: the name of the file in messages, as the recipe says it.
-        columns, optional, whole, quoted: as in `read_table`.
+        columns, optional, whole, quoted, query: as in `read_table`.
     """
 
     source: str
@@ -155,6 +164,7 @@ class Wanted:
     optional: Collection[str] = ()
     whole: Collection[str] = ()
     quoted: bool = True
+    query: str | None = None
 
 
 def read_csv(path: Path, wanted: Wanted) -> RawTable:

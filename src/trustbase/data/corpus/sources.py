@@ -10,7 +10,7 @@ from typing import Any
 from trustbase.data.corpus.options import HUB, CorpusOptions, TextSourceOptions
 from trustbase.data.facts import public_name
 from trustbase.data.listing import list_files, name_of
-from trustbase.data.options import COMPRESSIONS
+from trustbase.data.reference import COMPRESSIONS
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, Sample, is_sample
 from trustbase.errors import DataError, Problem
 
