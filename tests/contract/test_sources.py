@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from archives_kit import save_table
 from trustbase.data.rows import RawTable
 from trustbase.data.samples import SAMPLES
 from trustbase.data.source import Wanted, read_table
@@ -80,7 +82,23 @@ def check_source(read: Read, write: Callable[..., None], path: Path) -> None:
 
 
 def test_how_many_sources_are_covered() -> None:
-    assert [*WRITERS, "sql", "sample"] == list(SOURCES) and len(SOURCES) == 6
+    assert [*WRITERS, "saved", "sql", "sample"] == list(SOURCES) and len(SOURCES) == 7
+
+
+def write_saved(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    write_parquet(path.parent / "same.parquet", rows, bad=bad)
+    save_table(path, pq.read_table(path.parent / "same.parquet"), parts=2)
+
+
+def test_a_folder_that_datasets_saved_keeps_the_contract_and_a_broken_one_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    check_source(load(SOURCES["saved"]), write_saved, path)
+    write_saved(path, ROWS, bad=False)
+    assert read_table("rows", root=tmp_path).table.to_pylist() == ROWS
+    for mutant in (dropping, hiding, turning, stripping):
+        with pytest.raises(AssertionError):
+            check_source(mutant(load(SOURCES["saved"])), write_saved, path)
 
 
 def write_database(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:

@@ -267,6 +267,7 @@ def test_all_formats_give_the_same_rows(tmp_path):
         ({"train": "rows.txt.gz"}, "does not end in"),
         ({"train": "rows.xlsx.gz"}, "cannot read spreadsheets"),
         ({"train": "rows.json"}, "one JSON object a line"),
+        ({"train": "hub:owner/name@main"}, r"load_dataset\('owner/name', split='train', revision='main'\)"),
         ({"train": "https://host/rows.csv"}, "fetch it and name the file"),
         ({"train": "rows.csv", "test": "sqlite:///rows.db"}, "only data.train may be a database"),
         ({"train": "sqlite:///", "query": "select 1"}, "names no database"),

@@ -16,6 +16,7 @@ from trustbase.data.many import Listed, common_columns, digest_of_many, each, jo
 from trustbase.data.reference import SUFFIXES, Format, is_database, suffix_of
 from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
 from trustbase.data.samples import find_sample, is_sample, read_sample, sample_digest
+from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.lookup import SOURCES, load
@@ -60,6 +61,8 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
     if is_database(reference):
         return database_columns(reference, query, root)
     path = locate(reference, root)
+    if is_saved(path):
+        return saved_columns(path, reference)
     if not is_many(path, root):
         return _columns_of(path, reference, format, quoted)
     parts, kind = _several(path, reference, root, format)
@@ -119,6 +122,8 @@ def read_table(
     path = locate(reference, root)
     if is_sample(reference):
         return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
+    if is_saved(path):
+        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted))
     if not is_many(path, root):
         return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted))
     parts, kind = _several(path, reference, root, format)
@@ -144,6 +149,8 @@ def source_digest(reference: str, root: Path, query: str | None = None) -> str:
     if is_database(reference):
         return database_digest(reference, query, root)
     path = locate(reference, root)
+    if is_saved(path):
+        return saved_digest(path, reference)
     if not is_many(path, root):
         return "sha256:" + files.sha256_file(existing(path, reference))
     parts = listed(path, reference, root)

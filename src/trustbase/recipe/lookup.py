@@ -42,6 +42,7 @@ SOURCES: dict[str, Entry] = {
     "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
     "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
+    "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
     "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
     "sample": Entry(
         "trustbase.data.source:read_shipped", "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh"
