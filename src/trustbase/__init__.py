@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trustbase.bundle.answer import predict as predict
     from trustbase.bundle.verify import verify as verify
     from trustbase.corpus_command import corpus as corpus
+    from trustbase.data_command import data as data
     from trustbase.doctor import doctor as doctor
     from trustbase.flow import run as run
     from trustbase.model.predict import Predictor as Predictor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit": "trustbase.audit_command",
     "corpus": "trustbase.corpus_command",
+    "data": "trustbase.data_command",
     "doctor": "trustbase.doctor",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",
@@ -37,7 +39,10 @@ _HOMES = {
     "verify": "trustbase.bundle.verify",
 }
 
-__all__ = ["Predictor", "__version__", "audit", "corpus", "doctor", "init", "predict", "report", "run", "scaling", "sweep", "verify"]
+__all__ = [
+    *("Predictor", "__version__"),
+    *("audit", "corpus", "data", "doctor", "init", "predict", "report", "run", "scaling", "sweep", "verify"),
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -165,14 +165,14 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Digest**: `{card['digest']}`",
         f"- **Licence**: {_plain(card['licence'])}",
         *([f"- **Attribution**: {_plain(card['attribution'])}"] if card["attribution"] else []),
-        f"- **Text**: {'column' if text['plain'] else 'template'} {_code(text['template'])}",
-        f"- **Label**: column {_code(label['column'])}; labels {', '.join(map(_code, label['names']))}",
-        f"- **Positive label**: {_code(label['positive'])} ({said[label['positive_assumed']]}); "
-        f"**favourable**: {_code(label['favourable'])} ({said[label['favourable_assumed']]})",
-        f"- **Group columns**: {', '.join(map(_code, groups['columns'])) or 'none'}; "
-        f"shown to the model: {', '.join(map(_code, groups['shown_to_model'])) or 'none'}",
+        f"- **Text**: {'column' if text['plain'] else 'template'} {in_code(text['template'])}",
+        f"- **Label**: column {in_code(label['column'])}; labels {', '.join(map(in_code, label['names']))}",
+        f"- **Positive label**: {in_code(label['positive'])} ({said[label['positive_assumed']]}); "
+        f"**favourable**: {in_code(label['favourable'])} ({said[label['favourable_assumed']]})",
+        f"- **Group columns**: {', '.join(map(in_code, groups['columns'])) or 'none'}; "
+        f"shown to the model: {', '.join(map(in_code, groups['shown_to_model'])) or 'none'}",
         *(
-            f"- **File** ({name}): {_code(source['name'])}, {_several(source)}{source['rows']:,} rows, {source['bytes']:,} bytes, "
+            f"- **File** ({name}): {in_code(source['name'])}, {several(source)}{source['rows']:,} rows, {source['bytes']:,} bytes, "
             f"`{source['digest']}`"
             for name, source in card["sources"].items()
         ),
@@ -180,8 +180,9 @@ def _about(card: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _several(source: Mapping[str, Any]) -> str:
-    return f"{source['files']:,} files, " if source.get("files") else ""
+def several(source: Mapping[str, Any]) -> str:
+    """How many files a source is, where it is more than a file itself."""
+    return f"{source['files']:,} file{'s' if source['files'] != 1 else ''}, " if source.get("files") else ""
 
 
 def _rows(card: Mapping[str, Any]) -> str:
@@ -189,7 +190,7 @@ def _rows(card: Mapping[str, Any]) -> str:
     for name, part in card["splits"].items():
         sampled = f"{part['rows']:,} sampled of {part['sampled_from']:,}" if part["sampled_from"] else f"{part['rows']:,}"
         rows.append([name, sampled, f"{part['duplicates_removed']:,}", _plain(card["split"]["how"][name])])
-    return _section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
+    return section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
 
 
 def _order(card: Mapping[str, Any]) -> str:
@@ -197,20 +198,20 @@ def _order(card: Mapping[str, Any]) -> str:
     if not card.get("order"):
         return ""
     found = {name: part["order"] for name, part in card["splits"].items()}
-    column = _code(next(iter(found.values()))["column"])
+    column = in_code(next(iter(found.values()))["column"])
     if all("entities" in part for part in found.values()):
         rows = [[n, f"{p['entities']:,}", f"{p['rows_per_entity']:.2f}", f"{p['largest']:,}"] for n, p in found.items()]
-        table = _section(f"Entities (column {column})", ["split", "entities", "rows of one, mean", "rows of one, most"], rows)
+        table = section(f"Entities (column {column})", ["split", "entities", "rows of one, mean", "rows of one, most"], rows)
     else:
         rows = [[name, _plain(part["first"]), _plain(part["last"]), f"{part['times']:,}"] for name, part in found.items()]
-        table = _section(f"Times (column {column})", ["split", "first", "last", "distinct times"], rows)
+        table = section(f"Times (column {column})", ["split", "first", "last", "distinct times"], rows)
     return "\n\n".join([table, *(f"**Warning**: {_plain(text)}" for text in card["order"]["warnings"])])
 
 
 def _labels(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
-    rows = [[_code(name), *(_share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
-    return _section("Labels", ["label", *parts], rows)
+    rows = [[in_code(name), *(share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
+    return section("Labels", ["label", *parts], rows)
 
 
 def _groups(card: Mapping[str, Any]) -> str:
@@ -219,10 +220,10 @@ def _groups(card: Mapping[str, Any]) -> str:
     for column in card["groups"]["columns"]:
         names = sorted({group for part in parts.values() for group in part["groups"][column]})
         rows += [
-            [_code(column), _code(group), *(_share(part["groups"][column].get(group, 0), part["rows"]) for part in parts.values())]
+            [in_code(column), in_code(group), *(share(part["groups"][column].get(group, 0), part["rows"]) for part in parts.values())]
             for group in names
         ]
-    return _section("Groups", ["column", "group", *parts], rows)
+    return section("Groups", ["column", "group", *parts], rows)
 
 
 def _lengths(card: Mapping[str, Any]) -> str:
@@ -233,7 +234,7 @@ def _lengths(card: Mapping[str, Any]) -> str:
             found = part[unit]
             if found:
                 rows.append([name, unit, f"{found['mean']:.1f}", *(f"{found['quantiles'][q]:,}" for q in shown)])
-    table = _section("Lengths", ["split", "unit", "mean", *(f"quantile {q}" for q in shown)], rows)
+    table = section("Lengths", ["split", "unit", "mean", *(f"quantile {q}" for q in shown)], rows)
     lines = [
         f"- {name}: {part['tokens']['truncated_share']:.2%} of the texts are truncated"
         + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
@@ -251,7 +252,7 @@ def _languages(card: Mapping[str, Any]) -> str:
         shares = ", ".join(f"{code} {share:.1%}" for code, share in found["texts"].items()) or "none"
         rows.append([name, shares, f"{found['judged']:,} of {found['sampled']:,}"])
     how = next(iter(card["splits"].values()))["languages"]["how"]
-    return _section("Languages, as guessed", ["split", "texts", "texts judged"], rows) + f"\n\nHow: {how}."
+    return section("Languages, as guessed", ["split", "texts", "texts judged"], rows) + f"\n\nHow: {how}."
 
 
 def _scripts(card: Mapping[str, Any]) -> str:
@@ -260,14 +261,14 @@ def _scripts(card: Mapping[str, Any]) -> str:
         letters = ", ".join(f"{script} {share:.2%}" for script, share in part["scripts"]["letters"].items()) or "none"
         rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
     how = next(iter(card["splits"].values()))["scripts"]["how"]
-    return _section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+    return section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
 
 
 def _missing(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
     columns = next(iter(parts.values()))["missing"]
-    rows = [[_code(column), *(_share(part["missing"][column], part["rows"]) for part in parts.values())] for column in columns]
-    return _section("Empty cells", ["column", *parts], rows)
+    rows = [[in_code(column), *(share(part["missing"][column], part["rows"]) for part in parts.values())] for column in columns]
+    return section("Empty cells", ["column", *parts], rows)
 
 
 def _repeats(card: Mapping[str, Any]) -> str:
@@ -275,12 +276,12 @@ def _repeats(card: Mapping[str, Any]) -> str:
         [name, f"{part['duplicate_rows']:,}", f"{part['conflicting_texts']:,}", f"{part['conflicting_rows']:,}"]
         for name, part in card["splits"].items()
     ]
-    table = _section("Equal texts", ["split", "repeated rows", "texts with several labels", "rows with such a text"], rows)
+    table = section("Equal texts", ["split", "repeated rows", "texts with several labels", "rows with such a text"], rows)
     lines = []
     for pair, shared in card["overlap"].items():
         one, other = pair.split("/")
         lines.append(f"- {shared:,} {other} rows have a text that also stands in {one}")
-    return table + "\n\n" + "\n".join(lines)
+    return "\n\n".join([table, "\n".join(lines)]) if lines else table
 
 
 def _bad_rows(card: Mapping[str, Any]) -> str:
@@ -289,21 +290,23 @@ def _bad_rows(card: Mapping[str, Any]) -> str:
         return "## Rows left out\n\nNone."
     rows = [[_plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
     listed = "\n".join(f"- {_plain(row)}" for row in bad["rows"])
-    return _section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
+    return section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
 
 
 def _notes(card: Mapping[str, Any]) -> str:
     return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in card["notes"]) if card["notes"] else ""
 
 
-def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A heading and a table; empty where there are no rows."""
     if not rows:
         return ""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in [header, ["---"] * len(header), *rows]]
     return f"## {title}\n\n" + "\n".join(lines)
 
 
-def _share(count: int, rows: int) -> str:
+def share(count: int, rows: int) -> str:
+    """A count, and what share of the rows it is."""
     return f"{count:,} ({count / rows:.1%})"
 
 
@@ -314,6 +317,6 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _code(text: str) -> str:
+def in_code(text: str) -> str:
     """A name of the data as code, safe inside a table."""
     return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`" if text.strip() else "(empty)"

@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from trustbase.data.reference import VARIABLE
+from trustbase.data.reference import VARIABLE, refuse_query, refuse_source
 from trustbase.data.rows import BadRow, RawTable
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
@@ -175,6 +175,11 @@ def _asked(reference: str, query: str | None, root: Path) -> Iterator[Any]:
     Raises:
         DataError: SQLAlchemy or the driver is not there, the database cannot be reached, or it refuses the query.
     """
+    try:
+        refuse_source(reference)  # before anything is said of it: nobody may have read it as part of a recipe
+        refuse_query(query or "select")
+    except ValueError as error:
+        raise DataError(str(error)) from None
     if not query:
         raise DataError(f"{reference} is a database, and no query says which rows of it", hint="data.query: SELECT … ORDER BY …")
     if find_spec("sqlalchemy") is None:

@@ -68,7 +68,7 @@ def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Ma
 def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
     """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
     texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
-    pairs = [*pairwise(split.SPLITS), ("train", "test")]
+    pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
     shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
     notes = list(facts["notes"])
     for pair, rows in shared.items():

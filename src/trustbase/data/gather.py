@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from trustbase.data import split
 from trustbase.data.options import DataOptions
@@ -33,6 +35,21 @@ class Source:
     bad: list[BadRow] = field(default_factory=list)  # found after reading
     entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
     moments: Moments | None = None  # when each happened, where they are divided by time
+
+
+def options_of(values: Mapping[str, Any]) -> DataOptions:
+    """The options of a call that has no recipe.
+
+    Raises:
+        DataError: they cannot be; every problem, by the name of its option.
+    """
+    try:
+        return DataOptions.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [
+            Problem(".".join(map(str, item["loc"])) or "data", item["msg"].removeprefix("Value error, ")) for item in error.errors()
+        ]
+        raise DataError("the data cannot be read like this", problems=problems) from error
 
 
 def check_columns(options: DataOptions, root: Path) -> list[Problem]:

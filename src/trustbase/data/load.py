@@ -16,7 +16,7 @@ from trustbase.data import clean, groups, labels, split
 from trustbase.data.digest import digest_rows
 from trustbase.data.divide import divide
 from trustbase.data.facts import facts_across, source_facts, split_facts
-from trustbase.data.gather import Source, check_columns, judge_bad_rows, read_sources
+from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.options import DataOptions
 from trustbase.data.order import order_facts
 from trustbase.data.reference import Format
@@ -66,14 +66,14 @@ def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) ->
     """
     template, sources = read_sources(options, root)
     divide(options, sources)
-    schema = _schema(options, sources)
+    schema = schema_of(options, sources)
     _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     splits = {}
     for name in split.SPLITS:
-        splits[name], facts["splits"][name] = _make_split(name, options, schema, template, _source_of(name, sources), seed)
+        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed)
     _refuse_few({name: len(part) for name, part in splits.items()})
     _refuse_unlearnable(splits["train"], schema, options)
     facts.update(facts_across(splits, facts, schema))
@@ -147,17 +147,17 @@ def _load_single(
     favourable: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     values = {"train": path, "text": text, "label": label, "groups": list(groups), "format": format, "missing": missing}
-    options = DataOptions.model_validate({**values, "positive": positive, "favourable": favourable})
+    options = options_of({**values, "positive": positive, "favourable": favourable})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
         rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
     source.parts = {name: rows}
-    schema = _schema(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
+    schema = schema_of(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
     _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
-    return _make_split(name, options, schema, template, source, 0)[0], schema, template
+    return make_split(name, options, schema, template, source, 0)[0], schema, template
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -183,7 +183,7 @@ def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: T
     return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
 
 
-def _schema(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
+def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
     """The label schema of the training rows (of the only rows, where one file is read alone)."""
     source = sources["train"]
     texts, _ = labels_of(source, options)
@@ -224,7 +224,7 @@ def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
     return sources.get(name, sources["train"])
 
 
-def _make_split(
+def make_split(
     name: str, options: DataOptions, schema: LabelSchema, template: TextTemplate, source: Source, seed: int
 ) -> tuple[Split, dict[str, Any]]:
     """One split and its facts.
