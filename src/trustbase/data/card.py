@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.languages import guess_languages
 from trustbase.data.load import Dataset
+from trustbase.data.markdown import in_code, plain, section, several, share
+from trustbase.data.order import order_page
 from trustbase.data.scripts import count_scripts
 from trustbase.errors import DataError
 from trustbase.records import Split
@@ -144,7 +146,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     parts = [
         _about(card),
         _rows(card),
-        _order(card),
+        order_page(card),
         _labels(card),
         _groups(card),
         _lengths(card),
@@ -163,8 +165,8 @@ def _about(card: Mapping[str, Any]) -> str:
         "# Data card",
         "",
         f"- **Digest**: `{card['digest']}`",
-        f"- **Licence**: {_plain(card['licence'])}",
-        *([f"- **Attribution**: {_plain(card['attribution'])}"] if card["attribution"] else []),
+        f"- **Licence**: {plain(card['licence'])}",
+        *([f"- **Attribution**: {plain(card['attribution'])}"] if card["attribution"] else []),
         f"- **Text**: {'column' if text['plain'] else 'template'} {in_code(text['template'])}",
         f"- **Label**: column {in_code(label['column'])}; labels {', '.join(map(in_code, label['names']))}",
         f"- **Positive label**: {in_code(label['positive'])} ({said[label['positive_assumed']]}); "
@@ -180,32 +182,12 @@ def _about(card: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def several(source: Mapping[str, Any]) -> str:
-    """How many files a source is, where it is more than a file itself."""
-    return f"{source['files']:,} file{'s' if source['files'] != 1 else ''}, " if source.get("files") else ""
-
-
 def _rows(card: Mapping[str, Any]) -> str:
     rows = []
     for name, part in card["splits"].items():
         sampled = f"{part['rows']:,} sampled of {part['sampled_from']:,}" if part["sampled_from"] else f"{part['rows']:,}"
-        rows.append([name, sampled, f"{part['duplicates_removed']:,}", _plain(card["split"]["how"][name])])
+        rows.append([name, sampled, f"{part['duplicates_removed']:,}", plain(card["split"]["how"][name])])
     return section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
-
-
-def _order(card: Mapping[str, Any]) -> str:
-    """Entities or times of the parts, and what they mean for the numbers; empty where rows were divided by neither."""
-    if not card.get("order"):
-        return ""
-    found = {name: part["order"] for name, part in card["splits"].items()}
-    column = in_code(next(iter(found.values()))["column"])
-    if all("entities" in part for part in found.values()):
-        rows = [[n, f"{p['entities']:,}", f"{p['rows_per_entity']:.2f}", f"{p['largest']:,}"] for n, p in found.items()]
-        table = section(f"Entities (column {column})", ["split", "entities", "rows of one, mean", "rows of one, most"], rows)
-    else:
-        rows = [[name, _plain(part["first"]), _plain(part["last"]), f"{part['times']:,}"] for name, part in found.items()]
-        table = section(f"Times (column {column})", ["split", "first", "last", "distinct times"], rows)
-    return "\n\n".join([table, *(f"**Warning**: {_plain(text)}" for text in card["order"]["warnings"])])
 
 
 def _labels(card: Mapping[str, Any]) -> str:
@@ -288,35 +270,10 @@ def _bad_rows(card: Mapping[str, Any]) -> str:
     bad = card["bad_rows"]
     if not bad["count"]:
         return "## Rows left out\n\nNone."
-    rows = [[_plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
-    listed = "\n".join(f"- {_plain(row)}" for row in bad["rows"])
+    rows = [[plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
+    listed = "\n".join(f"- {plain(row)}" for row in bad["rows"])
     return section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
 
 
 def _notes(card: Mapping[str, Any]) -> str:
-    return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in card["notes"]) if card["notes"] else ""
-
-
-def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A heading and a table; empty where there are no rows."""
-    if not rows:
-        return ""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [header, ["---"] * len(header), *rows]]
-    return f"## {title}\n\n" + "\n".join(lines)
-
-
-def share(count: int, rows: int) -> str:
-    """A count, and what share of the rows it is."""
-    return f"{count:,} ({count / rows:.1%})"
-
-
-def _plain(text: str) -> str:
-    """Words of the data on one line, without meaning to Markdown or HTML."""
-    for sign in "\\`*_[]<>|":
-        text = text.replace(sign, "\\" + sign) if sign != "<" else text.replace("<", "&lt;")
-    return " ".join(text.split())
-
-
-def in_code(text: str) -> str:
-    """A name of the data as code, safe inside a table."""
-    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`" if text.strip() else "(empty)"
+    return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in card["notes"]) if card["notes"] else ""

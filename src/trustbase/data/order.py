@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.gather import Source
+from trustbase.data.markdown import in_code, plain, section
 from trustbase.data.options import DataOptions
 from trustbase.records import Split
 
@@ -94,3 +95,18 @@ def _time_facts(column: str, ranks: Mapping[str, NDArray[np.int64]], names: tupl
                 "files or a split column divide them so"
             )
     return {"parts": parts, "shared": shared, "warnings": warnings}
+
+
+def order_page(card: Mapping[str, Any]) -> str:
+    """Entities or times of the parts, and what they mean for the numbers; empty where rows were divided by neither."""
+    if not card.get("order"):
+        return ""
+    found = {name: part["order"] for name, part in card["splits"].items()}
+    column = in_code(next(iter(found.values()))["column"])
+    if all("entities" in part for part in found.values()):
+        rows = [[n, f"{p['entities']:,}", f"{p['rows_per_entity']:.2f}", f"{p['largest']:,}"] for n, p in found.items()]
+        table = section(f"Entities (column {column})", ["split", "entities", "rows of one, mean", "rows of one, most"], rows)
+    else:
+        rows = [[name, plain(part["first"]), plain(part["last"]), f"{part['times']:,}"] for name, part in found.items()]
+        table = section(f"Times (column {column})", ["split", "first", "last", "distinct times"], rows)
+    return "\n\n".join([table, *(f"**Warning**: {plain(text)}" for text in card["order"]["warnings"])])

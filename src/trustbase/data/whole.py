@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from trustbase.data.card import in_code, section, several, share
 from trustbase.data.facts import facts_across, public_name, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
 from trustbase.data.load import Dataset, dataset_digest, make_split, schema_of
+from trustbase.data.markdown import in_code, section, several, share
 from trustbase.data.reference import Format
 from trustbase.data.rows import RawTable
 from trustbase.data.source import read_table
