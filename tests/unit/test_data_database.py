@@ -96,7 +96,15 @@ def test_bad_rows_are_named_by_their_place_in_the_result(filled):
 def test_values_of_every_kind_become_text():
     day = datetime.datetime(2024, 5, 31, 10, 0, 0)
     given = [("a", "a"), ("", None), (None, None), (True, "true"), (12, "12"), (0.5, "0.5"), (float("nan"), None), (day, day.isoformat())]
-    given += [(Decimal("1E+2"), "100"), (Decimal("NaN"), None), (day.date(), "2024-05-31"), (b"\xe4\xb8\xad", "中"), (b"\xff", "ff")]
+    given += [
+        (Decimal("1E+2"), "100"),
+        (Decimal("NaN"), None),
+        (Decimal("sNaN"), None),
+        (day.date(), "2024-05-31"),
+        (b"\xe4\xb8\xad", "中"),
+        (b"\xff", "ff"),
+    ]
+    given += [(Decimal("sNaN"), None), (Decimal("1.50"), "1.50")]
     assert [database._text(value) for value, _ in given] == [text for _, text in given]
 
 
@@ -110,6 +118,8 @@ def test_values_of_every_kind_become_text():
         ("sqlite:///rows.db", "with x as (select 1) delete from rows", "readonly"),
         ("sqlite:///none.db", QUERY, "there is no such file"),
         ("oracle://host/db", QUERY, "needs the package"),
+        ("postgresql://host:port/db", QUERY, "cannot be read: "),
+        ("postgresql+nothing://host/db", QUERY, "cannot be read: "),
         ("rows.csv", QUERY, "stands beside rows.csv, which is no database"),
     ],
 )
@@ -140,6 +150,9 @@ URLS = (
     "postgresql://host/db?user=ann&password=s3cr3t",
     "mssql+pyodbc:///?odbc_connect=UID%3Dann%3BPWD%3Ds3cr3t",
     "https://ann:s3cr3t@host/rows.csv",
+    "postgresql:///ann:s3cr3t@host/db",
+    "postgresql://ann:a\ns3cr3t@host/db",
+    "postgresql://host/db?p%61ssword=s3cr3t",
 )
 
 
@@ -163,6 +176,7 @@ def test_a_password_in_a_url_is_refused_and_never_shown(url, tmp_path):
 
 def test_secrets_are_hidden_and_references_to_them_are_not():
     assert without_secrets(f"override data.train=postgresql://ann:{SECRET}@host/db") == "override data.train=postgresql://ann:***@host/db"
+    assert without_secrets("mysql://h/d?charset=utf8&x=1") == "mysql://h/d?charset=***&x=***"
     for plain in ("postgresql://ann:${PW}@host/db", "sqlite:///a@b.db", "no URL: a@b", "postgresql://ann@host:5432/db"):
         assert without_secrets(plain) == plain
 

@@ -130,7 +130,11 @@ class _Rows:
 
 def _whole(value: float | Decimal) -> bool:
     """Whether a number is one as a label is written: 3, not 3.0; or none at all, which is an empty cell."""
-    return math.isnan(value) or (isinstance(value, Decimal) and value.as_tuple().exponent == 0)
+    return _is_nan(value) or (isinstance(value, Decimal) and value.as_tuple().exponent == 0)
+
+
+def _is_nan(value: Any) -> bool:
+    return value.is_nan() if isinstance(value, Decimal) else isinstance(value, float) and math.isnan(value)
 
 
 _KINDS = (str, int, float, Decimal, bytes, memoryview, datetime, date, time, UUID, type(None))
@@ -145,7 +149,7 @@ def _text(value: Any) -> str | None:
         return found if found is not None else bytes(value).hex()
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float | Decimal) and math.isnan(value):  # an empty cell, as in Parquet
+    if _is_nan(value):  # an empty cell, as in Parquet
         return None
     if isinstance(value, Decimal):
         return format(value, "f")
@@ -188,13 +192,14 @@ def _asked(reference: str, query: str | None, root: Path) -> Iterator[Any]:
     import sqlalchemy
     from sqlalchemy.exc import SQLAlchemyError
 
-    url, hidden = _url(reference, root, sqlalchemy.make_url)
+    hidden = ""
     try:
+        url, hidden = _url(reference, root, sqlalchemy.make_url)
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     except ModuleNotFoundError as error:
         what = f"needs the package '{error.name}', which is not installed"
         raise DataError(f"{reference} {what}", problems=[Problem(reference, what)], hint=f"pip install its driver, {error.name}") from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:  # a port that is no number is a plain ValueError
         raise _told(reference, error, hidden) from None
     try:
         with engine.connect() as connection:  # never committed: whatever a query did is rolled back when it closes

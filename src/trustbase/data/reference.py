@@ -30,10 +30,10 @@ HUB = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_PASSWORD = re.compile(r"://([^:/@]*):(.*)@")  # to the last @: whatever stands between may be part of one
+_PASSWORD = re.compile(r"://([^:@]*):(.*)@", re.DOTALL)  # to the last @: whatever stands between may be part of one
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET = re.compile(r"pass|pwd|secret|token|credential|odbc_connect", re.IGNORECASE)
-_SECRET_PAIR = re.compile(r"([?&;][^=&;]*(?:pass|pwd|secret|token|credential|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE)
+_SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential|odbc_connect", re.IGNORECASE)
+_PAIR = re.compile(r"([?&;][^=&;]*=)[^&;]*")  # names of parameters may be written in %, so no value is shown
 _SELECT = re.compile(r"\s*(select|with|values)\b", re.IGNORECASE)
 
 
@@ -72,7 +72,7 @@ def without_secrets(text: str) -> str:
     if "://" not in text:
         return text
     hidden = _PASSWORD.sub(lambda found: found[0] if VARIABLE.fullmatch(found[2]) else f"://{found[1]}:***@", text)
-    return _SECRET_PAIR.sub(r"\1***", hidden)
+    return _PAIR.sub(r"\1***", hidden)
 
 
 def refuse_source(value: str, *, database: bool = True) -> None:
@@ -115,7 +115,9 @@ def _refuse_url(value: str, database: bool) -> None:
     if not database:
         raise ValueError(f"'{shown}': only data.train may be a database; name the parts in a column (split.column), or save this as a file")
     secret, where = _PASSWORD.search(value), value.partition("?")[2].replace(";", "&")
-    if (secret and not VARIABLE.fullmatch(secret[2])) or any(_SECRET.search(key) for key, _ in parse_qsl(where, keep_blank_values=True)):
+    # SQLite knows no password, and a path of its files may hold both signs
+    open_secret = secret is not None and dialect != "sqlite" and not VARIABLE.fullmatch(secret[2])
+    if open_secret or any(_SECRET.search(key) for key, _ in parse_qsl(where, keep_blank_values=True)):
         raise ValueError(
             f"'{shown}' holds a password, which recipe, log and bundle would keep; put it into an environment variable and write "
             "${NAME} in its place, as in postgresql://user:${NAME}@host/database"

@@ -17,7 +17,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?")
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?")
 _DAY, _NAIVE, _ZONED, _PLAIN = "a date", "a timestamp without a time zone", "a timestamp with a time zone", "a number"
-Key = tuple[Decimal, int] | tuple[int, int]
+Key = Decimal | int  # nanoseconds of a timestamp, days of a date
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ def read_moments(columns: Sequence[pa.ChunkedArray]) -> list[Moments]:
     read = {text: _read(text) for text in {text for column in texts for text in column if text}}
     found = Counter(read[text][0] for column in texts for text in column if text and read[text][0])
     kind = max(sorted(found), key=lambda name: found[name]) if found else ""
-    keys = sorted({key for own, key in read.values() if own == kind and key is not None})
-    place = {key: rank for rank, key in enumerate(keys)}
-    ranks = {text: place[key] for text, (own, key) in read.items() if own == kind and key is not None}
-    first: dict[int, str] = {}
-    for text in sorted(ranks):  # several spellings of one time: the same one is shown whatever order the rows have
-        first.setdefault(ranks[text], text)
-    names = tuple(first[rank] for rank in range(len(keys)))
-    return [_moments(column, ranks, read, names, kind) for column in texts]
+    ranks: dict[str, int] = {}
+    names: list[str] = []
+    last: Key | None = None
+    for key, text in sorted((key, text) for text, (own, key) in read.items() if own == kind and key is not None):
+        if key != last:  # of several spellings of one time the first by its letters is shown, whatever order the rows have
+            names.append(text)
+            last = key
+        ranks[text] = len(names) - 1
+    return [_moments(column, ranks, read, tuple(names), kind) for column in texts]
 
 
 def _moments(
@@ -74,16 +75,17 @@ def _moments(
 def _read(text: str) -> tuple[str, Key | None]:
     """The kind of a time and what sorts it; `("", None)` where it is none."""
     if _NUMBER.fullmatch(text):
-        return _PLAIN, (Decimal(text), 0)
+        return _PLAIN, Decimal(text)
     try:
         if _DATE.fullmatch(text):
-            return _DAY, (date.fromisoformat(text).toordinal(), 0)
+            return _DAY, date.fromisoformat(text).toordinal()
         stamp = _STAMP.fullmatch(text)
         if stamp is None:
             return "", None
         day, clock, fraction, zone = stamp.groups()
-        moment = datetime.fromisoformat(f"{day}T{clock}{zone or '+00:00'}").astimezone(UTC)
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        moment = moment.astimezone(UTC) if zone else moment
     except (ValueError, OverflowError):  # the 31st of June; or a zone that leads out of the years that there are
         return "", None
     seconds = moment.toordinal() * 86_400 + moment.hour * 3_600 + moment.minute * 60 + moment.second
-    return (_ZONED if zone else _NAIVE), (seconds, int((fraction or "0").ljust(9, "0")))
+    return (_ZONED if zone else _NAIVE), seconds * 10**9 + (int(fraction.ljust(9, "0")) if fraction else 0)
