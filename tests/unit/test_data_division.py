@@ -216,6 +216,14 @@ def test_times_are_compared_as_times_not_as_text(texts, ranks):
     assert found.ranks.tolist() == ranks and not found.faults
 
 
+@pytest.mark.parametrize(
+    "text", ["2024-01-01T10:00.5", "2024-1-1", "24-01-01", "2024-01-01T25:00", "1e5", "٢٠٢٤-٠١-٠١", "٢٠٢٤", "2024-01-01T10"]
+)
+def test_what_is_no_time_as_written_is_refused(text):
+    (found,) = read_moments([pa.chunked_array([["2024-01-01T10:00:00", text]])])
+    assert found.ranks.tolist() == [0, -1] and found.faults[1][0] == "is no ISO date, ISO timestamp or number"
+
+
 def test_borders_are_the_nearest_and_every_part_gets_a_time():
     rng = np.random.default_rng(0)
     for _ in range(300):
