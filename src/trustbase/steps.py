@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
-from trustbase.errors import RecipeError
+from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
 from trustbase.machine import machine_key
 from trustbase.recipe.lookup import TASKS, load
@@ -61,11 +61,15 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
 
     def compute() -> dict[str, Any]:
         dataset = load_rows(options, root=plan.root, seed=seed, emit=stages.log)
+        changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
+        if changed:
+            raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
         save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
     asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
-    inputs = {"options": asked, "sources": source_digests(options, root=plan.root), "seed": seed}
+    sources = source_digests(options, root=plan.root)
+    inputs = {"options": asked, "sources": sources, "seed": seed}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
     return load_dataset(target)
 

@@ -32,7 +32,7 @@ ORDER = (
     {"stages"},
     {"releasing"},
     {"steps", "raw_text", "pretraining"},
-    {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "doctor"},
+    {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "data_command", "doctor"},
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
     {"cli", "__main__"},
 )
@@ -105,7 +105,14 @@ def test_options_are_leaves() -> None:
     assert len(names) >= 7, names
     for name in names:
         own = {target for target in imports(MODULES[name]) if target.startswith("trustbase.") and target in MODULES}
-        allowed = {"trustbase.errors", "trustbase.finding_id", "trustbase.recipe.lookup", "trustbase.data.samples", "trustbase.data.pair"}
+        allowed = {
+            "trustbase.errors",
+            "trustbase.finding_id",
+            "trustbase.recipe.lookup",
+            "trustbase.data.samples",
+            "trustbase.data.reference",
+            "trustbase.data.pair",
+        }
         assert own - allowed <= set(names), f"{name} imports {own - allowed}"
 
 
@@ -151,6 +158,7 @@ def test_no_remote_code_and_no_pickle() -> None:
         ("trustbase.audit_command", {"torch", "transformers"}),
         ("trustbase.recheck_command", {"torch", "transformers"}),
         ("trustbase.compare_command", {"torch", "transformers"}),
+        ("trustbase.data_command", {"torch", "transformers", "numpy", "pydantic", "pyarrow"}),
         ("trustbase.bundle.verify", {"torch", "transformers", "onnxruntime"}),
         ("trustbase.report.html", {"torch", "transformers"}),
     ],
@@ -163,8 +171,9 @@ def test_light_modules_stay_light(module: str, heavy: set[str]) -> None:
 
 def test_every_public_name_is_callable_also_after_everything_was_imported() -> None:
     names = [name for name in trustbase.__all__ if name != "__version__"]
-    assert len(names) == 13
-    order = "; ".join(f"import {module}" for module in ("trustbase.audit.run", "trustbase.report.html", "trustbase.audit_command"))
+    assert len(names) == 14
+    modules = ("trustbase.audit.run", "trustbase.report.html", "trustbase.data.load", "trustbase.audit_command")
+    order = "; ".join(f"import {module}" for module in modules)
     code = f"{order}; import trustbase; print([name for name in {names!r} if not callable(getattr(trustbase, name))])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

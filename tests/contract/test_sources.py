@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from archives_kit import save_table
 from trustbase.data.rows import RawTable
 from trustbase.data.samples import SAMPLES
 from trustbase.data.source import Wanted, read_table
@@ -78,7 +82,53 @@ def check_source(read: Read, write: Callable[..., None], path: Path) -> None:
 
 
 def test_how_many_sources_are_covered() -> None:
-    assert [*WRITERS, "sample"] == list(SOURCES) and len(SOURCES) == 5
+    assert [*WRITERS, "saved", "sql", "sample"] == list(SOURCES) and len(SOURCES) == 7
+
+
+def write_saved(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    write_parquet(path.parent / "same.parquet", rows, bad=bad)
+    save_table(path, pq.read_table(path.parent / "same.parquet"), parts=2)
+
+
+def test_a_folder_that_datasets_saved_keeps_the_contract_and_a_broken_one_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    check_source(load(SOURCES["saved"]), write_saved, path)
+    write_saved(path, ROWS, bad=False)
+    assert read_table("rows", root=tmp_path).table.to_pylist() == ROWS
+    for mutant in (dropping, hiding, turning, stripping):
+        with pytest.raises(AssertionError):
+            check_source(mutant(load(SOURCES["saved"])), write_saved, path)
+
+
+def write_database(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table rows (id integer primary key, text, label, sex)")
+        found = [*rows, *([{"text": b"\xff\xfe", "label": "x", "sex": "f"}] if bad else [])]
+        connection.executemany("insert into rows (text, label, sex) values (:text, :label, :sex)", found)
+        connection.commit()
+
+
+def test_a_database_keeps_the_contract_and_a_broken_one_is_noticed(tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    path = tmp_path / "rows.db"
+
+    def asking(source: Read) -> Read:
+        """The same query for every question of the contract; messages call it `rows`, as the contract asks."""
+
+        def read(place: Path, wanted: Wanted) -> RawTable:
+            found = source(
+                place.parent, replace(wanted, source=f"sqlite:///{place.name}", query="select text, label, sex from rows order by id")
+            )
+            return replace(found, source=wanted.source)
+
+        return read
+
+    check_source(asking(load(SOURCES["sql"])), write_database, path)
+    for mutant in (dropping, hiding, turning, stripping):
+        with pytest.raises(AssertionError):
+            check_source(mutant(asking(load(SOURCES["sql"]))), write_database, path)
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))

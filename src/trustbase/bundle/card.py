@@ -11,6 +11,7 @@ import yaml
 
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
 from trustbase.data.pair import readable
+from trustbase.data.reference import suffix_of
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by
@@ -206,6 +207,9 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     if data_card.get("attribution"):
         yield plain(str(data_card["attribution"]))
     yield "The data card is `data_card.md`; no row of the data is in this folder."
+    order = data_card.get("order")
+    for text in order.get("warnings") or [] if isinstance(order, Mapping) else []:
+        yield f"\n**Warning**: {plain(str(text))}"
     yield ""
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:
@@ -248,7 +252,11 @@ def _name(recipe: Mapping[str, Any]) -> str:
 def _data_name(recipe: Mapping[str, Any]) -> str:
     data = recipe.get("data")
     train = str(data.get("train") or "") if isinstance(data, dict) else ""
-    return train.removeprefix("sample:") if train.startswith("sample:") else (PurePath(train).stem or "unnamed data")
+    if train.startswith("sample:"):
+        return train.removeprefix("sample:")
+    parts = [part for part in PurePath(train).parts if not set(part) & set("*?[")]  # of a glob, the folder
+    name = PurePath(parts[-1]) if parts else PurePath()
+    return (PurePath(name.stem).stem if suffix_of(name)[1] else name.stem) or "unnamed data"
 
 
 def _slug(text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trustbase.data import delimited, jsonl
-from trustbase.data.options import Format
+from trustbase.data.reference import Format, suffix_of
 from trustbase.data.rows import RawTable, check_rows
 from trustbase.data.source import format_of, read_columns, read_parquet
 from trustbase.data.template import TextTemplate, unknown_column
@@ -54,6 +54,8 @@ def read_rows(path: Path, template: TextTemplate, *, quoted: bool = True, block:
         raise DataError(
             f"the input {path} {'is a folder' if path.is_dir() else 'does not exist'}", hint="name a csv, tsv, jsonl or parquet file"
         )
+    if suffix_of(path)[1]:
+        raise DataError(f"the input {path} is compressed, and answers are given from plain files", hint="unpack it first")
     kind = format_of(path)
     if kind == "parquet":
         raw = read_parquet(path, columns=template.columns, source=path.name)

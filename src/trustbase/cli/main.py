@@ -84,6 +84,41 @@ def run_command(
     raise typer.Exit(result.exit_code)
 
 
+@app.command("data")
+def data_command(
+    file: Annotated[str, typer.Argument(help="What data.train may name: a file, a folder, a glob, a database, a sample.")],
+    text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
+    ] = None,
+    query: Annotated[str | None, typer.Option("--query", help="The SELECT that gives the rows of a database.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet, where no name says it.")] = None,
+    positive: Annotated[str | None, typer.Option("--positive", help="The positive label; the last in sorted order by default.")] = None,
+    favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the data, for the card.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for data_card.json and data_card.md.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Describe rows before anything is trained: the data card, or without --text and --label what each column holds."""
+    from trustbase.cli.show import show_data
+    from trustbase.data_command import data
+
+    found = data(
+        file,
+        text=text,
+        label=label,
+        groups=names(groups),
+        query=query,
+        format=_format(format),
+        positive=positive,
+        favourable=favourable,
+        licence=licence,
+        out=out,
+    )
+    show_data(found, as_json=as_json)
+
+
 @app.command("corpus")
 def corpus_command(
     recipe: Annotated[Path, typer.Argument(help="A recipe with stage: pretrain (YAML).")],
@@ -272,6 +307,13 @@ def doctor_command() -> None:
 
     for check in doctor():
         typer.echo(str(check))
+
+
+def _format(format: str | None) -> Any:
+    formats = ("csv", "tsv", "jsonl", "parquet")
+    if format is not None and format not in formats:
+        raise UsageError(f"--format must be one of {', '.join(formats)}, got '{format}'")
+    return format
 
 
 def main() -> None:

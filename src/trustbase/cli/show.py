@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from trustbase.bundle.answer import PredictSummary
     from trustbase.bundle.verify import VerifiedBundle
     from trustbase.data.corpus.prepare import Corpus
+    from trustbase.data_command import DataDescription
     from trustbase.flow import RunResult
     from trustbase.search.scaling import Scaling
     from trustbase.search.sweep import Sweep
@@ -71,6 +73,11 @@ def show_audit(result: AuditResult) -> None:
     typer.echo(f"findings: {', '.join(f'{count} {status}' for status, count in sorted(counts.items()))}")
     _headlines(result.report)
     typer.echo(f"report: {result.folder / 'report.html'}")
+
+
+def show_data(found: DataDescription, *, as_json: bool) -> None:
+    """The data card: Markdown, which reads well as it is, or JSON."""
+    typer.echo(json.dumps(found.card, ensure_ascii=False, indent=2) if as_json else found.markdown.rstrip("\n"))
 
 
 def show_corpus(corpus: Corpus) -> None:

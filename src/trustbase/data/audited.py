@@ -8,7 +8,8 @@ from pathlib import Path
 
 from trustbase.data.digest import digest_set
 from trustbase.data.load import load, load_single
-from trustbase.data.options import SUFFIXES, DataOptions
+from trustbase.data.options import DataOptions
+from trustbase.data.reference import says_format
 from trustbase.data.samples import is_sample
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
@@ -54,7 +55,7 @@ def find_audited_rows(
         DataError: the file cannot be read as such rows, or holds others; both digests are named.
     """
     reference = str(Path(path).absolute()) if not is_sample(str(path)) else str(path)
-    read = options.model_copy(update={"train": reference, "format": None if _named(reference) else options.format})
+    read = options.model_copy(update={"train": reference, "format": None if says_format(reference) else options.format})
     found: dict[str, str] = {}
     try:
         alone = _alone(read, text, labels)
@@ -79,10 +80,6 @@ def find_audited_rows(
         found[f"its {len(whole.splits['test']):,} test rows, cut as the recipe says"] = whole.splits["test"].digest
     hint = "name the file that the run was made from, or one that holds exactly its test rows; or name the run folder, which keeps them"
     raise DataError(f"{path} does not hold the rows that were audited", problems=[_other(found, recorded)], hint=hint)
-
-
-def _named(reference: str) -> bool:
-    return Path(reference).suffix.lower() in SUFFIXES
 
 
 def _alone(options: DataOptions, text: str, labels: LabelSchema) -> Split:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.languages import guess_languages
 from trustbase.data.load import Dataset
+from trustbase.data.markdown import in_code, plain, section, several, share
+from trustbase.data.order import order_page
 from trustbase.data.scripts import count_scripts
 from trustbase.errors import DataError
 from trustbase.records import Split
@@ -71,6 +73,7 @@ def data_card(
         "split": facts["split"],
         "splits": {name: _split_card(part, facts["splits"][name], kept, tokenizer_stats) for name, part in dataset.splits.items()},
         "overlap": facts["overlap"],
+        "order": facts.get("order"),
         "bad_rows": facts["bad_rows"],
         "notes": facts["notes"],
     }
@@ -143,6 +146,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
     parts = [
         _about(card),
         _rows(card),
+        order_page(card),
         _labels(card),
         _groups(card),
         _lengths(card),
@@ -161,16 +165,17 @@ def _about(card: Mapping[str, Any]) -> str:
         "# Data card",
         "",
         f"- **Digest**: `{card['digest']}`",
-        f"- **Licence**: {_plain(card['licence'])}",
-        *([f"- **Attribution**: {_plain(card['attribution'])}"] if card["attribution"] else []),
-        f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {_code(text['template'])}",
-        f"- **Label**: column {_code(label['column'])}; labels {', '.join(map(_code, label['names']))}",
-        f"- **Positive label**: {_code(label['positive'])} ({said[label['positive_assumed']]}); "
-        f"**favourable**: {_code(label['favourable'])} ({said[label['favourable_assumed']]})",
-        f"- **Group columns**: {', '.join(map(_code, groups['columns'])) or 'none'}; "
-        f"shown to the model: {', '.join(map(_code, groups['shown_to_model'])) or 'none'}",
+        f"- **Licence**: {plain(card['licence'])}",
+        *([f"- **Attribution**: {plain(card['attribution'])}"] if card["attribution"] else []),
+        f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
+        f"- **Label**: column {in_code(label['column'])}; labels {', '.join(map(in_code, label['names']))}",
+        f"- **Positive label**: {in_code(label['positive'])} ({said[label['positive_assumed']]}); "
+        f"**favourable**: {in_code(label['favourable'])} ({said[label['favourable_assumed']]})",
+        f"- **Group columns**: {', '.join(map(in_code, groups['columns'])) or 'none'}; "
+        f"shown to the model: {', '.join(map(in_code, groups['shown_to_model'])) or 'none'}",
         *(
-            f"- **File** ({name}): {_code(source['name'])}, {source['rows']:,} rows, {source['bytes']:,} bytes, `{source['digest']}`"
+            f"- **File** ({name}): {in_code(source['name'])}, {several(source)}{source['rows']:,} rows, {source['bytes']:,} bytes, "
+            f"`{source['digest']}`"
             for name, source in card["sources"].items()
         ),
     ]
@@ -181,14 +186,14 @@ def _rows(card: Mapping[str, Any]) -> str:
     rows = []
     for name, part in card["splits"].items():
         sampled = f"{part['rows']:,} sampled of {part['sampled_from']:,}" if part["sampled_from"] else f"{part['rows']:,}"
-        rows.append([name, sampled, f"{part['duplicates_removed']:,}", _plain(card["split"]["how"][name])])
-    return _section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
+        rows.append([name, sampled, f"{part['duplicates_removed']:,}", plain(card["split"]["how"][name])])
+    return section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
 
 
 def _labels(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
-    rows = [[_code(name), *(_share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
-    return _section("Labels", ["label", *parts], rows)
+    rows = [[in_code(name), *(share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
+    return section("Labels", ["label", *parts], rows)
 
 
 def _groups(card: Mapping[str, Any]) -> str:
@@ -197,10 +202,10 @@ def _groups(card: Mapping[str, Any]) -> str:
     for column in card["groups"]["columns"]:
         names = sorted({group for part in parts.values() for group in part["groups"][column]})
         rows += [
-            [_code(column), _code(group), *(_share(part["groups"][column].get(group, 0), part["rows"]) for part in parts.values())]
+            [in_code(column), in_code(group), *(share(part["groups"][column].get(group, 0), part["rows"]) for part in parts.values())]
             for group in names
         ]
-    return _section("Groups", ["column", "group", *parts], rows)
+    return section("Groups", ["column", "group", *parts], rows)
 
 
 def _lengths(card: Mapping[str, Any]) -> str:
@@ -211,7 +216,7 @@ def _lengths(card: Mapping[str, Any]) -> str:
             found = part[unit]
             if found:
                 rows.append([name, unit, f"{found['mean']:.1f}", *(f"{found['quantiles'][q]:,}" for q in shown)])
-    table = _section("Lengths", ["split", "unit", "mean", *(f"quantile {q}" for q in shown)], rows)
+    table = section("Lengths", ["split", "unit", "mean", *(f"quantile {q}" for q in shown)], rows)
     lines = [
         f"- {name}: {part['tokens']['truncated_share']:.2%} of the texts are truncated"
         + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
@@ -229,7 +234,7 @@ def _languages(card: Mapping[str, Any]) -> str:
         shares = ", ".join(f"{code} {share:.1%}" for code, share in found["texts"].items()) or "none"
         rows.append([name, shares, f"{found['judged']:,} of {found['sampled']:,}"])
     how = next(iter(card["splits"].values()))["languages"]["how"]
-    return _section("Languages, as guessed", ["split", "texts", "texts judged"], rows) + f"\n\nHow: {how}."
+    return section("Languages, as guessed", ["split", "texts", "texts judged"], rows) + f"\n\nHow: {how}."
 
 
 def _scripts(card: Mapping[str, Any]) -> str:
@@ -238,14 +243,14 @@ def _scripts(card: Mapping[str, Any]) -> str:
         letters = ", ".join(f"{script} {share:.2%}" for script, share in part["scripts"]["letters"].items()) or "none"
         rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
     how = next(iter(card["splits"].values()))["scripts"]["how"]
-    return _section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+    return section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
 
 
 def _missing(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
     columns = next(iter(parts.values()))["missing"]
-    rows = [[_code(column), *(_share(part["missing"][column], part["rows"]) for part in parts.values())] for column in columns]
-    return _section("Empty cells", ["column", *parts], rows)
+    rows = [[in_code(column), *(share(part["missing"][column], part["rows"]) for part in parts.values())] for column in columns]
+    return section("Empty cells", ["column", *parts], rows)
 
 
 def _repeats(card: Mapping[str, Any]) -> str:
@@ -253,45 +258,22 @@ def _repeats(card: Mapping[str, Any]) -> str:
         [name, f"{part['duplicate_rows']:,}", f"{part['conflicting_texts']:,}", f"{part['conflicting_rows']:,}"]
         for name, part in card["splits"].items()
     ]
-    table = _section("Equal texts", ["split", "repeated rows", "texts with several labels", "rows with such a text"], rows)
+    table = section("Equal texts", ["split", "repeated rows", "texts with several labels", "rows with such a text"], rows)
     lines = []
     for pair, shared in card["overlap"].items():
         one, other = pair.split("/")
         lines.append(f"- {shared:,} {other} rows have a text that also stands in {one}")
-    return table + "\n\n" + "\n".join(lines)
+    return "\n\n".join([table, "\n".join(lines)]) if lines else table
 
 
 def _bad_rows(card: Mapping[str, Any]) -> str:
     bad = card["bad_rows"]
     if not bad["count"]:
         return "## Rows left out\n\nNone."
-    rows = [[_plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
-    listed = "\n".join(f"- {_plain(row)}" for row in bad["rows"])
-    return _section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
+    rows = [[plain(kind), f"{count:,}"] for kind, count in sorted(bad["kinds"].items(), key=lambda item: -item[1])]
+    listed = "\n".join(f"- {plain(row)}" for row in bad["rows"])
+    return section("Rows left out", ["reason", "rows"], rows) + f"\n\n{listed}"
 
 
 def _notes(card: Mapping[str, Any]) -> str:
-    return "## Notes\n\n" + "\n".join(f"- {_plain(note)}" for note in card["notes"]) if card["notes"] else ""
-
-
-def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [header, ["---"] * len(header), *rows]]
-    return f"## {title}\n\n" + "\n".join(lines)
-
-
-def _share(count: int, rows: int) -> str:
-    return f"{count:,} ({count / rows:.1%})"
-
-
-def _plain(text: str) -> str:
-    """Words of the data on one line, without meaning to Markdown or HTML."""
-    for sign in "\\`*_[]<>|":
-        text = text.replace(sign, "\\" + sign) if sign != "<" else text.replace("<", "&lt;")
-    return " ".join(text.split())
-
-
-def _code(text: str) -> str:
-    """A name of the data as code, safe inside a table."""
-    return "`" + " ".join(text.split()).replace("`", "'").replace("|", "\\|") + "`" if text.strip() else "(empty)"
+    return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in card["notes"]) if card["notes"] else ""

@@ -52,14 +52,14 @@ def read_parquet(
         Problem(source, f"column '{name}' appears more than once") for name in dict.fromkeys(wanted) if schema.names.count(name) > 1
     ]
     if not problems:
-        problems = [problem for name in wanted if (problem := _refuse_type(schema.field(name), source, name in whole))]
+        problems = [problem for name in wanted if (problem := refuse_type(schema.field(name), source, name in whole))]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
     try:
         table = file.read(columns=wanted).select(wanted)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{source} cannot be read: {error}", hint="the file is damaged; write it again") from error
-    table, bad = _as_text(table)
+    table, bad = as_text(table)
     rows = np.arange(1, len(table) + 1, dtype=np.int64)
     raw = RawTable(table, rows, rows, (), len(table), source, "sha256:" + files.sha256_file(path), path.stat().st_size)
     return raw.without(bad)
@@ -76,16 +76,17 @@ def _open(path: Path, source: str) -> pq.ParquetFile:
         raise DataError(f"{source} is not a Parquet file: {error}", hint="check the file, or say what it is with data.format") from error
 
 
-def _refuse_type(column: pa.Field, source: str, whole: bool) -> Problem | None:
+def refuse_type(column: pa.Field, source: str, whole: bool) -> Problem | None:
+    """Why a column of this type cannot be text (or, where it must be `whole`, a label); None where it can."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_nested(kind):
         return Problem(source, f"column '{column.name}' is of type {kind}, which is no text", "write it as text")
     if whole and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        return Problem(source, f"column '{column.name}' (label) holds numbers with fractions ({kind})", "write labels as text or integers")
+        return Problem(source, f"column '{column.name}' holds numbers with fractions ({kind})", "write it as text or integers")
     return None
 
 
-def _as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
+def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
     """Every column as strings, NaN and "" as null, and the rows that hold bytes which are no UTF-8."""
     columns, bad = [], {}
     for name in table.column_names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import PurePath
@@ -14,6 +15,7 @@ from trustbase.data import clean, groups, labels, split
 from trustbase.data.gather import Source, all_bad
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import readable
+from trustbase.data.reference import is_database
 from trustbase.data.samples import find_sample, is_sample
 from trustbase.data.template import TextTemplate
 from trustbase.records import LabelSchema, Split
@@ -42,8 +44,14 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
         "licence": options.licence or (sample.licence if sample else None),
         "attribution": sample.attribution if sample else None,
         "splits": {},
-        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown],
+        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown] + _unordered(options),
     }
+
+
+def _unordered(options: DataOptions) -> list[str]:
+    if options.query is None or re.search(r"\border\s+by\b", options.query, re.IGNORECASE):
+        return []
+    return ["data.query has no ORDER BY: the database may give its rows in another order next time, which is another data set to a run"]
 
 
 def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -66,7 +74,7 @@ def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Ma
 def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
     """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
     texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
-    pairs = [*pairwise(split.SPLITS), ("train", "test")]
+    pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
     shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
     notes = list(facts["notes"])
     for pair, rows in shared.items():
@@ -87,6 +95,9 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
 
 def public_name(reference: str) -> str:
     """A file as the card may name it: as in the recipe, but never where it stands on somebody's machine."""
+    if is_database(reference):  # neither host nor user
+        kind, _, rest = reference.partition("://")
+        return f"{kind.partition('+')[0]}:///{PurePath(rest.partition('?')[0]).name}"
     path = PurePath(reference)
     return path.name if path.is_absolute() or reference.startswith("~") or ".." in path.parts else reference
 
@@ -94,7 +105,8 @@ def public_name(reference: str) -> str:
 def _file(source: Source) -> dict[str, Any]:
     raw = source.raw
     bad = len(all_bad(source))
-    return {"name": public_name(source.reference), "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
+    several = {"files": len(raw.files)} if raw.files else {}
+    return {"name": public_name(source.reference), **several, "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
 
 
 def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
@@ -103,7 +115,7 @@ def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for source in sources.values():
         for item in all_bad(source):
-            rows.append(f"{public_name(source.reference)}:{item.line}: {item.kind}")
+            rows.append(f"{public_name(item.file or source.reference)}:{item.line}: {item.kind}")
             kinds[item.kind] = kinds.get(item.kind, 0) + 1
     return {"count": len(rows), "kinds": kinds, "rows": rows}
 
@@ -119,5 +131,19 @@ def _rule(options: DataOptions, sources: Mapping[str, Source]) -> dict[str, Any]
         elif name == "train":
             found[name] = "the other rows of its file" if len(sources) < len(split.SPLITS) else "a file of its own"
         else:
-            found[name] = f"cut from train by content hash, share {getattr(options.split, name):g} (equal texts stay together)"
-    return {"column": options.split.column, "how": found}
+            found[name] = _cut(options, name)
+    by = options.split.by if isinstance(options.split.by, str) else options.split.by.model_dump()
+    return {"column": options.split.column, "by": by, "how": found}
+
+
+def _cut(options: DataOptions, name: str) -> str:
+    """How a part that no file and no column names came out of the training rows."""
+    share, key = getattr(options.split, name), options.split.key
+    if key is None:
+        return f"cut from train by content hash, share {share:g} (equal texts stay together)"
+    if options.split.by_entity:
+        return (
+            f"cut from train by a hash of the entity (column '{key}'), share {share:g} of the entities "
+            "(all rows of an entity stay together; equal texts of different entities may not)"
+        )
+    return f"cut from train by time (column '{key}'), share {share:g}: {'the latest rows' if name == 'test' else 'those before test'}"

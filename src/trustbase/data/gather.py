@@ -1,26 +1,31 @@
-"""The files of a recipe together: what they hold, which row is for which part, and what becomes of rows that cannot be used."""
+"""The files of a recipe together: what they hold, and what becomes of rows that cannot be used."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from trustbase.data import split
 from trustbase.data.options import DataOptions
-from trustbase.data.rows import BadRow, RawTable, check_rows, in_quotes
+from trustbase.data.reference import is_database
+from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
+from trustbase.data.times import Moments
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
 
 @dataclass
 class Source:
-    """One file: its rows, their texts, and which part each row is for."""
+    """One file, or what else one reference means: its rows, their texts, and which part each row is for."""
 
     reference: str
     raw: RawTable
@@ -28,17 +33,38 @@ class Source:
     parts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     named: tuple[str, ...] = ()  # parts that a split column names
     bad: list[BadRow] = field(default_factory=list)  # found after reading
+    entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
+    moments: Moments | None = None  # when each happened, where they are divided by time
+
+
+def options_of(values: Mapping[str, Any]) -> DataOptions:
+    """The options of a call that has no recipe.
+
+    Raises:
+        DataError: they cannot be; every problem, by the name of its option.
+    """
+    try:
+        return DataOptions.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [
+            Problem(".".join(map(str, item["loc"])) or "data", item["msg"].removeprefix("Value error, ")) for item in error.errors()
+        ]
+        raise DataError("the data cannot be read like this", problems=problems) from error
 
 
 def check_columns(options: DataOptions, root: Path) -> list[Problem]:
     """What is wrong with files and columns as far as headers show it; cheap enough for reading a recipe."""
     problems: list[Problem] = []
+    if options.query is not None and not is_database(options.train):
+        problems.append(
+            Problem("data.query", f"stands beside {options.train}, which is no database", "remove it, or give data.train a URL")
+        )
     for name in split.SPLITS:
         reference = getattr(options, name)
         if reference is None:
             continue
         try:
-            columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted)
+            columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted, query=options.query)
         except DataError as error:
             where = f"data.{name}"
             problems += [Problem(where, str(item), error.hint) for item in error.problems] or [Problem(where, error.message, error.hint)]
@@ -53,7 +79,7 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
     problems = check_columns(options, root)
     if problems:
         raise DataError("the data is not as described", problems=problems)
-    columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted)
+    columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
     template = TextTemplate.parse(options.reading, columns, missing=options.missing)
     sources: dict[str, Source] = {}
     for name in split.SPLITS:
@@ -73,34 +99,22 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
 def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, *, first: bool) -> RawTable:
     extra = [options.split.column] if first and options.split.column else []
     extra += [options.id] if options.id else []
+    key = options.split.key
+    extra += [key] if key else []
     wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
-    optional = set(options.groups) - set(template.columns)
+    optional = set(options.groups) - set(template.columns) - {key}
+    whole = (options.label, *([key] if key and options.split.by_entity else []))  # 12 and 12.0 would be two entities
     raw = read_table(
-        reference, root=root, columns=wanted, format=options.format, optional=optional, whole=(options.label,), quoted=options.quoted
+        reference,
+        root=root,
+        columns=wanted,
+        format=options.format,
+        optional=optional,
+        whole=whole,
+        quoted=options.quoted,
+        query=options.query,
     )
     return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
-
-
-def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
-    """Say for every row which part it is for; parts that are not given are cut from the training rows."""
-    for name, source in sources.items():
-        source.parts = {name: np.arange(len(source.raw))}
-    train = sources["train"]
-    if options.split.column is not None:
-        train.parts, unknown = split.by_column(train.raw.table[options.split.column])
-        kind = f"column '{options.split.column}' (split) is neither train, validation nor test"
-        train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
-        train.named = tuple(train.parts)
-        if "test" not in train.parts:
-            raise DataError(
-                f"column '{options.split.column}' of {train.reference} names no test rows", hint="name train and test rows in it"
-            )
-    present = {part for source in sources.values() for part in source.parts}
-    shares = {name: 0.0 if name in present else getattr(options.split, name) for name in ("test", "validation")}
-    rows = train.parts.get("train", np.zeros(0, np.int64))
-    if any(shares.values()):
-        cut = split.by_content([train.texts[row] for row in rows], **shares)
-        train.parts.update({name: rows[index] for name, index in cut.items() if name == "train" or shares[name]})
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -134,9 +148,13 @@ def _merge(bad: Sequence[BadRow]) -> list[BadRow]:
     for item in bad:
         by_row.setdefault(item.row, []).append(item)
     merged = []
-    for row, items in sorted(by_row.items()):
+    for _, items in sorted(by_row.items()):
         merged.append(
-            BadRow(row, items[0].line, "; ".join(item.kind for item in items), "; ".join(item.detail for item in items if item.detail))
+            replace(
+                items[0],
+                kind="; ".join(item.kind for item in items),
+                detail="; ".join(item.detail for item in items if item.detail),
+            )
         )
     return merged
 
@@ -146,7 +164,7 @@ def all_bad(source: Source) -> list[BadRow]:
 
 
 def _bad_problems(source: Source) -> list[Problem]:
-    return [Problem(f"{source.reference}:{item.line}", item.reason) for item in all_bad(source)]
+    return [Problem(item.where(source.reference), item.reason) for item in all_bad(source)]
 
 
 def _column_problems(options: DataOptions, columns: Sequence[str], *, split_column: bool) -> list[Problem]:
@@ -164,6 +182,8 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]
     if options.id is not None:
         named.append(("data.id", options.id))
+    if options.split.key is not None:
+        named.append((f"data.split.by.{'entity' if options.split.by_entity else 'time'}", options.split.key))
     if options.split.column is not None and split_column:
         named.append(("data.split.column", options.split.column))
     return problems + [unknown_column(where, name, columns) for where, name in named if name not in columns]

@@ -124,7 +124,7 @@ def _decode(line: bytes) -> Any:
 def _cell(value: Any, name: str, whole: Collection[str], escaped: bool) -> str | None:
     if isinstance(value, str):
         if name in whole and isinstance(value, _Number):
-            raise _RefusedError(f"column '{name}' (label) is not text", f"the number {value}; write it as a string")
+            raise _RefusedError(f"column '{name}' is not text", f"the number {value}; write it as a string")
         if escaped and _SURROGATE.search(value):
             raise _RefusedError(f"column '{name}' holds half of a surrogate pair, which is no character")
         return str(value) or None

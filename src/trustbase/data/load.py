@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.digest import digest_rows
+from trustbase.data.divide import divide
 from trustbase.data.facts import facts_across, source_facts, split_facts
-from trustbase.data.gather import Source, check_columns, divide, judge_bad_rows, read_sources
-from trustbase.data.options import DataOptions, Format
+from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
+from trustbase.data.options import DataOptions
+from trustbase.data.order import order_facts
 from trustbase.data.pair import halves
+from trustbase.data.reference import Format
 from trustbase.data.rows import in_quotes
-from trustbase.data.samples import find_sample, is_sample, sample_digest
-from trustbase.data.source import locate
+from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
@@ -65,20 +67,32 @@ def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) ->
     """
     template, sources = read_sources(options, root)
     divide(options, sources)
-    schema = _schema(options, sources)
+    schema = schema_of(options, sources)
     _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     splits = {}
     for name in split.SPLITS:
-        splits[name], facts["splits"][name] = _make_split(name, options, schema, template, _source_of(name, sources), seed)
+        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed)
     _refuse_few({name: len(part) for name, part in splits.items()})
     _refuse_unlearnable(splits["train"], schema, options)
     facts.update(facts_across(splits, facts, schema))
+    _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
     return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+
+
+def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> None:
+    """What entities or times say, among the facts of each part, of all of them, and in the log."""
+    if not order:
+        return
+    for name, found in order["parts"].items():
+        facts["splits"][name]["order"] = found
+    facts["order"] = {"shared": order["shared"], "warnings": order["warnings"]}
+    for text in order["warnings"]:
+        emit("warning", text=text)
 
 
 def load_single(
@@ -139,17 +153,17 @@ def _load_single(
     first, *second = halves(text)
     values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
     named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
-    options = DataOptions.model_validate({**values, **named})
+    options = options_of({**values, **named})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
         rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
     source.parts = {name: rows}
-    schema = _schema(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
+    schema = schema_of(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
     _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
-    return _make_split(name, options, schema, template, source, 0)[0], schema, template
+    return make_split(name, options, schema, template, source, 0)[0], schema, template
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -161,13 +175,11 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
     found = {}
     for name in split.SPLITS:
         reference = getattr(options, name)
-        if reference is not None and is_sample(reference):
-            found[name] = sample_digest(find_sample(reference))
-        elif reference is not None:
-            path = locate(reference, root)
-            if not path.is_file():
-                raise DataError(f"data.{name}: {reference} does not exist", hint=f"looked at {path}")
-            found[name] = "sha256:" + files.sha256_file(path)
+        if reference is not None:
+            try:
+                found[name] = source_digest(reference, root, options.query)
+            except DataError as error:
+                raise DataError(f"data.{name}: {error.message}", hint=error.hint, problems=error.problems) from error
     return found
 
 
@@ -177,7 +189,7 @@ def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: T
     return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
 
 
-def _schema(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
+def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
     """The label schema of the training rows (of the only rows, where one file is read alone)."""
     source = sources["train"]
     texts, _ = labels_of(source, options)
@@ -218,7 +230,7 @@ def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
     return sources.get(name, sources["train"])
 
 
-def _make_split(
+def make_split(
     name: str, options: DataOptions, schema: LabelSchema, template: TextTemplate, source: Source, seed: int
 ) -> tuple[Split, dict[str, Any]]:
     """One split and its facts.

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import PurePath
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from trustbase.data.pair import SEPARATOR, join
+from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
-
-SUFFIXES: dict[str, Format] = {
-    **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
-    **{".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"},
-}
-_LATER_SUFFIXES = {
-    ".gz": "compressed files",
-    ".zst": "compressed files",
-    ".bz2": "compressed files",
-    ".xz": "compressed files",
-    ".zip": "archives",
-    ".conll": "CoNLL files",
-    ".bio": "CoNLL files",
-    ".iob": "CoNLL files",
-    ".xlsx": "spreadsheets",
-    ".json": "a JSON document (write one JSON object a line and call it .jsonl)",
-}
 _LATER_KEYS = {
     "features": "table columns beside the text",
-    "query": "SQL sources",
     "stride": "windows over long texts",
 }
-_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes, as on Linux and macOS
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
+
+
+class SplitKeyOptions(BaseModel):
+    """The column whose values say which rows belong together, or which come first: one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entity: str | None = Field(
+        default=None, description="column of whom a row is about (a customer): all rows of one are in the same part, in every run"
+    )
+    time: str | None = Field(
+        default=None,
+        description="column of ISO dates, timestamps or numbers: training rows first, then validation, then test",
+    )
+
+    @model_serializer
+    def _written(self) -> dict[str, str]:
+        return {name: value for name, value in (("entity", self.entity), ("time", self.time)) if value is not None}
 
 
 class SplitOptions(BaseModel):
@@ -48,18 +44,38 @@ class SplitOptions(BaseModel):
     validation: float = Field(
         default=0.1, gt=0, lt=1, description="share of the training rows for choosing, where no validation rows are given"
     )
-    by: Literal["content-hash"] = Field(
-        default="content-hash", description="a row's part follows from its text alone: equal texts never straddle two parts"
+    by: Literal["content-hash"] | SplitKeyOptions = Field(
+        default="content-hash",
+        description="content-hash: a row's part follows from its text alone, so equal texts never straddle; or {entity: COLUMN}, or "
+        "{time: COLUMN}",
     )
     column: str | None = Field(default=None, description="column that says train, validation or test for each row")
 
     @field_validator("by", mode="before")
     @classmethod
-    def _later(cls, value: Any) -> Any:
-        if isinstance(value, dict) and set(value) & {"entity", "time"}:
-            kind = next(iter(set(value) & {"entity", "time"}))
-            raise ValueError(f"this version cannot split by {kind}; write the parts into a column and name it: split: {{column: NAME}}")
-        return value
+    def _one_way(cls, value: Any) -> Any:
+        ways = "content-hash, {entity: COLUMN} or {time: COLUMN}"
+        if isinstance(value, SplitKeyOptions) or value == "content-hash":
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"must be {ways}")
+        given = {name: column for name, column in value.items() if column is not None}
+        if len(given) != 1 or not set(given) <= {"entity", "time"}:
+            raise ValueError(f"must be one of {ways}; its keys are {', '.join(map(str, given)) or 'none'}")
+        ((name, column),) = given.items()
+        if not isinstance(column, str) or not column.strip():
+            raise ValueError(f"{name} must be the name of a column")
+        return SplitKeyOptions(**given)
+
+    @property
+    def by_entity(self) -> bool:
+        """Whether the rows of an entity stay together."""
+        return isinstance(self.by, SplitKeyOptions) and self.by.entity is not None
+
+    @property
+    def key(self) -> str | None:
+        """The column of entities or times, where rows are divided by one."""
+        return None if isinstance(self.by, str) else self.by.entity or self.by.time
 
     @model_validator(mode="after")
     def _room_for_training(self) -> SplitOptions:
@@ -105,9 +121,13 @@ class RowSampleOptions(BaseModel):
 class DataOptions(BaseModel):
     """Where the rows are, and which columns mean what."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)  # what is refused may hold a password
 
-    train: str = Field(description="csv, tsv, jsonl or parquet file, sample:census-income or sample:reviews-zh")
+    train: str = Field(
+        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
+        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income or sample:reviews-zh"
+    )
+    query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
@@ -141,7 +161,7 @@ class DataOptions(BaseModel):
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
-    id: str | None = Field(default=None, description="column whose values must be unique within a file")
+    id: str | None = Field(default=None, description="column whose values must be unique within a file (or folder)")
 
     @model_validator(mode="before")
     @classmethod
@@ -162,9 +182,16 @@ class DataOptions(BaseModel):
 
     @field_validator("train", "validation", "test")
     @classmethod
-    def _readable(cls, value: str | None) -> str | None:
+    def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
-            _refuse_source(value)
+            refuse_source(value, database=info.field_name == "train")
+        return value
+
+    @field_validator("query")
+    @classmethod
+    def _reads(cls, value: str | None) -> str | None:
+        if value is not None:
+            refuse_query(value)
         return value
 
     @field_validator("missing")
@@ -203,27 +230,6 @@ def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     return dict(_MISSING_SPLIT)
 
 
-def _refuse_source(value: str) -> None:
-    """Say which sources this version cannot read.
-
-    Raises:
-        ValueError: with what to do instead.
-    """
-    if not value.strip():
-        raise ValueError("names no file")
-    if len(os.fsencode(value)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in PurePath(value).parts):
-        raise ValueError(f"names no file: a name is at most {_LONGEST_NAME} bytes long, a path {_LONGEST_PATH}")
-    if is_sample(value):
-        if value.removeprefix("sample:") not in SAMPLES:
-            raise ValueError(f"'{value}' is no sample of this version; there is: {', '.join('sample:' + name for name in SAMPLES)}")
-        return
-    if re.match(r"[a-z][a-z0-9+.-]+://", value):
-        raise ValueError(f"'{value}': this version reads local files only, no URLs, SQL sources or hub data sets; save it as parquet first")
-    suffix = PurePath(value).suffix.lower()
-    if suffix in _LATER_SUFFIXES:
-        raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl and parquet")
-
-
 def _contradictions(options: DataOptions) -> list[str]:
     found = []
     for name, text in (("text", options.text), ("text_pair", options.text_pair)):
@@ -238,6 +244,10 @@ def _contradictions(options: DataOptions) -> list[str]:
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})
     if repeated:
         found.append(f"groups names {', '.join(repeated)} more than once")
+    key, word = options.split.key, "entity" if options.split.by_entity else "time"
+    if key is not None and key in (options.label, options.text, options.text_pair, options.split.column):
+        what = {options.label: "label", options.text: "text", options.text_pair: "text"}.get(key, "split")
+        found.append(f"split.by.{word} '{key}' is also the {what} column; by: content-hash keeps equal texts together")
     if options.split.column is not None:
         if options.split.column in (options.label, options.text, options.text_pair):
             found.append(f"split.column '{options.split.column}' is also the text or label column")
@@ -246,7 +256,7 @@ def _contradictions(options: DataOptions) -> list[str]:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
     for name in ("train", "validation", "test"):
         path = getattr(options, name)
-        if path is not None and not is_sample(path) and options.format is None and PurePath(path).suffix.lower() not in SUFFIXES:
+        if path is not None and not (is_sample(path) or is_database(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))
             found.append(f"{name} '{path}' does not end in {', '.join(SUFFIXES)}; rename it, or say what it is with data.format: {known}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +28,11 @@ class BadRow:
     line: int  # 1-based physical line in its file (Parquet: the row)
     kind: str
     detail: str = ""
+    file: str = ""  # the one of several files that it stands in
+
+    def where(self, source: str) -> str:
+        """`file:line`; `source` names the file where there is one alone."""
+        return f"{self.file or source}:{self.line}"
 
     @property
     def reason(self) -> str:
@@ -53,6 +59,7 @@ class RawTable:
         digest: `sha256:…` of the file.
         size: bytes of the file.
         exact: whether the strict reader had to go through the file row by row.
+        files: where the rows are of several files in turn, the first row number and the name of each.
     """
 
     table: pa.Table
@@ -64,6 +71,7 @@ class RawTable:
     digest: str
     size: int
     exact: bool = False
+    files: tuple[tuple[int, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_numbers)
@@ -71,7 +79,7 @@ class RawTable:
     @property
     def bad(self) -> list[Problem]:
         """`file:line: reason` of every bad row."""
-        return [Problem(f"{self.source}:{bad.line}", bad.reason) for bad in self.bad_rows]
+        return [Problem(bad.where(self.source), bad.reason) for bad in self.bad_rows]
 
     def without(self, bad: Sequence[BadRow]) -> RawTable:
         """This table less the rows of `bad`, which join its bad rows."""
@@ -84,7 +92,12 @@ class RawTable:
 
     def as_bad(self, index: int, kind: str, detail: str = "") -> BadRow:
         """The `index`-th good row as a bad one."""
-        return BadRow(int(self.row_numbers[index]), int(self.lines[index]), kind, detail)
+        row = int(self.row_numbers[index])
+        return BadRow(row, int(self.lines[index]), kind, detail, self.file_of(row))
+
+    def file_of(self, row: int) -> str:
+        """The file that a row stands in, where there are several; else ""."""
+        return self.files[bisect_right(self.files, row, key=lambda item: item[0]) - 1][1] if self.files else ""
 
 
 def check_rows(
@@ -130,7 +143,8 @@ def check_rows(
     if unique is not None:
         for index, first in _repeated(raw.table[unique]).items():
             kinds.setdefault(index, []).append(f"column '{unique}' repeats an earlier value")
-            details[index] = f"first on line {raw.lines[first]}"
+            other = raw.file_of(int(raw.row_numbers[first]))
+            details[index] = f"first on line {raw.lines[first]}{f' of {other}' if other else ''}"
     return raw.without([raw.as_bad(index, "; ".join(found), details.get(index, "")) for index, found in sorted(kinds.items())])
 
 

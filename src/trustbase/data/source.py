@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trustbase import files
-from trustbase.data import delimited, jsonl
+from trustbase.data import archive, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
-from trustbase.data.options import SUFFIXES, Format
+from trustbase.data.contents import BOM, content, existing, plain, unpacking
+from trustbase.data.database import database_columns, database_digest
+from trustbase.data.listing import is_many
+from trustbase.data.many import Listed, common_columns, digest_of_many, each, join, listed, refuse_mixed
+from trustbase.data.reference import SUFFIXES, Format, is_database, suffix_of
 from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
-from trustbase.data.samples import find_sample, is_sample, read_sample
+from trustbase.data.samples import find_sample, is_sample, read_sample, sample_digest
+from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.lookup import SOURCES, load
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
 
-_BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 20  # enough for a header, and for the keys of many JSON lines
-_COMMON_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")  # GB 2312 levels 1 and 2
-_MAGIC = {
-    b"\x1f\x8b": "a gzip file; unpack it first",
-    b"PK\x03\x04": "a zip archive or spreadsheet; save it as csv or parquet",
-    b"\x28\xb5\x2f\xfd": "a zstd file; unpack it first",
-    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-}
 
 
-def format_of(path: Path, given: Format | None = None) -> Format:
-    """The format of a file, by the recipe's word or its suffix.
+def format_of(path: Path, given: Format | None = None, source: str | None = None) -> Format:
+    """The format of a file, by the recipe's word or its suffix; `source` names it in messages.
 
     Raises:
         DataError: neither says it.
     """
-    if given is not None:
-        return given
-    if path.suffix.lower() in SUFFIXES:
-        return SUFFIXES[path.suffix.lower()]
-    raise DataError(f"{path} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
+    source = source or str(path)
+    suffix, compression = suffix_of(path)
+    if compression == "zip" and given is None:
+        suffix = suffix_of(unpacking(path, source, lambda: archive.member_name(path)))[0]
+    kind = given or SUFFIXES.get(suffix)
+    if kind == "parquet" and compression:
+        raise DataError(f"{source}: Parquet is compressed inside already", hint="unpack it and name the .parquet file")
+    if kind is not None:
+        return kind
+    raise DataError(f"{source} does not say what it is", hint=f"name it with one of {', '.join(SUFFIXES)}, or give data.format")
 
 
 def locate(reference: str, root: Path) -> Path:
@@ -49,24 +49,46 @@ def locate(reference: str, root: Path) -> Path:
     return find_sample(reference).path if is_sample(reference) else root / Path(reference).expanduser()
 
 
-def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True) -> list[str]:
-    """Column names, from the first bytes of a file.
+def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True, query: str | None = None) -> list[str]:
+    """Column names, from the first bytes of a file, or of every file of a folder or glob; of a database, those that a query gives.
 
     Raises:
-        DataError: no such file, or nothing in it that names columns.
+        DataError: no such file, nothing in it that names columns, or files whose columns differ.
     """
     if is_sample(reference):
         sample = find_sample(reference)
         return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
+    if is_database(reference):
+        return database_columns(reference, query, root)
     path = locate(reference, root)
-    kind = format_of(_existing(path, reference), format)
+    if is_saved(path):
+        return saved_columns(path, reference)
+    if not is_many(path, root):
+        return _columns_of(path, reference, format, quoted)
+    parts, kind = _several(path, reference, root, format)
+    columns = each(parts, lambda part: _columns_of(part.path, part.name, format, quoted))
+    if kind == "jsonl":  # a key that no line at the head of a file has may stand further down
+        return list(dict.fromkeys(name for found in columns for name in found))
+    return common_columns([(part.name, found) for part, found in zip(parts, columns, strict=True)], reference)
+
+
+def _columns_of(path: Path, source: str, format: Format | None, quoted: bool) -> list[str]:
+    kind = format_of(existing(path, source), format)
     if kind == "parquet":
-        return parquet_columns(path, reference)
-    data = _plain(_bytes(path, reference, _HEAD), reference)
+        return parquet_columns(path, source)
+    data = plain(content(path, source, _HEAD), source)
     if kind == "jsonl":
-        complete = data if len(data) < _HEAD - len(_BOM) else data[: data.rfind(b"\n") + 1]
+        complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
-    return _header(data, reference, _delimiter(kind), quoted=quoted)[0]
+    return _header(data, source, _delimiter(kind), quoted=quoted)[0]
+
+
+def _several(path: Path, reference: str, root: Path, format: Format | None) -> tuple[list[Listed], Format]:
+    """The files of a folder or glob, and the one format that they all are of."""
+    parts = listed(path, reference, root)
+    kinds = each(parts, lambda part: format_of(part.path, format, part.name))
+    refuse_mixed([(part.name, kind) for part, kind in zip(parts, kinds, strict=True)], reference)
+    return parts, kinds[0]
 
 
 def read_table(
@@ -78,25 +100,61 @@ def read_table(
     optional: Collection[str] = (),
     whole: Collection[str] = (),
     quoted: bool = True,
+    query: str | None = None,
 ) -> RawTable:
-    """Read the rows of a file or sample, in whatever format it is.
+    """Read the rows of a file, of all files of a folder or glob, of a database, or of a sample, in whatever format it is.
 
     Args:
-        reference: `sample:NAME` or a path.
+        reference: `sample:NAME`, a path, a glob, or the URL of a database.
         root: where relative paths start.
         columns: the columns wanted; all of them by default.
         format: what the file is, where its name does not say it.
         optional: columns that a JSON object may lack.
         whole: columns whose numbers must be whole, such as the label.
         quoted: whether csv/tsv cells may be quoted.
+        query: which rows of a database.
 
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
+    if is_database(reference):
+        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query))
     path = locate(reference, root)
-    kind = "sample" if is_sample(reference) else format_of(_existing(path, reference), format)
-    table: RawTable = load(SOURCES[kind])(path, Wanted(reference, columns, optional, whole, quoted))
+    if is_sample(reference):
+        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
+    if is_saved(path):
+        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted))
+    if not is_many(path, root):
+        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted))
+    parts, kind = _several(path, reference, root, format)
+    if columns is None:
+        columns = read_columns(reference, root=root, format=format, quoted=quoted)
+    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted)))
+    return join(tables, digest_of_many([(table.source, table.digest) for table in tables], path, reference), reference)
+
+
+def _read(kind: str, path: Path, wanted: Wanted) -> RawTable:
+    table: RawTable = load(SOURCES[kind])(path, wanted)
     return table
+
+
+def source_digest(reference: str, root: Path, query: str | None = None) -> str:
+    """`sha256:…` of what a reference means, as `read_table` gives it with the rows.
+
+    Raises:
+        DataError: it means nothing that is there.
+    """
+    if is_sample(reference):
+        return sample_digest(find_sample(reference))
+    if is_database(reference):
+        return database_digest(reference, query, root)
+    path = locate(reference, root)
+    if is_saved(path):
+        return saved_digest(path, reference)
+    if not is_many(path, root):
+        return "sha256:" + files.sha256_file(existing(path, reference))
+    parts = listed(path, reference, root)
+    return digest_of_many([(part.name, "sha256:" + files.sha256_file(part.path)) for part in parts], path, reference)
 
 
 @dataclass(frozen=True)
@@ -105,7 +163,7 @@ class Wanted:
 
     Attributes:
         source: the name of the file in messages, as the recipe says it.
-        columns, optional, whole, quoted: as in `read_table`.
+        columns, optional, whole, quoted, query: as in `read_table`.
     """
 
     source: str
@@ -113,6 +171,7 @@ class Wanted:
     optional: Collection[str] = ()
     whole: Collection[str] = ()
     quoted: bool = True
+    query: str | None = None
 
 
 def read_csv(path: Path, wanted: Wanted) -> RawTable:
@@ -156,15 +215,15 @@ def read_delimited(
     """
     source = source or str(path)
     delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
-    contents = _bytes(_existing(path, source), source)
-    data = _plain(contents, source)
+    contents = content(existing(path, source), source)
+    data = plain(contents, source)
     header, start = _header(data, source, delimiter, quoted=quoted)
     wanted = list(header) if columns is None else list(columns)
     missing = [unknown_column(f"{source}:1", name, header) for name in wanted if name not in header]
     if missing:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=missing)
     dialect = delimited.dialect_of(data, delimiter, quoted=quoted)
-    return _raw(delimited.parse(data, header, start, wanted, dialect, cell_limit=cell_limit), contents, source)
+    return _raw(delimited.parse(data, header, start, wanted, dialect, cell_limit=cell_limit), path, contents, source)
 
 
 def read_jsonl(
@@ -181,8 +240,8 @@ def read_jsonl(
         DataError: no such file, not text, or a key that no line has.
     """
     source = source or str(path)
-    contents = _bytes(_existing(path, source), source)
-    data = _plain(contents, source)
+    contents = content(existing(path, source), source)
+    data = plain(contents, source)
     wanted = jsonl.keys_of(data) if columns is None else list(columns)
     parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
     if parsed.total and columns is not None:
@@ -191,78 +250,19 @@ def read_jsonl(
         missing = [unknown_column(source, name, known) for name in absent if name not in known]
         if missing:
             raise DataError(f"{source} does not hold the keys that are asked for", problems=missing)
-    return _raw(parsed, contents, source)
+    return _raw(parsed, path, contents, source)
 
 
-def _raw(parsed: delimited.Parsed, contents: bytes, source: str) -> RawTable:
-    digest = "sha256:" + files.sha256_bytes(contents)
-    bad = tuple(parsed.bad)
-    return RawTable(parsed.table, parsed.row_numbers, parsed.lines, bad, parsed.total, source, digest, len(contents), parsed.exact)
+def _raw(parsed: delimited.Parsed, path: Path, contents: bytes, source: str) -> RawTable:
+    """The rows with digest and size of the file as it lies there, packed where it is."""
+    packed = suffix_of(path)[1]
+    digest = "sha256:" + (files.sha256_file(path) if packed else files.sha256_bytes(contents))
+    size = path.stat().st_size if packed else len(contents)
+    return RawTable(parsed.table, parsed.row_numbers, parsed.lines, tuple(parsed.bad), parsed.total, source, digest, size, parsed.exact)
 
 
 def _delimiter(kind: Format) -> str:
     return "\t" if kind == "tsv" else ","
-
-
-def _existing(path: Path, source: str) -> Path:
-    if path.is_file():
-        return path
-    what = "is a folder" if path.is_dir() else "does not exist"
-    raise DataError(
-        f"{source} {what}", problems=[Problem(source, what, f"looked at {path}")], hint="name a csv, tsv, jsonl or parquet file"
-    )
-
-
-def _bytes(path: Path, source: str, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all of it."""
-    try:
-        with path.open("rb") as handle:
-            return handle.read(size)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}", problems=[Problem(source, f"{error.strerror}")]) from error
-
-
-def _plain(data: bytes, source: str) -> bytes:
-    """The text of a file without its byte order mark.
-
-    Raises:
-        DataError: it is empty, or no UTF-8 text at all.
-    """
-    for magic, what in _MAGIC.items():
-        if data.startswith(magic):
-            raise DataError(f"{source} is {what}", problems=[Problem(f"{source}:1", f"is {what}")])
-    data = data.removeprefix(_BOM)
-    if not data.strip():
-        raise DataError(f"{source} is empty", problems=[Problem(f"{source}:1", "the file is empty")])
-    if _is_gb18030(data):
-        what = "is not UTF-8; all of it reads as GB18030 (GBK)"
-        raise DataError(
-            f"{source} {what}",
-            problems=[Problem(f"{source}:1", what)],
-            hint=f"convert it: iconv -f GB18030 -t UTF-8 {Path(source).name} > utf-8-{Path(source).name}",
-        )
-    return data
-
-
-def _is_gb18030(data: bytes) -> bool:
-    """Whether a file as a whole is Chinese text in the older encoding, rather than UTF-8 with some bad rows.
-
-    Bytes of a Western encoding may decode as GB18030 too, but there they do not stand in pairs of its common characters.
-    """
-    lines = [line for line in data[:200_000].splitlines()[:1000] if not line.isascii()]
-    if sum(not _decodes(line, "utf-8") for line in lines) <= len(lines) / 2:
-        return False
-    sample = b"\n".join(lines)
-    pairs = len(_COMMON_PAIR.findall(sample))
-    return pairs >= 10 and 2 * pairs > sum(byte >= 0x80 for byte in sample) / 2 and _decodes(data, "gb18030")
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _header(data: bytes, source: str, delimiter: str, *, quoted: bool) -> tuple[list[str], int]:

@@ -1,4 +1,6 @@
-"""Which row belongs to which part: by what the data says, or by a hash of the text so that equal texts stay together."""
+"""Which row belongs to which part: by what the data says, by a hash of the text (equal texts stay together) or of the entity that a row
+is of (its rows stay together), or by time (what is trained on comes before what is tested on).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 SPLITS = ("train", "validation", "test")
 _SALT = b"trustbase/split/1\0"  # no seed: a row keeps its part in every run, and when other rows join or leave
+_ENTITY_SALT = b"trustbase/split/entity/1\0"  # its own, so that a column split by its entity is no copy of one split by its text
 _WORDS = {
     **{"train": "train", "training": "train"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
@@ -19,9 +22,9 @@ _WORDS = {
 }
 
 
-def positions(texts: Sequence[str]) -> NDArray[np.float64]:
+def positions(texts: Sequence[str], salt: bytes = _SALT) -> NDArray[np.float64]:
     """A number in [0, 1) that follows from each text alone, evenly spread, `(rows,)`."""
-    first = b"".join([hashlib.sha256(_SALT + text.encode("utf-8")).digest()[:8] for text in texts])
+    first = b"".join([hashlib.sha256(salt + text.encode("utf-8")).digest()[:8] for text in texts])
     numbers = np.frombuffer(first, np.dtype(">u8")).astype(np.uint64)
     return np.asarray((numbers >> np.uint64(11)) / 2.0**53, dtype=np.float64)  # 53 bits: every number is exact
 
@@ -34,9 +37,58 @@ def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[
         test: share of the texts that go to test; 0 for none.
         validation: share of the texts that go to validation; 0 for none.
     """
-    place = positions(texts)
+    return _cut(positions(texts), test, validation)
+
+
+def by_entity(entities: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
+    """Row indices of each part; all rows of an entity are in the same one, in every run, whatever other rows there are.
+
+    Equal texts of different entities may be in two parts. The shares are of entities: where few entities have most of the rows,
+    those of the rows may be far from them.
+
+    Args:
+        entities: whose row each is.
+        test: share of the entities that go to test; 0 for none.
+        validation: share of the entities that go to validation; 0 for none.
+    """
+    names = sorted(set(entities))
+    place = dict(zip(names, positions(names, _ENTITY_SALT).tolist(), strict=True))
+    return _cut(np.array([place[name] for name in entities], dtype=np.float64), test, validation)
+
+
+def _cut(place: NDArray[np.float64], test: float, validation: float) -> dict[str, NDArray[np.int64]]:
     parts = {"test": place < test, "validation": (place >= test) & (place < test + validation), "train": place >= test + validation}
     return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+
+
+def by_time(ranks: NDArray[np.int64], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
+    """Row indices of each part: the earliest rows train, the latest test; rows of one time are never parted.
+
+    Each border is the one between two times that leaves the shares nearest to what is asked. A row's part depends on the other rows:
+    where later ones join, borders move.
+
+    Args:
+        ranks: place of each row's time in the order of times, `(rows,)`.
+        test: share of the rows, at the end; 0 for none.
+        validation: share of the rows, before those of test; 0 for none.
+    """
+    times, counts = np.unique(ranks, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])  # rows before each border; border i is before the i-th time
+    wanted = [name for name, share in (("validation", validation), ("test", test)) if share]
+    borders = dict.fromkeys(("validation", "test"), len(times))
+    last = len(times)
+    for name, share in (("test", test), ("validation", validation + test)):
+        if name in wanted:
+            # a time for each part that is before this border, and one for this part itself, as far as there are so many
+            least = min(len(wanted) if name == "test" else 1, max(last - 1, 0))
+            allowed = np.arange(least, max(last, least + 1))
+            goal = len(ranks) * (1 - share)
+            last = int(allowed[np.argmin(np.abs(before[allowed] - goal))])
+        borders[name] = last
+    place = np.searchsorted(times, ranks)
+    masks = {"test": place >= borders["test"], "validation": (place >= borders["validation"]) & (place < borders["test"])}
+    masks["train"] = place < borders["validation"]
+    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
 def by_column(values: pa.ChunkedArray) -> tuple[dict[str, NDArray[np.int64]], dict[int, str]]:

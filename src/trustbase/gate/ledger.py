@@ -18,6 +18,8 @@ from typing import Any
 
 from trustbase import files
 from trustbase.data.digest import digest_positions
+from trustbase.data.samples import is_sample
+from trustbase.data.source import source_digest
 from trustbase.errors import TrustbaseError
 from trustbase.home import home, make_home
 from trustbase.records import LabelSchema, Split
@@ -73,8 +75,7 @@ def record_look_at(
     test: Split, labels: LabelSchema, source: str | Path, *, run: str, policy_digest: str | None, model_digest: str | None
 ) -> int:
     """Count a look at the rows of one file, by what was asked and by which rows of which file they are; as `record_look`."""
-    path = Path(source)
-    digest = f"sha256:{files.sha256_file(path)}" if path.is_file() else str(source)
+    digest = str(source) if is_sample(str(source)) else source_digest(str(source), Path())
     rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
     return record_look(test.digest, rows=rows, run=run, policy_digest=policy_digest, model_digest=model_digest)
 

@@ -100,12 +100,14 @@ ADAPTATIONS: dict[str, Adaptation] = {
     ),
 }
 
-#: `read(path, wanted)` for each format of a file; "sample" is the format of the package's own data sets.
+#: `read(path, wanted)` for each format of a file; "sample" is the format of the package's own data sets, "sql" a query of a database.
 SOURCES: dict[str, Entry] = {
     "csv": Entry("trustbase.data.source:read_csv", "comma-separated values with a header"),
     "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
     "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
+    "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
+    "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
     "sample": Entry(
         "trustbase.data.source:read_shipped", "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh"
     ),

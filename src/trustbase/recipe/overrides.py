@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trustbase.data.reference import without_secrets
 from trustbase.errors import Problem
 from trustbase.gate.options import FROM
 from trustbase.recipe import marks
@@ -18,7 +19,7 @@ def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Pr
         locate: is told what was overridden.
     """
     key, separator, raw = text.partition("=")
-    where = f"override {text}"
+    where = without_secrets(f"override {text}")
     if why := marks.unwritable(text):
         return [Problem(where, f"holds {why}", "write it as UTF-8 text")]
     parts = tuple(_split_key(key.strip()))
@@ -38,7 +39,7 @@ def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Pr
         target[part] = current
         target = current
     target[parts[-1]] = parsed.value
-    locate.overridden[parts] = text
+    locate.overridden[parts] = without_secrets(text)
     return []
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from trustbase.data.reference import without_secrets
 from trustbase.errors import Problem
 from trustbase.recipe import marks
 from trustbase.recipe.schema import LATER_SECTIONS, STAGES
@@ -33,7 +34,7 @@ def problem_of(value: dict[str, Any], item: Any, locate: marks.Locator, recipe: 
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 

@@ -20,9 +20,9 @@ def data_section(card: Mapping[str, Any], t: Words) -> Block:
         return {}
     found = {str(name): part for name, part in (card.get("splits") or {}).items() if isinstance(part, Mapping)}
     parts = dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))
-    tables = [_parts(parts, t), _labels(card, parts, t), *_groups(card, parts, t), _missing(parts, t)]
+    tables = [_parts(parts, t), _order(parts, t), _labels(card, parts, t), *_groups(card, parts, t), _missing(parts, t)]
     notes = [str(note) for note in card.get("notes") or []]
-    return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes}
+    return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes, "warnings": _warnings(card, parts, t)}
 
 
 def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
@@ -74,6 +74,38 @@ def _parts(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
         repeats = [_count(part.get(key)) for key in ("duplicate_rows", "conflicting_texts")]
         rows.append((t.of("split", name), [*map(_count, cells), *shares, *repeats]))
     return _table("", t("data.split"), [t(f"data.{head}") for head in heads], rows)
+
+
+def _order(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
+    """Entities of the parts, or from when to when their rows are."""
+    found = {name: part["order"] for name, part in parts.items() if isinstance(part.get("order"), Mapping)}
+    if not found:
+        return {}
+    column = str(next(iter(found.values())).get("column"))
+    if all("entities" in order for order in found.values()):
+        heads, title = ("entities", "entity_mean", "entity_most"), "by_entity"
+        cells = [[_count(o.get("entities")), f"{o.get('rows_per_entity', 0):.2f}", _count(o.get("largest"))] for o in found.values()]
+    else:
+        heads, title = ("first", "last", "times"), "by_time"
+        cells = [[str(o.get("first")), str(o.get("last")), _count(o.get("times"))] for o in found.values()]
+    rows = [(t.of("split", name), row) for name, row in zip(found, cells, strict=True)]
+    return _table(t(f"data.{title}", column=column), t("data.split"), [t(f"data.{head}") for head in heads], rows)
+
+
+def _warnings(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> list[str]:
+    """What the reader of any interval must know about how the rows were divided."""
+    shared = (card.get("order") or {}).get("shared") or {}
+    test = (parts.get("test") or {}).get("order") or {}
+    found = []
+    if isinstance(test.get("entities"), int) and test["entities"] < test.get("rows", 0):
+        numbers = {"rows": f"{test['rows']:,}", "entities": f"{test['entities']:,}", "mean": f"{test['rows_per_entity']:.2f}"}
+        found.append(t("data.dependent", column=test.get("column"), m=f"{test['weighted']:.2f}", **numbers))
+    kind = "shared_entities" if "entities" in test else "early"
+    for pair, rows in shared.items():
+        one, _, other = pair.partition("/")
+        if rows:
+            found.append(t(f"data.{kind}", rows=f"{rows:,}", one=t.of("split", one), other=t.of("split", other), column=test.get("column")))
+    return found
 
 
 def _labels(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustbase.data import jsonl, split
-from trustbase.data.corpus.archive import opened
+from trustbase.data.archive import opened
 from trustbase.data.corpus.faults import Fault
 from trustbase.data.corpus.sources import SourceFile
 from trustbase.data.corpus.survey import Piece

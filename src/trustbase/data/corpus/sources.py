@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from trustbase.data.corpus.options import HUB, CorpusOptions, TextSourceOptions
 from trustbase.data.facts import public_name
+from trustbase.data.listing import list_files, name_of
+from trustbase.data.reference import COMPRESSIONS
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, Sample, is_sample
 from trustbase.errors import DataError, Problem
 
@@ -19,7 +20,6 @@ KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
 }
 TABLES = {".csv": "table", ".tsv": "table", ".tab": "table"}  # labelled rows; read for test sets only
-COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 
 
@@ -86,7 +86,7 @@ def find_files(sources: Sequence[TextSourceOptions], root: Path, *, section: str
                     found.append(_sample_file(index, source, reference))
                     continue
                 base, named = _resolve(reference, root, revisions)
-                listed = _listed(base, reference)
+                listed = _listed(base, reference, root)
             except DataError as error:
                 problems += [Problem(section, str(item), error.hint) for item in error.problems] or [
                     Problem(section, error.message, error.hint)
@@ -96,7 +96,7 @@ def find_files(sources: Sequence[TextSourceOptions], root: Path, *, section: str
                 if path.resolve() in seen:
                     continue
                 seen.add(path.resolve())
-                name = _name_of(path, base, named)
+                name = name_of(path, base, named)
                 kind, compression = kind_of(path, source.format, tables=tables)
                 if kind:
                     found.append(_file(index, source, path, name, kind, compression))
@@ -164,40 +164,16 @@ def _resolve(reference: str, root: Path, revisions: dict[str, str]) -> tuple[Pat
     return folder, reference
 
 
-def _listed(base: Path, reference: str) -> list[Path]:
+def _listed(base: Path, reference: str, root: Path) -> list[Path]:
     """The files of a path, a folder or a glob, sorted.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or none that is a text.
     """
-    if base.is_file():
-        return [base]
-    if base.is_dir():
-        found = [
-            path for path in base.rglob("*") if path.is_file() and not any(part.startswith(".") for part in path.relative_to(base).parts)
-        ]
-        if not any(kind_of(path, None)[0] for path in found):
-            raise DataError(f"{reference} holds no text, jsonl or parquet files", hint=f"looked at {base}: {len(found):,} other files")
-    elif base.exists():
-        raise DataError(f"{reference} is neither a file nor a folder", hint=f"looked at {base}")
-    elif glob.has_magic(str(base)):
-        found = [Path(path) for path in glob.glob(str(base), recursive=True) if Path(path).is_file()]
-        if not found:
-            raise DataError(f"{reference} matches no file", hint=f"looked at {base}")
-    else:
-        raise DataError(f"{reference} does not exist", hint=f"looked at {base}")
-    return sorted(found)
-
-
-def _name_of(path: Path, base: Path, named: str) -> str:
-    """How a file is called: as the recipe calls it, or what is below the folder that it calls so."""
-    if path == base:
-        return named
-    if base.is_dir():
-        return f"{named.rstrip('/')}/{path.relative_to(base).as_posix()}"
-    fixed = len(Path(named).parts) - next(place for place, part in enumerate(Path(named).parts) if glob.has_magic(part))
-    tail = path.parts[len(base.parts) - fixed :]
-    return Path(*Path(named).parts[: len(Path(named).parts) - fixed], *tail).as_posix()
+    found = list_files(base, reference, root)
+    if base.is_dir() and not any(kind_of(path, None)[0] for path in found):
+        raise DataError(f"{reference} holds no text, jsonl or parquet files", hint=f"looked at {base}: {len(found):,} other files")
+    return found
 
 
 def card_name(name: str) -> str:

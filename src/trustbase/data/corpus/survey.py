@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustbase.data import jsonl
-from trustbase.data.corpus.archive import HEAD, BrokenError, opened, refuse
+from trustbase.data.archive import HEAD, BrokenError, opened, refuse
 from trustbase.data.corpus.faults import Fault
 from trustbase.data.corpus.sources import SourceFile, sample_of
 from trustbase.data.template import unknown_column

@@ -1,0 +1,91 @@
+"""Times of rows, read strictly: ISO dates, ISO timestamps or numbers, all of one kind; whatever is none of them is named, never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:(?<=:\d{2}:\d{2})[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
+_DAY, _NAIVE, _ZONED, _PLAIN = "a date", "a timestamp without a time zone", "a timestamp with a time zone", "a number"
+Key = Decimal | int  # nanoseconds of a timestamp, days of a date
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When the rows of one source happened.
+
+    Attributes:
+        ranks: place of each row's time among all distinct times of the recipe's files, int64 `(rows,)`; -1 where it has none.
+        names: the distinct times in order, as the files write them.
+        kind: what all of them are.
+        faults: row → what is wrong with its time, as kind and detail.
+    """
+
+    ranks: NDArray[np.int64]
+    names: tuple[str, ...]
+    kind: str
+    faults: dict[int, tuple[str, str]]
+
+
+def read_moments(columns: Sequence[pa.ChunkedArray]) -> list[Moments]:
+    """The times of all sources on one scale; where a few rows are of another kind than most, those few are the faults.
+
+    Args:
+        columns: the time column of each source, as text.
+    """
+    texts = [[None if value is None else value.strip() for value in column.to_pylist()] for column in columns]
+    read = {text: _read(text) for text in {text for column in texts for text in column if text}}
+    found = Counter(read[text][0] for column in texts for text in column if text and read[text][0])
+    kind = max(sorted(found), key=lambda name: found[name]) if found else ""
+    ranks: dict[str, int] = {}
+    names: list[str] = []
+    last: Key | None = None
+    for key, text in sorted((key, text) for text, (own, key) in read.items() if own == kind and key is not None):
+        if key != last:  # of several spellings of one time the first by its letters is shown, whatever order the rows have
+            names.append(text)
+            last = key
+        ranks[text] = len(names) - 1
+    return [_moments(column, ranks, read, tuple(names), kind) for column in texts]
+
+
+def _moments(
+    texts: Sequence[str | None], ranks: dict[str, int], read: dict[str, tuple[str, Key | None]], names: tuple[str, ...], kind: str
+) -> Moments:
+    faults: dict[int, tuple[str, str]] = {}
+    for row, text in enumerate(texts):
+        if not text:
+            faults[row] = ("is empty", "")
+        elif text not in ranks:
+            own = read[text][0]
+            faults[row] = (f"is {own} where most rows have {kind}", "") if own else ("is no ISO date, ISO timestamp or number", text)
+    own_ranks = np.array([-1 if not text else ranks.get(text, -1) for text in texts], dtype=np.int64)
+    return Moments(own_ranks, names, kind, faults)
+
+
+def _read(text: str) -> tuple[str, Key | None]:
+    """The kind of a time and what sorts it; `("", None)` where it is none."""
+    if _NUMBER.fullmatch(text):
+        return _PLAIN, Decimal(text)
+    try:
+        if _DATE.fullmatch(text):
+            return _DAY, date.fromisoformat(text).toordinal()
+        stamp = _STAMP.fullmatch(text)
+        if stamp is None:
+            return "", None
+        day, clock, fraction, zone = stamp.groups()
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        moment = moment.astimezone(UTC) if zone else moment
+    except (ValueError, OverflowError):  # the 31st of June; or a zone that leads out of the years that there are
+        return "", None
+    seconds = moment.toordinal() * 86_400 + moment.hour * 3_600 + moment.minute * 60 + moment.second
+    return (_ZONED if zone else _NAIVE), seconds * 10**9 + (int(fraction.ljust(9, "0")) if fraction else 0)

@@ -1,0 +1,87 @@
+"""All rows that a reference means, undivided: described with their labels, or by their columns alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from trustbase.data.facts import facts_across, public_name, source_facts
+from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
+from trustbase.data.load import Dataset, dataset_digest, make_split, schema_of
+from trustbase.data.markdown import in_code, section, several, share
+from trustbase.data.reference import Format
+from trustbase.data.rows import RawTable
+from trustbase.data.source import read_table
+from trustbase.errors import DataError
+from trustbase.events import ignore
+
+COLUMNS_SCHEMA = "trustbase/columns-card/1"
+ALL = "all"
+
+
+def load_whole(values: Mapping[str, Any], *, root: Path) -> Dataset:
+    """Read what a `data` section describes as one part, called `all`.
+
+    Args:
+        values: keys of a recipe's `data` section; those that divide rows have no meaning here.
+        root: folder that relative paths start from.
+
+    Raises:
+        DataError: the file, a column, or any row cannot be used; every problem is in it.
+    """
+    options = options_of(values)
+    template, sources = read_sources(options, root)
+    source = sources["train"]
+    source.parts = {ALL: np.arange(len(source.raw))}
+    schema = schema_of(options, sources, of=ALL)
+    judge_bad_rows(options, sources, ignore)
+    facts = source_facts(options, template, sources)
+    part, facts["splits"][ALL] = make_split(ALL, options, schema, template, source, 0)
+    facts["sources"] = {ALL: facts["sources"]["train"]}
+    facts["split"] = {"column": None, "by": None, "how": {ALL: "all rows, undivided"}}
+    splits = {ALL: part}
+    facts.update(facts_across(splits, facts, schema))
+    assert not all_bad(source)  # nothing is tolerated here
+    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+
+
+def columns_card(reference: str, *, root: Path, format: Format | None = None, query: str | None = None) -> dict[str, Any]:
+    """What each column holds, counted, before anybody said which is text and which is label.
+
+    Raises:
+        DataError: the file or any row cannot be read; every problem is in it.
+    """
+    raw = read_table(reference, root=root, format=format, query=query)
+    if raw.bad:
+        raise DataError(f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="mend these rows")
+    several = {"files": len(raw.files)} if raw.files else {}
+    return {
+        "schema": COLUMNS_SCHEMA,
+        "source": {"name": public_name(reference), **several, "digest": raw.digest, "bytes": raw.size, "rows": raw.total},
+        "columns": {name: _column(raw, name) for name in raw.table.column_names},
+    }
+
+
+def _column(raw: RawTable, name: str) -> dict[str, int]:
+    """Counts of one column: empty cells, distinct values, and the characters of its longest cell."""
+    column = raw.table[name]
+    blank = pc.sum(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py() or 0
+    longest = pc.max(pc.utf8_length(column)).as_py() or 0
+    return {"empty": column.null_count + blank, "distinct": len(column.drop_null().unique()), "longest": longest}
+
+
+def columns_markdown(card: Mapping[str, Any]) -> str:
+    """The columns as a Markdown page."""
+    source = card["source"]
+    rows = source["rows"]
+    about = f"{several(source)}{rows:,} rows, {source['bytes']:,} bytes, `{source['digest']}`"
+    head = f"# Columns\n\n- **File**: {in_code(source['name'])}, {about}"
+    told = [
+        [in_code(name), share(found["empty"], rows) if rows else "0", f"{found['distinct']:,}", f"{found['longest']:,}"]
+        for name, found in card["columns"].items()
+    ]
+    return f"{head}\n\n{section('Cells', ['column', 'empty', 'distinct values', 'longest, in characters'], told)}\n"

@@ -1,0 +1,84 @@
+"""`trustbase data`: what a file of rows holds, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trustbase import files
+from trustbase.errors import Problem, UsageError, system_errors_told
+
+if TYPE_CHECKING:
+    from trustbase.data.reference import Format
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """The data card of a file of rows; of its columns alone, where nobody said what they mean.
+
+    Attributes:
+        card: counts and choices, as JSON.
+        markdown: the same as a page to read.
+    """
+
+    card: dict[str, Any]
+    markdown: str
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
+def data(
+    file: str | Path,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    groups: Sequence[str] = (),
+    query: str | None = None,
+    format: Format | None = None,
+    positive: str | None = None,
+    favourable: str | None = None,
+    licence: str | None = None,
+    out: str | Path | None = None,
+) -> DataDescription:
+    """Read rows as a recipe would, and describe them; nothing is divided, and no bad row is passed over.
+
+    Args:
+        file: whatever `data.train` of a recipe may name: a file, a folder or glob, a database, a sample.
+        text: text column, or a template over columns; without it and `label` only columns are described.
+        label: label column.
+        groups: columns to count labels by.
+        query: which rows of a database.
+        format: what the file is, where its name does not say it.
+        positive: the positive label; the last in sorted order by default.
+        favourable: the favourable label; the positive one by default.
+        licence: licence of the data.
+        out: folder for data_card.json and data_card.md; nothing is written by default.
+
+    Raises:
+        UsageError: text without label, or the other way round; groups without both.
+        DataError: the file, a column or any row cannot be used; every problem is in it.
+    """
+    from trustbase.data.card import card_markdown, data_card
+    from trustbase.data.whole import columns_card, columns_markdown, load_whole
+
+    given = {"--text": text, "--label": label}
+    absent = [option for option, value in given.items() if value is None]
+    wanted = len(absent) == 1 or (absent and (groups or positive or favourable))
+    if wanted:
+        raise UsageError("these rows cannot be described", problems=[Problem(option, "is missing", "name a column") for option in absent])
+    with system_errors_told():
+        if absent:
+            card = columns_card(str(file), root=Path(), format=format, query=query)
+            found = DataDescription(card, columns_markdown(card))
+        else:
+            meant = {"text": text, "label": label, "groups": list(groups), "positive": positive, "favourable": favourable}
+            dataset = load_whole({"train": str(file), "query": query, "format": format, "licence": licence, **meant}, root=Path())
+            card = data_card(dataset)
+            found = DataDescription(card, card_markdown(card))
+        if out is not None:
+            files.write_json(Path(out) / "data_card.json", found.card)
+            files.write_text(Path(out) / "data_card.md", found.markdown)
+    return found

@@ -1,0 +1,105 @@
+"""`trustbase data`: the card of any source, every bad row at once, and no secret in any message."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import trustbase
+from trustbase.cli.main import app, main
+from trustbase.data_command import data
+from trustbase.errors import DataError, UsageError
+
+
+@pytest.fixture
+def rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"text {i},{'yes' if i % 4 else 'no'},{['f', 'm', ''][i % 3]}" for i in range(12)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label,sex", *lines, "text 0,yes,f"]) + "\n")
+    return tmp_path / "rows.csv"
+
+
+def trust(*arguments):
+    return CliRunner().invoke(app, ["data", *map(str, arguments)])
+
+
+def test_the_card_counts_all_rows_as_one_part(rows):
+    card = data("rows.csv", text="text", label="label", groups=["sex"], licence="CC0").card
+    (part,) = card["splits"].values()
+    assert (part["rows"], part["labels"], part["groups"]["sex"]) == (13, {"no": 3, "yes": 10}, {"f": 5, "m": 4, "unknown": 4})
+    assert part["duplicate_rows"] == 1 and part["conflicting_texts"] == 1 and part["missing"]["sex"] == 4
+    assert card["licence"] == "CC0" and card["overlap"] == {} and card["label"]["positive"] == "yes"
+    answer = trust("rows.csv", "--text", "text", "--label", "label", "--groups", "sex")
+    assert answer.exit_code == 0 and "| `no` | 3 (23.1%) |" in answer.stdout and "| all | 13 | 0 | all rows, undivided |" in answer.stdout
+    assert json.loads(trust("rows.csv", "--text", "text", "--label", "label", "--json").stdout)["splits"]["all"]["rows"] == 13
+
+
+def test_without_text_and_label_the_columns_are_described(rows):
+    card = data(rows).card
+    assert card["columns"] == {
+        "text": {"empty": 0, "distinct": 12, "longest": 7},
+        "label": {"empty": 0, "distinct": 2, "longest": 3},
+        "sex": {"empty": 4, "distinct": 2, "longest": 1},
+    }
+    assert "| `sex` | 4 (30.8%) | 2 | 1 |" in trust("rows.csv").stdout
+    for missing, given in (("--label", {"text": "text"}), ("--text", {"label": "label"}), ("--text", {"groups": ["sex"]})):
+        with pytest.raises(UsageError, match=f"{missing}: is missing"):
+            data(rows, **given)
+
+
+def test_every_bad_row_is_named_and_the_exit_code_is_two(rows, tmp_path):
+    with rows.open("a") as handle:
+        handle.write("one cell\ntext,,m\n")
+    for options in ((), ("--text", "text", "--label", "label")):
+        answer = subprocess.run(
+            [sys.executable, "-m", "trustbase.cli", "data", "rows.csv", *options], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert answer.returncode == 2 and answer.stdout == ""
+        assert "rows.csv:15: too few columns: expected 3, got 1" in answer.stderr
+        assert ("rows.csv:16: column 'label' (label) is empty" in answer.stderr) == bool(options)  # a column without a meaning may be empty
+
+
+def test_other_sources_and_an_output_folder(rows, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    rows.rename(folder / "a.csv")
+    found = data("rows", text="{text}, {sex}", label="label", out=tmp_path / "card")
+    assert json.loads((tmp_path / "card" / "data_card.json").read_text()) == found.card
+    assert (tmp_path / "card" / "data_card.md").read_text() == found.markdown == found._repr_markdown_()
+    assert "`rows`, 1 file, 13 rows" in found.markdown
+    census = data("sample:census-income", text="{age}", label="income").card
+    assert census["splits"]["all"]["rows"] == 48_842 and census["licence"] == "CC BY 4.0"
+
+
+def test_what_cannot_be_is_refused_in_words(rows, monkeypatch, capsys):
+    for arguments, words in (
+        (("rows.csv", "--text", "txt", "--label", "label"), "did you mean 'text'"),
+        (("rows.csv", "--format", "xml"), "--format must be one of csv"),
+        (("none.csv",), "does not exist"),
+        (("rows.conll", "--text", "text", "--label", "label"), "cannot read CoNLL files"),
+        (("rows.csv", "--text", "text", "--label", "text"), "would be shown the answer"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["trustbase", "data", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{}, {"text": "a", "label": "b"}])
+def test_a_password_is_never_shown(options):
+    with pytest.raises(DataError) as caught:
+        data("postgresql://ann:s3cr3t@host/db", query="select 1", **options)
+    assert "holds a password" in str(caught.value) and "s3cr3t" not in str(caught.value)
+
+
+def test_it_is_a_function_of_the_package_whether_or_not_that_was_imported(rows, tmp_path):
+    code = "import trustbase; print(trustbase.data('rows.csv').card['source']['rows']); "
+    code += "import trustbase.data.load; print(trustbase.data('rows.csv').card['source']['rows'], trustbase.data.load.__name__)"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.split() == ["13", "13", "trustbase.data.load"], answer.stderr
+    assert trustbase.data("rows.csv").card == data("rows.csv").card
