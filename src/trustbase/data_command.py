@@ -34,6 +34,7 @@ def data(
     file: str | Path,
     *,
     text: str | None = None,
+    text_pair: str | None = None,
     label: str | None = None,
     groups: Sequence[str] = (),
     query: str | None = None,
@@ -48,6 +49,7 @@ def data(
     Args:
         file: whatever `data.train` of a recipe may name: a file, a folder or glob, a database, a sample.
         text: text column, or a template over columns; without it and `label` only columns are described.
+        text_pair: the second text, where two are read together.
         label: label column.
         groups: columns to count labels by.
         query: which rows of a database.
@@ -66,7 +68,7 @@ def data(
 
     given = {"--text": text, "--label": label}
     absent = [option for option, value in given.items() if value is None]
-    wanted = len(absent) == 1 or (absent and (groups or positive or favourable))
+    wanted = len(absent) == 1 or (absent and (groups or positive or favourable or text_pair))
     if wanted:
         raise UsageError("these rows cannot be described", problems=[Problem(option, "is missing", "name a column") for option in absent])
     with system_errors_told():
@@ -74,7 +76,14 @@ def data(
             card = columns_card(str(file), root=Path(), format=format, query=query)
             found = DataDescription(card, columns_markdown(card))
         else:
-            meant = {"text": text, "label": label, "groups": list(groups), "positive": positive, "favourable": favourable}
+            meant = {
+                "text": text,
+                "text_pair": text_pair,
+                "label": label,
+                "groups": list(groups),
+                "positive": positive,
+                "favourable": favourable,
+            }
             dataset = load_whole({"train": str(file), "query": query, "format": format, "licence": licence, **meant}, root=Path())
             card = data_card(dataset)
             found = DataDescription(card, card_markdown(card))

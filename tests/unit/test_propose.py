@@ -85,6 +85,15 @@ def test_the_files_own_split_is_taken(tmp_path: Path, rng: np.random.Generator) 
     assert proposed(write(tmp_path / "rows.csv", ["text", "label", "split"], rows))["data"]["split"] == {"column": "split"}
 
 
+def test_people_who_come_back_are_kept_on_one_side(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[f"c{rng.integers(60)}", sentence(rng), rng.choice(["a", "b"])] for _ in range(300)]
+    path = write(tmp_path / "rows.csv", ["customer_id", "text", "label"], rows)
+    assert proposed(path)["data"]["split"] == {"by": {"entity": "customer_id"}}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(propose(look_at(str(path), root=Path())), encoding="utf-8")
+    assert read_recipe(recipe).finetune.data.split.by_entity
+
+
 def test_what_cannot_be_seen_is_not_guessed(tmp_path: Path, rng: np.random.Generator) -> None:
     path = write(tmp_path / "rows.csv", ["text", "score"], [[sentence(rng), rng.normal()] for _ in range(200)])
     with pytest.raises(DataError, match="no column looks like a label") as error:

@@ -18,7 +18,8 @@ from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import halves, join, readable
 from trustbase.data.template import TextTemplate
-from trustbase.errors import DataError, ModelError, RecipeError
+from trustbase.data_command import data
+from trustbase.errors import DataError, ModelError, RecipeError, UsageError
 from trustbase.model.encoded import pad
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime
@@ -155,6 +156,14 @@ def test_every_way_gives_the_answers_of_transformers(base: Path, tmp_path: Path)
     assert [runtime.path for runtime in ways][::2] == ["graph", "packed"]
     alone = ways[2].forward("logits", ways[2].prepare(["w1 w2"]), np.arange(1))
     np.testing.assert_allclose(ways[0].forward("logits", ways[0].prepare(["w1 w2"]), np.arange(1)), alone, atol=1e-5)
+
+
+def test_the_data_card_of_pairs(tmp_path: Path) -> None:
+    path = rows_file(tmp_path, [f"one {n},two {n},{'yes' if n % 2 else 'no'}" for n in range(20)])
+    found = data(path, text="a", text_pair="b", label="label")
+    assert "pair of texts `a ↔ b`" in found.markdown and found.card["text"]["pair"]
+    with pytest.raises(UsageError):
+        data(path, text_pair="b")
 
 
 def rows_file(folder: Path, lines: list[str]) -> Path:

@@ -88,6 +88,7 @@ def run_command(
 def data_command(
     file: Annotated[str, typer.Argument(help="What data.train may name: a file, a folder, a glob, a database, a sample.")],
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
+    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where two are read together.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
@@ -107,6 +108,7 @@ def data_command(
     found = data(
         file,
         text=text,
+        text_pair=text_pair,
         label=label,
         groups=names(groups),
         query=query,
