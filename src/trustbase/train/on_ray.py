@@ -19,6 +19,7 @@ from trustbase.machine import usable_cores
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.worker import Work, lost, member
 
+_OWN = "trustbase_own"  # a resource by which a cluster of our own is known: whoever joined it would end with the run that started it
 _STORE = 300 * 10**6  # bytes of Ray's object store: only the work itself passes through it
 _TIMEOUT = 7200  # seconds; as in `world`
 _SETTINGS = {
@@ -154,6 +155,11 @@ def _put_back(handlers: dict[signal.Signals, Any]) -> None:
 def _open(ray: Any, cluster: ClusterOptions) -> None:
     quiet = {"log_to_driver": False, "logging_level": "warning"}
     address = cluster.ray or "auto"
+    cores = max(usable_cores(), cluster.workers * (cluster.cpus or 1))
+    own = {"address": "local", "num_cpus": cores, "resources": {_OWN: 1.0}, "include_dashboard": False, "object_store_memory": _STORE}
+    if address == "auto" and "RAY_ADDRESS" not in os.environ and not _shared_cluster_here():
+        ray.init(**own, **quiet)
+        return
     try:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
@@ -161,5 +167,14 @@ def _open(ray: Any, cluster: ClusterOptions) -> None:
             raise UsageError(
                 f"no Ray cluster answers at {address}: {error}", hint="start it, or write ray: auto to have one on this machine"
             ) from error
-        cores = max(usable_cores(), cluster.workers * (cluster.cpus or 1))
-        ray.init(address="local", num_cpus=cores, include_dashboard=False, object_store_memory=_STORE, **quiet)
+        ray.init(**own, **quiet)
+
+
+def _shared_cluster_here() -> bool:
+    """Whether this machine is a node of a cluster that somebody started to share; one that another run started ends with that run."""
+    import psutil
+
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "raylet" and not any(_OWN in word for word in process.info["cmdline"] or ()):
+            return True
+    return False
