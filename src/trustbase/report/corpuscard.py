@@ -26,7 +26,7 @@ def corpus_section(card: Mapping[str, Any], t: Words, *, left: Any = None) -> Bl
     """
     tables = [_steps(card, t), _sources(card, t), _contamination(card, left if isinstance(left, Mapping) else {}, t), _tokenizer(card, t)]
     notes = [str(line) for line in (card.get("faults") or {}).get("listed") or []]
-    return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes[:_MOST_ROWS]}
+    return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes[:_MOST_ROWS], "warnings": []}
 
 
 def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
