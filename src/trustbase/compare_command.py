@@ -13,6 +13,7 @@ import numpy as np
 
 from trustbase import files
 from trustbase.audit_command import output_folder
+from trustbase.data.pair import join
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo, LabelSchema, Split
@@ -49,6 +50,7 @@ def compare(
     data: str | Path,
     label: str | None = None,
     text: str | None = None,
+    text_pair: str | None = None,
     groups: Sequence[str] | None = None,
     positive: str | None = None,
     trust: str | Path | None = None,
@@ -68,6 +70,7 @@ def compare(
         data: rows to ask about.
         label: column of the true label; by default the one that the recipe of either names.
         text: text column or template of a model that does not say what it reads.
+        text_pair: the second one, where such a model reads pairs.
         groups: columns to compare by; by default those that the recipe of either names.
         positive: the positive label, where the two do not name the same.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
@@ -88,6 +91,11 @@ def compare(
     from trustbase.report.words import words
 
     refuse_launchers("a comparison")
+    if text_pair is not None:
+        if text is None:
+            problem = Problem("--text-pair", "is the second text of a pair, and the first is not named", "add --text COLUMN")
+            raise UsageError("this comparison cannot start", problems=[problem])
+        text = join(text, text_pair)
     folder = output_folder(out)
     words(lang)  # a language that is not there is refused before anything is asked
     with ExitStack() as stack:

@@ -34,12 +34,7 @@ NAMES = {"full": "", "lora": "lora_", "adalora": "lora_", "adapter": "added_", "
 NOTICED = (AssertionError, ModelError, TrainingError)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def save(model: nn.Module, tokenizer: Any, folder: Path) -> None:

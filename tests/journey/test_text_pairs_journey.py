@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hurry import time_quickly
 from tiny import tiny_bert
-from trustbase import files
+from trustbase import compare, files
 from trustbase.cli.main import app
 from trustbase.data.pair import join
 from trustbase.errors import UsageError
@@ -63,3 +63,11 @@ def test_bundle_answers_and_audit_know_both_columns(tmp_path: Path, runtime: str
     accuracy = [next(finding["value"] for finding in each if finding["id"] == "quality.accuracy") for each in found]
     right = sum(answer["label"] == row["same"] for answer, row in zip(answers, rows, strict=True)) / 40
     assert accuracy == [right, right], (both.output, own.output)
+
+    if adapt != "full":
+        return
+    plain, named = tmp_path / "run" / "checkpoints" / "trained", {"data": tmp_path / "new.csv", "label": "same", "calls": 0}
+    with pytest.raises(UsageError, match="cannot start"):
+        compare(plain, bundle, text_pair="second", **named)
+    found = compare(plain, bundle, text="first", text_pair="second", out=tmp_path / "compared", **named).contrast("accuracy")
+    assert found is not None and (found["champion"], found["difference"]) == (right, 0.0)

@@ -28,12 +28,7 @@ IDS = torch.tensor([[5, 9, 12, 7, 0], [6, 8, 14, 30, 31], [11, 25, 0, 0, 0], [22
 BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).long(), "labels": torch.tensor([0, 1, 0, 1])}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -36,12 +36,7 @@ IDS = torch.tensor([[5, 9, 12, 7], [6, 8, 0, 0]])
 BATCH = {"input_ids": IDS, "attention_mask": (IDS > 0).long()}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -43,13 +43,7 @@ LORA = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only get in each other's way on models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

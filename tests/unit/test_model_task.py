@@ -27,13 +27,7 @@ THREE = LabelSchema(("a", "b", "c"), "a", "a")
 TEXTS = ["the food was good", "bad bad service", "a"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """More threads only get in each other's way on models this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -26,15 +26,6 @@ LABELS = LabelSchema(("bad", "fine", "good"), positive="good", favourable="good"
 WORDS = ["good", "bad", "fine", "poor", "the", "a", "is", "was", "very", "not", "film", "service", "food", "and", "zx"]
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Tiny models on a busy machine spend their time waiting for the second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def texts(count: int, seed: int = 0) -> list[str]:
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.lognormal(2.3, 0.8, count).astype(int), 1, 100)

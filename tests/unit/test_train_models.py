@@ -25,18 +25,12 @@ from trustbase.train.quick import Dropout, QuickBert
 from trustbase.train.table import used_rows
 from trustbase.train.update import plain
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     return resolve_base(str(tiny_bert(tmp_path_factory.mktemp("base"))))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def material_of(base, count=40, seed=0):

@@ -44,6 +44,7 @@ def compare_command(
     data: Annotated[Path, typer.Option("--data", help="Rows to ask both about.")],
     label: Annotated[str | None, typer.Option("--label", help="Label column; by default the one that a recipe names.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column or template of a model that does not say what it reads.")] = None,
+    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where such a model reads pairs.")] = None,
     groups: Annotated[
         list[str] | None,
         typer.Option("--groups", help="Group columns, with commas between, or one option for each; by default those that a recipe names."),
@@ -66,6 +67,7 @@ def compare_command(
             data=data,
             label=label,
             text=text,
+            text_pair=text_pair,
             groups=names(groups) if groups is not None else None,
             positive=positive,
             trust=trust,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 
 from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
+from trustbase.model.evaluating import evaluating
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -86,14 +85,3 @@ def unwrapped(model: nn.Module) -> nn.Module | None:
         return None
     inner: nn.Module = model.get_base_model()  # type: ignore[operator]
     return inner
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout while the context lasts."""
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)

@@ -82,10 +82,10 @@ def live_probe(model: Any, tokenizer: Any, probes: Sequence[ProbeSet], *, contex
     import torch
 
     from trustbase.model.encoded import pad
+    from trustbase.model.evaluating import evaluating
     from trustbase.model.runtime_torch import mean_hidden
     from trustbase.model.scratch import kept_model
     from trustbase.model.tokenizer import encode
-    from trustbase.train.forward import evaluating
 
     kept = kept_model(model)
     pad_id = int(tokenizer.pad_token_id or 0)

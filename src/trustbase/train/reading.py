@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from trustbase import seeds
 from trustbase.errors import ModelError
+from trustbase.model.evaluating import evaluating
 from trustbase.train.batches import Batch
-from trustbase.train.forward import DTYPES, evaluating
+from trustbase.train.forward import DTYPES
 from trustbase.train.quick import Dropout, QuickBody
 
 Inputs = Mapping[str, Tensor]

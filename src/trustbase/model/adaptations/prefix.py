@@ -8,8 +8,6 @@ Source: Li, Liang (2021), Prefix-Tuning, sections 4.2 (the prefix, here without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,12 +17,14 @@ from trustbase.errors import ModelError, Problem
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import (
     ADDED,
+    InFront,
     Way,
     accepts,
     added,
     body_of,
     first_position,
     named_arguments,
+    places_in_front,
     refuse_unlike,
     text_mask,
     train_only_head,
@@ -35,13 +35,12 @@ from trustbase.seeds import stream_seed
 _NAME = f"{ADDED}prefix"
 
 
-class Prefix(nn.Module):
+class Prefix(InFront):
     """Keys and values `(layers, heads, length, width of a head)`, given to a body with every call."""
 
     def __init__(self, keys: Tensor, values: Tensor, *, first: int) -> None:
-        super().__init__()
+        super().__init__(first)
         self.keys, self.values = nn.Parameter(keys), nn.Parameter(values)
-        self._first, self._seen = first, True
 
     def enter(self, body: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
         """As a hook before the body's forward."""
@@ -63,15 +62,6 @@ class Prefix(nn.Module):
         for layer, (keys, values) in enumerate(zip(self.keys.to(dtype), self.values.to(dtype), strict=True)):
             cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
         return cache
-
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Masked out, while the context lasts."""
-        self._seen = False
-        try:
-            yield
-        finally:
-            self._seen = True
 
 
 def prepare(model: nn.Module, options: AdaptOptions, *, seed: int) -> None:
@@ -120,9 +110,4 @@ def _problems(model: nn.Module, options: AdaptOptions) -> list[Problem]:
     return [Problem("adapt.method", what, "use adapt: lora, or adapter")]
 
 
-def places(model: nn.Module, options: AdaptOptions) -> int:
-    """Positions of a text that the prefix takes: none where a text can be told its own."""
-    return 0 if accepts(body_of(model), "position_ids") else options.length
-
-
-PREFIX = Way(prepare, leaves=added(prepare), problems=_problems, places=places)
+PREFIX = Way(prepare, leaves=added(prepare), problems=_problems, places=places_in_front)

@@ -9,8 +9,6 @@ Source: Lester et al. (2021), The power of scale for parameter-efficient prompt 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,12 +18,14 @@ from trustbase.errors import ModelError, Problem
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import (
     ADDED,
+    InFront,
     Way,
     accepts,
     added,
     body_of,
     first_position,
     named_arguments,
+    places_in_front,
     refuse_unlike,
     text_mask,
     train_only_head,
@@ -36,13 +36,12 @@ from trustbase.seeds import stream_seed
 _NAME = f"{ADDED}prompt"
 
 
-class Prompt(nn.Module):
+class Prompt(InFront):
     """Vectors `(length, width of an embedding)` that stand in front of every text."""
 
     def __init__(self, vectors: Tensor, *, first: int) -> None:
-        super().__init__()
+        super().__init__(first)
         self.vectors = nn.Parameter(vectors)
-        self._first, self._seen = first, True
 
     def enter(self, body: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
         """As a hook before the body's forward: embeddings in place of tokens, longer by the prompt."""
@@ -72,15 +71,6 @@ class Prompt(nn.Module):
         if getattr(output, "hidden_states", None) is not None:
             output.hidden_states = tuple(states[:, count:] for states in output.hidden_states)
         return output
-
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Masked out, while the context lasts."""
-        self._seen = False
-        try:
-            yield
-        finally:
-            self._seen = True
 
 
 def prepare(model: nn.Module, options: AdaptOptions, *, seed: int) -> None:
@@ -112,9 +102,4 @@ def _problems(model: nn.Module, options: AdaptOptions) -> list[Problem]:
     return [Problem("adapt.method", what, "use adapt: lora, or adapter")]
 
 
-def places(model: nn.Module, options: AdaptOptions) -> int:
-    """Positions of a text that the prompt takes: none where a text can be told its own."""
-    return 0 if accepts(body_of(model), "position_ids") else options.length
-
-
-PROMPT = Way(prepare, leaves=added(prepare), problems=_problems, places=places)
+PROMPT = Way(prepare, leaves=added(prepare), problems=_problems, places=places_in_front)

@@ -13,6 +13,7 @@ from torch import nn
 
 from trustbase.errors import ModelError, Problem
 from trustbase.model.adaptations.options import AdaptOptions
+from trustbase.model.evaluating import evaluating
 from trustbase.model.pretrained import body_prefix, config_of, head_names
 
 ADDED = "added_"  # what our own modules are called, wherever they hang; PEFT's parts begin with `lora_`
@@ -210,7 +211,7 @@ def refuse_unlike(model: nn.Module, what: str, hidden: Callable[[], Any]) -> Non
     batch = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])}
     real = batch["attention_mask"].bool()
     try:
-        with _asked(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             with hidden():
                 masked = body(**batch).last_hidden_state[real]
             shown = body(**batch).last_hidden_state[real]
@@ -229,15 +230,26 @@ def _no_place(model: nn.Module, what: str, why: str) -> ModelError:
     return ModelError(f"adapt: {what} does not work for {type(model).__name__}: {why}", hint="use adapt: lora, which does")
 
 
-@contextmanager
-def _asked(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the context lasts."""
-    was = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was)
+class InFront(nn.Module):
+    """What stands in front of every text, from the position that a first token has; it can be masked out to see that it changes nothing."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._first, self._seen = first, True
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Masked out, while the context lasts."""
+        self._seen = False
+        try:
+            yield
+        finally:
+            self._seen = True
+
+
+def places_in_front(model: nn.Module, options: AdaptOptions) -> int:
+    """Positions of a text that what stands in front of it takes: none where a text can be told its own."""
+    return 0 if accepts(body_of(model), "position_ids") else options.length
 
 
 @contextmanager
