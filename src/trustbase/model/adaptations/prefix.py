@@ -17,7 +17,7 @@ from trustbase.errors import ModelError, Problem
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import (
     ADDED,
-    InFront,
+    Prepended,
     Way,
     accepts,
     added,
@@ -35,7 +35,7 @@ from trustbase.seeds import stream_seed
 _NAME = f"{ADDED}prefix"
 
 
-class Prefix(InFront):
+class Prefix(Prepended):
     """Keys and values `(layers, heads, length, width of a head)`, given to a body with every call."""
 
     def __init__(self, keys: Tensor, values: Tensor, *, first: int) -> None:

@@ -18,7 +18,7 @@ from trustbase.errors import ModelError, Problem
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import (
     ADDED,
-    InFront,
+    Prepended,
     Way,
     accepts,
     added,
@@ -36,7 +36,7 @@ from trustbase.seeds import stream_seed
 _NAME = f"{ADDED}prompt"
 
 
-class Prompt(InFront):
+class Prompt(Prepended):
     """Vectors `(length, width of an embedding)` that stand in front of every text."""
 
     def __init__(self, vectors: Tensor, *, first: int) -> None:

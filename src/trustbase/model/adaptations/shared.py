@@ -230,7 +230,7 @@ def _no_place(model: nn.Module, what: str, why: str) -> ModelError:
     return ModelError(f"adapt: {what} does not work for {type(model).__name__}: {why}", hint="use adapt: lora, which does")
 
 
-class InFront(nn.Module):
+class Prepended(nn.Module):
     """What stands in front of every text, from the position that a first token has; it can be masked out to see that it changes nothing."""
 
     def __init__(self, first: int) -> None:
