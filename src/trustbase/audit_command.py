@@ -15,7 +15,7 @@ from trustbase.data.pair import halves, join
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
-from trustbase.recipe.lookup import audited_dimensions
+from trustbase.recipe.lookup import TASKS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
@@ -69,11 +69,12 @@ class _Call:
     def policy_digest(self) -> str | None:
         return self.limits.digest if self.limits is not None else None
 
-    def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str) -> int:
+    def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str, kind: str = "classes") -> int:
         """Count this look at the test rows, before the model is asked, so that a look cut short counts too."""
         from trustbase.gate.ledger import record_look_at
 
-        return record_look_at(test, labels, source, run=self.id, policy_digest=self.policy_digest, model_digest=model_digest)
+        digests = {"policy_digest": self.policy_digest, "model_digest": model_digest}
+        return record_look_at(test, labels, source, run=self.id, kind=kind, **digests)
 
 
 def audit(
@@ -224,20 +225,29 @@ def _read(
     if shown is None:
         problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
         raise UsageError("this audit cannot start", problems=[problem])
-    if info.task == "text-pair-classification" and len(halves(shown)) == 1:
+    if _texts(info.task) == 2 and len(halves(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
-    labels = _labels(info.labels, positive, favourable)
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test")[0]}
+    labels, kind = _labels(info, positive, favourable), info.answer_kind
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", answers=kind)[0]}
     if train is not None:
-        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train")[0]
+        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", answers=kind)[0]
     return _Rows(splits, labels)
 
 
-def _labels(labels: LabelSchema, positive: str | None, favourable: str | None) -> LabelSchema:
+def _texts(task: str) -> int:
+    """How many texts a model of this task reads together."""
+    return TASKS[task].texts if task in TASKS else 1
+
+
+def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) -> LabelSchema:
     """The model's labels, with the words of this call about which of them is positive and which favourable."""
+    labels = info.labels
     known = ", ".join(labels.names)
     named = (("--positive", positive), ("--favourable", favourable))
+    if info.answer_kind != "classes" and (positive or favourable):
+        problems = [Problem(option, f"is of one label among several, and task {info.task} has none") for option, name in named if name]
+        raise UsageError("the labels are not what this call says", problems=problems)
     problems = [
         Problem(option, f"'{name}' is no label of the model", f"labels: {known}")
         for option, name in named
@@ -258,7 +268,7 @@ def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, work
     from trustbase.train.cluster import ClusterOptions
 
     options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
-    looks = call.look(rows.splits["test"], rows.labels, source, info.digest)
+    looks = call.look(rows.splits["test"], rows.labels, source, info.digest, info.answer_kind)
     report = audit_artifact(
         info,
         rows,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.errors import Problem, UsageError, system_errors_told
+from trustbase.recipe.lookup import TASKS
 
 if TYPE_CHECKING:
     from trustbase.data.reference import Format
@@ -42,6 +43,7 @@ def data(
     positive: str | None = None,
     favourable: str | None = None,
     licence: str | None = None,
+    task: str = "text-classification",
     out: str | Path | None = None,
 ) -> DataDescription:
     """Read rows as a recipe would, and describe them; nothing is divided, and no bad row is passed over.
@@ -57,6 +59,7 @@ def data(
         positive: the positive label; the last in sorted order by default.
         favourable: the favourable label; the positive one by default.
         licence: licence of the data.
+        task: what the rows are for: it says how the label column is read.
         out: folder for data_card.json and data_card.md; nothing is written by default.
 
     Raises:
@@ -66,6 +69,8 @@ def data(
     from trustbase.data.card import card_markdown, data_card
     from trustbase.data.whole import columns_card, columns_markdown, load_whole
 
+    if task not in TASKS:
+        raise UsageError(f"--task '{task}' is no task of this version", hint=f"it can do: {', '.join(TASKS)}")
     given = {"--text": text, "--label": label}
     absent = [option for option, value in given.items() if value is None]
     wanted = len(absent) == 1 or (absent and (groups or positive or favourable or text_pair))
@@ -84,7 +89,11 @@ def data(
                 "positive": positive,
                 "favourable": favourable,
             }
-            dataset = load_whole({"train": str(file), "query": query, "format": format, "licence": licence, **meant}, root=Path())
+            dataset = load_whole(
+                {"train": str(file), "query": query, "format": format, "licence": licence, **meant},
+                root=Path(),
+                answers=TASKS[task].answers,
+            )
             card = data_card(dataset)
             found = DataDescription(card, card_markdown(card))
         if out is not None:

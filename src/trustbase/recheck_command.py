@@ -154,6 +154,7 @@ def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -
             labels=info.labels,
             recorded=checked.report.data,
             seed=recipe.seed,
+            kind=info.answer_kind,
             emit=emit,
         )
         golden = json.loads(checked.read("golden.json"))
@@ -232,10 +233,11 @@ def _asked(predictor: Predictor, test: Split, emit: Emit) -> Answers:
     from trustbase.audit.askers.asking import Alone
     from trustbase.audit.context import Answers
     from trustbase.data.cells import inputs_of
-    from trustbase.outputs.decision import decide_labels
+    from trustbase.outputs.answers.base import decided
 
-    scores = score_rows(Alone(predictor), inputs_of(test, predictor.info.columns), emit)
-    return Answers(scores, decide_labels(scores, predictor.info.labels, predictor.info.decision))
+    info = predictor.info
+    scores = score_rows(Alone(predictor), inputs_of(test, info.columns), emit)
+    return Answers(scores, decided(scores, info.labels, info.decision, info.answer_kind))
 
 
 def _recheck(
@@ -247,6 +249,7 @@ def _recheck(
     from trustbase.audit.machine import machine_facts
     from trustbase.audit.recheck import Tolerance, measure_again, recheck_findings, why_not_here
     from trustbase.audit.rivals import rival_answers
+    from trustbase.outputs.answers.base import answering
     from trustbase.steps import audit_seed
 
     test, train, seed = measured.splits["test"], measured.splits.get("train"), audit_seed(recipe.seed)
@@ -264,32 +267,19 @@ def _recheck(
             artifact=info,
             train=train,
             validation=measured.splits.get("validation"),
-            rivals=rival_answers(train, test, measured.labels, seed, emit) if train is not None else {},
+            rivals=rival_answers(train, test, measured.labels, seed, emit, info.answer_kind) if train is not None else {},
             options=options,
             emit=emit,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
         again = measure_again(context, list(dict.fromkeys(finding.parts.dimension for finding in report.findings)))
-    unsure = _near_decision(context, measured.tolerance)
-    cells = min(options.minimum_cell, int(min((test.labels == code).sum() for code in range(len(info.labels.names)))) or 1)
+    way, scores = answering(info.answer_kind), context.answers.scores
+    unsure = way.near(scores, info.labels, info.decision, measured.tolerance) if measured.tolerance and scores is not None else 0
+    cells = min(options.minimum_cell, way.smallest(test.labels, info.labels) or 1)
     dearest = max(info.decision.cost.values(), default=1.0)
     here = machine_facts()["libraries"]
     why = why_not_here(context, in_order=measured.in_order, libraries=report.machine.get("libraries", {}), here=here)
-    rows = recheck_findings(report.findings, again, Tolerance(measured.tolerance, unsure, cells, dearest), why)
+    rows = recheck_findings(report.findings, again, Tolerance(measured.tolerance, unsure, cells, dearest, info.labels.scale), why)
     source = "new answers" if measured.tolerance else "stored scores"
     return Recheck(subject, source, measured.tolerance, unsure, report.model, report.data, tuple(rows))
-
-
-def _near_decision(context: Any, tolerance: float) -> int:
-    """Rows whose answer a difference of `tolerance` in each probability turns."""
-    import numpy as np
-
-    if not tolerance:
-        return 0
-    scores = context.answers.scores
-    if context.decision.threshold is not None and context.labels.binary:
-        margin = np.abs(scores[:, context.labels.index(context.labels.positive)] - context.decision.threshold)
-        return int((margin <= tolerance).sum())
-    first = np.sort(scores, axis=1)
-    return int((first[:, -1] - first[:, -2] <= 2 * tolerance).sum())

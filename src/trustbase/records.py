@@ -27,10 +27,14 @@ UNKNOWN_GROUP = "unknown"
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """The labels of a classification task, in score order.
+    """What a model's scores stand for, in score order: the labels of a classification, the types of entities, the one number.
 
     `positive` is the class that a threshold, AUROC and the like speak about (binary only); `favourable` is the
-    outcome that fairness metrics call being selected. Each says whether the recipe named it or it was assumed.
+    outcome that fairness metrics call being selected. Each says whether the recipe named it or it was assumed. A task without
+    them takes the last name for both and marks it as assumed.
+
+    `center` and `scale` are the mean and spread of a number in the training rows: a score of 0 and of 1 stand for `center` and
+    `center + scale`. Models learn such scores, as numbers far from 0 are learned badly and have no place in bf16.
     """
 
     names: tuple[str, ...]
@@ -38,6 +42,8 @@ class LabelSchema:
     favourable: str
     positive_assumed: bool = True
     favourable_assumed: bool = True
+    center: float = 0.0
+    scale: float = 1.0
 
     @property
     def binary(self) -> bool:
@@ -47,6 +53,18 @@ class LabelSchema:
         """Column of a label in score arrays."""
         return self.names.index(name)
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; the scale only where there is one."""
+        found = asdict(self) | {"names": list(self.names)}
+        if self.center == 0.0 and self.scale == 1.0:
+            del found["center"], found["scale"]
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LabelSchema:
+        """Inverse of `to_json`."""
+        return cls(**{**data, "names": tuple(data["names"])})
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -55,7 +73,8 @@ class Split:
     Attributes:
         name: "train", "validation" or "test".
         texts: what the model reads, rendered from the text column or template, `(rows,)`.
-        labels: index into the label schema, int64 `(rows,)`.
+        labels: the truth, by answer kind: of classes the index into the label schema, int64 `(rows,)`; of labels which ones a row
+            has, bool `(rows, labels)`; of a number float64 `(rows,)`; of tokens and spans a tuple of each row, object `(rows,)`.
         groups: group column → group of each row as str, missing values as "unknown", `(rows,)`.
         table: the raw columns that the text is made of (input columns only), for rivals and explanations.
         row_numbers: 1-based data row in its source file, int64 `(rows,)`.
@@ -65,7 +84,7 @@ class Split:
 
     name: str
     texts: Sequence[str]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     groups: Mapping[str, NDArray[np.object_]]
     table: pa.Table
     row_numbers: NDArray[np.int64]
@@ -113,14 +132,25 @@ class Trained:
 
 @dataclass(frozen=True)
 class Decision:
-    """How scores become an answer: a threshold on the positive class (binary), or the highest score."""
+    """How scores become an answer: a threshold on the positive class (binary) or on every label, or the highest score.
+
+    `interval` belongs to numbers: `{"coverage", "half_width", "rows"}`, what is told on either side of an answer, the share of
+    rows that it is meant to hold for, and on how many rows that was found.
+    """
 
     threshold: float | None = None
     method: str = "highest score"
     cost: Mapping[str, float] = field(default_factory=dict)
+    interval: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {"threshold": self.threshold, "method": self.method, "cost": dict(self.cost)}
+        found: dict[str, Any] = {"threshold": self.threshold, "method": self.method, "cost": dict(self.cost)}
+        return found | ({"interval": dict(self.interval)} if self.interval else {})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Decision:
+        """Inverse of `to_json`."""
+        return cls(data["threshold"], data["method"], data["cost"], data.get("interval", {}))
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,10 @@ class Seen:
 def test_rows(dataset: Dataset) -> Seen:
     """The test rows of a labelled set."""
     from trustbase.data.digest import digest_positions
+    from trustbase.data.truth.base import written
 
     test, sources = dataset.splits["test"], dataset.facts["sources"]
-    labels = [dataset.labels.names[code] for code in test.labels]
+    labels = written(test, dataset.labels, dataset.answers)
     return Seen(test.digest, digest_positions(sources.get("test", sources["train"])["digest"], test.row_numbers, labels))
 
 

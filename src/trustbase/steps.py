@@ -56,11 +56,11 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
-    options, seed = plan.finetune.data, plan.finetune.train.seed
+    options, seed, answers = plan.finetune.data, plan.finetune.train.seed, TASKS[plan.finetune.task].answers
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
-        dataset = load_rows(options, root=plan.root, seed=seed, emit=stages.log)
+        dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, emit=stages.log)
         changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
         if changed:
             raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
@@ -69,7 +69,7 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
 
     asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
     sources = source_digests(options, root=plan.root)
-    inputs = {"options": asked, "sources": sources, "seed": seed}
+    inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
     return load_dataset(target)
 
@@ -99,7 +99,12 @@ def choose_base(stages: Stages, plan: Plan) -> BaseModel | None:
         _refuse_unable(base, recipe)
         return {"reference": base.reference, "revision": base.revision, "digest": base.digest, "lineage": list(base.lineage)}
 
-    inputs = {"base": base.digest, "adapt": recipe.adapt.model_dump(mode="json"), "max_length": recipe.train.max_length}
+    inputs = {
+        "base": base.digest,
+        "task": recipe.task,
+        "adapt": recipe.adapt.model_dump(mode="json"),
+        "max_length": recipe.train.max_length,
+    }
     stages.run("base", inputs=inputs, code=("model",), outputs=[], compute=compute, firm_after="train")
     return base
 
@@ -107,7 +112,8 @@ def choose_base(stages: Stages, plan: Plan) -> BaseModel | None:
 def _refuse_unable(base: BaseModel, recipe: Recipe) -> None:
     from trustbase.model.adapt import base_problems
 
-    problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length)
+    task = load(TASKS[recipe.task])
+    problems = base_problems(base, recipe.adapt, max_length=recipe.train.max_length, head=task.head)
     if problems:
         raise RecipeError(f"base '{base.reference}' cannot do what the recipe asks", problems=problems, hint="nothing was trained")
 
@@ -262,9 +268,9 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
-        from trustbase.outputs.threshold import choose_decision
+        from trustbase.outputs.answers.base import answering
 
-        validation = dataset.splits["validation"]
+        validation, kind = dataset.splits["validation"], answering(dataset.answers)
         made = make_artifact(
             trained,
             target,
@@ -275,7 +281,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             max_length=recipe.train.max_length,
             sample=validation.texts,
             task=load(TASKS[recipe.task]),
-            decide=lambda scores: choose_decision(scores, validation.labels, dataset.labels, recipe.decision),
+            decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )
         return {"digest": made.digest}

@@ -195,8 +195,8 @@ def test_golden_outputs_are_repeated_by_the_shipped_model(bundle: Bundle) -> Non
 def test_a_machine_that_answers_otherwise_is_not_asked(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from trustbase.model.predict import Predictor
 
-    honest = Predictor.class_scores
-    monkeypatch.setattr(Predictor, "class_scores", lambda self, texts: honest(self, texts)[:, ::-1])
+    honest = Predictor.scores
+    monkeypatch.setattr(Predictor, "scores", lambda self, texts: honest(self, texts)[:, ::-1])
     (tmp_path / "a.jsonl").write_text('{"job":"a","mood":"b"}\n')
     with pytest.raises(ModelError, match="does not reproduce the bundle's golden outputs"):
         predict(bundle.folder, input=tmp_path / "a.jsonl", output=tmp_path / "o.jsonl")

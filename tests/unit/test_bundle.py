@@ -165,7 +165,7 @@ def test_golden_inputs_are_synthetic_and_repeatable(tmp_path: Path) -> None:
     class Scorer:
         shift = 0.0
 
-        def class_scores(self, texts: list[str]) -> np.ndarray:
+        def scores(self, texts: list[str]) -> np.ndarray:
             return ask(texts) + np.array([self.shift, -self.shift])
 
     scorer = Scorer()

@@ -36,7 +36,7 @@ class Fake:
     def __init__(self, leak: float = 0.0, seconds: float = 0.0) -> None:
         self.leak, self.seconds, self.calls, self.cleared = leak, seconds, 0, 0
 
-    def class_scores(self, texts: Sequence[str]) -> np.ndarray:
+    def scores(self, texts: Sequence[str]) -> np.ndarray:
         assert len(set(texts)) == len(texts), "a repeated text would be answered once"
         time.sleep(self.seconds)
         self.calls += 1

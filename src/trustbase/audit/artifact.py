@@ -17,8 +17,8 @@ from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
-from trustbase.outputs.decision import decide_labels
-from trustbase.recipe.lookup import audited_dimensions
+from trustbase.outputs.answers.base import decided
+from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.cluster import ClusterOptions
 
@@ -62,9 +62,9 @@ def audit_artifact(
     test, train = dataset.splits["test"], dataset.splits.get("train")
     with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
         scores = score_rows(askers, inputs_of(test, artifact.columns), emit)
-        answers = Answers(scores, decide_labels(scores, dataset.labels, artifact.decision))
-        write_scores(folder / "scores.parquet", test, dataset.labels, answers)
-        rivals = rival_answers(train, test, dataset.labels, seed, emit) if train is not None else {}
+        answers = Answers(scores, decided(scores, dataset.labels, artifact.decision, artifact.answer_kind))
+        write_scores(folder / "scores.parquet", test, dataset.labels, answers, artifact.answer_kind)
+        rivals = rival_answers(train, test, dataset.labels, seed, emit, artifact.answer_kind) if train is not None else {}
         context = AuditContext(
             test=test,
             labels=dataset.labels,
@@ -87,6 +87,6 @@ def audit_artifact(
 
 
 def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
-    """Class scores of many texts `(rows, classes)`, with signs of life between parts."""
-    values = askers.ask("class_scores", texts, what="scoring the test rows", emit=emit)
+    """Scores of many texts `(rows, width)`, by the model's answer kind, with signs of life between parts."""
+    values = askers.ask(ANSWER_KINDS[askers.predictor.info.answer_kind].question, texts, what="scoring the test rows", emit=emit)
     return np.array(values, dtype=np.float64).reshape(len(texts), len(askers.predictor.info.labels.names))

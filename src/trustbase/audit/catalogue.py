@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trustbase.finding_id import FindingId, format_slice
-from trustbase.recipe.lookup import RIVALS
+from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS
 
 Form = Literal["none", "gap", "group", "label", "part", "set"]
 
@@ -30,7 +30,7 @@ FORMS: dict[Form, str] = {
 PAIR_SETS = ("gender_en", "age_en", "religion_en", "gender_zh", "age_zh", "region_zh")
 
 #: What is measured of, by answer kind, for people.
-_OF = {"classes": "a model that gives classes", "language": "a base model"}
+_OF = {name: kind.of for name, kind in ANSWER_KINDS.items()} | {"language": "a base model"}
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,27 @@ _WHOLE = Measure()
 _OF_BASE = Measure(kinds=_BASE)
 _SET = Measure("set", kinds=_BASE)
 _PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
-_GAP = Measure("gap", by_label=True)
+_GAP = Measure("gap", by_label=True, kinds=("classes", "labels"))
+_LABELS, _NUMBER = ("labels",), ("number",)
+_ANSWERED = tuple(ANSWER_KINDS)
+_OF_ANY = Measure(kinds=_ANSWERED)
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
     "quality": {
-        **dict.fromkeys(("accuracy", "macro_f1", "micro_f1", "weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
+        **dict.fromkeys(("accuracy", "weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
+        **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
-        **dict.fromkeys(("log_loss", "brier", "expected_calibration_error", "expected_cost"), _WHOLE),
-        **dict.fromkeys((f"gain_over_{name}" for name in RIVALS), _WHOLE),
-        **dict.fromkeys(("unknown_tokens", "worst_slice_accuracy"), _WHOLE),
+        **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
+        "log_loss": Measure(kinds=("classes", *_LABELS)),
+        **dict.fromkeys(("exact_match", "hamming_loss"), Measure(kinds=_LABELS)),
+        **dict.fromkeys(("rmse", "mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
+        **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
+        "unknown_tokens": _OF_ANY,
+        "worst_slice_accuracy": _WHOLE,
+        "worst_slice_mae": Measure(kinds=_NUMBER),
+        "slice_mae": Measure("part", kinds=_NUMBER),
         "slice_accuracy": Measure("part"),
-        **dict.fromkeys(("precision", "recall", "f1"), Measure("label")),
+        **dict.fromkeys(("precision", "recall", "f1"), Measure("label", kinds=("classes", *_LABELS))),
         **dict.fromkeys(("perplexity", "masked_accuracy", "token_accuracy", "next_sentence_accuracy", "sentence_order_accuracy"), _OF_BASE),
         **dict.fromkeys(("span_corruption_accuracy", "infilling_accuracy", "replaced_accuracy", "contrastive_accuracy"), _OF_BASE),
         **dict.fromkeys(("probe_accuracy", "contamination"), _SET),
@@ -76,18 +86,23 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("demographic_parity_difference", "demographic_parity_ratio", "equalized_odds_difference"), _GAP),
         **dict.fromkeys(("equal_opportunity_difference", "average_odds_difference"), _GAP),
         "accuracy_difference": Measure("gap"),
+        **dict.fromkeys(("mae_difference", "mean_error_difference", "mean_prediction_difference"), Measure("gap", kinds=_NUMBER)),
+        "interval_coverage_difference": Measure("gap", kinds=_NUMBER),
+        **dict.fromkeys(("mae", "mean_error", "mean_prediction", "interval_coverage"), Measure("group", kinds=_NUMBER)),
+        "exact_match_difference": Measure("gap", kinds=_LABELS),
+        "exact_match": Measure("group", kinds=_LABELS),
         **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
     },
     "privacy": {"canary_exposure": _OF_BASE},
     "efficiency": {
-        **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=("classes", "language"))),
-        "flops_per_input": _WHOLE,
-        **dict.fromkeys(("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "throughput", "startup_seconds"), _WHOLE),
-        **dict.fromkeys(("peak_memory_bytes", "peak_device_bytes", "batch_invariance", "batch_label_flips"), _WHOLE),
-        **dict.fromkeys(("energy_per_1000", "carbon_per_1000", "cost_per_1000"), _WHOLE),
-        **dict.fromkeys(("parity_max_difference", "parity_label_flips"), _WHOLE),
+        **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=(*_ANSWERED, "language"))),
+        "flops_per_input": _OF_ANY,
+        **dict.fromkeys(("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "throughput", "startup_seconds"), _OF_ANY),
+        **dict.fromkeys(("peak_memory_bytes", "peak_device_bytes", "batch_invariance", "batch_label_flips"), _OF_ANY),
+        **dict.fromkeys(("energy_per_1000", "carbon_per_1000", "cost_per_1000"), _OF_ANY),
+        **dict.fromkeys(("parity_max_difference", "parity_label_flips"), _OF_ANY),
         **dict.fromkeys(("training_flops", "training_energy_kwh", "training_carbon_kg", "training_seconds"), _OF_BASE),
         "model_flops_utilisation": _OF_BASE,
     },

@@ -56,12 +56,12 @@ class Answers:
     """What one model (or rival) answered on the test rows.
 
     Attributes:
-        scores: class probabilities, float64 `(rows, classes)`; None where only labels were given.
-        predicted: label index, int64 `(rows,)`.
+        scores: float64 `(rows, len(labels.names))`, of classes their probabilities; None where only labels were given.
+        predicted: answers of the form that `Split.labels` has: of classes the label index, int64 `(rows,)`.
     """
 
     scores: NDArray[np.float64] | None
-    predicted: NDArray[np.int64]
+    predicted: NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

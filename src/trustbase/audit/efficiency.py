@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
@@ -17,7 +16,7 @@ from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.data.cells import inputs_of
 from trustbase.errors import PredictionError
-from trustbase.outputs.decision import decide_labels
+from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
 QUANTILES = (("latency_p50_ms", 0.50), ("latency_p95_ms", 0.95), ("latency_p99_ms", 0.99))
@@ -199,22 +198,19 @@ def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timin
     """How much an answer depends on its neighbours in the batch."""
     alone, mixed = np.array(timings.alone), np.array(timings.mixed)
     n = len(alone)
-    largest = float(np.abs(alone - mixed).max())
-    method = f"largest |difference of a probability| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
-    findings = [
-        Finding.exact("efficiency.batch_invariance", largest, n=n, unit="probability", direction="lower", method=method, seed=context.seed)
-    ]
     labels = info.labels if info is not None else context.labels
-    flips = int((_labels(context, alone, labels) != _labels(context, mixed, labels)).sum())
+    way = answering(info.answer_kind if info is not None else "classes")
+    largest = float(way.differences(alone, mixed, labels).max())
+    method = f"largest difference over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    findings = [
+        Finding.exact("efficiency.batch_invariance", largest, n=n, unit=way.unit, direction="lower", method=method, seed=context.seed)
+    ]
+    flips = int(way.flips(way.decide(alone, labels, context.decision), way.decide(mixed, labels, context.decision)).sum())
     interval = proportion(flips, n, confidence=context.confidence)
     findings.append(
         interval.finding("efficiency.batch_label_flips", direction="lower", confidence=context.confidence, unit="share", seed=context.seed)
     )
     return findings
-
-
-def _labels(context: AuditContext, scores: NDArray[np.float64], labels: Any) -> NDArray[np.int64]:
-    return decide_labels(scores, labels, context.decision)
 
 
 def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
@@ -226,9 +222,14 @@ def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
         reason = f"the artefact is {info.precision} and carries no comparison with fp32"
         return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
     n = int(parity["n"])
-    method = f"largest |difference of a probability| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    method = f"largest difference from fp32 over {n} validation rows; a maximum of a sample, so no interval"
     largest = Finding.exact(
-        "efficiency.parity_max_difference", float(parity["max_difference"]), n=n, unit="probability", direction="lower", method=method
+        "efficiency.parity_max_difference",
+        float(parity["max_difference"]),
+        n=n,
+        unit=str(parity.get("unit", "probability")),
+        direction="lower",
+        method=method,
     )
     flips = proportion(int(parity["label_flips"]), n, confidence=context.confidence)
     return [largest, flips.finding("efficiency.parity_label_flips", direction="lower", confidence=context.confidence, unit="share")]

@@ -57,7 +57,7 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     for columns in slices(tuple(groups)):
-        audit = _SliceAudit(context, columns, counts.marginal(columns), groups)
+        audit = SliceAudit(context, columns, counts.marginal(columns), groups)
         findings += audit.findings()
         evidence[finding_id.format_slice(tuple((column, None) for column in columns))] = audit.evidence()
         if str(audit.rest):
@@ -87,7 +87,7 @@ def slices(columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield columns
 
 
-class _SliceAudit:
+class SliceAudit:
     """The audit of one group column or intersection."""
 
     def __init__(self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes]) -> None:
@@ -100,7 +100,7 @@ class _SliceAudit:
         self.scored, self.errors = self._scored(groups)
 
     def findings(self) -> list[Finding]:
-        found = [self._gap(gap, self.cells) for gap in GAPS]
+        found = [self.gap(gap, self.cells) for gap in GAPS]
         for i in range(len(self.counts.members)):
             found += [
                 guarded(self.context, self._group_id(metric, i), direction, partial(self._group_rate, metric, i))
@@ -112,7 +112,7 @@ class _SliceAudit:
         return found
 
     def evidence(self) -> dict[str, Any]:
-        gaps = [self._brief(self._gap(gap, self.cells)) for gap in GAPS]
+        gaps = [self._brief(self.gap(gap, self.cells)) for gap in GAPS]
         result = {"columns": list(self.columns), "groups": [self._row(i) for i in range(len(self.counts.members))], "gaps": gaps}
         result |= {"unnamed": self.rest.to_json(), "note": str(self.rest)}
         others: dict[str, list[dict[str, Any]]] = {}
@@ -120,7 +120,8 @@ class _SliceAudit:
             others.setdefault(label, []).append(self._brief(finding))
         return {**result, "other_labels": others} if others else result
 
-    def _gap(self, gap: Gap, of: Cells, variant: str | None = None) -> Finding:
+    def gap(self, gap: Gap, of: Cells, variant: str | None = None) -> Finding:
+        """The finding of a gap, measured once."""
         id_ = finding_id.make("fairness", gap.metric, tuple((column, None) for column in self.columns), variant=variant)
         if id_ not in self.gaps:
             self.gaps[id_] = guarded(self.context, id_, gap.direction, lambda: self._measured_gap(id_, gap, of, variant))
@@ -232,7 +233,7 @@ class _SliceAudit:
         for label, name in enumerate(names):
             if label != self.favourable:
                 of = self.counts.one_vs_rest(label)
-                yield from ((name, self._gap(gap, of, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
+                yield from ((name, self.gap(gap, of, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
 
     def _row(self, i: int) -> dict[str, Any]:
         """One group in the evidence: no rate of a cell under the minimum is written."""

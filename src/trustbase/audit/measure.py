@@ -33,7 +33,7 @@ Tell = Callable[[float, float], None]  # (done, total) of the seconds that measu
 class Scorer(Protocol):
     """What is timed: a Predictor, or a stand-in for one in tests."""
 
-    def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
+    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
 
     def clear_cache(self) -> None: ...
 
@@ -144,7 +144,7 @@ def measure(scorer: Scorer, texts: Sequence[str], *, effort: Effort, seed: int, 
     total = effort.call_seconds + effort.chunk_seconds
     tell(0.0, total)
     for text in _cycle(texts, effort.warm_up):
-        scorer.class_scores([text])
+        scorer.scores([text])
     latency, alone = _latency(scorer, texts, effort, lambda share: tell(effort.call_seconds * share, total))
     inputs, seconds = _bulk(scorer, texts, effort, lambda share: tell(effort.call_seconds + effort.chunk_seconds * share, total))
     mixed = _among_others(scorer, texts, len(alone), seed)
@@ -163,7 +163,7 @@ def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callabl
             tell(min(1.0, max(len(latency) / effort.calls, (now - began) / effort.call_seconds)))
         scorer.clear_cache()
         started = time.perf_counter()
-        scores = scorer.class_scores([text])
+        scores = scorer.scores([text])
         latency.append((time.perf_counter() - started) * 1000)
         if len(alone) < min(effort.invariance, len(texts)):
             alone.append([float(x) for x in scores[0]])
@@ -177,7 +177,7 @@ def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callable[[
     size = min(32, len(texts))
     scorer.clear_cache()
     started = time.perf_counter()
-    scorer.class_scores(list(texts[:size]))
+    scorer.scores(list(texts[:size]))
     rate = size / max(time.perf_counter() - started, 1e-6)
     size = int(min(max(rate * effort.chunk_seconds / effort.chunks, 32), 512, len(texts)))
     inputs, seconds = [], []
@@ -188,7 +188,7 @@ def _bulk(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callable[[
         part = list(texts[start : start + size])
         scorer.clear_cache()
         started = time.perf_counter()
-        scorer.class_scores(part)
+        scorer.scores(part)
         seconds.append(time.perf_counter() - started)
         inputs.append(len(part))
         if time.perf_counter() > end and len(seconds) >= LEAST_BULK_CALLS:
@@ -202,7 +202,7 @@ def _among_others(scorer: Scorer, texts: Sequence[str], count: int, seed: int) -
 
     scorer.clear_cache()
     order = seeds.generator(seed, "efficiency", "batches").permutation(min(4 * count, len(texts)))
-    scores = scorer.class_scores([texts[i] for i in order])
+    scores = scorer.scores([texts[i] for i in order])
     place = np.argsort(order)
     return [[float(x) for x in scores[place[i]]] for i in range(count)]
 
@@ -245,7 +245,7 @@ def _main() -> None:
 
     texts = request["texts"]
     with Predictor.open(request["folder"], cache_size=0) as predictor:
-        predictor.class_scores(texts[:1])
+        predictor.scores(texts[:1])
         startup = _shared_clock() - request["started"]
         timed = asdict(measure(predictor, texts, effort=Effort(**request["effort"]), seed=request["seed"], tell=tell))
         timed |= {"startup_seconds": startup, "facts": {"runtime": predictor.runtime.name, "precision": predictor.runtime.precision}}

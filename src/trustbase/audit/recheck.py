@@ -19,6 +19,15 @@ from trustbase.records import Finding
 EXACT = 1e-9  # of stored scores: the order of additions alone may differ
 _RANKED = {"auroc", "auprc", "ks", "recall_at_fpr", "expected_calibration_error"}  # step where two rows change places
 _SCORED = {*_RANKED, "log_loss", "brier", "calibration_gap"}
+_NUMBERS = {
+    "rmse",
+    "mae",
+    "r2",
+    "mean_error",
+    "mean_prediction",
+    "interval_width",
+    "interval_coverage",
+}  # their gaps too, named `…_difference`
 _COUNTS = {"artifact_bytes", "parameters"}
 _EXACT = {"unknown_tokens", *COUNTED}
 
@@ -34,12 +43,14 @@ class Tolerance:
         unsure: rows that lie so near to their decision that such a difference turns their answer.
         smallest: rows of the smallest cell that a summed number or a gap may rest on.
         cost: of the dearest error, for the expected cost.
+        scale: of a number, what a score of 1 stands for.
     """
 
     scores: float = 0.0
     unsure: int = 0
     smallest: int = 30
     cost: float = 1.0
+    scale: float = 1.0
 
     def of(self, finding: Finding) -> float:
         """Largest difference of value and bounds that counts as the same, in the finding's own unit."""
@@ -53,6 +64,8 @@ class Tolerance:
         rows = max(finding.n or self.smallest, 1)
         if parts.metric in _SCORED:
             return exact + self.scores * max(1.0, size) + (2 / rows if parts.metric in _RANKED else 0.0)
+        if parts.metric.removesuffix("_difference") in _NUMBERS:  # every answer moves by so much; rows near an interval's end may cross it
+            return exact + 2 * self.scores * max(1.0, self.scale, size) + (2 / rows if "coverage" in parts.metric else 0.0)
         # one answer turned moves a rate by 1 / rows, an F1 by up to twice that; a gap rests on cells smaller than all its rows
         gap = any(group is None for _, group in parts.slice) or parts.metric in ("macro_f1", "weighted_f1")
         cell = min(self.smallest, rows) if gap else rows

@@ -20,7 +20,7 @@ from trustbase.data.pair import SEPARATOR, halves
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
-from trustbase.recipe.lookup import RIVALS, load
+from trustbase.recipe.lookup import load_named, rivals_of
 from trustbase.records import LabelSchema, Split
 
 Rival = Callable[[Split], Answers]
@@ -34,27 +34,30 @@ _TEXT_SHARE = 0.9  # distinct of given values, above which a column that is not 
 _CHINESE_SHARE = 0.3  # of the letters, from which words have to be found by segmentation
 
 
-def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emit: Emit = ignore) -> dict[str, Answers]:
+def rival_answers(
+    train: Split, test: Split, labels: LabelSchema, seed: int, emit: Emit = ignore, kind: str = "classes"
+) -> dict[str, Answers]:
     """Train every registered rival on `train` and let it answer `test`.
 
     A rival that does not apply (`why_not`) is left out with a note; one that breaks is left out with a warning, and the
     quality audit then reports its gain as `failed`.
     """
     answers: dict[str, Answers] = {}
-    for done, (name, entry) in enumerate(RIVALS.items()):
-        emit("progress", what="rivals", done=done, total=len(RIVALS))
+    rivals = rivals_of(kind)
+    for done, (name, target) in enumerate(rivals.items()):
+        emit("progress", what="rivals", done=done, total=len(rivals))
         reason = why_not(name, train)
         if reason is not None:
             emit("note", text=f"rival {name} does not apply: {reason}")
             continue
         try:
             with _bounded_threads(len(train)):
-                answers[name] = load(entry)(train, labels, seed)(test)
+                answers[name] = load_named(target)(train, labels, seed)(test)
         except Interrupted:
             raise
         except Exception as error:  # seen as a warning here and as a failed finding in the audit
             emit("warning", text=f"rival {name} could not be trained: {type(error).__name__}: {error}", rival=name)
-    emit("progress", what="rivals", done=len(RIVALS), total=len(RIVALS))
+    emit("progress", what="rivals", done=len(rivals), total=len(rivals))
     return answers
 
 
@@ -102,19 +105,11 @@ def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
 
     Of a pair of texts: the words of each, those in both, and how much they share.
     """
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    least = 2 if len(train) >= 1000 else 1
-    shape: dict[str, Any] = {"min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
-    words = _words(train.texts)
-    if any(SEPARATOR in text for text in train.texts):
-        vectorizer = TfidfVectorizer(analyzer=partial(_terms_of_pair, find=CountVectorizer(**words).build_analyzer()), **shape)
-    else:
-        vectorizer = TfidfVectorizer(ngram_range=(1, 2), **words, **shape)
     # C = 10: tf-idf rows have length one, so the default penalty (meant for columns of unit variance) is far too strong.
-    model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=300, random_state=_state(seed, "bag_of_words")))
+    model = make_pipeline(word_vectors(train), LogisticRegression(C=10.0, max_iter=300, random_state=rival_state(seed, "bag_of_words")))
     _fit(model, list(train.texts), train.labels, "bag_of_words")
     return lambda split: _answers(model, list(split.texts), labels)
 
@@ -126,16 +121,33 @@ def boosting(train: Split, labels: LabelSchema, seed: int) -> Rival:
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    encode, categorical = column_matrix(train)
+    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=rival_state(seed, "boosting"))
+    _fit(model, encode(train), train.labels, "boosting")
+    return lambda split: _answers(model, encode(split), labels)
+
+
+def word_vectors(train: Split) -> Any:
+    """An unfitted tf-idf vectorizer of words and word pairs for these texts; of pairs of texts also of what both share."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+    least = 2 if len(train) >= 1000 else 1
+    shape: dict[str, Any] = {"min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
+    words = _words(train.texts)
+    if any(SEPARATOR in text for text in train.texts):
+        return TfidfVectorizer(analyzer=partial(_terms_of_pair, find=CountVectorizer(**words).build_analyzer()), **shape)
+    return TfidfVectorizer(ngram_range=(1, 2), **words, **shape)
+
+
+def column_matrix(train: Split) -> tuple[Callable[[Split], NDArray[np.float64]], list[bool]]:
+    """What makes a matrix of the raw columns of any split, fitted on the training rows, and which of its columns are categories."""
     names = _learnable(train)
     encoders = [_column_encoder(train.table.column(name).to_pylist()) for name in names]
 
     def encode(split: Split) -> NDArray[np.float64]:
         return np.column_stack([encoder(split.table.column(name).to_pylist()) for encoder, name in zip(encoders, names, strict=True)])
 
-    categorical = [encoder.categorical for encoder in encoders]
-    model = HistGradientBoostingClassifier(categorical_features=categorical, random_state=_state(seed, "boosting"))
-    _fit(model, encode(train), train.labels, "boosting")
-    return lambda split: _answers(model, encode(split), labels)
+    return encode, [encoder.categorical for encoder in encoders]
 
 
 class _Numbers:
@@ -221,7 +233,8 @@ def _answers(model: Any, inputs: Any, labels: LabelSchema) -> Answers:
     return Answers(scores, scores.argmax(axis=1).astype(np.int64))
 
 
-def _state(seed: int, name: str) -> int:
+def rival_state(seed: int, name: str) -> int:
+    """The random state of a rival."""
     return seeds.stream_seed(seed, "rival", name) % 2**31
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.machine import machine_facts
 from trustbase.data.digest import digest_set
+from trustbase.data.truth.base import written
 from trustbase.errors import Interrupted, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS
@@ -79,7 +80,7 @@ def _data_facts(context: Subject) -> dict[str, Any]:
     test = context.test
     facts = {"digest": test.digest, "rows": len(test)}
     if isinstance(context, AuditContext) and context.artifact is not None:
-        labels = [context.labels.names[code] for code in context.test.labels]
+        labels = written(context.test, context.labels, context.artifact.answer_kind)
         groups = {name: values.tolist() for name, values in context.test.groups.items()}
         facts["set"] = digest_set(context.test.texts, labels, groups)
     return facts
@@ -142,24 +143,24 @@ def _model_facts(context: Subject) -> dict[str, Any]:
     return {"digest": info.digest, "runtime": info.runtime, "precision": info.precision, "base": info.base, "revision": info.revision}
 
 
-def write_scores(path: Path, split: Split, labels: LabelSchema, answers: Answers) -> None:
+def write_scores(path: Path, split: Split, labels: LabelSchema, answers: Answers, kind: str = "classes") -> None:
     """Leave every row's answer in `scores.parquet`: row number, label, predicted, groups and scores; never a text.
 
     It stays in the run folder: groups and labels of single rows are user data.
     """
     import io
 
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from trustbase import files
+    from trustbase.outputs.answers.base import answering
 
-    names = np.array(labels.names, dtype=object)
+    way = answering(kind)
     columns: dict[str, Any] = {
         "row": pa.array(split.row_numbers),
-        "label": pa.array(names[split.labels], pa.string()).dictionary_encode(),
-        "predicted": pa.array(names[answers.predicted], pa.string()).dictionary_encode(),
+        "label": way.columns(split.labels, labels),
+        "predicted": way.columns(answers.predicted, labels),
     }
     for column, values in split.groups.items():
         columns[f"group:{column}"] = pa.array(values, pa.string()).dictionary_encode()

@@ -69,7 +69,7 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
     correct = context.answers.predicted == context.test.labels
     named: list[tuple[str, tuple[tuple[str, str], ...], int, int]] = []
     too_small = 0
-    for kind, columns, codes, names in _partitions(context):
+    for kind, columns, codes, names in partitions(context):
         n = np.bincount(codes, minlength=len(names))
         right = np.bincount(codes, weights=correct, minlength=len(names))
         for index, values in enumerate(names):
@@ -91,7 +91,7 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
 Partition = tuple[str, tuple[str, ...], NDArray[np.int64], list[tuple[str, ...]]]  # kind, columns, code of each row, values of each code
 
 
-def _partitions(context: AuditContext) -> Iterator[Partition]:
+def partitions(context: AuditContext) -> Iterator[Partition]:
     groups = {column: _coded(values) for column, values in context.test.groups.items()}
     for column, (codes, names) in groups.items():
         yield "group", (column,), codes, [(name,) for name in names]

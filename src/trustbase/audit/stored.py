@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from trustbase.audit.context import Answers
 from trustbase.errors import DataError, Problem, VerificationError
-from trustbase.outputs.decision import decide_labels
+from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Split
 
 
@@ -33,13 +34,13 @@ def read_scores(path: Path, test: Split, info: ArtifactInfo) -> Answers:
         problems.append(Problem(path.name, f"has {table.num_rows} rows, audited were {len(test)}"))
     if problems:
         raise VerificationError(f"{path} is not what the audit left", problems=problems, hint="take it from a copy")
-    labels = np.array(info.labels.names, dtype=object)
     scores = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
-    answers = Answers(scores, decide_labels(scores, info.labels, info.decision))
+    way = answering(info.answer_kind)
+    answers = Answers(scores, way.decide(scores, info.labels, info.decision))
     same = {
         "row": table["row"].to_numpy() == test.row_numbers,
-        "label": np.array(table["label"].to_pylist(), dtype=object) == labels[test.labels],
-        "predicted": np.array(table["predicted"].to_pylist(), dtype=object) == labels[answers.predicted],
+        "label": _same(table["label"], way.columns(test.labels, info.labels)),
+        "predicted": _same(table["predicted"], way.columns(answers.predicted, info.labels)),
         **{f"group:{name}": np.array(table[f"group:{name}"].to_pylist(), dtype=object) == values for name, values in test.groups.items()},
     }
     for column, right in same.items():
@@ -49,3 +50,8 @@ def read_scores(path: Path, test: Split, info: ArtifactInfo) -> Answers:
     if problems:
         raise VerificationError(f"{path} is not what the audit left", problems=problems, hint="take it from a copy")
     return answers
+
+
+def _same(kept: pa.ChunkedArray, made: pa.Array) -> NDArray[np.bool_]:
+    """Where a column of the file holds what is made anew, bool `(rows,)`."""
+    return np.array([one == other for one, other in zip(kept.to_pylist(), made.to_pylist(), strict=True)], dtype=bool)

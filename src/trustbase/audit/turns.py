@@ -56,7 +56,7 @@ def ask_in_turns(
     scorers = (champion, challenger)
     for row in texts[:_WARM]:
         for scorer, text in zip(scorers, row, strict=True):
-            scorer.class_scores([text])
+            scorer.scores([text])
     took: tuple[list[float], list[float]] = ([], [])
     end = clock() + seconds
     for turn in range(calls):
@@ -64,7 +64,7 @@ def ask_in_turns(
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
             scorers[side].clear_cache()
             began = clock()
-            scorers[side].class_scores([row[side]])
+            scorers[side].scores([row[side]])
             took[side].append(max(clock() - began, 1e-9) * 1000)
         if clock() > end and turn + 1 >= LEAST_TURNS:
             break

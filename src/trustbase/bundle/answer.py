@@ -21,8 +21,6 @@ from trustbase.events import Emit, ignore
 from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from trustbase.bundle.rows import Row
     from trustbase.model.predict import Predictor
     from trustbase.model.questions import Result
@@ -120,9 +118,10 @@ def answer_rows(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any
     """One JSON object for each row: an answer, or an error of its own."""
     from trustbase.bundle.rows import BadInput
     from trustbase.model.questions import Question
+    from trustbase.recipe.lookup import ANSWER_KINDS
 
     texts = [row for row in rows if not isinstance(row, BadInput)]
-    results = iter(predictor.ask_all([Question("class_scores", text) for text in texts]))
+    results = iter(predictor.ask_all([Question(ANSWER_KINDS[predictor.info.answer_kind].question, text) for text in texts]))
     return [
         _error("bad_row", f"{row.where}: {row.reason}") if isinstance(row, BadInput) else _line(next(results), predictor.info)
         for row in rows
@@ -131,17 +130,11 @@ def answer_rows(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any
 
 def _line(result: Result, info: ArtifactInfo) -> dict[str, Any]:
     from trustbase.model.questions import Failure
+    from trustbase.outputs.answers.base import answering
 
     if isinstance(result, Failure):
         return _error(result.code, result.reason)
-    return _label(result.value, info)
-
-
-def _label(scores: np.ndarray[Any, Any], info: ArtifactInfo) -> dict[str, Any]:
-    from trustbase.outputs.decision import decide_labels
-
-    index = int(decide_labels(scores[None, :], info.labels, info.decision)[0])
-    return {"label": info.labels.names[index], "probabilities": {name: float(p) for name, p in zip(info.labels.names, scores, strict=True)}}
+    return answering(info.answer_kind).line(result.value, info.labels, info.decision)
 
 
 def _error(kind: str, message: str) -> dict[str, Mapping[str, str]]:

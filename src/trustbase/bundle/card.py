@@ -19,10 +19,15 @@ _HUB_METRICS = {
     "quality.accuracy": "accuracy",
     "quality.macro_f1": "f1",
     "quality.auroc": "roc_auc",
+    "quality.rmse": "rmse",
+    "quality.mae": "mae",
+    "quality.r2": "r_squared",
     "quality.auprc": "average_precision",
     "quality.brier": "brier_score",
     "quality.log_loss": "log_loss",
 }
+#: answer kind → what the Hub calls such a task, where it is not text classification (which regression of texts is, to the Hub)
+_PIPELINES = {"tokens": "token-classification", "span": "question-answering"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ABSENT = "*The recipe does not say.*"
 _MOST_SLICES = 60
@@ -66,7 +71,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
             metrics.append({"type": kind, "name": id, "value": finding.value})
     dataset = _data_name(recipe)
     front: dict[str, Any] = {
-        "pipeline_tag": "text-classification",
+        "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
         "library_name": "onnxruntime" if artifact.runtime == "onnx" else "transformers",
         "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
         "model-index": [
@@ -74,7 +79,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
                 "name": name,
                 "results": [
                     {
-                        "task": {"type": "text-classification"},
+                        "task": {"type": _PIPELINES.get(artifact.answer_kind, "text-classification")},
                         "dataset": {"type": _slug(dataset), "name": dataset, "split": "test"},
                         "metrics": metrics,
                     }

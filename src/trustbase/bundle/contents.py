@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -74,7 +75,8 @@ def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) ->
     base = artifact.get("answer_kind") == BASE_MODEL
     if base and labels.get("names"):
         problems.append(Problem("labels.json", "names labels, and a base model has none"))
-    wrong = _golden_problem(read_strict(contents["golden.json"], "golden.json", GOLDEN_SCHEMA), labels, base=base)
+    golden = read_strict(contents["golden.json"], "golden.json", GOLDEN_SCHEMA)
+    wrong = _golden_problem(golden, labels, kind=str(artifact.get("answer_kind")))
     if wrong:
         problems.append(Problem("golden.json", wrong))
     try:
@@ -89,24 +91,35 @@ def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) ->
         raise VerificationError("parts of the bundle are not what they are called", problems=problems, hint="its signer must pack it again")
 
 
-def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, base: bool = False) -> str:
+def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, kind: str = "classes") -> str:
     """Why the golden outputs cannot be repeated anywhere; "" where they can."""
     inputs, tolerance, names = golden.get("inputs"), golden.get("tolerance"), labels.get("names")
+    base, bounded = kind == BASE_MODEL, kind != "number"
     if not isinstance(golden.get("template"), str) or not isinstance(inputs, list) or not inputs or not isinstance(names, list):
         return "must hold a template and inputs"
     if not _is_number(tolerance) or not 0 < tolerance < 1:
         return f"must allow a difference between 0 and 1, got {str(tolerance)[:40]}"
+    if not base and golden.get("answers", "classes") != kind:
+        return f"is of a model that answers '{golden.get('answers', 'classes')}', and this one answers '{kind}'"
+    unit = golden.get("unit", 1.0)
+    if not _is_number(unit) or not unit > 0:
+        return f"must count differences in a unit above 0, got {str(unit)[:40]}"
+    asked = "probabilities" if kind == "classes" else "scores"
     for item in inputs:
-        row, text, scores = (item.get(key) for key in ("row", "text", "probabilities")) if isinstance(item, dict) else (None,) * 3
+        row, text, scores = (item.get(key) for key in ("row", "text", asked)) if isinstance(item, dict) else (None,) * 3
         if not isinstance(row, dict) or not all(isinstance(value, str) for value in row.values()) or not isinstance(text, str):
             return "has an input without a row or a text"
         if base:
             continue
-        if not isinstance(scores, list) or len(scores) != len(names) or not all(_is_number(score) and 0 <= score <= 1 for score in scores):
-            return f"has an input without one probability for each of the {len(names)} labels"
+        if not isinstance(scores, list) or len(scores) != len(names) or not all(_is_score(score, bounded) for score in scores):
+            return f"has an input without one {'probability' if bounded else 'number'} for each of the {len(names)} labels"
     if base:
         return base_golden_problem(golden)
     return "" if "asks" not in golden else "is that of a base model, and this is none"
+
+
+def _is_score(value: Any, bounded: bool) -> bool:
+    return _is_number(value) and math.isfinite(value) and (not bounded or 0 <= value <= 1)
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

@@ -32,7 +32,7 @@ Ask = Callable[[Sequence[str]], NDArray[np.float64]]
 class Scorer(Protocol):
     """What gives class scores: a `Predictor`, or a stand-in."""
 
-    def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
+    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
 
 
 def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int = 0) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
     rows = synthetic_rows(artifact.folder, reading.template, max_length=artifact.max_length, seed=seed)
     texts = [reading.render(row) for row in rows]
     base = artifact.answer_kind == BASE_MODEL
-    asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _probabilities(artifact, texts, ask))
+    asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _scores(artifact, texts, ask))
     inputs = [{"row": row, "text": text, **output} for row, text, output in zip(rows, texts, outputs, strict=True)]
     return {
         "schema": GOLDEN_SCHEMA,
@@ -58,6 +58,7 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
         "template": reading.template.source,
         **({"columns": list(reading.columns)} if reading.columns else {}),
         **({"asks": asks} if base else {}),
+        **({"answers": artifact.answer_kind, "unit": artifact.labels.scale} if artifact.answer_kind not in ("classes", BASE_MODEL) else {}),
         "labels": list(artifact.labels.names),
         "precision": artifact.precision,
         "runtime": artifact.runtime,
@@ -67,23 +68,25 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
     }
 
 
-def _probabilities(artifact: ArtifactInfo, texts: Sequence[str], ask: Ask | None) -> list[dict[str, Any]]:
-    """One probability for each class and text.
+def _scores(artifact: ArtifactInfo, texts: Sequence[str], ask: Ask | None) -> list[dict[str, Any]]:
+    """The scores of each text, of classes as `probabilities`.
 
     Raises:
-        ModelError: the artefact answers with something that is no probability.
+        ModelError: the artefact answers with something that is no score of its kind.
     """
     scores = np.asarray(ask(texts) if ask is not None else _ask(artifact, texts), dtype=np.float64)
     shape = (len(texts), len(artifact.labels.names))
-    if scores.shape != shape or not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+    classes = artifact.answer_kind == "classes"
+    if scores.shape != shape or not np.isfinite(scores).all() or (classes and np.abs(scores.sum(axis=1) - 1).max() > 1e-3):
         raise ModelError(f"{artifact.folder}: the golden inputs need probabilities {shape}, got {scores.shape}", hint="check the artefact")
-    return [{"probabilities": [float(p) for p in line]} for line in scores]
+    return [{"probabilities" if classes else "scores": [float(p) for p in line]} for line in scores]
 
 
 def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageScorer) -> float:
     """Largest difference between the golden outputs and what `predictor` answers now (infinite where it answers no number).
 
-    Of class scores it is the largest |Δ probability|, of a base model's answers the largest difference as a share of them.
+    Of class scores it is the largest |Δ probability|, of numbers the largest difference in standard deviations of the training rows, of a
+    base model's answers the largest difference as a share of them.
 
     The caller compares it with the record's `tolerance`.
 
@@ -102,11 +105,12 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageS
         raise ModelError("the golden rows render to other texts than when the bundle was made", hint="use the version that made the bundle")
     if "asks" in record:
         return base_difference(record, cast(LanguageScorer, predictor), texts)
-    expected = np.array([item["probabilities"] for item in inputs], dtype=np.float64)
-    found = np.asarray(cast(Scorer, predictor).class_scores(texts), dtype=np.float64)
+    name = "scores" if "answers" in record else "probabilities"
+    expected = np.array([item[name] for item in inputs], dtype=np.float64)
+    found = np.asarray(cast(Scorer, predictor).scores(texts), dtype=np.float64)
     if found.shape != expected.shape:
         raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
-    difference = np.abs(found - expected)
+    difference = np.abs(found - expected) / float(record.get("unit", 1.0))
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
@@ -163,4 +167,4 @@ def _ask(artifact: ArtifactInfo, texts: Sequence[str]) -> NDArray[np.float64]:
     from trustbase.model.predict import Predictor
 
     with Predictor.open(artifact) as predictor:
-        return predictor.class_scores(texts)
+        return predictor.scores(texts)

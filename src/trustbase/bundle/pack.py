@@ -197,14 +197,7 @@ def _hash(folder: Path) -> dict[str, FileEntry]:
 
 def labels_record(labels: LabelSchema) -> dict[str, Any]:
     """Content of `labels.json`."""
-    return {
-        "schema": LABELS_SCHEMA,
-        "names": list(labels.names),
-        "positive": labels.positive,
-        "favourable": labels.favourable,
-        "positive_assumed": labels.positive_assumed,
-        "favourable_assumed": labels.favourable_assumed,
-    }
+    return {"schema": LABELS_SCHEMA, **labels.to_json()}
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

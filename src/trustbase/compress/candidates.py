@@ -19,17 +19,19 @@ from numpy.typing import NDArray
 
 from trustbase.compress.graph import export_onnx
 from trustbase.compress.options import ReleaseOptions
+from trustbase.data.batch import plan_batches
 from trustbase.device import bf16_support
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.predict import BATCH_TOKENS
-from trustbase.model.questions import log_softmax
+from trustbase.model.questions import KINDS, Question
 from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.outputs.decision import decide_labels
+from trustbase.outputs.answers.base import answering
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import Decision, LabelSchema
 
 _ROUNDS = 3
@@ -72,21 +74,15 @@ class Choice:
 
 
 def parity(
-    reference: NDArray[np.float64], scores: NDArray[np.float64], *, labels: LabelSchema | None = None, decision: Decision | None = None
+    reference: NDArray[np.float64], scores: NDArray[np.float64], *, labels: LabelSchema, decision: Decision, kind: str = "classes"
 ) -> dict[str, Any]:
-    """How class probabilities `(rows, classes)` agree with those of fp32 torch on the same rows.
-
-    Label flips are counted under `decision` (with its `labels`), or where none is given by the highest score.
-    """
-    difference = np.abs(scores - reference).max(axis=1)
-    threshold = decision.threshold if decision is not None else None
-    if labels is None or decision is None:
-        answers, expected = scores.argmax(axis=1), reference.argmax(axis=1)
-    else:
-        answers, expected = decide_labels(scores, labels, decision), decide_labels(reference, labels, decision)
-    flips = int((answers != expected).sum())
+    """How scores `(rows, width)` agree with those of fp32 torch on the same rows; flips are answers that differ under `decision`."""
+    way = answering(kind)
+    difference = way.differences(scores, reference, labels)
+    flips = int(way.flips(way.decide(scores, labels, decision), way.decide(reference, labels, decision)).sum())
     return {
-        "threshold": threshold,
+        "threshold": decision.threshold,
+        "unit": way.unit,
         "n": len(reference),
         "against": "torch fp32",
         "max_difference": float(difference.max()),
@@ -106,30 +102,30 @@ def choose(
     decide: Decide,
     device: str,
     emit: Emit,
+    kind: str = "classes",
 ) -> Choice:
     """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
     wanted, notes = _wanted(options, device)
     runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit)
     texts = sample[: options.sample]
-    whole = _scores(runtimes["torch", "fp32"], sample, emit)
+    asked = Asked(ANSWER_KINDS[kind].question, labels)
+    whole = asked.scores(runtimes["torch", "fp32"], sample, emit)
     first = decide(whole)
-    scores = {key: whole[: len(texts)] if key == ("torch", "fp32") else _scores(runtime, texts, emit) for key, runtime in runtimes.items()}
-    seconds = _time(runtimes, texts, emit)
+    scores = {
+        key: whole[: len(texts)] if key == ("torch", "fp32") else asked.scores(runtime, texts, emit) for key, runtime in runtimes.items()
+    }
+    seconds = _time(runtimes, texts, asked, emit)
     candidates = []
     for key in runtimes:
-        agreement = parity(scores["torch", "fp32"], scores[key], labels=labels, decision=first)
+        agreement = parity(scores["torch", "fp32"], scores[key], labels=labels, decision=first, kind=kind)
         where = "cpu" if key[0] == "onnx" else device
         candidates.append(Candidate(*key, where, seconds[key], agreement, _refusal(agreement, options)))
         emit("note", text=f"candidate {key[0]} {key[1]}: {seconds[key]:.2f} s, largest difference {agreement['max_difference']:.1e}")
     chosen = _fastest([candidate for candidate in candidates if (candidate.runtime, candidate.precision) in wanted])
     shipped = (chosen.runtime, chosen.precision)
-    own = whole if shipped == ("torch", "fp32") else _scores(runtimes[shipped], sample, emit)
-    decision, settled = _settle(whole, own, labels, first, decide(own), options)
+    own = whole if shipped == ("torch", "fp32") else asked.scores(runtimes[shipped], sample, emit)
+    decision, settled = _settle(whole, own, labels, first, decide(own), options, kind)
     return Choice(candidates, chosen, _why(candidates, chosen, wanted, notes, len(texts)), decision, settled)
-
-
-def highest_score(scores: NDArray[np.float64]) -> Decision:
-    return Decision()
 
 
 def _settle(
@@ -139,9 +135,11 @@ def _settle(
     first: Decision,
     second: Decision,
     options: ReleaseOptions,
+    kind: str,
 ) -> tuple[Decision, dict[str, Any]]:
     """The decision that ships: the artefact's own, unless it turns more labels against fp32 (with its own) than is allowed."""
-    flips = int((decide_labels(own, labels, second) != decide_labels(reference, labels, first)).sum())
+    way = answering(kind)
+    flips = int(way.flips(way.decide(own, labels, second), way.decide(reference, labels, first)).sum())
     taken = flips <= options.max_label_flips * len(own)
     return second if taken else first, {
         "chosen_on": "scores of the artefact" if taken else "scores of torch fp32, as the artefact's own would turn too many labels",
@@ -237,29 +235,39 @@ def _refusal(agreement: dict[str, Any], options: ReleaseOptions) -> str:
     return "; ".join(f"{name} {value:.2g} is over {limit:g}" for name, value, limit in checks if not value <= limit)
 
 
-def _scores(runtime: Runtime, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
-    """Class probabilities `(rows, classes)`, straight from a runtime."""
-    from trustbase.data.batch import plan_batches
+@dataclass(frozen=True)
+class Asked:
+    """The question whose values are scores, put straight to a runtime."""
 
-    encodings = runtime.prepare(texts)
-    batches = plan_batches(encodings.lengths, batch_tokens=BATCH_TOKENS)
-    parts, said = [], f"scoring with {runtime.name} {runtime.precision}"
-    for done, rows in enumerate(batches):
-        emit("progress", what=said, done=done, total=len(batches))
-        parts.append((rows, runtime.forward("logits", encodings, rows)))
-    emit("progress", what=said, done=len(batches), total=len(batches))
-    logits = np.empty((len(texts), parts[0][1].shape[1]), dtype=np.float64)
-    for rows, values in parts:
-        logits[rows] = values
-    if not np.isfinite(logits).all():
-        raise ModelError(
-            f"{runtime.name} {runtime.precision} gives NaN or infinities on validation rows",
-            hint="train again; a lower learning rate may help",
-        )
-    return np.exp(log_softmax(logits))
+    question: str
+    labels: LabelSchema
+
+    def scores(self, runtime: Runtime, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
+        """Scores of texts, `(rows, width)`.
+
+        Raises:
+            ModelError: some are no finite numbers.
+        """
+        kind = KINDS[self.question]
+        encodings = runtime.prepare(texts)
+        batches = plan_batches(encodings.lengths, batch_tokens=BATCH_TOKENS)
+        parts, said = [], f"scoring with {runtime.name} {runtime.precision}"
+        for done, rows in enumerate(batches):
+            emit("progress", what=said, done=done, total=len(batches))
+            parts.append((rows, runtime.forward(kind.output, encodings, rows)))
+        emit("progress", what=said, done=len(batches), total=len(batches))
+        outputs = np.empty((len(texts), parts[0][1].shape[1]), dtype=np.float64)
+        for rows, values in parts:
+            outputs[rows] = values
+        if not np.isfinite(outputs).all():
+            raise ModelError(
+                f"{runtime.name} {runtime.precision} gives NaN or infinities on validation rows",
+                hint="train again; a lower learning rate may help",
+            )
+        return np.stack(list(kind.finish(outputs, [Question(kind.name, text) for text in texts], self.labels)))
 
 
-def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str], emit: Emit) -> dict[tuple[str, str], float]:
+def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str], asked: Asked, emit: Emit) -> dict[tuple[str, str], float]:
     """Median seconds for the first rows of the sample, in alternating rounds (they are warm: scored once before)."""
     rows = texts[:_TIMED_ROWS]
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in runtimes}
@@ -268,7 +276,7 @@ def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str], emit: 
         for place, (key, runtime) in enumerate(runtimes.items()):
             emit("progress", what=said, done=turn * len(runtimes) + place, total=total)
             started = time.perf_counter()
-            _scores(runtime, rows)
+            asked.scores(runtime, rows)
             taken[key].append(time.perf_counter() - started)
     emit("progress", what=said, done=total, total=total)
     return {key: float(np.median(values)) for key, values in taken.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
-from trustbase.compress.candidates import Choice, Decide, choose, highest_score, parity
+from trustbase.compress.candidates import Choice, Decide, choose, parity
 from trustbase.compress.options import ReleaseOptions
 from trustbase.device import choose_device
 from trustbase.errors import ModelError
@@ -19,6 +19,7 @@ from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.load import describe_base
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
+from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, BaseModel, LabelSchema, Trained
 
 __all__ = ["make_artifact", "parity", "set_decision"]
@@ -66,17 +67,23 @@ def make_artifact(
             f"an artefact is compared with fp32 on validation texts, but there are {len(sample)}", hint="give a larger validation split"
         )
     where = device or choose_device()
+    usual = _usual(task)
     made: list[ArtifactInfo] = []
 
     def fill(staging: Path) -> None:
         form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
-        choice = choose(staging, options, list(sample), max_length, labels, decide or highest_score, where, emit)
+        choice = choose(staging, options, list(sample), max_length, labels, decide or usual, where, emit, task.answer_kind)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
         made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
     return replace(made[0], folder=folder)  # the digest speaks of relative names, so moving the folder did not change it
+
+
+def _usual(task: Task) -> Decide:
+    decision = answering(task.answer_kind).default()
+    return lambda scores: decision
 
 
 def _described(

@@ -11,6 +11,7 @@ from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import says_format
 from trustbase.data.samples import is_sample
+from trustbase.data.truth.base import written
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
 from trustbase.records import LabelSchema, Split
@@ -38,6 +39,7 @@ def find_audited_rows(
     labels: LabelSchema,
     recorded: Mapping[str, object],
     seed: int,
+    kind: str = "classes",
     emit: Emit = ignore,
 ) -> AuditedRows:
     """The audited rows in a file: all of it, in any order, or the test part of it that the recipe cuts.
@@ -49,6 +51,7 @@ def find_audited_rows(
         labels: the model's labels.
         recorded: the `data` object of `audit.json`: `digest`, `rows`, and `set` where the audit recorded it.
         seed: of the run, for `data.sample`.
+        kind: the model's answer kind.
         emit: told what a reader of the log should know.
 
     Raises:
@@ -58,9 +61,9 @@ def find_audited_rows(
     read = options.model_copy(update={"train": reference, "format": None if says_format(reference) else options.format})
     found: dict[str, str] = {}
     try:
-        alone = _alone(read, text, labels)
+        alone = _alone(read, text, labels, kind)
     except DataError as error:
-        whole = _divided(read, labels, seed, emit)
+        whole = _divided(read, labels, seed, kind, emit)
         if whole is None:
             raise
         found["divided as the recipe says"] = whole.splits["test"].digest
@@ -68,12 +71,12 @@ def find_audited_rows(
             return whole
         raise DataError(error.message, hint=error.hint, problems=[*error.problems, _other(found, recorded)]) from error
     if alone.digest == recorded["digest"]:
-        whole = _divided(read, labels, seed, emit) if is_sample(reference) else None  # of a sample that part alone was read
+        whole = _divided(read, labels, seed, kind, emit) if is_sample(reference) else None  # of a sample that part alone was read
         return whole if whole is not None and whole.splits["test"].digest == alone.digest else AuditedRows({"test": alone}, labels)
-    if recorded.get("set") == _set_digest(alone, labels):
+    if recorded.get("set") == _set_digest(alone, labels, kind):
         return AuditedRows({"test": alone}, labels, in_order=False)
     found[f"all {len(alone):,} rows"] = alone.digest
-    whole = _divided(read, labels, seed, emit)
+    whole = _divided(read, labels, seed, kind, emit)
     if whole is not None:
         if whole.splits["test"].digest == recorded["digest"]:
             return whole
@@ -82,26 +85,26 @@ def find_audited_rows(
     raise DataError(f"{path} does not hold the rows that were audited", problems=[_other(found, recorded)], hint=hint)
 
 
-def _alone(options: DataOptions, text: str, labels: LabelSchema) -> Split:
-    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups}
+def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> Split:
+    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups, "answers": kind}
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 
-def _divided(options: DataOptions, labels: LabelSchema, seed: int, emit: Emit) -> AuditedRows | None:
+def _divided(options: DataOptions, labels: LabelSchema, seed: int, kind: str, emit: Emit) -> AuditedRows | None:
     """The file as the recipe divides it; None where the recipe takes its parts from several files, or this one cannot be divided so."""
     if options.test is not None or options.validation is not None:
         return None
     try:
-        dataset = load(options, root=Path(), seed=seed)
+        dataset = load(options, root=Path(), seed=seed, answers=kind)
     except DataError as error:
         emit("note", text=f"the file cannot be divided as the recipe says: {error.message}")
         return None
     return AuditedRows(dataset.splits, labels) if dataset.labels.names == labels.names else None
 
 
-def _set_digest(split: Split, labels: LabelSchema) -> str:
+def _set_digest(split: Split, labels: LabelSchema, kind: str) -> str:
     groups = {name: values.tolist() for name, values in split.groups.items()}
-    return digest_set(split.texts, [labels.names[code] for code in split.labels], groups)
+    return digest_set(split.texts, written(split, labels, kind), groups)
 
 
 def _other(found: Mapping[str, str], recorded: Mapping[str, object]) -> Problem:

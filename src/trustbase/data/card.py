@@ -192,6 +192,10 @@ def _rows(card: Mapping[str, Any]) -> str:
 
 def _labels(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
+    if all("numbers" in part for part in parts.values()):
+        names = list(dict.fromkeys(name for part in parts.values() for name in part["numbers"]))
+        rows = [[plain(name.replace("_", " ")), *(f"{part['numbers'][name]:,.6g}" for part in parts.values())] for name in names]
+        return section("Labels", [card["label"]["column"], *parts], rows)
     rows = [[in_code(name), *(share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
     return section("Labels", ["label", *parts], rows)
 

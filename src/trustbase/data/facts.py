@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from trustbase.data import clean, groups, labels, split
@@ -18,6 +17,7 @@ from trustbase.data.pair import readable
 from trustbase.data.reference import is_database
 from trustbase.data.samples import find_sample, is_sample
 from trustbase.data.template import TextTemplate
+from trustbase.data.truth.base import Truth
 from trustbase.records import LabelSchema, Split
 
 
@@ -54,14 +54,15 @@ def _unordered(options: DataOptions) -> list[str]:
     return ["data.query has no ORDER BY: the database may give its rows in another order next time, which is another data set to a run"]
 
 
-def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
+def split_facts(
+    part: Split, schema: LabelSchema, source: Source, truth: Truth, *, missing: Mapping[str, int], **more: Any
+) -> dict[str, Any]:
     """Counts of one split."""
-    counts = np.bincount(part.labels, minlength=len(schema.names))
-    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), part.labels)
+    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), truth.codes(part.labels, schema))
     return {
         "rows": len(part),
         "source": public_name(source.reference),
-        "labels": {name: int(count) for name, count in zip(schema.names, counts, strict=True)},
+        **truth.counts(part.labels, schema),
         "groups": groups.count_groups(part.groups),
         "missing": dict(missing),
         "duplicate_rows": repeats.duplicates,

@@ -19,6 +19,7 @@ from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
+from trustbase.data.truth.base import Read
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
@@ -35,6 +36,7 @@ class Source:
     bad: list[BadRow] = field(default_factory=list)  # found after reading
     entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
     moments: Moments | None = None  # when each happened, where they are divided by time
+    truth: Read | None = None  # what the label column says
 
 
 def options_of(values: Mapping[str, Any]) -> DataOptions:
@@ -74,7 +76,7 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
     return problems
 
 
-def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[str, Source]]:
+def read_sources(options: DataOptions, root: Path, answers: str = "classes") -> tuple[TextTemplate, dict[str, Source]]:
     """Every file's rows; problems of all files are raised together."""
     problems = check_columns(options, root)
     if problems:
@@ -87,7 +89,7 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
         if reference is None:
             continue
         try:
-            raw = _read(options, reference, template, root, first=name == "train")
+            raw = _read(options, reference, template, root, answers, first=name == "train")
             sources[name] = Source(reference, raw, template.render_table(raw.table))
         except DataError as error:
             problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
@@ -96,14 +98,15 @@ def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[s
     return template, sources
 
 
-def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, *, first: bool) -> RawTable:
+def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, answers: str, *, first: bool) -> RawTable:
     extra = [options.split.column] if first and options.split.column else []
     extra += [options.id] if options.id else []
     key = options.split.key
     extra += [key] if key else []
     wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
     optional = set(options.groups) - set(template.columns) - {key}
-    whole = (options.label, *([key] if key and options.split.by_entity else []))  # 12 and 12.0 would be two entities
+    whole = [options.label] if answers == "classes" else []
+    whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
     raw = read_table(
         reference,
         root=root,

@@ -21,14 +21,14 @@ from trustbase.data.options import DataOptions
 from trustbase.data.order import order_facts
 from trustbase.data.pair import halves
 from trustbase.data.reference import Format
-from trustbase.data.rows import in_quotes
 from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
+from trustbase.data.truth.base import Named, Truth, truth_of
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore
 from trustbase.records import LabelSchema, Split
 
-__all__ = ["Dataset", "check_columns", "dataset_digest", "load", "load_single", "source_digests"]
+__all__ = ["Dataset", "check_columns", "dataset_digest", "load", "load_single", "read_truth", "schema_of", "source_digests"]
 
 
 _FEWEST = 2  # rows of a split
@@ -44,6 +44,7 @@ class Dataset:
         template: how columns become text.
         facts: counts and choices for the data card; aggregates only.
         digest: `sha256:…` over the splits' digests, the labels and the template.
+        answers: answer kind of the task that the rows are for.
     """
 
     splits: Mapping[str, Split]
@@ -51,37 +52,40 @@ class Dataset:
     template: TextTemplate
     facts: dict[str, Any]
     digest: str
+    answers: str = "classes"
 
 
-def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) -> Dataset:
+def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes", emit: Emit = ignore) -> Dataset:
     """Read the rows that the recipe describes.
 
     Args:
         options: the recipe's `data` section.
         root: folder that relative paths start from.
         seed: seed of the run; only `data.sample` uses it.
+        answers: answer kind of the task: how the label column is read.
         emit: told what a reader of the log should know.
 
     Raises:
         DataError: files, columns, labels or rows are not as described; every problem is in it.
     """
-    template, sources = read_sources(options, root)
+    truth = truth_of(answers)
+    template, sources = read_sources(options, root, answers)
     divide(options, sources)
-    schema = schema_of(options, sources)
-    _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
+    schema = schema_of(options, sources, truth)
+    read_truth(options, schema, sources, truth, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     splits = {}
     for name in split.SPLITS:
-        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed)
+        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed, truth)
     _refuse_few({name: len(part) for name, part in splits.items()})
-    _refuse_unlearnable(splits["train"], schema, options)
+    _refuse_unlearnable(splits["train"], schema, truth)
     facts.update(facts_across(splits, facts, schema))
     _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
-    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template), answers)
 
 
 def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> None:
@@ -109,6 +113,7 @@ def load_single(
     positive: str | None = None,
     favourable: str | None = None,
     quoted: bool = True,
+    answers: str = "classes",
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -125,12 +130,13 @@ def load_single(
         positive: label that thresholds speak about, where `labels` is not given.
         favourable: label that counts as selected, where `labels` is not given.
         quoted: whether cells of a csv or tsv file may be quoted.
+        answers: answer kind of the model or task: how the label column is read.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     try:
-        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted)
+        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers)
     except DataError as error:  # nobody wrote a recipe here, so no section of one is named
         told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
         raise DataError(error.message, hint=error.hint, problems=told) from error
@@ -149,21 +155,23 @@ def _load_single(
     positive: str | None,
     favourable: str | None,
     quoted: bool,
+    answers: str,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     first, *second = halves(text)
     values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
     named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     options = options_of({**values, **named})
-    template, sources = read_sources(options, root or Path())
+    truth = truth_of(answers)
+    template, sources = read_sources(options, root or Path(), answers)
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
         rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
     source.parts = {name: rows}
-    schema = schema_of(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
-    _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
+    schema = schema_of(options, sources, truth, of=name) if labels is None else _renamed(labels, positive, favourable)
+    read_truth(options, schema, sources, truth, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
-    return make_split(name, options, schema, template, source, 0)[0], schema, template
+    return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -189,21 +197,20 @@ def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: T
     return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
 
 
-def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
-    """The label schema of the training rows (of the only rows, where one file is read alone)."""
+def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth, of: str = "train") -> LabelSchema:
+    """What scores stand for, from the training rows (from the only rows, where one file is read alone)."""
     source = sources["train"]
-    texts, _ = labels_of(source, options)
-    found = texts.take(pa.array(source.parts.get(of, []), pa.int64())).unique().to_pylist()
-    if len(found) < 2 and source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
-        raise DataError(f"{source.reference}: fewer than two labels are left beside the bad rows", problems=source.raw.bad)
-    if not found:
+    rows = source.parts.get(of, np.zeros(0, np.int64))
+    if not len(rows):
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
-    return labels.make_schema(found, positive=options.positive, favourable=options.favourable, source=source.reference)
-
-
-def labels_of(source: Source, options: DataOptions) -> tuple[pa.Array, int]:
-    """Label texts of a source's rows, and how many had blanks around them."""
-    return labels.label_texts(source.raw.table[options.label])
+    column = source.raw.table[options.label].take(pa.array(rows))
+    try:
+        return truth.schema(column, Named(options.label, options.positive, options.favourable, source.reference))
+    except DataError as error:
+        if source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
+            problems = [*error.problems, *source.raw.bad]
+            raise DataError(f"{source.reference}: {error.message}, beside the bad rows", problems=problems) from error
+        raise
 
 
 def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) -> LabelSchema:
@@ -215,15 +222,16 @@ def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) 
     return replace(named, names=schema.names, positive_assumed=assumed[0], favourable_assumed=assumed[1])
 
 
-def _refuse_unknown_labels(options: DataOptions, schema: LabelSchema, sources: Mapping[str, Source], *, whose: str) -> None:
-    """Rows with a label outside the schema become bad rows: no model can answer them rightly."""
+def read_truth(options: DataOptions, schema: LabelSchema, sources: Mapping[str, Source], truth: Truth, *, whose: str) -> None:
+    """Read the label columns; rows whose truth cannot be used become bad rows, as no model can answer them rightly."""
     for source in sources.values():
-        texts, _ = labels_of(source, options)
-        codes = labels.label_codes(texts, schema)
+        source.truth = truth.read(source.raw.table[options.label], schema, source.texts, whose=whose)
+        wanted = np.zeros(len(source.raw), dtype=bool)
         for rows in source.parts.values():
-            for row in rows[codes[rows] < 0].tolist():
-                kind = f"column '{options.label}' (label) is none {whose}"
-                source.bad.append(source.raw.as_bad(row, kind, f"got {in_quotes(texts[row].as_py())}"))
+            wanted[rows] = True
+        for row, (kind, detail) in sorted(source.truth.bad.items()):
+            if wanted[row]:
+                source.bad.append(source.raw.as_bad(row, f"column '{options.label}' {kind}", detail))
 
 
 def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
@@ -231,7 +239,7 @@ def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
 
 
 def make_split(
-    name: str, options: DataOptions, schema: LabelSchema, template: TextTemplate, source: Source, seed: int
+    name: str, options: DataOptions, schema: LabelSchema, template: TextTemplate, source: Source, seed: int, truth: Truth
 ) -> tuple[Split, dict[str, Any]]:
     """One split and its facts.
 
@@ -242,21 +250,22 @@ def make_split(
     if not len(rows):
         hint = f"give more rows, a larger data.split.{name}, or a file of its own"
         raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
-    codes = labels.label_codes(labels_of(source, options)[0], schema)
+    assert source.truth is not None
+    values = source.truth.values
     found = len(rows)
     if options.deduplicate:
         texts = pa.array([source.texts[row] for row in rows], pa.large_string())
-        rows = rows[clean.one_of_each(texts, codes[rows])]
+        rows = rows[clean.one_of_each(texts, truth.codes(values[rows], schema))]
     distinct = len(rows)
     rows = _sample(rows, getattr(options.sample, name, None), seed, name)
     table = source.raw.table.take(pa.array(rows))
     texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
-    names = np.array(schema.names, dtype=object)[codes[rows]]
-    digest = digest_rows(texts_, names.tolist(), {column: values.tolist() for column, values in grouped.items()})
+    written = truth.write(values[rows], schema)
+    digest = digest_rows(texts_, written, {column: values.tolist() for column, values in grouped.items()})
     made = Split(
         name=name,
         texts=texts_,
-        labels=codes[rows],
+        labels=values[rows],
         groups=grouped,
         table=table.select(list(template.columns)),
         row_numbers=source.raw.row_numbers[rows],
@@ -267,7 +276,7 @@ def make_split(
     missing = {column: table[column].null_count for column in used}
     counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
     trimmed = labels.label_texts(table[options.label])[1]
-    return made, split_facts(made, schema, source, missing=missing, labels_trimmed=trimmed, **counts)
+    return made, split_facts(made, schema, source, truth, missing=missing, labels_trimmed=trimmed, **counts)
 
 
 def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
@@ -293,9 +302,8 @@ def _refuse_few(rows: Mapping[str, int]) -> None:
         )
 
 
-def _refuse_unlearnable(train: Split, schema: LabelSchema, options: DataOptions) -> None:
-    """Every label needs a training row that is left after sampling."""
-    counts = np.bincount(train.labels, minlength=len(schema.names))
-    absent = [Problem("data.sample.train", f"no row of label '{schema.names[code]}' is left") for code in np.flatnonzero(counts == 0)]
-    if absent:
-        raise DataError(f"{len(train):,} sampled training rows do not show every label", problems=absent, hint="sample more training rows")
+def _refuse_unlearnable(train: Split, schema: LabelSchema, truth: Truth) -> None:
+    """What is learned must show in the training rows that are left after sampling."""
+    problems = truth.refused(train.labels, schema)
+    if problems:
+        raise DataError(f"{len(train):,} sampled training rows do not show every label", problems=problems, hint="give more training rows")

@@ -13,6 +13,7 @@ from trustbase import files
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
 from trustbase.data.template import TextTemplate
+from trustbase.data.truth.base import Truth, truth_of
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema, Split
 
@@ -26,7 +27,7 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
 
     def fill(staging: Path) -> None:
         for name, part in dataset.splits.items():
-            pq.write_table(_to_table(part), staging / f"{name}.parquet", compression="zstd")
+            pq.write_table(_to_table(part, dataset.labels, truth_of(dataset.answers)), staging / f"{name}.parquet", compression="zstd")
         files.write_json(staging / "dataset.json", _to_json(dataset))
 
     files.replace_folder(folder, fill)
@@ -44,26 +45,22 @@ def load_dataset(folder: Path) -> Dataset:
     saved = files.read_json(path)
     if saved.get("schema") != SCHEMA:
         raise DataError(f"{path} is of the form '{saved.get('schema')}', not '{SCHEMA}'", hint="run the recipe again with --force")
-    schema = LabelSchema(**{**saved["labels"], "names": tuple(saved["labels"]["names"])})
+    schema, answers = LabelSchema.from_json(saved["labels"]), saved.get("answers", "classes")
     template = TextTemplate.parse(saved["text"]["source"], saved["text"]["columns"])
-    splits = {name: _from_table(folder / f"{name}.parquet", name, facts, schema) for name, facts in saved["splits"].items()}
+    splits = {
+        name: _from_table(folder / f"{name}.parquet", name, facts, schema, truth_of(answers)) for name, facts in saved["splits"].items()
+    }
     digest = dataset_digest(splits, schema, template)
     if digest != saved["digest"]:
         raise DataError(f"{folder} was altered: its digest is {digest}, it was saved as {saved['digest']}", hint="run again with --force")
-    return Dataset(splits, schema, template, saved["facts"], digest)
+    return Dataset(splits, schema, template, saved["facts"], digest, answers)
 
 
 def _to_json(dataset: Dataset) -> dict[str, Any]:
-    schema = dataset.labels
     return {
         "schema": SCHEMA,
-        "labels": {
-            "names": list(schema.names),
-            "positive": schema.positive,
-            "favourable": schema.favourable,
-            "positive_assumed": schema.positive_assumed,
-            "favourable_assumed": schema.favourable_assumed,
-        },
+        "answers": dataset.answers,
+        "labels": dataset.labels.to_json(),
         "text": {"source": dataset.template.source, "columns": list(dataset.template.columns)},
         "splits": {
             name: {"source": part.source, "digest": part.digest, "groups": list(part.groups)} for name, part in dataset.splits.items()
@@ -73,28 +70,27 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _to_table(part: Split) -> pa.Table:
+def _to_table(part: Split, schema: LabelSchema, truth: Truth) -> pa.Table:
     columns: dict[str, Any] = {
         _ROW: pa.array(part.row_numbers, pa.int64()),
         _TEXT: pa.array(part.texts, pa.large_string()),
-        _LABEL: pa.array(part.labels, pa.int64()),
+        _LABEL: truth.to_arrow(part.labels, schema),
     }
     columns |= {_GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
     columns |= {_COLUMN + name: part.table[name] for name in part.table.column_names}
     return pa.table(columns)
 
 
-def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchema) -> Split:
+def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchema, truth: Truth) -> Split:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="run again with --force") from error
     groups = {group: np.array(table[_GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
     inputs = [column for column in table.column_names if column.startswith(_COLUMN)]
-    texts, codes = table[_TEXT].to_pylist(), table[_LABEL].to_numpy().astype(np.int64)
-    label_names = np.array(schema.names, dtype=object)[codes].tolist()
-    digest = digest_rows(texts, label_names, {column: values.tolist() for column, values in groups.items()})
+    texts, values = table[_TEXT].to_pylist(), truth.from_arrow(table[_LABEL], schema)
+    digest = digest_rows(texts, truth.write(values, schema), {column: values.tolist() for column, values in groups.items()})
     if digest != saved["digest"]:
         raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved['digest']}", hint="run again with --force")
     raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
-    return Split(name, texts, codes, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest)
+    return Split(name, texts, values, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest)

@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from trustbase.data.facts import facts_across, public_name, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
-from trustbase.data.load import Dataset, dataset_digest, make_split, schema_of
+from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
 from trustbase.data.markdown import in_code, section, several, share
 from trustbase.data.reference import Format
 from trustbase.data.rows import RawTable
 from trustbase.data.source import read_table
+from trustbase.data.truth.base import truth_of
 from trustbase.errors import DataError
 from trustbase.events import ignore
 
@@ -23,30 +24,33 @@ COLUMNS_SCHEMA = "trustbase/columns-card/1"
 ALL = "all"
 
 
-def load_whole(values: Mapping[str, Any], *, root: Path) -> Dataset:
+def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes") -> Dataset:
     """Read what a `data` section describes as one part, called `all`.
 
     Args:
         values: keys of a recipe's `data` section; those that divide rows have no meaning here.
         root: folder that relative paths start from.
+        answers: answer kind of the task that the rows are for.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     options = options_of(values)
-    template, sources = read_sources(options, root)
+    truth = truth_of(answers)
+    template, sources = read_sources(options, root, answers)
     source = sources["train"]
     source.parts = {ALL: np.arange(len(source.raw))}
-    schema = schema_of(options, sources, of=ALL)
+    schema = schema_of(options, sources, truth, of=ALL)
+    read_truth(options, schema, sources, truth, whose="of these rows")
     judge_bad_rows(options, sources, ignore)
     facts = source_facts(options, template, sources)
-    part, facts["splits"][ALL] = make_split(ALL, options, schema, template, source, 0)
+    part, facts["splits"][ALL] = make_split(ALL, options, schema, template, source, 0, truth)
     facts["sources"] = {ALL: facts["sources"]["train"]}
     facts["split"] = {"column": None, "by": None, "how": {ALL: "all rows, undivided"}}
     splits = {ALL: part}
     facts.update(facts_across(splits, facts, schema))
     assert not all_bad(source)  # nothing is tolerated here
-    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template))
+    return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template), answers)
 
 
 def columns_card(reference: str, *, root: Path, format: Format | None = None, query: str | None = None) -> dict[str, Any]:

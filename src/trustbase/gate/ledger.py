@@ -20,6 +20,7 @@ from trustbase import files
 from trustbase.data.digest import digest_positions
 from trustbase.data.samples import is_sample
 from trustbase.data.source import source_digest
+from trustbase.data.truth.base import written
 from trustbase.errors import TrustbaseError
 from trustbase.home import home, make_home
 from trustbase.records import LabelSchema, Split
@@ -72,11 +73,18 @@ def record_look(data_digest: str, *, run: str, policy_digest: str | None, model_
 
 
 def record_look_at(
-    test: Split, labels: LabelSchema, source: str | Path, *, run: str, policy_digest: str | None, model_digest: str | None
+    test: Split,
+    labels: LabelSchema,
+    source: str | Path,
+    *,
+    run: str,
+    policy_digest: str | None,
+    model_digest: str | None,
+    kind: str = "classes",
 ) -> int:
     """Count a look at the rows of one file, by what was asked and by which rows of which file they are; as `record_look`."""
     digest = str(source) if is_sample(str(source)) else source_digest(str(source), Path())
-    rows = digest_positions(digest, test.row_numbers, [labels.names[code] for code in test.labels])
+    rows = digest_positions(digest, test.row_numbers, written(test, labels, kind))
     return record_look(test.digest, rows=rows, run=run, policy_digest=policy_digest, model_digest=model_digest)
 
 

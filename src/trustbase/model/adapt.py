@@ -14,6 +14,7 @@ from trustbase.model.adaptations.shared import Companion, Way, adapted_with, mar
 from trustbase.model.adaptations.targets import target_names
 from trustbase.model.folder import CHECKPOINT, read_object
 from trustbase.model.frozen import frozen_features, head_only
+from trustbase.model.heads import SEQUENCE
 from trustbase.model.pretrained import empty_classifier, origin_of, read_config, refuse_impossible, set_origin
 from trustbase.recipe.lookup import ADAPTATIONS, load
 from trustbase.records import BaseModel
@@ -85,26 +86,27 @@ def merge(model: nn.Module) -> nn.Module:
     return merged.requires_grad_(True)
 
 
-def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int) -> list[Problem]:
+def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int, head: str = SEQUENCE) -> list[Problem]:
     """What this base cannot do of what a recipe asks, found before any weight is read: its layers, its longest text.
 
     Args:
         base: the resolved base model.
         options: the adaptation.
         max_length: tokens of the longest text that the recipe lets in.
+        head: that the task needs (`heads.HEADS`).
 
     Raises:
-        ModelError: the architecture has no classification head at all, or its sizes are not those of the weights.
+        ModelError: the architecture has no such head at all, or its sizes are not those of the weights.
     """
     from trustbase.model.tokenizer import load_tokenizer, model_max_length
 
-    refuse_impossible(base.folder)
+    refuse_impossible(base.folder, head)
     problems = _not_plain(base)
     if problems:
         return problems
-    problems = adapt_problems(base, options)
-    longest = model_max_length(read_config(base.folder), load_tokenizer(base.folder))
-    taken = 0 if problems else way_of(options).places(empty_classifier(base.folder), options)
+    problems = adapt_problems(base, options, head)
+    longest = model_max_length(read_config(base.folder, head), load_tokenizer(base.folder))
+    taken = 0 if problems else way_of(options).places(empty_classifier(base.folder, head), options)
     if max_length > longest - taken:
         beside = f", of which adapt: {options.method} takes {taken}" if taken else ""
         message = f"is {max_length} tokens, and base '{base.reference}' reads at most {longest}{beside}"
@@ -122,10 +124,10 @@ def _not_plain(base: BaseModel) -> list[Problem]:
     return [Problem("base", what, "name the base that it was trained on, or train it with adapt: lora")]
 
 
-def adapt_problems(base: BaseModel, options: AdaptOptions) -> list[Problem]:
+def adapt_problems(base: BaseModel, options: AdaptOptions, head: str = SEQUENCE) -> list[Problem]:
     """What cannot work about an adaptation of this base, found before any weight is read or trained.
 
     Raises:
         ModelError: the architecture has no classification head at all.
     """
-    return way_of(options).problems(empty_classifier(base.folder), options)
+    return way_of(options).problems(empty_classifier(base.folder, head), options)

@@ -24,20 +24,13 @@ def artifact_digest(folder: Path) -> str:
 
 def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
     """Write `artifact.json` beside the weights; returns the record with the digest of the finished folder."""
-    labels = info.labels
     files.write_json(
         info.folder / ARTIFACT_FILE,
         {
             "schema": ARTIFACT_SCHEMA,
             "task": info.task,
             "answer_kind": info.answer_kind,
-            "labels": {
-                "names": list(labels.names),
-                "positive": labels.positive,
-                "favourable": labels.favourable,
-                "positive_assumed": labels.positive_assumed,
-                "favourable_assumed": labels.favourable_assumed,
-            },
+            "labels": info.labels.to_json(),
             "runtime": info.runtime,
             "precision": info.precision,
             "max_length": info.max_length,
@@ -80,16 +73,12 @@ def set_decision(folder: Path, decision: Decision) -> ArtifactInfo:
 
 
 def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
-    labels = data["labels"]
-    decision = data["decision"]
     return ArtifactInfo(
         folder=folder,
         digest=artifact_digest(folder),
         task=data["task"],
         answer_kind=data["answer_kind"],
-        labels=LabelSchema(
-            tuple(labels["names"]), labels["positive"], labels["favourable"], labels["positive_assumed"], labels["favourable_assumed"]
-        ),
+        labels=LabelSchema.from_json(data["labels"]),
         runtime=data["runtime"],
         precision=data["precision"],
         max_length=int(data["max_length"]),
@@ -97,7 +86,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         revision=data["revision"],
         text=data["text"],
         columns=tuple(data.get("columns", ())),
-        decision=Decision(decision["threshold"], decision["method"], decision["cost"]),
+        decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
     )
 

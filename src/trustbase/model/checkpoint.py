@@ -25,6 +25,7 @@ from trustbase.model.folder import (
     model_digest,
     read_object,
 )
+from trustbase.model.heads import head_of
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import Origin, config_of, head_names, load_classifier, origin_of, set_origin
@@ -215,7 +216,9 @@ def _load_adapter(folder: Path, description: Mapping[str, Any], base: BaseModel 
     base = _base_of_adapter(folder, wanted, base)
     config = read_object(folder / "config.json")
     labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
-    model = load_classifier(base.folder, label_names=labels, pad_id=config.get("pad_token_id"))
+    head = head_of(config.get("architectures"))
+    model = load_classifier(base.folder, label_names=labels, pad_id=config.get("pad_token_id"), head=head)
+    config_of(model).problem_type = config.get("problem_type")
     _put_back(model, folder, description, load_file(folder / ADAPTER_WEIGHTS))
     set_origin(model, Origin(str(description["task"]), wanted, base=base))
     return model.eval()

@@ -23,6 +23,7 @@ from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
 from trustbase.model.opening import check_options, limit_threads, open_runtime
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result, values_of
 from trustbase.model.runtime import Counters, Runtime
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo
 
 __all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]
@@ -142,6 +143,17 @@ class Predictor:
         """
         self._check_caller()
         return run_askers(coroutines, at_once=at_once)
+
+    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """What the model's answers are made of, by its answer kind (`recipe.lookup.ANSWER_KINDS`): of classes the probability of each.
+
+        Returns:
+            float64 `(rows, len(labels.names))`.
+
+        Raises:
+            PredictionError: some texts could not be answered; names them.
+        """
+        return self._rows(ANSWER_KINDS[self.info.answer_kind].question, texts, width=len(self.info.labels.names))
 
     def class_scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probability of each class, float64 `(rows, classes)`.

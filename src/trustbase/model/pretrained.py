@@ -13,6 +13,7 @@ from torch import nn
 
 from trustbase.errors import ModelError, Problem
 from trustbase.model.folder import ADAPTER_CONFIG, check_model_folder, read_object, weight_files
+from trustbase.model.heads import check_architecture, class_of, head_of
 from trustbase.model.quiet import quiet
 from trustbase.records import BaseModel
 from trustbase.seeds import stream_seed
@@ -85,8 +86,9 @@ def load_classifier(
     pad_id: int | None = None,
     weights: Mapping[str, torch.Tensor] | None = None,
     check: bool = True,
+    head: str | None = None,
 ) -> nn.Module:
-    """A plain transformers model for sequence classification, in fp32 and evaluation mode.
+    """A plain transformers model for classification, in fp32 and evaluation mode.
 
     Args:
         folder: a model folder.
@@ -98,6 +100,7 @@ def load_classifier(
         pad_id: padding token, where the configuration has none (GPT-like models).
         weights: in place of the folder's own weights.
         check: look through the folder first; only False where that has been done.
+        head: which (`heads.HEADS`); None takes that of the folder.
 
     Raises:
         ModelError: no such architecture, weights missing from the body, left over, of another shape, or not finite.
@@ -106,42 +109,43 @@ def load_classifier(
         check_model_folder(folder)
     if weights is None and (folder / ADAPTER_CONFIG).is_file():
         raise ModelError(f"'{folder.name}' is an adapter, not a whole model", hint="load it with load_checkpoint")
-    config = read_config(folder)
-    own_labels = _label_names(config)
+    config = read_config(folder, head)
+    chosen = head or head_of(config.architectures)
+    own_labels = _label_names(config) if head_of(config.architectures) == chosen else []
     if label_names is not None:
         _set_labels(config, label_names)
     if dropout is not None:
         set_dropout(config, dropout)
     if config.pad_token_id is None:
         config.pad_token_id = pad_id
-    _refuse_sizes(folder, config, weights)
-    model, missing, unexpected, mismatched = _read_weights(folder, config, weights)
-    head = set(head_names(model))
-    judge_weights(folder, model, head if label_names is not None else set(), missing, unexpected, mismatched)
+    _refuse_sizes(folder, config, weights, chosen)
+    model, missing, unexpected, mismatched = _read_weights(folder, config, weights, chosen)
+    own = set(head_names(model))
+    judge_weights(folder, model, own if label_names is not None else set(), missing, unexpected, mismatched)
     if label_names is not None:
         fresh = missing | mismatched
         if own_labels != list(label_names):
-            fresh |= {name for name in head if not _in_body(model, name)}
+            fresh |= {name for name in own if not _in_body(model, name)}
         _draw(model, fresh, seed)
+        config_of(model).architectures = [type(model).__name__]
     refuse_damage(folder, model)
     return model.eval()
 
 
-def empty_classifier(folder: Path) -> nn.Module:
+def empty_classifier(folder: Path, head: str | None = None) -> nn.Module:
     """The architecture of a folder without its weights (on torch's meta device): names and shapes, in no time.
 
     Raises:
         ModelError: no such architecture.
     """
-    return _without_weights(folder, read_config(folder))
+    config = read_config(folder, head)
+    return _without_weights(folder, config, head or head_of(config.architectures))
 
 
-def _without_weights(folder: Path, config: Any) -> nn.Module:
-    from transformers import AutoModelForSequenceClassification
-
+def _without_weights(folder: Path, config: Any, head: str) -> nn.Module:
     try:
         with quiet(), torch.device("meta"):
-            model: nn.Module = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+            model: nn.Module = class_of(config.model_type, head)(config)
     except Exception as error:  # the library raises errors of many kinds on sizes that do not fit; the cause is kept
         raise ModelError(
             f"config.json in '{folder.name}' describes no model: {type(error).__name__}: {str(error)[:300]}", hint="fetch the folder again"
@@ -165,37 +169,27 @@ def head_names(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters() if not _in_body(model, name) or name.startswith(pooler)]
 
 
-def check_architecture(model_type: str) -> None:
-    """Refuse an architecture without a sequence-classification head.
-
-    Raises:
-        ModelError: transformers has no such head for it, or does not know it.
-    """
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
-
-    if model_type not in KNOWN:
-        raise ModelError(
-            f"Models of type '{model_type}' have no head for sequence classification in transformers",
-            hint="choose an encoder such as bert, roberta, deberta-v2, distilbert or modernbert, or a decoder such as gpt2, llama or qwen2",
-        )
-
-
 def _in_body(model: nn.Module, name: str) -> bool:
     return name.startswith(body_prefix(model) + ".")
 
 
-def read_config(folder: Path) -> Any:
+def read_config(folder: Path, head: str | None = None) -> Any:
     """The transformers configuration of a folder.
 
+    Args:
+        folder: a model folder.
+        head: that the architecture must have; None takes that of the folder.
+
     Raises:
-        ModelError: it is not usable, or its architecture has no classification head.
+        ModelError: it is not usable, or its architecture has no such head.
     """
     from transformers import AutoConfig
 
-    model_type = read_object(folder / "config.json").get("model_type")
+    written = read_object(folder / "config.json")
+    model_type = written.get("model_type")
     if not isinstance(model_type, str):
         raise ModelError(f"config.json in '{folder.name}' has no model_type", hint="save the model with transformers, which writes it")
-    check_architecture(model_type)
+    check_architecture(model_type, head or head_of(written.get("architectures")))
     try:
         with quiet():
             return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -223,24 +217,24 @@ def set_dropout(config: Any, dropout: float) -> None:
             setattr(config, name, dropout)
 
 
-def refuse_impossible(folder: Path) -> None:
+def refuse_impossible(folder: Path, head: str | None = None) -> None:
     """Compare what a configuration asks for with what its weights hold, without reading either into memory.
 
     Raises:
         ModelError: no such architecture, or sizes that cannot be those of the weights.
     """
-    config = read_config(folder)
+    config = read_config(folder, head)
     if not (folder / ADAPTER_CONFIG).is_file():  # an adapter holds next to nothing of the model it describes
-        _refuse_sizes(folder, config, None)
+        _refuse_sizes(folder, config, None, head or head_of(config.architectures))
 
 
-def _refuse_sizes(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None) -> None:
+def _refuse_sizes(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None, head: str) -> None:
     """Refuse a configuration that asks for far more numbers than its weights hold, before memory is asked for.
 
     Raises:
         ModelError: it does, or it describes no model.
     """
-    model = _without_weights(folder, config)
+    model = _without_weights(folder, config, head)
     wanted = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     if weights is not None:
         held = sum(tensor.numel() for tensor in weights.values())
@@ -253,11 +247,11 @@ def _refuse_sizes(folder: Path, config: Any, weights: Mapping[str, torch.Tensor]
         )
 
 
-def _read_weights(folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None) -> tuple[nn.Module, set[str], set[str], set[str]]:
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
+def _read_weights(
+    folder: Path, config: Any, weights: Mapping[str, torch.Tensor] | None, head: str
+) -> tuple[nn.Module, set[str], set[str], set[str]]:
     try:
-        architecture = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+        architecture = class_of(config.model_type, head)
         # The library draws what it does not find from the global generator; nothing outside may notice.
         with quiet(), torch.random.fork_rng(devices=[]):
             model, info = architecture.from_pretrained(

@@ -155,6 +155,14 @@ def _scores(rows: NDArray[np.float64], questions: Sequence[Question], labels: La
     return _frozen_rows(np.exp(log_softmax(rows)))
 
 
+def _label_scores(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    return _frozen_rows(0.5 * (1.0 + np.tanh(0.5 * rows)))  # the logistic function, which overflows nowhere in this form
+
+
+def _numbers(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    return _frozen_rows(labels.center + labels.scale * rows)
+
+
 def _losses(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
     columns = [label_index(question.parameters["label"], labels) for question in questions]
     values = -log_softmax(rows)[np.arange(len(rows)), columns]
@@ -175,6 +183,12 @@ def _frozen_rows(rows: NDArray[np.float64]) -> Sequence[Any]:
 
 
 CLASS_SCORES = Kind("class_scores", "probability of each class, float64 (classes,)", ("classes",), "logits", _no_parameters, _scores, TEXT)
+LABEL_SCORES = Kind(
+    "label_scores", "probability of each label by itself, float64 (labels,)", ("labels",), "logits", _no_parameters, _label_scores, TEXT
+)
+NUMBER = Kind(
+    "number", "the number, in the units of the training rows, float64 (1,)", ("number",), "logits", _no_parameters, _numbers, TEXT
+)
 LOSS = Kind("loss", "cross-entropy of a given label, in nats", ("classes",), "logits", _one_label, _losses, TEXT)
 EMBEDDING = Kind(
     "embedding",
@@ -196,7 +210,9 @@ LOG_LIKELIHOOD = Kind(
 )
 
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
-KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in (CLASS_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD)})
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {kind.name: kind for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, LOSS, EMBEDDING, LOG_LIKELIHOOD)}
+)
 
 
 def values_of(results: Sequence[Result]) -> list[Any]:

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trustbase.errors import ModelError
 from trustbase.model.folder import ADAPTER_WEIGHTS
+from trustbase.model.heads import SEQUENCE
 from trustbase.model.load import describe_base
+from trustbase.model.metrics import Metrics, class_metrics, label_metrics, number_metrics
 from trustbase.model.pretrained import Origin, config_of, load_classifier, set_origin
 from trustbase.records import BaseModel, LabelSchema
 
@@ -34,7 +38,10 @@ class Task:
         build: base model and labels → a plain transformers model.
         loss: model and batch (tensors, with `labels`) → loss per row in fp32, `(rows,)`.
         row_losses: logits and labels → the same, where logits are at hand.
-        scores: logits → scores in fp32; for classes probabilities `(rows, classes)`.
+        scores: logits → scores in fp32, `(rows, width)`: of classes and labels probabilities, of a number standard deviations.
+        targets: truth as in `Split.labels` → what `labels` of a batch are cut from, `(rows, …)`.
+        metrics: targets and scores `(rows, …)` → values of what early stopping may watch, by finding id; the first is the usual one.
+        head: which head its models have (`heads.HEADS`).
     """
 
     name: str
@@ -43,6 +50,9 @@ class Task:
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     row_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     scores: Callable[[torch.Tensor], torch.Tensor]
+    targets: Callable[[NDArray[Any], LabelSchema], NDArray[Any]]
+    metrics: Metrics
+    head: str = SEQUENCE
 
 
 def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
@@ -60,12 +70,19 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
     Raises:
         ModelError: no such architecture, weights that are not whole, a tokenizer of another model, or fewer than two labels.
     """
-    from trustbase.model.tokenizer import load_tokenizer
-
     if len(set(labels.names)) != len(labels.names) or len(labels.names) < 2:
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
+    return _build_scorer(base, labels, "text-classification", None, seed=seed, dropout=dropout)
+
+
+def _build_scorer(
+    base: BaseModel, labels: LabelSchema, task: str, problem_type: str | None, *, seed: int, dropout: float | None
+) -> nn.Module:
+    """A model of texts with one logit for each name; `problem_type` is what transformers calls what they mean."""
+    from trustbase.model.tokenizer import load_tokenizer
+
     weights = None
     if (base.folder / ADAPTER_WEIGHTS).is_file():
         from trustbase.model.adapt import merge
@@ -74,10 +91,11 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         weights = merge(load_checkpoint(base.folder)[0]).state_dict()
     tokenizer = load_tokenizer(base.folder)
     model = load_classifier(
-        base.folder, label_names=labels.names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights
+        base.folder, label_names=labels.names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights, head=SEQUENCE
     )
     _check_vocabulary(base, model, tokenizer)
-    set_origin(model, Origin("text-classification", describe_base(base), base=base))
+    config_of(model).problem_type = problem_type
+    set_origin(model, Origin(task, describe_base(base), base=base))
     return model
 
 
@@ -128,11 +146,70 @@ def probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.float().softmax(dim=-1)
 
 
-def _classification_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    return cross_entropy(logits_of(model, batch), batch["labels"])
+def build_multi_label(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """A model of texts with one logit per label, each answered by itself, otherwise as `build_classifier`.
+
+    Raises:
+        ModelError: as there; one label is enough.
+    """
+    return _build_scorer(base, labels, "multi-label-classification", "multi_label_classification", seed=seed, dropout=dropout)
 
 
-TEXT_CLASSIFICATION = Task("text-classification", "classes", build_classifier, _classification_loss, cross_entropy, probabilities)
-TEXT_PAIR_CLASSIFICATION = Task(
-    "text-pair-classification", "classes", build_pair_classifier, _classification_loss, cross_entropy, probabilities
+def build_regression(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """A model of texts with one output, in standard deviations of the training rows, otherwise as `build_classifier`.
+
+    Raises:
+        ModelError: as there.
+    """
+    return _build_scorer(base, labels, "regression", "regression", seed=seed, dropout=dropout)
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over the labels of each one's cross-entropy in nats, in fp32, `(rows,)`."""
+    return nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none").mean(dim=-1)
+
+
+def squared_error(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Squared difference from the true number, in fp32, `(rows,)`."""
+    return (logits.float()[:, 0] - labels.float()) ** 2
+
+
+def _loss_of(row_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[[nn.Module, Batch], torch.Tensor]:
+    return lambda model, batch: row_losses(logits_of(model, batch), batch["labels"])
+
+
+def _as_they_are(truth: NDArray[Any], labels: LabelSchema) -> NDArray[Any]:
+    return truth
+
+
+def _standardised(truth: NDArray[Any], labels: LabelSchema) -> NDArray[Any]:
+    return np.asarray((truth - labels.center) / labels.scale, dtype=np.float32)
+
+
+def _classes(name: str, build: Build) -> Task:
+    loss = _loss_of(cross_entropy)
+    return Task(name, "classes", build, loss, cross_entropy, probabilities, _as_they_are, class_metrics)
+
+
+TEXT_CLASSIFICATION = _classes("text-classification", build_classifier)
+TEXT_PAIR_CLASSIFICATION = _classes("text-pair-classification", build_pair_classifier)
+MULTI_LABEL_CLASSIFICATION = Task(
+    "multi-label-classification",
+    "labels",
+    build_multi_label,
+    _loss_of(binary_cross_entropy),
+    binary_cross_entropy,
+    lambda logits: logits.float().sigmoid(),
+    lambda truth, labels: truth.astype(np.float32),
+    label_metrics,
+)
+REGRESSION = Task(
+    "regression",
+    "number",
+    build_regression,
+    _loss_of(squared_error),
+    squared_error,
+    lambda logits: logits.float(),
+    _standardised,
+    number_metrics,
 )

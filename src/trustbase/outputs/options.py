@@ -39,6 +39,9 @@ class DecisionOptions(BaseModel):
         "to minimise the expected cost where a cost is given and to maximise macro F1 where none is; absent: the highest score answers",
     )
     cost: DecisionCost | None = Field(None, description="what each kind of error costs; also the unit of quality.expected_cost")
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="task regression: share of rows whose truth the interval around an answer is to hold"
+    )
 
     @model_validator(mode="after")
     def _threshold_is_a_probability(self) -> DecisionOptions:

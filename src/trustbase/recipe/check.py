@@ -14,6 +14,7 @@ from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
 from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, PretrainRecipe, Recipe
+from trustbase.train.options import STOPPING_OF
 
 
 def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
@@ -27,6 +28,8 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
     if isinstance(recipe, Recipe):
         own = [
             *_task(recipe),
+            *_meaningless(recipe),
+            *_stopping(recipe),
             *_base(recipe, root),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
@@ -51,12 +54,31 @@ def _task(recipe: Recipe) -> Iterator[Found]:
 
 def _pair(recipe: Recipe) -> Iterator[Found]:
     """Whether task and data agree on how many texts there are."""
-    pairs = recipe.task == "text-pair-classification"
+    pairs = TASKS[recipe.task].texts == 2
     if pairs and recipe.data.text_pair is None:
         yield ("data",), "task text-pair-classification reads two texts, and only data.text is named", "add text_pair: COLUMN"
     if not pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
+
+
+def _meaningless(recipe: Recipe) -> Iterator[Found]:
+    """What the recipe asks for although the task's answers have no such thing."""
+    from trustbase.outputs.answers.base import answering
+
+    for name, why in answering(answer_kind(recipe)).refuses.items():
+        section, key = name.split(".")
+        options = getattr(recipe, section)
+        if getattr(options, key) != type(options).model_fields[key].get_default(call_default_factory=True):
+            yield (section, key), f"{name} {why}", f"remove it, as task {recipe.task} has no use for it"
+
+
+def _stopping(recipe: Recipe) -> Iterator[Found]:
+    """A finding to watch that is not measured of such answers."""
+    metric, known = recipe.train.early_stopping_metric, STOPPING_OF[answer_kind(recipe)]
+    if metric is not None and metric not in known:
+        message = f"'{metric}' is not measured while a model of task {recipe.task} is trained"
+        yield ("train", "early_stopping_metric"), message, f"it can watch: {', '.join(known)}"
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
@@ -146,7 +168,9 @@ def _dimensions(recipe: AnyRecipe) -> Iterator[Found]:
 
 def answer_kind(recipe: AnyRecipe) -> str:
     """What the model that a recipe makes can be asked about."""
-    return "classes" if isinstance(recipe, Recipe) else "language"
+    if not isinstance(recipe, Recipe):
+        return "language"
+    return TASKS[recipe.task].answers if recipe.task in TASKS else "classes"
 
 
 def _gates(recipe: AnyRecipe, root: Path, aside: Aside) -> Iterator[Found]:

@@ -7,7 +7,8 @@ list of its own beside it. Audits are registered under dimension × answer kind;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -38,17 +39,80 @@ class Adaptation(Entry):
     no_checkpointing: str = ""
 
 
+@dataclass(frozen=True)
+class TaskEntry(Entry):
+    """A registered task, and what must be known of it before any row or weight is read.
+
+    Attributes:
+        answers: its answer kind, a key of `ANSWER_KINDS`.
+        texts: how many texts the model reads together: 1, or 2 of a pair.
+    """
+
+    answers: str = "classes"
+    texts: int = 1
+
+
+@dataclass(frozen=True)
+class AnswerKind(Entry):
+    """What a model's answers are; `target` says how scores become answers (`outputs.answers`).
+
+    Attributes:
+        truth: how the label column is read (`data.truth`).
+        question: the question kind whose values are the scores.
+        of: a model of this kind, in words.
+    """
+
+    truth: str = ""
+    question: str = ""
+    of: str = ""
+
+
 def load(entry: Entry) -> Any:
     """The thing itself, imported now."""
-    module, _, attribute = entry.target.partition(":")
+    return load_named(entry.target)
+
+
+def load_named(target: str) -> Any:
+    """What an import string `module:attribute` names, imported now."""
+    module, _, attribute = target.partition(":")
     return getattr(import_module(module), attribute)
 
 
-TASKS: dict[str, Entry] = {
-    "text-classification": Entry("trustbase.model.task:TEXT_CLASSIFICATION", "one label for each text, of two or more"),
-    "text-pair-classification": Entry(
+TASKS: dict[str, TaskEntry] = {
+    "text-classification": TaskEntry("trustbase.model.task:TEXT_CLASSIFICATION", "one label for each text, of two or more"),
+    "text-pair-classification": TaskEntry(
         "trustbase.model.task:TEXT_PAIR_CLASSIFICATION",
         "one label for two texts together, such as whether one follows from the other",
+        texts=2,
+    ),
+    "multi-label-classification": TaskEntry(
+        "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
+    ),
+    "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+}
+
+#: What can be asked of a model and audited; base models (`language`) have neither truth nor decision.
+ANSWER_KINDS: dict[str, AnswerKind] = {
+    "classes": AnswerKind(
+        "trustbase.outputs.answers.classes:CLASSES",
+        "one label of several",
+        truth="trustbase.data.truth.classes:CLASSES",
+        question="class_scores",
+        of="a model that gives classes",
+    ),
+    "labels": AnswerKind(
+        "trustbase.outputs.answers.labels:LABELS",
+        "any number of labels",
+        truth="trustbase.data.truth.labels:LABELS",
+        question="label_scores",
+        of="a model that gives any number of labels",
+    ),
+    "number": AnswerKind(
+        "trustbase.outputs.answers.number:NUMBER",
+        "a number, with an interval",
+        truth="trustbase.data.truth.number:NUMBER",
+        question="number",
+        of="a model that gives a number",
     ),
 }
 
@@ -117,6 +181,8 @@ SOURCES: dict[str, Entry] = {
 OBJECTIVES: dict[str, Entry] = {
     "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
+    "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
+    "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
     "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
     "next_sentence": Entry("trustbase.train.objectives.pairs:NextSentence", "whether a second segment follows the first (BERT)"),
@@ -130,6 +196,10 @@ OBJECTIVES: dict[str, Entry] = {
 AUDITS: dict[tuple[str, str], Entry] = {
     ("quality", "classes"): Entry("trustbase.audit.quality:audit_classes", "how often and how surely the answers are right"),
     ("fairness", "classes"): Entry("trustbase.audit.fairness:audit_classes", "how answers and errors differ between groups"),
+    ("quality", "labels"): Entry("trustbase.audit.quality_labels:audit_labels", "how often sets of labels, and single labels, are right"),
+    ("fairness", "labels"): Entry("trustbase.audit.fairness_labels:audit_labels", "how answers and errors differ between groups, by label"),
+    ("quality", "number"): Entry("trustbase.audit.quality_number:audit_number", "how far numbers are off, and whether intervals hold"),
+    ("fairness", "number"): Entry("trustbase.audit.fairness_number:audit_number", "how numbers and errors differ between groups"),
     ("quality", "language"): Entry(
         "trustbase.audit.language:audit_language", "how well held-out documents are predicted, probes, contamination"
     ),
@@ -145,11 +215,41 @@ def audited_dimensions(kind: str) -> list[str]:
     return list(dict.fromkeys(dimension for dimension, other in AUDITS if other in (kind, "*")))
 
 
-RIVALS: dict[str, Entry] = {
-    "majority": Entry("trustbase.audit.rivals:majority", "always the most frequent training label"),
-    "bag_of_words": Entry("trustbase.audit.rivals:bag_of_words", "word counts and logistic regression"),
-    "boosting": Entry("trustbase.audit.rivals:boosting", "gradient boosting on the raw columns"),
+@dataclass(frozen=True)
+class Rival(Entry):
+    """A registered rival; `target` trains it for classes, `others` for further answer kinds."""
+
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> str | None:
+        """The import string of what trains it for an answer kind; None where it has no sense."""
+        return (self.target or None) if kind == "classes" else self.others.get(kind)
+
+
+RIVALS: dict[str, Rival] = {
+    "majority": Rival(
+        "trustbase.audit.rivals:majority",
+        "always the most frequent training label",
+        {"labels": "trustbase.audit.rivals_labels:majority"},
+    ),
+    "mean": Rival("", "always the mean of the training rows", {"number": "trustbase.audit.rivals_number:mean"}),
+    "bag_of_words": Rival(
+        "trustbase.audit.rivals:bag_of_words",
+        "word counts and logistic regression (numbers: ridge regression)",
+        {"labels": "trustbase.audit.rivals_labels:bag_of_words", "number": "trustbase.audit.rivals_number:bag_of_words"},
+    ),
+    "boosting": Rival(
+        "trustbase.audit.rivals:boosting",
+        "gradient boosting on the raw columns",
+        {"labels": "trustbase.audit.rivals_labels:boosting", "number": "trustbase.audit.rivals_number:boosting"},
+    ),
 }
+
+
+def rivals_of(kind: str) -> dict[str, str]:
+    """Every rival of an answer kind → the import string of what trains it."""
+    return {name: target for name, rival in RIVALS.items() if (target := rival.of(kind)) is not None}
+
 
 #: `open(folder, tokenizer=, max_length=, precision=, device=, threads=)` of each, by `runtime` in artifact.json.
 RUNTIMES: dict[str, Entry] = {

@@ -23,10 +23,8 @@ SCHEMA = "trustbase/recipe/1"
 #: Sections that a later version will read; naming one is refused, never ignored.
 LATER_SECTIONS = ("federated", "monitor", "private", "search", "serve")
 LATER_TASKS = (
-    "multi-label-classification",
     "multiple-choice",
     "question-answering",
-    "regression",
     "relation-extraction",
     "token-classification",
 )

@@ -121,7 +121,7 @@ def _quieter(emit: Emit) -> Emit:
 
 def _once(options: TrainOptions) -> TrainOptions:
     """The same training, scored in its end alone, by one measure, and told to no tracker."""
-    measured = {"evaluate_every": _NEVER, "early_stopping": None, "early_stopping_metric": "quality.log_loss"}
+    measured = {"evaluate_every": _NEVER, "early_stopping": None, "early_stopping_metric": None}
     return options.model_copy(update={**measured, "report_to": ()})
 
 

@@ -26,7 +26,7 @@ class Batch:
 
     rows: NDArray[np.int64]  # indices into the split, `(rows,)`
     inputs: Mapping[str, Tensor]  # what the model reads, `(rows, length)` each
-    labels: Tensor  # int64 `(rows,)`; pretraining, which has none, keeps what is to be found in `targets`
+    labels: Tensor  # targets of the task, `(rows, …)`; pretraining, which has none, keeps what is to be found in `targets`
     tokens: int  # padding included
     number: int = 0  # which batch of training this is, counted from 0; names its random streams
     owners: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by term of the loss: what each unit belongs to, `(units,)`
@@ -68,7 +68,7 @@ class Material(Protocol):
 class Labelled(Material, Protocol):
     """Rows with labels, which can also be scored."""
 
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]  # targets of the task, `(rows, …)`
 
     @property
     def lengths(self) -> NDArray[np.int64]: ...
@@ -79,7 +79,7 @@ class Labelled(Material, Protocol):
 class _Rows(ABC):
     """What all labelled rows share."""
 
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]  # targets of the task, `(rows, …)`
 
     @property
     @abstractmethod
@@ -108,14 +108,14 @@ class TokenRows(_Rows):
         self,
         ids: NDArray[np.int32],
         offsets: NDArray[np.int64],
-        labels: NDArray[np.int64],
+        labels: NDArray[Any],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
     ) -> None:
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = np.asarray(labels)
         self._pad_id = pad_id
 
     @property
@@ -146,10 +146,10 @@ class FeatureRows(_Rows):
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
     """
 
-    def __init__(self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+    def __init__(self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any]) -> None:
         self._features = features
         self._lengths = lengths
-        self.labels = np.asarray(labels, dtype=np.int64)
+        self.labels = np.asarray(labels)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

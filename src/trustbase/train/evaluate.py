@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,50 +13,56 @@ from torch import Tensor
 
 from trustbase.data.batch import plan_batches
 from trustbase.events import Emit, ignore
+from trustbase.model.metrics import Metrics, class_metrics
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.options import STOPPING_METRICS
 
 _SCORING_TOKENS = 4096  # scoring keeps no activations, so larger batches cost no memory worth naming
 
 
-def probabilities(forward: Callable[[Batch], Tensor], material: Labelled, *, device: str, emit: Emit = ignore) -> NDArray[np.float64]:
-    """Class probabilities of every row, float64 `(rows, classes)`."""
+@dataclass(frozen=True)
+class Judge:
+    """What is measured on validation rows.
+
+    Attributes:
+        scores: what the model gives → scores, `(rows, width)`.
+        metrics: true targets and scores → values by finding id.
+        usual: the finding that early stopping watches where the recipe names none.
+    """
+
+    scores: Callable[[Tensor], Tensor]
+    metrics: Metrics
+    usual: str
+
+    def __call__(
+        self, forward: Callable[[Batch], Tensor], material: Labelled, *, device: str = "cpu", emit: Emit = ignore
+    ) -> dict[str, float]:
+        return self.metrics(material.labels, scored(forward, self.scores, material, device=device, emit=emit))
+
+
+CLASSES = Judge(partial(torch.softmax, dim=-1), class_metrics, "quality.log_loss")
+
+
+def scored(
+    forward: Callable[[Batch], Tensor],
+    scores: Callable[[Tensor], Tensor],
+    material: Labelled,
+    *,
+    device: str,
+    emit: Emit = ignore,
+) -> NDArray[np.float64]:
+    """Scores of every row, float64 `(rows, width)`; `scores` makes them of what `forward` gives."""
     parts, order = [], []
     plan = plan_batches(material.lengths, batch_tokens=_SCORING_TOKENS)
     with torch.inference_mode():
         for done, rows in enumerate(plan):
             emit("progress", what="scoring the validation rows", done=done, total=len(plan))
-            scores = forward(material.take(rows, device)).to(torch.float64)
-            parts.append(torch.softmax(scores, dim=-1).cpu().numpy())
+            parts.append(scores(forward(material.take(rows, device)).to(torch.float64)).cpu().numpy().astype(np.float64))
             order.append(rows)
     emit("progress", what="scoring the validation rows", done=len(plan), total=len(plan))
     result = np.concatenate(parts)
     result[np.concatenate(order)] = result.copy()
     return result
-
-
-def quality(labels: NDArray[np.int64], chances: NDArray[np.float64]) -> dict[str, float]:
-    """Values of the metrics that early stopping may watch, by finding id.
-
-    F1 averages run over the labels that occur among truths or answers, as in scikit-learn.
-    """
-    classes = chances.shape[1]
-    answers = chances.argmax(axis=1)
-    confusion = np.bincount(labels * classes + answers, minlength=classes * classes).reshape(classes, classes)
-    hits, actual, claimed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    f1 = 2.0 * hits / np.maximum(1, actual + claimed)
-    occurs = (actual + claimed) > 0
-    own = chances[np.arange(len(labels)), labels]
-    hot = np.eye(classes)[labels]
-    squares = ((chances - hot) ** 2).sum(axis=1).mean()
-    return {
-        "quality.accuracy": float(hits.sum() / len(labels)),
-        "quality.macro_f1": float(f1[occurs].mean()),
-        "quality.weighted_f1": float((f1 * actual).sum() / actual.sum()),
-        "quality.log_loss": float(-np.log(np.clip(own, np.finfo(np.float64).eps, None)).mean()),
-        # two classes: the squared error of one of them, as in scikit-learn; more: summed over classes (Brier, 1950)
-        "quality.brier": float(squares / 2 if classes == 2 else squares),
-    }
 
 
 def better(metric: str, new: float, old: float | None) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trustbase import files
@@ -25,11 +26,12 @@ from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
+from trustbase.train.evaluate import Judge
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.objectives.regularised import Regularised, class_weights
-from trustbase.train.options import TrainOptions
+from trustbase.train.options import STOPPING_OF, TrainOptions
 from trustbase.train.process import placed, trained_together
 from trustbase.train.state import Progress
 from trustbase.train.update import listed, plain
@@ -51,6 +53,7 @@ class _Scene:
     device: str
     frozen: bool
     world: World
+    usual: str  # what chooses the best checkpoint where the recipe does not say
 
 
 def fit(
@@ -105,6 +108,7 @@ def fit(
             folder=folder,
             forward=forward,
             validation=scene.validation,
+            judge=Judge(task.scores, task.metrics, scene.usual),
             device=scene.device,
             fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
             world=world,
@@ -150,18 +154,34 @@ def _set(
     encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
-            parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device, emit=emit)
+            read = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            targets = task.targets(split.labels, labels)
+            parts[name] = _material(model, tokenizer, read, targets, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
     learner = head_only(model) if frozen else model
     if frozen:
         precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
-    return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen, world)
+    return _Scene(
+        model,
+        learner,
+        tokenizer,
+        encoded,
+        parts["train"],
+        parts.get("validation"),
+        precision,
+        reason,
+        device,
+        frozen,
+        world,
+        STOPPING_OF[task.answer_kind][0],
+    )
 
 
 def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
     """The task's loss; where the recipe regularises it, that of `Regularised`, which it is without."""
+    if task.answer_kind != "classes":
+        return load(OBJECTIVES[task.name])  # type: ignore[no-any-return]
     weights = class_weights(options.class_weights, labels.names, train_split.labels)
     if weights is None and not options.label_smoothing and not options.r_drop:
         return load(OBJECTIVES[task.name])  # type: ignore[no-any-return]
@@ -174,13 +194,13 @@ def _in_file(split: Split, rows: Sequence[int]) -> str:
 
 
 def _material(
-    model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str, emit: Emit
+    model: nn.Module, tokenizer: Any, rows: Encoded, targets: NDArray[Any], *, frozen: bool, precision: str, device: str, emit: Emit
 ) -> Labelled:
     if not frozen:
-        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id), rows.segments)
+        return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments)
     autocast = None if precision == "fp32" else DTYPES[precision]
     features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
-    return FeatureRows(features, rows.lengths, split.labels)
+    return FeatureRows(features, rows.lengths, targets)
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
@@ -206,7 +226,7 @@ def _fingerprint(
     """What must be equal for a checkpoint to be gone on from."""
     return {
         "base": base.digest,
-        "labels": list(labels.names),
+        "labels": [*labels.names, labels.center, labels.scale] if labels.scale != 1.0 else list(labels.names),
         "train": train_split.digest,
         "validation": None if validation_split is None else validation_split.digest,
         "adapt": adapt.model_dump(mode="json"),
@@ -238,7 +258,7 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
         scene.model.gradient_checkpointing_disable()  # type: ignore[operator]
     model = scene.model.to("cpu").eval()
     has_best = progress.best_value is not None
-    metric = options.early_stopping_metric if has_best else "training_loss"
+    metric = options.early_stopping_metric or scene.usual if has_best else "training_loss"
     value = float(progress.best_value if progress.best_value is not None else progress.history[-1]["training_loss"])
     epochs = float(progress.best_epoch if progress.best_epoch is not None else progress.history[-1]["epoch"])
     # the checkpoint's digest must depend on what was trained, not on how long it took

@@ -17,6 +17,7 @@ from trustbase.model.adaptations.shared import Companion
 from trustbase.train import state
 from trustbase.train.batches import Labelled, Material
 from trustbase.train.course import Course
+from trustbase.train.evaluate import CLASSES, Judge
 from trustbase.train.guard import MOST_SPIKES
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
@@ -45,6 +46,7 @@ class Job:
     measure: Measure | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     world: World = ALONE
+    judge: Judge = CLASSES
     companion: Companion | None = None  # what an adaptation does around each update
     progress: Progress = field(default_factory=Progress)
     trained: Sequence[tuple[str, nn.Parameter]] = ()

@@ -26,7 +26,7 @@ from trustbase.model.adapt import companion_of
 from trustbase.train import state
 from trustbase.train.batches import Labelled, Material, idle
 from trustbase.train.course import plot_course
-from trustbase.train.evaluate import better, probabilities, quality
+from trustbase.train.evaluate import CLASSES, Judge, better
 from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
 from trustbase.train.job import Job, Measure, agree, resume, roll_back
 from trustbase.train.objectives.classification import Objective
@@ -52,6 +52,7 @@ def train(
     folder: Path,
     forward: Any,
     validation: Labelled | None = None,
+    judge: Judge = CLASSES,
     measure: Measure | None = None,
     weights: Mapping[str, float] | None = None,
     device: str = "cpu",
@@ -70,6 +71,7 @@ def train(
         folder: where checkpoints lie; a complete one in it is resumed.
         forward: how a batch goes through the model; the objective knows what to ask it.
         validation: rows that choose the best checkpoint, or None to take the last.
+        judge: what is measured on these rows.
         measure: findings of other held-out material by id, for the record; they choose nothing.
         weights: of the objective's terms; 1 where none is given.
         device: where it runs.
@@ -94,6 +96,7 @@ def train(
         job = Job(
             model, forward, objective, update, material, validation, options, folder, device, identity, emit, measure, weights or {}, world
         )
+        job.judge = judge
         job.trained = trained
         _run(job, _begun(job, tables), stop)
         world.wait()  # until the last checkpoint stands
@@ -271,13 +274,14 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
     entry |= job.world.measured(lambda: _measured(job))
     if job.validation is not None:
-        value = float(entry[options.early_stopping_metric])
-        if better(options.early_stopping_metric, value, progress.best_value):
+        metric = options.early_stopping_metric or job.judge.usual
+        value = float(entry[metric])
+        if better(metric, value, progress.best_value):
             progress.best_step, progress.best_value, progress.best_epoch, progress.evaluations_since_best = progress.step, value, epochs, 0
         else:
             progress.evaluations_since_best += 1
         if options.early_stopping is not None and progress.evaluations_since_best >= options.early_stopping:
-            progress.finished = f"no better {options.early_stopping_metric} in {options.early_stopping} evaluations"
+            progress.finished = f"no better {metric} in {options.early_stopping} evaluations"
     progress.history.append(entry)
     job.emit("evaluation", **entry)
 
@@ -286,7 +290,7 @@ def _measured(job: Job) -> dict[str, float]:
     """Findings of the validation split, and of other held-out material."""
     found: dict[str, float] = {}
     if job.validation is not None:
-        found |= quality(job.validation.labels, probabilities(job.forward.score, job.validation, device=job.device, emit=job.emit))
+        found |= job.judge(job.forward.score, job.validation, device=job.device, emit=job.emit)
     return found if job.measure is None else found | dict(job.measure())
 
 

@@ -12,8 +12,19 @@ STOPPING_METRICS = {
     "quality.accuracy": "higher",
     "quality.macro_f1": "higher",
     "quality.weighted_f1": "higher",
+    "quality.micro_f1": "higher",
+    "quality.exact_match": "higher",
     "quality.log_loss": "lower",
     "quality.brier": "lower",
+    "quality.rmse": "lower",
+    "quality.mae": "lower",
+    "quality.r2": "higher",
+}
+#: What can be watched, by answer kind; the first is watched where the recipe names none.
+STOPPING_OF = {
+    "classes": ("quality.log_loss", "quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.brier"),
+    "labels": ("quality.log_loss", "quality.micro_f1", "quality.macro_f1", "quality.exact_match"),
+    "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 
@@ -73,7 +84,10 @@ class TrainOptions(BaseModel):
     max_length: int = Field(128, ge=4, description="most tokens of a text; the rest is cut off (the data card counts how often)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto takes bf16 where the hardware has it")
     early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
-    early_stopping_metric: str = Field("quality.log_loss", description="finding of the validation split that chooses the best checkpoint")
+    early_stopping_metric: str | None = Field(
+        None,
+        description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse",
+    )
     evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
     save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")
     gradient_checkpointing: bool = Field(False, description="compute activations twice to save memory")
@@ -92,7 +106,9 @@ class TrainOptions(BaseModel):
 
     @field_validator("early_stopping_metric")
     @classmethod
-    def _known_metric(cls, value: str) -> str:
+    def _known_metric(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         name = str(finding_id.parse(value if "." in value else f"quality.{value}"))
         if name not in STOPPING_METRICS:
             raise ValueError(f"early stopping can watch {', '.join(STOPPING_METRICS)}; got '{value}'")

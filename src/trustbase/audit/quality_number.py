@@ -1,0 +1,199 @@
+"""The quality audit of numbers: how far they are off, what they explain, whether their intervals hold, and what rivals reach.
+
+Findings are `quality.rmse`, `.mae`, `.r2`, `.interval_coverage`, `.interval_width`, `.gain_over_…`, and the parts of the test rows
+where errors are largest. `evidence/quality.json` holds the errors' quantiles, a table of told against true, slices and rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import seeds
+from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, guarded
+from trustbase.audit.quality import slice_id
+from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.rivals import why_not
+from trustbase.audit.slices import Partition, partitions
+from trustbase.audit.stats import Floats, Interval, mean, normal_quantile, proportion
+from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.recipe.lookup import rivals_of
+from trustbase.records import Direction, Finding
+
+_WORST_SLICES = 5
+_BINS = 10
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def audit_number(context: AuditContext) -> list[Finding]:
+    """All quality findings of numbers.
+
+    Raises:
+        ValueError: answers that are no finite numbers; nothing that was made from them would mean anything.
+    """
+    told = np.asarray(context.answers.predicted, dtype=np.float64)
+    if not np.isfinite(told).all():
+        raise ValueError(f"{int((~np.isfinite(told)).sum())} of {len(told)} answers are not finite")
+    unit = context.labels.names[0]
+    gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in rivals_of("number")}
+    slices = _slices(context)
+    context.evidence.write(
+        "quality", {"number": _evidence(context), "slices": [row for _, row in slices], "rivals": _rival_rows(context, gains)}
+    )
+    return [
+        guarded(context, "quality.rmse", "lower", lambda: _resampled(context, "rmse", context.answers, unit)),
+        guarded(context, "quality.mae", "lower", lambda: _found(context, "mae", _mae(context, context.answers), "lower", unit)),
+        guarded(context, "quality.r2", "higher", lambda: _resampled(context, "r2", context.answers, "share of the variance")),
+        *_intervals(context, unit),
+        *gains.values(),
+        guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
+        *_worst(context, slices, unit),
+    ]
+
+
+def _found(context: AuditContext, metric: str, interval: Interval, direction: Direction, unit: str) -> Finding:
+    return interval.finding(f"quality.{metric}", direction=direction, confidence=context.confidence, unit=unit)
+
+
+def _mae(context: AuditContext, answers: Answers) -> Interval:
+    return mean(np.abs(answers.predicted - context.test.labels), confidence=context.confidence)
+
+
+def _resampled(context: AuditContext, metric: str, answers: Answers, unit: str) -> Finding:
+    """RMSE or R², with a BCa interval."""
+    id = f"quality.{metric}"
+    n = len(context.test)
+    direction: Direction = "lower" if metric == "rmse" else "higher"
+    if n < LEAST_UNITS:
+        reason = f"{n} rows, fewer than {LEAST_UNITS}"
+        return Finding.without_value(id, "insufficient", reason, n=n, direction=direction, confidence=context.confidence, unit=unit)
+    interval = squares(context.test.labels, answers.predicted, metric, seed=context.seed, confidence=context.confidence)
+    return interval.finding(id, direction=direction, confidence=context.confidence, unit=unit, seed=context.seed)
+
+
+def squares(truth: Floats, told: Floats, metric: str, *, seed: int, confidence: float = 0.95) -> Interval:
+    """RMSE or R² (1 less the squared error as a share of that of the rows' own mean) of numbers, with a BCa interval."""
+    centred = truth - truth.mean()  # sums of squares of numbers far from 0 lose their digits
+    sums = np.stack([np.ones(len(truth)), centred, centred**2, (told - truth) ** 2], axis=1)
+    statistic: Callable[[Floats], Floats] = _rmse if metric == "rmse" else _r2
+    least, most = (0.0, np.inf) if metric == "rmse" else (-np.inf, 1.0)
+    rng = seeds.generator(seed, "quality", metric)
+    return of_sums(sums, statistic, rng=rng, confidence=confidence, least=least, most=most)
+
+
+def _rmse(sums: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.maximum(sums[..., 3], 0) / sums[..., 0]))
+
+
+def _r2(sums: Floats) -> Floats:
+    spread = sums[..., 2] - sums[..., 1] ** 2 / sums[..., 0]
+    return np.asarray(1 - np.divide(sums[..., 3], spread, out=np.full(spread.shape, np.nan), where=spread > 0))
+
+
+def _intervals(context: AuditContext, unit: str) -> Iterable[Finding]:
+    """How often the interval around an answer holds the truth, and how wide it is."""
+    interval, n = context.decision.interval, len(context.test)
+    if not interval:
+        reason = "the model tells no intervals: its decision has none"
+        for metric, of in (("interval_coverage", "share"), ("interval_width", unit)):
+            yield Finding.without_value(f"quality.{metric}", "not_applicable", reason, confidence=context.confidence, unit=of)
+        return
+    held = int((np.abs(context.answers.predicted - context.test.labels) <= interval["half_width"]).sum())
+    share = proportion(held, n, confidence=context.confidence)
+    found = share.finding("quality.interval_coverage", direction="higher", confidence=context.confidence, unit="share")
+    yield found
+    method = f"twice the conformal quantile of {interval['rows']:.0f} validation errors, for {interval['coverage']:.0%} of rows"
+    yield Finding.exact("quality.interval_width", 2 * interval["half_width"], n=n, unit=unit, direction="lower", method=method)
+
+
+def _gain(context: AuditContext, name: str) -> Finding:
+    """By how much less the model errs than a rival on the same rows (mean absolute error), paired; or why there is none."""
+    id, rival, unit = f"quality.gain_over_{name}", context.rivals.get(name), context.labels.names[0]
+    shared: dict[str, Any] = {"direction": "higher", "confidence": context.confidence, "unit": unit}
+    if rival is not None:
+        truth = context.test.labels
+        saved = np.abs(rival.predicted - truth) - np.abs(context.answers.predicted - truth)
+        return mean(saved, confidence=context.confidence).finding(id, **shared)
+    if context.train is None:
+        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
+    reason = why_not(name, context.train)
+    if reason is not None:
+        return Finding.without_value(id, "not_applicable", reason, **shared)
+    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+
+
+def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[str, Any]]:
+    rows = []
+    for name, answers in (("model", context.answers), *context.rivals.items()):
+        error, gain = _mae(context, answers), gains.get(name)
+        squared = float(np.sqrt(((answers.predicted - context.test.labels) ** 2).mean()))
+        row: dict[str, Any] = {"name": name, "mae": error.value, "low": error.low, "high": error.high, "rmse": squared}
+        rows.append(row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
+    return rows
+
+
+def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], dict[str, Any]]]:
+    """Mean absolute error of every part of the test rows that can be told beforehand, largest first, for all parts at once."""
+    errors = np.abs(context.answers.predicted - context.test.labels)
+    least = max(context.minimum_cell, NAMED_ROWS)
+    found = []
+    for _, columns, codes, names in _known(context):
+        for code, values in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            if len(rows) >= least:
+                found.append((tuple(zip(columns, values, strict=True)), errors[rows]))
+    level = 1 - (1 - context.confidence) / max(len(found), 1)
+    told = [(name, _slice_row(name, mean(values, confidence=level))) for name, values in found]
+    return sorted(told, key=lambda item: (-item[1]["mae"], item[0]))
+
+
+def _known(context: AuditContext) -> Iterable[Partition]:
+    return (part for part in partitions(context) if part[0] not in {"true_label", "predicted_label"})
+
+
+def _slice_row(name: tuple[tuple[str, str], ...], error: Interval) -> dict[str, Any]:
+    return {"slice": dict(name), "n": error.n, "mae": error.value, "low": error.low, "high": error.high, "method": error.method}
+
+
+def _worst(context: AuditContext, slices: Sequence[tuple[tuple[tuple[str, str], ...], dict[str, Any]]], unit: str) -> Iterable[Finding]:
+    shared: dict[str, Any] = {"direction": "lower", "confidence": context.confidence, "unit": unit}
+    if not slices:
+        reason = f"no group, column or length slice has {max(NAMED_ROWS, context.minimum_cell)} rows"
+        yield Finding.without_value("quality.worst_slice_mae", "insufficient", reason, **shared)
+        return
+    method = f"{slices[0][1]['method']}, for all {len(slices)} slices at once (Bonferroni)"
+    source = "Dunn (1961), JASA 56"
+    name, worst = slices[0]
+    said = f"largest of {len(slices)} slices, at {', '.join(f'{column} = {value}' for column, value in name)}; {method}"
+    high = max(row["high"] for _, row in slices)
+    yield Interval(worst["low"], high, said, source, worst["mae"], worst["n"]).finding("quality.worst_slice_mae", **shared)
+    for parts, row in slices[:_WORST_SLICES]:
+        id = slice_id("quality", "slice_mae", parts)
+        if id is not None:
+            yield Interval(row["low"], row["high"], method, source, row["mae"], row["n"]).finding(id, **shared)
+
+
+def _evidence(context: AuditContext) -> dict[str, Any]:
+    """Quantiles of the errors, and told against true in bins of rows; never a single row's number."""
+    truth, told = context.test.labels, context.answers.predicted
+    errors = told - truth
+    found: dict[str, Any] = {"unit": context.labels.names[0], "rows": len(truth), "interval": dict(context.decision.interval)}
+    found["error_quantiles"] = {f"{q:g}": float(np.quantile(errors, q)) for q in _QUANTILES} if len(errors) >= NAMED_ROWS else {}
+    found["told_and_true"] = _bins(truth, told, max(context.minimum_cell, LEAST_ROWS), context.confidence)
+    return found
+
+
+def _bins(truth: NDArray[np.float64], told: NDArray[np.float64], least: int, confidence: float) -> list[dict[str, float]]:
+    """Mean truth of rows in bins of equal size by what was told, where each has enough rows."""
+    count = min(_BINS, len(told) // max(least, 1))
+    rows = []
+    for part in np.array_split(np.argsort(told, kind="stable"), count) if count >= 2 else []:
+        half = normal_quantile(confidence) * float(truth[part].std(ddof=1)) / len(part) ** 0.5
+        middle = float(truth[part].mean())
+        rows.append({"told": float(told[part].mean()), "true": middle, "low": middle - half, "high": middle + half, "n": len(part)})
+    return rows

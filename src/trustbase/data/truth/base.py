@@ -1,0 +1,123 @@
+"""What data, training and audits need of a truth, whatever its kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trustbase.data import labels
+from trustbase.errors import Problem
+from trustbase.recipe.lookup import ANSWER_KINDS, load_named
+from trustbase.records import LabelSchema, Split
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the recipe says of its labels, beside the column.
+
+    Attributes:
+        column: the label column.
+        positive, favourable: labels with a role; None where none is named.
+        source: the file, for messages.
+    """
+
+    column: str
+    positive: str | None = None
+    favourable: str | None = None
+    source: str = "train"
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A label column as truth.
+
+    Attributes:
+        values: `(rows, …)`, as `Split.labels`; of a bad row anything.
+        bad: row → (kind, detail) of what cannot be used; `kind` never holds a value of the data.
+        trimmed: cells that had blanks around what they say.
+    """
+
+    values: NDArray[Any]
+    bad: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    trimmed: int = 0
+
+
+class Truth(ABC):
+    """One answer kind's truth."""
+
+    #: whether every label of the schema must occur in the training rows
+    needs_every_label = False
+
+    @abstractmethod
+    def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
+        """What the scores stand for, from the training rows' label cells.
+
+        Raises:
+            DataError: nothing can be learned from them, or a named label is none of them.
+        """
+
+    @abstractmethod
+    def read(self, column: pa.ChunkedArray, schema: LabelSchema, texts: Sequence[str], *, whose: str) -> Read:
+        """The truth of label cells.
+
+        Args:
+            column: label cells, none empty, `(rows,)`.
+            schema: from the training rows, or of the model that is audited.
+            texts: what the model reads of each row, `(rows,)`.
+            whose: whose labels the schema's are, for messages: "of the training rows".
+        """
+
+    @abstractmethod
+    def write(self, values: NDArray[Any], schema: LabelSchema) -> list[str]:
+        """Each row's truth as one canonical text, from which `read` makes it again; digests are made of it, `(rows,)`."""
+
+    @abstractmethod
+    def counts(self, values: NDArray[Any], schema: LabelSchema) -> dict[str, Any]:
+        """What the data card says of a split's truth: `labels` (name → rows or occurrences), and numbers of its own."""
+
+    def to_arrow(self, values: NDArray[Any], schema: LabelSchema) -> pa.Array:
+        """As it is kept in a run's `data/`."""
+        return pa.array(self.write(values, schema), pa.large_string())
+
+    def from_arrow(self, column: pa.ChunkedArray, schema: LabelSchema) -> NDArray[Any]:
+        """Inverse of `to_arrow`."""
+        return self.read(column, schema, [""] * len(column), whose="saved").values
+
+    def codes(self, values: NDArray[Any], schema: LabelSchema) -> NDArray[np.int64]:
+        """A number for each row, the same for equal truths, int64 `(rows,)`."""
+        return np.unique(np.array(self.write(values, schema), dtype=object), return_inverse=True)[1].astype(np.int64)
+
+    def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
+        """Why nothing can be learned from these training rows; empty where it can."""
+        return []
+
+
+def truth_of(kind: str) -> Truth:
+    """The truth of an answer kind.
+
+    Raises:
+        KeyError: no task of this version has answers of that kind.
+    """
+    return cast(Truth, load_named(ANSWER_KINDS[kind].truth))
+
+
+def written(split: Split, labels: LabelSchema, kind: str) -> list[str]:
+    """Each row's truth as one canonical text, `(rows,)`."""
+    return truth_of(kind).write(split.labels, labels)
+
+
+def assumed(names: Sequence[str], **fields: Any) -> LabelSchema:
+    """A schema of names without roles."""
+    return LabelSchema(tuple(names), names[-1], names[-1], **fields)
+
+
+def trimmed(column: pa.ChunkedArray | pa.Array) -> tuple[list[str], int]:
+    """The cells without blanks around them, and how many had some."""
+    texts, changed = labels.label_texts(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
+    return cast("list[str]", texts.to_pylist()), changed

@@ -1,0 +1,1 @@
+"""From a model's scores to its answers, one file for each answer kind: what audit, prediction and server share."""
