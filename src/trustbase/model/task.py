@@ -74,12 +74,10 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
-    return _build_scorer(base, labels, "text-classification", None, seed=seed, dropout=dropout)
+    return _build_scorer(base, labels, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
 
 
-def _build_scorer(
-    base: BaseModel, labels: LabelSchema, task: str, problem_type: str | None, *, seed: int, dropout: float | None
-) -> nn.Module:
+def _build_scorer(base: BaseModel, labels: LabelSchema, task: str, problem_type: str, *, seed: int, dropout: float | None) -> nn.Module:
     """A model of texts with one logit for each name; `problem_type` is what transformers calls what they mean."""
     from trustbase.model.tokenizer import load_tokenizer
 
