@@ -100,7 +100,7 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
         for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
             if getattr(recipe.train, name) != usual:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
-    if recipe.train.layer_decay < 1 and method == "frozen":
+    if recipe.train.layer_decay < 1 and method == "frozen" and recipe.adapt.layers is None and aside.sure("adapt", "layers"):
         yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
     if recipe.train.gradient_checkpointing and entry.no_checkpointing:
         message = f"gradient_checkpointing cannot be used: {entry.no_checkpointing}"
