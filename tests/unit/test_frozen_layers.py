@@ -116,6 +116,24 @@ def test_other_architectures_are_cut_by_their_own_forward(base, kind, tmp_path):
     assert len(model.get_submodule(Cut(model, 2)._name)) == 3, "the model was left with fewer layers"
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_bf16_states_are_kept_in_bf16_and_answer_as_the_whole_model_does(base, kind, tmp_path):
+    named = base if kind == "bert" else other(tmp_path / kind, kind, load_tokenizer(base.folder))
+    _, part, encoded = pieces(named)
+    model = adapt(TEXT_CLASSIFICATION.build(named, LABELS, seed=0), TWO, seed=0).eval()
+    kept = frozen_states(model, cut_of(model), encoded, pad_id=0, dtype=torch.bfloat16, folder=tmp_path)
+    assert kept.states.dtype == torch.bfloat16
+    material = StateRows(encoded.ids, encoded.offsets, part.labels, 0, states=kept.states)
+    batch = material.take(np.arange(8), "cpu")
+    own = Forward(model, precision="bf16", device="cpu", seed=0, cut=cut_of(model))
+    quick = Forward(model, precision="bf16", device="cpu", seed=0, cut=cut_of(model))
+    assert ("agrees" in quick.try_quick(material)) is (kind == "bert")
+    with torch.no_grad():
+        wanted = model(**{name: each for name, each in batch.inputs.items() if name != "states"}).logits
+        for route in (own, quick):
+            assert torch.allclose(route.score(batch).float(), wanted, atol=0.03)
+
+
 def test_models_without_first_layers_are_refused(base, tmp_path):
     albert = other(tmp_path / "albert", "albert", load_tokenizer(base.folder))
     (problem,) = adapt_problems(albert, TWO)

@@ -83,7 +83,7 @@ class Cut:
     def logits(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Scores before softmax, `(rows, classes)`, from `states` and the rest of a batch's inputs."""
         rest = dict(inputs)
-        states = rest.pop("states")
+        states = rest.pop("states").to(next(self._first.parameters()).dtype)  # under autocast as the layer would be given them
 
         def hand(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             return ((states, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": states})

@@ -146,9 +146,9 @@ def _set(
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, adapt)
-    if shard and (options.r_drop or options.layer_decay < 1):
+    if shard and (options.r_drop or options.layer_decay < 1 or options.averaging is not None):
         raise RecipeError(
-            "cluster.shard was never tried with train.r_drop or train.layer_decay: both look at the model as a whole",
+            "cluster.shard was never tried with train.r_drop, train.layer_decay or train.averaging: they look at the model as a whole",
             hint="remove cluster.shard, or these",
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ class Forward:
         quick = QuickBert(inner, self._dropout, frozen=0 if self._cut is None else self._cut.layers)
         order = np.argsort(material.lengths, kind="stable")
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
+        batch = replace(batch, inputs={name: each.float() if name == "states" else each for name, each in batch.inputs.items()})
         with torch.inference_mode(), evaluating(self._model):
             own, other = self._own(batch), quick.logits(batch.inputs, torch.float32)
         difference = float((own - other).abs().max())
