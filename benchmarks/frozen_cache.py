@@ -183,10 +183,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         SYSTEMS[name](base, few, short, 0)
     for seed in range(options.seeds):
         for name, done in runs.items():
-            epochs, model = SYSTEMS[name](base, parts["train"], options, seed)
-            done.append(
-                {"seed": seed, "epochs": epochs, "later": float(np.mean(epochs[1:])), "accuracy": accuracy(base, model, parts["test"])}
-            )
+            clock, model = SYSTEMS[name](base, parts["train"], options, seed)
+            epochs, busy = clock.epochs()
+            later = {"later": float(np.mean(epochs[1:])), "later_cpu": float(np.mean(busy[1:]))}
+            done.append({"seed": seed, "epochs": epochs, **later, "accuracy": accuracy(base, model, parts["test"])})
             print(f"  seed {seed}: {name:<22} epochs {', '.join(f'{each:.2f}' for each in epochs)} s", flush=True)
     return report(runs, options)
 

@@ -10,6 +10,7 @@ import torch
 from train_kit import LABELS, Log, split
 
 from tiny import tiny_bert
+from trustbase import files
 from trustbase.data.pair import join
 from trustbase.errors import ModelError, RecipeError, TrainingError
 from trustbase.model import states as keeping
@@ -187,7 +188,8 @@ def pairs(count, name, seed=0):
 def test_fit_resumes_to_the_same_bits_and_reloads_equal_for_pairs(base, layers, tmp_path):
     rows, looks = pairs(60, "train"), pairs(30, "validation", 1)
     arguments = {"adapt": AdaptOptions(method="frozen", layers=layers), "task": TEXT_PAIR_CLASSIFICATION, "labels": LABELS, "base": base}
-    options = TrainOptions(epochs=3, batch_tokens=128, max_length=24, learning_rate=1e-3, precision="fp32", save_every=0.001)
+    regular = {"r_drop": 0.5, "layer_decay": 0.9, "averaging": "ema"} if layers == 1 else {}
+    options = TrainOptions(epochs=3, batch_tokens=128, max_length=24, learning_rate=1e-3, precision="fp32", **regular)
 
     def go(name, emit):
         return fit(train_split=rows, validation_split=looks, options=options, folder=tmp_path / name, emit=emit, **arguments)
@@ -196,7 +198,7 @@ def test_fit_resumes_to_the_same_bits_and_reloads_equal_for_pairs(base, layers, 
     assert straight.reload_difference == 0.0 and "computed once" in straight.facts["route"] and "agrees" in straight.facts["route"]
 
     def die(event, /, **fields):
-        if event == "step" and fields["step"] == straight.steps // 2 + 1:
+        if event == "step" and fields["step"] == straight.steps - 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -208,3 +210,16 @@ def test_fit_resumes_to_the_same_bits_and_reloads_equal_for_pairs(base, layers, 
     fresh = TEXT_PAIR_CLASSIFICATION.build(base, LABELS, seed=0).state_dict()
     still = {name for name, tensor in model.state_dict().items() if torch.equal(tensor, fresh[name])}
     assert all((f"layer.{number}.output.dense.weight" in "".join(still)) is (number < layers) for number in range(3))
+
+
+def test_the_benchmark_runs_at_toy_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import frozen_cache
+
+    base = tiny_bert(tmp_path / "base", layers=3, max_positions=256)
+    asked = ["--base", str(base), "--rows", "40", "--test-rows", "20", "--epochs", "2", "--layers", "2", "--seeds", "1"]
+    found = frozen_cache.main([*asked, "--out", str(tmp_path / "out.json")])
+    assert [row["system"] for row in found["table"]] == list(frozen_cache.SYSTEMS) and found == files.read_json(tmp_path / "out.json")
+    scores = {name: [run["accuracy"] for run in done] for name, done in found["runs"].items()}
+    assert scores["ours, kept"] == scores["ours, not kept"], "what is kept is what would be computed again"
+    assert all(row["later"] > 0 and row["ratio_cpu"] > 0 for row in found["table"]) and "at least 3 x" in capsys.readouterr().out

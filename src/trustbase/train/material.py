@@ -101,5 +101,5 @@ def ready(
 
 def _in_words(cut: Cut, kept: Kept) -> str:
     size, place = kept.states.nbytes / 2**20, "a file" if kept.in_file else "memory"
-    layers = "layer was" if cut.layers == 1 else f"{cut.layers} layers were"
-    return f"outputs of the first {layers} computed once ({size:.0f} MiB in {place} for the training rows)"
+    layers = "layer" if cut.layers == 1 else f"{cut.layers} layers"
+    return f"outputs of the first {layers} were computed once ({size:.0f} MiB in {place} for the training rows)"
