@@ -51,7 +51,12 @@ def other(folder: Path, kind: str, tokenizer):
         "mpnet": {"pad_token_id": 0},
         "albert": {"embedding_size": 16},
     }
-    named = {"distilbert": {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 64}, "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 2}}
+    small = {"d_model": 32, "n_layer": 3, "n_head": 2, "d_inner": 64}
+    named = {
+        "xlnet": small,
+        "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 64},
+        "gpt2": {"n_embd": 32, "n_layer": 3, "n_head": 2},
+    }
     usual = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
     config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), **named.get(kind, usual), **shapes.get(kind, {}))
     config.pad_token_id = 0
@@ -145,6 +150,21 @@ def test_models_without_first_layers_are_refused(base, tmp_path):
         adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method="frozen", layers=3), seed=0)
     with pytest.raises(ValueError, match="layers belong to method frozen"):
         AdaptOptions(method="lora", layers=1)
+
+
+def test_layers_that_take_another_form_are_refused(base, tmp_path):
+    """XLNet's stand the length before the rows."""
+    xlnet = other(tmp_path / "xlnet", "xlnet", load_tokenizer(base.folder))
+    with pytest.raises(ModelError, match="not \\(rows, length, width\\)"):
+        adapt(TEXT_CLASSIFICATION.build(xlnet, LABELS, seed=0), TWO, seed=0)
+
+
+def test_a_model_that_reads_padding_is_refused(base, tmp_path):
+    _, part, encoded = pieces(base)
+    model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), TWO, seed=0)
+    model.bert.encoder.layer[2].register_forward_hook(lambda _, args, output: output + output[:, -1:])
+    with pytest.raises(ModelError, match="its logits then differ"):
+        state_rows(model, part, encoded, tmp_path)
 
 
 def test_a_model_that_sees_more_than_its_layers_states_is_refused(base, tmp_path):

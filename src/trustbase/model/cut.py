@@ -66,7 +66,7 @@ class Cut:
         """What reaches the first layer above the cut, `(rows, length, width)`.
 
         Raises:
-            ModelError: nothing reaches it.
+            ModelError: nothing reaches it, or nothing of this form.
         """
 
         def take(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -77,6 +77,8 @@ class Cut:
             try:
                 body(**inputs)
             except _Reached as reached:
+                if reached.states.shape[:-1] != inputs["input_ids"].shape:
+                    raise self._impossible(f"its layers take {tuple(reached.states.shape)}, not (rows, length, width)") from None
                 return reached.states
         raise self._impossible("its layers do not run one after another")
 
@@ -96,13 +98,16 @@ class Cut:
         """Names of the parameters that the states depend on, and of what stands before the first layer.
 
         Found by following gradients, so that what the layers share is among them.
+
+        Raises:
+            ModelError: the model cannot be cut there.
         """
         asked = [parameter.requires_grad for parameter in self._model.parameters()]
         named = list(self._model.named_parameters())
         batch = {"input_ids": torch.tensor([[5, 6, 7, 8]], device=named[0][1].device) % config_of(self._model).vocab_size}
         try:
             self._model.requires_grad_(True)
-            with evaluating(self._model), torch.enable_grad():
+            with self._tried(), torch.enable_grad():
                 states = self.states({**batch, "attention_mask": torch.ones_like(batch["input_ids"])})
                 gradients = torch.autograd.grad(states.float().sum(), [parameter for _, parameter in named], allow_unused=True)
         finally:
@@ -119,20 +124,31 @@ class Cut:
     def check(self, inputs: Mapping[str, Tensor]) -> None:
         """Compare the cut model with the whole one on some rows, so that no architecture is trained on what it would not compute itself.
 
+        Args:
+            inputs: rows of several lengths: what stands at padding may not matter.
+
         Raises:
             ModelError: it cannot be cut there.
         """
+        with self._tried(), torch.no_grad():
+            whole, states, real = self._model(**inputs).logits, self.states(inputs), inputs["attention_mask"].bool()
+            last = states[torch.arange(len(states), device=states.device), real.sum(dim=1) - 1]
+            filled = torch.where(real[:, :, None], states, last[:, None])  # as `train.batches.StateRows` fills rows up
+            parts = self.logits({**inputs, "states": filled})
+        difference = float((whole - parts).abs().max())
+        if not difference <= _TRIAL_TOLERANCE * max(1.0, float(whole.abs().max())):
+            raise self._impossible(f"its logits then differ by {difference:.2g} from those of the whole model")
+
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        """The model without dropout; what goes wrong says that it cannot be cut."""
         try:
-            with evaluating(self._model), torch.no_grad(), quiet():
-                whole = self._model(**inputs).logits
-                parts = self.logits({**inputs, "states": self.states(inputs)})
+            with evaluating(self._model), quiet():
+                yield
         except ModelError:
             raise
         except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
             raise self._impossible(f"{type(error).__name__}: {error}") from error
-        difference = float((whole - parts).abs().max())
-        if not difference <= _TRIAL_TOLERANCE * max(1.0, float(whole.abs().max())):
-            raise self._impossible(f"its logits then differ by {difference:.2g} from those of the whole model")
 
     @contextmanager
     def _standing(self, layers: nn.ModuleList, hook: Callable[..., Any]) -> Iterator[None]:
