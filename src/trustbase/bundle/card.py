@@ -132,14 +132,12 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
 
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
     labels, decision = artifact.labels, artifact.decision
-    adapt = recipe.get("adapt")
-    method = adapt.get("method") if isinstance(adapt, dict) else adapt
     yield "## Model"
     yield ""
     rows = [
         ["task", code(artifact.task)],
         ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
-        ["adaptation", code(str(method)) if method else "not stated"],
+        ["adaptation", _adaptation(recipe)],
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
         ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens"],
         ["labels", ", ".join(code(name) for name in labels.names)],
@@ -149,6 +147,20 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["model digest", code(str(report.model.get("digest")))],
     ]
     yield from table(["", ""], rows)
+
+
+def _adaptation(recipe: Mapping[str, Any]) -> str:
+    """What was trained, as the recipe says, and whether the weights are an average."""
+    adapt, train = recipe.get("adapt"), recipe.get("train")
+    wish = adapt if isinstance(adapt, dict) else {"method": adapt}
+    if not wish.get("method"):
+        return "not stated"
+    said = code(str(wish["method"]))
+    if wish.get("layers") is not None:
+        said += f", the embeddings and the first layers ({plain(str(wish['layers']))})"
+    averaging = train.get("averaging") if isinstance(train, dict) else None
+    method = averaging.get("method") if isinstance(averaging, dict) else averaging
+    return f"{said}; the weights are an average ({code(str(method))})" if method else said
 
 
 def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:

@@ -119,11 +119,14 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
     if recipe.cluster is not None and recipe.cluster.shard:
-        for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
+        for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0), ("averaging", None)):
             if getattr(recipe.train, name) != usual:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
-    if recipe.train.layer_decay < 1 and method == "frozen":
+    if recipe.train.layer_decay < 1 and method == "frozen" and recipe.adapt.layers is None and aside.sure("adapt", "layers"):
         yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
+    if recipe.train.averaging is not None and method == "adalora":
+        message = "averaging would bring back the ranks that adapt: adalora takes away"
+        yield ("train", "averaging"), message, "remove train.averaging, or write adapt: lora"
     if recipe.train.gradient_checkpointing and entry.no_checkpointing:
         message = f"gradient_checkpointing cannot be used: {entry.no_checkpointing}"
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"

@@ -120,9 +120,10 @@ ADAPTATIONS: dict[str, Adaptation] = {
     "full": Adaptation("trustbase.model.adaptations.full:FULL", "every parameter is trained"),
     "frozen": Adaptation(
         "trustbase.model.adaptations.frozen:FROZEN",
-        "the body stays as it is; only the head is trained, on outputs computed once",
-        no_shard="it divides what is trained, and adapt: frozen trains the head alone",
-        no_checkpointing="adapt: frozen keeps no activations",
+        "the body, or its first layers, stay as they are; what is above is trained, on outputs computed once",
+        options=("layers",),
+        no_shard="it divides what is trained, and adapt: frozen computes the outputs of the rest beforehand, in one piece",
+        no_checkpointing="adapt: frozen keeps no activations of what is frozen, and was never tried with it above",
     ),
     "lora": Adaptation(
         "trustbase.model.adaptations.lora:LORA",

@@ -140,6 +140,35 @@ class TokenRows(_Rows):
         return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
 
 
+class StateRows(TokenRows):
+    """The same, with what the frozen layers say of every token: the input of the layers above."""
+
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        pad_id: int,
+        segments: NDArray[np.uint8] | None = None,
+        *,
+        states: Tensor,
+    ) -> None:
+        super().__init__(ids, offsets, labels, pad_id, segments)
+        self._states = states  # `(tokens, width)`
+
+    @property
+    def tokens(self) -> None:  # type: ignore[override]
+        """No token is looked up in a table that is trained."""
+        return None
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """Padded as ever; a row's padding has the states of its own last token, which nobody attends to."""
+        batch = super().take(rows, device, number)
+        starts, sizes = self._offsets[rows], self.lengths[rows]
+        places = starts[:, None] + np.minimum(np.arange(int(sizes.max())), sizes[:, None] - 1)
+        return replace(batch, inputs={**batch.inputs, "states": self._states[torch.from_numpy(places)].to(device)})
+
+
 class FeatureRows(_Rows):
     """Outputs of a frozen body, one vector a row: the input of the head alone.
 
