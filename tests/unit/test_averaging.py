@@ -12,11 +12,12 @@ from train_kit import LABELS, Log, Toy, job, rows, split, weights
 
 from tiny import tiny_bert
 from trustbase.model.load import resolve_base
+from trustbase.model.metrics import class_metrics
 from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.train import table
 from trustbase.train.averaging import Averaging, faint
-from trustbase.train.evaluate import probabilities, quality
+from trustbase.train.evaluate import CLASSES
 from trustbase.train.fit import fit
 from trustbase.train.forward import Forward
 from trustbase.train.options import AveragingOptions, TrainOptions
@@ -92,7 +93,7 @@ def test_the_average_that_was_measured_best_is_what_is_kept(averaging, tmp_path)
     model, progress, _ = job(tmp_path, averaging=averaging, epochs=12, learning_rate=0.2, validation=validation)
     assert progress.best_step < progress.step, "the best must not be the last here, or nothing is shown"
     forward = Forward(model, precision="fp32", device="cpu", seed=0)
-    found = quality(validation.labels, probabilities(forward.score, validation, device="cpu"))
+    found = CLASSES(forward.score, validation)
     assert found["quality.log_loss"] == pytest.approx(progress.best_value, abs=1e-9)
     assert next(each for each in progress.history if each["step"] == progress.best_step)["quality.log_loss"] == progress.best_value
 
@@ -128,7 +129,7 @@ def test_fit_ships_the_average_of_a_real_model(method, averaging, tmp_path, monk
     trained = fit(base, TEXT_CLASSIFICATION, LABELS, split(60, "train"), looks, **arguments)
     assert trained.reload_difference == 0.0
     scores = answers(trained.folder, looks.texts, base)
-    assert quality(looks.labels, scores)["quality.log_loss"] == pytest.approx(trained.best_value, abs=1e-5)
+    assert class_metrics(looks.labels, scores)["quality.log_loss"] == pytest.approx(trained.best_value, abs=1e-5)
 
 
 def answers(folder: Path, texts, base) -> np.ndarray:
