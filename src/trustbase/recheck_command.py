@@ -231,9 +231,10 @@ def _asked(predictor: Predictor, test: Split, emit: Emit) -> Answers:
     from trustbase.audit.artifact import score_rows
     from trustbase.audit.askers.asking import Alone
     from trustbase.audit.context import Answers
+    from trustbase.data.cells import inputs_of
     from trustbase.outputs.decision import decide_labels
 
-    scores = score_rows(Alone(predictor), test.texts, emit)
+    scores = score_rows(Alone(predictor), inputs_of(test, predictor.info.columns), emit)
     return Answers(scores, decide_labels(scores, predictor.info.labels, predictor.info.decision))
 
 

@@ -140,6 +140,7 @@ class ArtifactInfo:
     text: str | None = None  # text column or template; None for a plain checkpoint
     decision: Decision = field(default_factory=Decision)
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
+    columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from trustbase.bundle.answer import predict
 from trustbase.bundle.golden import check_golden
 from trustbase.bundle.rows import BadInput, Row, read_rows
 from trustbase.bundle.verify import verify
+from trustbase.data.cells import Reading
 from trustbase.data.rows import check_rows
 from trustbase.data.source import read_table
 from trustbase.data.template import TextTemplate
@@ -230,7 +231,7 @@ def test_reading_in_pieces_is_reading_as_a_whole(tmp_path: Path, seed: int) -> N
         path.write_bytes(path.read_bytes() + b"\n\n")
     expected = whole_file(path, template)
     for block in (90, 257, 4_000_000):
-        found = [row for chunk in read_rows(path, template, block=block) for row in chunk.rows]
+        found = [row for chunk in read_rows(path, Reading(template), block=block) for row in chunk.rows]
         assert found == expected, block
     objects = tmp_path / "rows.jsonl"
     made = [
@@ -240,7 +241,7 @@ def test_reading_in_pieces_is_reading_as_a_whole(tmp_path: Path, seed: int) -> N
     files.write_text(objects, "\n".join([*made, '{"a":"x","b":"y"}']) + rng.choice(["", "\n", "\n\n"]))
     expected = whole_file(objects, template)
     for block in (33, 257, 4_000_000):
-        assert [row for chunk in read_rows(objects, template, block=block) for row in chunk.rows] == expected, block
+        assert [row for chunk in read_rows(objects, Reading(template), block=block) for row in chunk.rows] == expected, block
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         path = tmp_path / f"{rows}.jsonl"
         path.write_text('{"a":"some words here","b":"more of them"}\n' * rows)
         tracemalloc.start()
-        assert sum(len(chunk.rows) for chunk in read_rows(path, template, block=40_000)) == rows
+        assert sum(len(chunk.rows) for chunk in read_rows(path, Reading(template), block=40_000)) == rows
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

@@ -11,6 +11,7 @@ from archives_kit import pack
 from trustbase import files
 from trustbase.bundle.rows import read_rows
 from trustbase.data import archive
+from trustbase.data.cells import Reading
 from trustbase.data.load import check_columns, load, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.source import read_columns, read_table
@@ -127,4 +128,4 @@ def test_a_file_that_is_packed_but_not_called_so_is_told_how(tmp_path):
 def test_batch_answers_refuse_compressed_input(tmp_path):
     path = pack(tmp_path / "rows.csv.gz", TEXTS["csv"].encode())
     with pytest.raises(DataError, match="is compressed"):
-        next(read_rows(path, TextTemplate.parse("text", ["text"])))
+        next(read_rows(path, Reading(TextTemplate.parse("text", ["text"]))))

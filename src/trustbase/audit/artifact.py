@@ -15,6 +15,7 @@ from trustbase.audit.context import Answers, AuditContext, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
+from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
 from trustbase.outputs.decision import decide_labels
 from trustbase.recipe.lookup import audited_dimensions
@@ -60,7 +61,7 @@ def audit_artifact(
     """
     test, train = dataset.splits["test"], dataset.splits.get("train")
     with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
-        scores = score_rows(askers, test.texts, emit)
+        scores = score_rows(askers, inputs_of(test, artifact.columns), emit)
         answers = Answers(scores, decide_labels(scores, dataset.labels, artifact.decision))
         write_scores(folder / "scores.parquet", test, dataset.labels, answers)
         rivals = rival_answers(train, test, dataset.labels, seed, emit) if train is not None else {}

@@ -18,6 +18,7 @@ from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.machine import machine_facts
 from trustbase.audit.paired import MCNEMAR, mcnemar_exact
 from trustbase.audit.turns import LEAST_TURNS, SOURCE, ask_in_turns
+from trustbase.data.cells import inputs_of
 from trustbase.events import Emit
 from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Finding, LabelSchema, Split
@@ -105,7 +106,7 @@ def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, em
     answers = []
     for side in sides:
         own = side.info.labels
-        scores = score_rows(Alone(side.predictor), side.test.texts, emit)
+        scores = score_rows(Alone(side.predictor), inputs_of(side.test, side.info.columns), emit)
         said = decide_labels(scores, own, side.info.decision)
         codes = np.array([labels.index(name) for name in own.names], dtype=np.int64)
         answers.append(Answers(scores[:, [own.index(name) for name in labels.names]], codes[said]))
@@ -126,8 +127,8 @@ def _latency(sides: Sequence[Side], seed: int, calls: int, confidence: float, em
         return None
     emit("progress", what="asking in turns", done=0, total=1)
     order = seeds.generator(seed, "compare", "turns").permutation(len(sides[0].test))[:calls]
-    texts = [(sides[0].test.texts[row], sides[1].test.texts[row]) for row in order]
-    turns = ask_in_turns(sides[0].predictor, sides[1].predictor, texts, calls=calls)
+    first, second = (inputs_of(side.test, side.info.columns) for side in sides)
+    turns = ask_in_turns(sides[0].predictor, sides[1].predictor, [(first[row], second[row]) for row in order], calls=calls)
     emit("progress", what="asking in turns", done=1, total=1)
     n = len(turns.champion)
     medians, ratio = turns.medians(), turns.ratio(confidence)

@@ -15,6 +15,7 @@ from trustbase.audit.durations import mean_duration, quantile_interval
 from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, measure_apart
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
+from trustbase.data.cells import inputs_of
 from trustbase.errors import PredictionError
 from trustbase.outputs.decision import decide_labels
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
@@ -65,8 +66,9 @@ def audit_counted(context: AuditContext) -> list[Finding]:
 
 
 def _sample(context: AuditContext) -> list[str]:
-    """Distinct test texts in a seeded order: repeated texts would be answered once and flatter every number."""
-    distinct = np.array(list(dict.fromkeys(context.test.texts)), dtype=object)
+    """Distinct test inputs in a seeded order: repeated ones would be answered once and flatter every number."""
+    columns = context.artifact.columns if context.artifact is not None else ()
+    distinct = np.array(list(dict.fromkeys(inputs_of(context.test, columns))), dtype=object)
     order = seeds.generator(context.seed, "efficiency", "texts").permutation(len(distinct))[:SAMPLE]
     return [str(text) for text in distinct[order]]
 

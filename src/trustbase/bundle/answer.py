@@ -97,15 +97,14 @@ def _refuse_base(checked: VerifiedBundle) -> None:
 def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:
     from trustbase.bundle.golden import repeat_golden
     from trustbase.bundle.rows import read_rows
-    from trustbase.data.template import TextTemplate
+    from trustbase.data.cells import Reading
     from trustbase.model.predict import Predictor
 
     answered = failed = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
     with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
         repeat_golden(json.loads(checked.read("golden.json")), predictor)
-        template = TextTemplate.parse(predictor.info.text or "text", None)
-        chunks = read_rows(source, template, quoted=_quoted(checked))
+        chunks = read_rows(source, Reading.of(predictor.info), quoted=_quoted(checked))
         for chunk in chunks:
             for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
                 lines = answer_rows(predictor, chunk.rows[start : start + ROWS_AT_ONCE])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.bundle.golden_base import LanguageScorer, base_difference, base_outputs
 from trustbase.bundle.layout import BASE_MODEL, GOLDEN_SCHEMA
+from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.records import ArtifactInfo
@@ -45,16 +46,17 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
     Raises:
         ModelError: the artefact answers with something else.
     """
-    template = TextTemplate.parse(artifact.text or "text", None)
-    rows = synthetic_rows(artifact.folder, template, max_length=artifact.max_length, seed=seed)
-    texts = [template.render(row) for row in rows]
+    reading = Reading.of(artifact)
+    rows = synthetic_rows(artifact.folder, reading.template, max_length=artifact.max_length, seed=seed)
+    texts = [reading.render(row) for row in rows]
     base = artifact.answer_kind == BASE_MODEL
     asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _probabilities(artifact, texts, ask))
     inputs = [{"row": row, "text": text, **output} for row, text, output in zip(rows, texts, outputs, strict=True)]
     return {
         "schema": GOLDEN_SCHEMA,
         "about": "synthetic rows, no user data; another machine repeats them before it answers",
-        "template": template.source,
+        "template": reading.template.source,
+        **({"columns": list(reading.columns)} if reading.columns else {}),
         **({"asks": asks} if base else {}),
         "labels": list(artifact.labels.names),
         "precision": artifact.precision,
@@ -93,9 +95,9 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageS
         ModelError: the rows no longer render to the same texts, or the number of classes differs.
     """
     record = json.loads((golden / "golden.json").read_text(encoding="utf-8")) if isinstance(golden, Path) else golden
-    template = TextTemplate.parse(record["template"], None)
+    reading = Reading(TextTemplate.parse(record["template"], None), tuple(record.get("columns", ())))
     inputs = record["inputs"]
-    texts = [template.render(item["row"]) for item in inputs]
+    texts = [reading.render(item["row"]) for item in inputs]
     if texts != [item["text"] for item in inputs]:
         raise ModelError("the golden rows render to other texts than when the bundle was made", hint="use the version that made the bundle")
     if "asks" in record:

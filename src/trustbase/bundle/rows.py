@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from trustbase.data import delimited, jsonl
+from trustbase.data.cells import Reading
 from trustbase.data.reference import Format, suffix_of
 from trustbase.data.rows import RawTable, check_rows
 from trustbase.data.source import format_of, read_columns, read_parquet
-from trustbase.data.template import TextTemplate, unknown_column
+from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
 
 BLOCK = 4_000_000
@@ -38,12 +39,12 @@ class Chunk:
     read: int
 
 
-def read_rows(path: Path, template: TextTemplate, *, quoted: bool = True, block: int = BLOCK) -> Iterator[Chunk]:
+def read_rows(path: Path, reading: Reading, *, quoted: bool = True, block: int = BLOCK) -> Iterator[Chunk]:
     """Chunks of rows, in the order of the file.
 
     Args:
         path: csv, tsv, jsonl or parquet (Parquet is read as a whole, its needed columns only).
-        template: which columns make the text.
+        reading: which columns make the text, and which are asked as cells.
         quoted: whether csv/tsv cells may be quoted.
         block: bytes read at a time.
 
@@ -58,37 +59,37 @@ def read_rows(path: Path, template: TextTemplate, *, quoted: bool = True, block:
         raise DataError(f"the input {path} is compressed, and answers are given from plain files", hint="unpack it first")
     kind = format_of(path)
     if kind == "parquet":
-        raw = read_parquet(path, columns=template.columns, source=path.name)
-        yield from _chunks(_rows(raw, template), path.stat().st_size)
+        raw = read_parquet(path, columns=reading.needed, source=path.name)
+        yield from _chunks(_rows(raw, reading), path.stat().st_size)
         return
     header = read_columns(str(path), root=Path(), format=kind, quoted=quoted)
-    problems = [unknown_column(f"{path.name}:1", name, header) for name in template.columns if name not in header]
+    problems = [unknown_column(f"{path.name}:1", name, header) for name in reading.needed if name not in header]
     if problems and kind != "jsonl":
         raise DataError(f"{path} lacks columns that the model reads", problems=problems, hint="the bundle answers the recipe's own columns")
     with path.open("rb") as stream:
-        yield from (_json_blocks if kind == "jsonl" else _delimited_blocks)(stream, path, template, header, kind, quoted, block)
+        yield from (_json_blocks if kind == "jsonl" else _delimited_blocks)(stream, path, reading, header, kind, quoted, block)
 
 
 def _json_blocks(
-    stream: BinaryIO, path: Path, template: TextTemplate, header: Sequence[str], kind: Format, quoted: bool, block: int
+    stream: BinaryIO, path: Path, reading: Reading, header: Sequence[str], kind: Format, quoted: bool, block: int
 ) -> Iterator[Chunk]:
     done = 0
     for data in _blocks(stream, path, block, lambda buffer, last: len(buffer) if last else buffer.rfind(b"\n") + 1):
-        parsed = jsonl.parse(data, template.columns)
-        yield Chunk(_rows(_raw(parsed, path, rows=done, lines=done), template), stream.tell())
+        parsed = jsonl.parse(data, reading.needed)
+        yield Chunk(_rows(_raw(parsed, path, rows=done, lines=done), reading), stream.tell())
         done += parsed.total
 
 
 def _delimited_blocks(
-    stream: BinaryIO, path: Path, template: TextTemplate, header: Sequence[str], kind: Format, quoted: bool, block: int
+    stream: BinaryIO, path: Path, reading: Reading, header: Sequence[str], kind: Format, quoted: bool, block: int
 ) -> Iterator[Chunk]:
     head = stream.read(block).removeprefix(_BOM)
     dialect = delimited.dialect_of(head, "\t" if kind == "tsv" else ",", quoted=quoted)
     _, start = delimited.read_record(head, 0, dialect)
     rows, lines = 0, head.count(dialect.newline, 0, start)
     for data in _blocks(stream, path, block, lambda buffer, last: _border(buffer, last, dialect), head[start:]):
-        parsed = delimited.parse(data, header, 0, template.columns, dialect)
-        yield Chunk(_rows(_raw(parsed, path, rows=rows, lines=lines), template), stream.tell())
+        parsed = delimited.parse(data, header, 0, reading.needed, dialect)
+        yield Chunk(_rows(_raw(parsed, path, rows=rows, lines=lines), reading), stream.tell())
         rows += parsed.total
         lines += data.count(dialect.newline)
 
@@ -140,11 +141,11 @@ def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawT
     return RawTable(parsed.table, numbers, places, bad, parsed.total, path.name, "", 0, parsed.exact)
 
 
-def _rows(raw: RawTable, template: TextTemplate) -> list[Row]:
+def _rows(raw: RawTable, reading: Reading) -> list[Row]:
     """Good and bad rows in file order, checked as training rows are."""
-    checked = check_rows(raw, text=template.whole, shown=template.composed)
-    texts = template.render_table(checked.table) if len(checked) else []
-    rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), texts, strict=True))
+    checked = check_rows(raw, text=reading.template.whole, shown=reading.template.composed)
+    inputs = reading.render_table(checked.table) if len(checked) else []
+    rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), inputs, strict=True))
     rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]
     return [row for _, row in sorted(rows, key=lambda item: item[0])]
 

@@ -5,6 +5,7 @@ So a pair is hashed, compared, kept and asked about as any other text is, and on
 
 from __future__ import annotations
 
+CELL = "\x1e"  # "record separator": stands before each cell that a model is asked with (`data.cells`)
 SEPARATOR = "\x1f"  # "unit separator": made for this, and in no text that people write
 _READABLE = " ↔ "
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trustbase.data.pair import SEPARATOR
+from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem
 
 Mark = Callable[[Any, str], None]  # (mask of rows, kind) → None
@@ -138,6 +138,9 @@ def check_rows(
         held = pc.fill_null(pc.match_substring(raw.table[name], SEPARATOR), False)
         if pc.any(held).as_py():
             mark(held, f"column '{name}' holds U+001F, which stands between the texts of a pair")
+        held = pc.fill_null(pc.match_substring(raw.table[name], CELL), False)
+        if pc.any(held).as_py():
+            mark(held, f"column '{name}' holds U+001E, which stands between cells")
     if len(raw.table.column_names) > 1:
         mark(_repeats_header(raw.table), "repeats the header")
     if unique is not None:

@@ -42,6 +42,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             "precision": info.precision,
             "max_length": info.max_length,
             "text": info.text,
+            **({"columns": list(info.columns)} if info.columns else {}),
             "base": info.base,
             "revision": info.revision,
             "decision": info.decision.to_json(),
@@ -95,6 +96,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         base=data["base"],
         revision=data["revision"],
         text=data["text"],
+        columns=tuple(data.get("columns", ())),
         decision=Decision(decision["threshold"], decision["method"], decision["cost"]),
         facts=data["facts"],
     )
