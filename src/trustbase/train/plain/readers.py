@@ -1,0 +1,87 @@
+"""What a plain model reads, chosen on the training rows: which columns are numbers, which names and words occur often enough."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.data.columns import kind_of_column, number_of
+from trustbase.data.template import TextTemplate
+from trustbase.data.terms import are_pairs, finder, manner_of
+from trustbase.errors import DataError
+from trustbase.model.plain.readers import Categories, Numbers, Reader, View, Words
+from trustbase.records import Split
+
+MOST_CATEGORIES = 250  # histogram boosting takes 255 bins
+
+
+def columns_read(template: TextTemplate) -> tuple[str, ...]:
+    """The columns that are read one by one; none where the text is one column as it stands, or a pair of texts."""
+    return () if template.plain or template.sides else template.columns
+
+
+def choose_readers(train: Split, columns: Sequence[str], view: View, *, terms: int, least_rows: int) -> tuple[Reader, ...]:
+    """A reader for each column, or one for the text.
+
+    Args:
+        train: the training rows.
+        columns: the columns to read; none reads the text.
+        view: how the model takes numbers.
+        terms: most terms of each text.
+        least_rows: rows that a term or a category must occur in.
+
+    Raises:
+        DataError: nothing is left to read.
+    """
+    if not columns:
+        found: list[Reader] = [_words(None, train.texts, train.labels, view, terms, least_rows)]
+    else:
+        found = [_reader(name, train.table.column(name).to_pylist(), train.labels, view, terms, least_rows) for name in columns]
+    if not any(reader.features(view) for reader in found):
+        raise DataError(
+            f"no word and no column of the training rows can be read: nothing occurs in {least_rows} rows",
+            hint="give more rows, or lower base.least_rows",
+        )
+    return tuple(found)
+
+
+def _reader(name: str, values: Sequence[str | None], labels: NDArray[np.int64], view: View, terms: int, least_rows: int) -> Reader:
+    kind = kind_of_column(values)
+    if kind == "texts":
+        return _words(name, [value or "" for value in values], labels, view, terms, least_rows)
+    if kind == "categories":
+        counts = Counter(value for value in values if value)
+        often = [value for value in sorted(counts) if counts[value] >= least_rows]
+        return Categories(name, tuple(sorted(often, key=lambda value: -counts[value])[:MOST_CATEGORIES]))
+    numbers = np.array([number for value in values if (number := number_of(value)) is not None], dtype=np.float64)
+    return Numbers(name, float(np.median(numbers)), float(numbers.mean()), float(numbers.std()) or 1.0)
+
+
+def _words(column: str | None, texts: Sequence[str], labels: NDArray[np.int64], view: View, most: int, least_rows: int) -> Words:
+    """Terms that occur often enough: for weights the most frequent, for conditions those that tell most of the labels."""
+    pairs, manner = are_pairs(texts), manner_of(texts)
+    longest = 2 if view == "scaled" and not pairs else 1
+    find = finder(manner, longest=longest, pairs=pairs)
+    found = [sorted(set(find(text))) for text in texts]
+    counts = Counter(term for row in found for term in row)
+    often = sorted(term for term, rows in counts.items() if rows >= least_rows and rows < len(texts))
+    if len(often) > most:
+        rank = [-float(counts[term]) for term in often] if view == "scaled" else _telling(often, found, labels)
+        often = sorted(often[place] for place in np.argsort(rank, kind="stable")[:most].tolist())
+    idf = tuple(float(np.log((1 + len(texts)) / (1 + counts[term])) + 1) for term in often)
+    return Words(column, manner, longest, pairs, tuple(often), idf)
+
+
+def _telling(terms: Sequence[str], found: Sequence[Sequence[str]], labels: NDArray[np.int64]) -> list[float]:
+    """Negated chi-squared of having each term against the label."""
+    from scipy import sparse
+    from sklearn.feature_selection import chi2
+
+    places = {term: place for place, term in enumerate(terms)}
+    pairs = [(row, places[term]) for row, words in enumerate(found) for term in words if term in places]
+    rows, columns = zip(*pairs, strict=True)
+    matrix = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(found), len(terms)))
+    return [-float(value) for value in np.nan_to_num(chi2(matrix, labels)[0])]
