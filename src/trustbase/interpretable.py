@@ -1,4 +1,4 @@
-"""The steps of a recipe whose base is a model that a person can read (`base: linear | tree | rules | boosting`); the others are `steps.py`'s."""
+"""The steps that are other where `base:` is a model that a person can read: linear, tree, rules or boosting."""
 
 from __future__ import annotations
 
@@ -137,6 +137,5 @@ def _described(folder: Path, readable: Readable, labels: LabelSchema, *, task: s
             "model": readable.told(labels).to_json(),
             "features": len(readable.features),
             "trained_digest": trained.digest,
-            "seconds_of_training": trained.facts["seconds"],
         },
     )

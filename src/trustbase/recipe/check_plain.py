@@ -1,4 +1,7 @@
-"""What makes no sense with a model that is learned from words and columns alone. Compared with defaults, so that a resolved recipe reads."""
+"""What makes no sense with a model that is learned from words and columns alone.
+
+Compared with defaults, so that a resolved recipe, which names everything, can be read again.
+"""
 
 from __future__ import annotations
 

@@ -109,9 +109,8 @@ class Recipe(BaseModel):
         if isinstance(value, dict) and "kind" in value and value["kind"] not in PLAIN_OPTIONS:
             raise ValueError(f"kind is no model that a person can read: expected {', '.join(PLAIN_OPTIONS)}, got {value['kind']!r}")
         if isinstance(value, dict) and not {"from", "kind"} & set(value):
-            raise ValueError(
-                "names no base model: write package:NAME, a folder, or a hub id such as owner/name; or {from: scratch, …}, or {kind: tree, …}"
-            )
+            forms = "a hub id such as owner/name; or {from: scratch, …}, or {kind: tree, …}"
+            raise ValueError(f"names no base model: write package:NAME, a folder, or {forms}")
         return value
 
     @field_validator("base")

@@ -43,6 +43,4 @@ class BoostingModel(PlainModel):
         order = [place for place in np.argsort(-self._gain, kind="stable").tolist() if self._gain[place] > 0][:_SHOWN]
         lines = [f"{self._gain[place] / total:7.1%}  {features[place].name}" for place in order]
         summary = f"gradient boosting of {trees:,} trees with {int(self._forest.is_leaf.sum()):,} leaves: too many to read one by one"
-        return Told(
-            summary, "Share of the gain in training loss by what was asked; it says what matters, not in which direction", tuple(lines)
-        )
+        return Told(summary, "What was asked, by its share of the gain in training loss; not in which direction it counts", tuple(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -65,7 +65,7 @@ class Reader(ABC):
         """Values that it knows, made from what ships with the model."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"reads": next(name for name, kind in READERS.items() if isinstance(self, kind)), **asdict(self)}  # type: ignore[call-overload]
+        return {"reads": type(self).__name__.lower(), **asdict(self)}  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Numbers(Reader):
     scale: float  # standard deviation
 
     def features(self, view: View) -> list[Feature]:
-        scale = self.scale if view == "scaled" else 1.0
-        value = Feature(self.column, scale=scale)
-        return [value] if view == "raw" else [value, Feature(f"{self.column} is missing", f"{self.column} is given")]
+        name, scale = _one_line(self.column), self.scale if view == "scaled" else 1.0
+        value = Feature(name, scale=scale)
+        return [value] if view == "raw" else [value, Feature(f"{name} is missing", f"{name} is given")]
 
     def triples(self, view: View, values: Sequence[str]) -> Triples:
         found = [number_of(value) for value in values]
@@ -109,10 +109,10 @@ class Categories(Reader):
         return {name: code for code, name in enumerate(self.names, FIRST)}
 
     def features(self, view: View) -> list[Feature]:
+        column, states = _one_line(self.column), ("missing", "another", *map(_one_line, self.names))
         if view == "raw":
-            return [Feature(self.column)]
-        states = ("missing", "another", *self.names)
-        return [Feature(f"{self.column} is {state}", f"{self.column} is not {state}") for state in states]
+            return [Feature(column)]
+        return [Feature(f"{column} is {state}", f"{column} is not {state}") for state in states]
 
     def triples(self, view: View, values: Sequence[str]) -> Triples:
         codes = [self._codes.get(value, ANOTHER) if value else MISSING for value in values]
@@ -150,7 +150,7 @@ class Words(Reader):
         return finder(self.manner, longest=self.longest, pairs=self.pairs)
 
     def features(self, view: View) -> list[Feature]:
-        where = self.column or "text"
+        where = _one_line(self.column or "text")
         return [Feature(f"{where} has '{term}'", f"{where} lacks '{term}'") for term in self.terms]
 
     def triples(self, view: View, values: Sequence[str]) -> Triples:
@@ -173,7 +173,12 @@ class Words(Reader):
         return [sign.join(terms[start : start + 4]) for start in range(0, len(terms), 4)][:100] or ["text"]
 
 
-READERS: dict[str, type[Numbers] | type[Categories] | type[Words]] = {"numbers": Numbers, "categories": Categories, "words": Words}
+READERS: dict[str, Callable[..., Reader]] = {"numbers": Numbers, "categories": Categories, "words": Words}
+
+
+def _one_line(text: str) -> str:
+    """Somebody's own words where a line says one thing."""
+    return " ".join(text.split())
 
 
 def reader_of(data: Mapping[str, Any]) -> Reader:
@@ -183,8 +188,7 @@ def reader_of(data: Mapping[str, Any]) -> Reader:
         KeyError, TypeError, ValueError: it is none.
     """
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name != "reads"}
-    reader: Reader = READERS[data["reads"]](**fields)
-    return reader
+    return READERS[data["reads"]](**fields)
 
 
 def all_features(readers: Sequence[Reader], view: View) -> list[Feature]:

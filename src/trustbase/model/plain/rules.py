@@ -35,7 +35,10 @@ class RulesModel(PlainModel):
         self._logits = smoothed_logits(self._counts)
 
     def fired(self, matrix: sparse.csr_matrix) -> NDArray[np.int64]:
-        """The rule that answers each row, `(rows,)`; the number of rules where none holds. Values are compared in float32, as when learned."""
+        """The rule that answers each row, `(rows,)`; the number of rules where none holds.
+
+        Values are compared in float32, as they were when the rules were learned.
+        """
         values = dense(matrix).astype(np.float32)
         rules = len(self._bounds) - 1
         answers = np.full(len(values), rules, np.int64)

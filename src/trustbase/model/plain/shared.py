@@ -72,12 +72,9 @@ class PlainModel(ABC):
             ValueError: it has not.
         """
         found = self.arrays.get(name)
-        if (
-            found is None
-            or found.ndim != len(shape)
-            or any(want not in (None, have) for want, have in zip(shape, found.shape, strict=True))
-        ):
-            raise ValueError(f"'{name}' must have the shape {shape}, found {None if found is None else found.shape}")
+        have = () if found is None else found.shape
+        if found is None or len(have) != len(shape) or any(want not in (None, size) for want, size in zip(shape, have, strict=True)):
+            raise ValueError(f"'{name}' must have the shape {shape}, found {have}")
         return found
 
 

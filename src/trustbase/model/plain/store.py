@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from trustbase import files
 from trustbase.errors import ModelError
+from trustbase.model.artifact import PLAIN_FILE
 from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all, reader_of
 from trustbase.model.plain.shared import PlainModel, Told
 from trustbase.recipe.lookup import PLAIN_MODELS, load
 from trustbase.records import LabelSchema
 
 PLAIN_SCHEMA = "trustbase/plain/1"
-PLAIN_FILE, NUMBERS_FILE = "plain.json", "plain.safetensors"
+NUMBERS_FILE = "plain.safetensors"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,10 @@ def learn(material: Material, options: BoostingOptions, *, state: int) -> Learne
 
 
 def _arrays(model: Any, values: NDArray[np.float64], categorical: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-    """All trees end to end, with features and codes as we number them: inside, scikit-learn puts the categories first, and codes them anew."""
+    """All trees end to end, with features and codes as we number them.
+
+    Inside, scikit-learn puts the categories first, and numbers the codes that it saw anew.
+    """
     order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
     seen = {int(place): np.unique(values[:, place]) for place in np.flatnonzero(categorical)}
     codes = 1 + max((int(each.max()) for each in seen.values()), default=1)

@@ -1,4 +1,7 @@
-"""From two splits to a plain model that was saved, read again and found to answer as the library that learned it. The one call a run makes."""
+"""From two splits to a plain model that was saved, read again and found to answer as the library that learned it.
+
+The one call that a run makes.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +66,8 @@ def fit_plain(
     features = all_features(readers, view)
     emit("note", text=f"learning {options.kind} from {len(train):,} rows of {len(features):,} words, numbers and categories")
     state = seeds.stream_seed(seed, "plain", options.kind) % 2**31
-    material = Material(
-        _matrix(readers, view, train, columns), train.labels, len(labels.names), _words_alone(readers), _codes(readers, view)
-    )
+    matrix = _matrix(readers, view, train, columns)
+    material = Material(matrix, train.labels, len(labels.names), _words_alone(readers), _codes(readers, view))
     learned: Learned = entry.learner()(material, options, state=state)
     for note in learned.notes:
         emit("warning", text=note)
