@@ -21,6 +21,12 @@ class LinearOptions(PlainOptions):
     """Logistic regression: a weight for each word, number and category."""
 
     terms: int = Field(20_000, ge=1, le=200_000, description="most words and pairs of words that have a weight, the most frequent ones")
+    steps: int = Field(
+        8,
+        ge=0,
+        le=50,
+        description="intervals of a number, each with a weight of its own, cut where the labels change most; 0: one weight, standardised",
+    )
     c: float | None = Field(
         None, gt=0, description="inverse of the L2 penalty; absent: 10 for words alone, whose rows have length 1, and 1 with columns"
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -76,10 +78,13 @@ class Numbers(Reader):
     fill: float  # the median
     mean: float
     scale: float  # standard deviation
+    cuts: tuple[float, ...] = ()  # between intervals that weights are given to, in place of the number itself
 
     def features(self, view: View) -> list[Feature]:
         name, scale = _one_line(self.column), self.scale if view == "scaled" else 1.0
         value = Feature(name, scale=scale)
+        if view == "scaled" and self.cuts:
+            return [*self._intervals(name), Feature(f"{name} is missing", f"{name} is given")]
         return [value] if view == "raw" else [value, Feature(f"{name} is missing", f"{name} is given")]
 
     def triples(self, view: View, values: Sequence[str]) -> Triples:
@@ -87,11 +92,20 @@ class Numbers(Reader):
         rows = list(range(len(found)))
         if view == "raw":
             return rows, [0] * len(rows), [math.nan if number is None else number for number in found]
+        if view == "scaled" and self.cuts:
+            places = [len(self.cuts) + 1 if number is None else bisect_left(self.cuts, number) for number in found]
+            return rows, places, [1.0] * len(rows)
         missing = [row for row, number in enumerate(found) if number is None]
         filled = [self.fill if number is None else number for number in found]
         if view == "scaled":  # a missing one adds nothing but its own weight
             filled = [0.0 if number is None else (number - self.mean) / self.scale for number in found]
         return rows + missing, [0] * len(rows) + [1] * len(missing), filled + [1.0] * len(missing)
+
+    def _intervals(self, name: str) -> list[Feature]:
+        """One for each interval, `low < x <= high`."""
+        ends = [f"{cut:.6g}" for cut in self.cuts]
+        said = [f"<= {ends[0]}", *(f"over {low}, up to {high}" for low, high in pairwise(ends)), f"> {ends[-1]}"]
+        return [Feature(f"{name} {each}", f"{name} not {each}") for each in said]
 
     def examples(self) -> list[str]:
         return ["", *(f"{self.mean + step * self.scale:.6g}" for step in (-2, -1, -0.5, 0, 0.5, 1, 2))]

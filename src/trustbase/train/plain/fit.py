@@ -20,14 +20,14 @@ from trustbase.data.cells import inputs_of, text_and_cells
 from trustbase.data.template import TextTemplate
 from trustbase.errors import TrainingError
 from trustbase.events import Emit, ignore
-from trustbase.model.plain.options import PlainOptions
+from trustbase.model.plain.options import LinearOptions, PlainOptions
 from trustbase.model.plain.readers import Reader, Words, all_features, read_all
 from trustbase.model.plain.store import Readable, read_plain, write_plain
 from trustbase.model.questions import log_softmax
 from trustbase.recipe.lookup import PLAIN_MODELS, load
 from trustbase.records import LabelSchema, Split, Trained
 from trustbase.train.plain.learned import Learned, Material
-from trustbase.train.plain.readers import choose_readers, columns_read
+from trustbase.train.plain.readers import Wanted, choose_readers, columns_read
 
 MOST_DIFFERENCE = 1e-9  # of a probability, between our evaluation and that of the library that learned the model
 TRAINED = "trained"
@@ -62,7 +62,8 @@ def fit_plain(
     """
     began, entry = time.monotonic(), PLAIN_MODELS[options.kind]
     columns, view = columns_read(template), load(entry).view
-    readers = choose_readers(train, columns, view, terms=options.terms, least_rows=options.least_rows)
+    steps = options.steps if isinstance(options, LinearOptions) else 0
+    readers = choose_readers(train, columns, Wanted(view, options.terms, options.least_rows, steps))
     features = all_features(readers, view)
     emit("note", text=f"learning {options.kind} from {len(train):,} rows of {len(features):,} words, numbers and categories")
     state = seeds.stream_seed(seed, "plain", options.kind) % 2**31
