@@ -11,14 +11,22 @@ from pydantic import BaseModel
 
 from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe.check_base import Found
+from trustbase.recipe.lookup import TASKS
 from trustbase.recipe.schema import Recipe
 
+CLASSIFICATION = ("text-classification", "text-pair-classification")
 _USED = {"train": {"seed"}, "release": {"sample"}}
 
 
 def plain_problems(recipe: Recipe, base: PlainOptions) -> Iterator[Found]:
     """Every key that speaks of weights, tokens or processes, which such a model does not have."""
     named = f"base: {base.kind}"
+    if recipe.task in TASKS and recipe.task not in CLASSIFICATION:
+        yield (
+            ("base",),
+            f"{named} answers with one label, and task {recipe.task} wants another answer",
+            f"it can do: {', '.join(CLASSIFICATION)}",
+        )
     if _changed(recipe.adapt):
         message = f"adapt: {recipe.adapt.method} says how a pretrained model is trained, and {named} is learned from the rows alone"
         yield ("adapt",), message, "remove adapt"

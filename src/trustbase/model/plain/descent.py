@@ -72,7 +72,7 @@ class Forest:
             leftward = np.where(unknown, self.missing_left[node], asked <= self.threshold[node])
             if self.categorical:
                 mask = self.mask[node]
-                code = np.where(unknown, 0, asked).astype(np.int64).clip(0, self.masks.shape[1] - 1)
+                code = np.where(unknown | (mask < 0), 0, asked).astype(np.int64).clip(0, self.masks.shape[1] - 1)
                 leftward = np.where(mask >= 0, self.masks[mask, code], leftward)
             node = np.where(leftward, self.left[node], self.right[node])
         return node

@@ -22,6 +22,7 @@ from trustbase.data.terms import Finder, Manner, finder
 #: scaled: for weights. flags: for conditions that are read. raw: for trees that know missing values and categories themselves.
 View = Literal["scaled", "flags", "raw"]
 Triples = tuple[list[int], list[int], list[float]]  # rows, features, values; what is not named is 0
+_LARGEST = float(np.finfo(np.float32).max)
 MISSING, ANOTHER, FIRST = 0, 1, 2  # codes of a category: an empty cell, a name that has no code, the first name
 
 
@@ -88,7 +89,7 @@ class Numbers(Reader):
         return [value] if view == "raw" else [value, Feature(f"{name} is missing", f"{name} is given")]
 
     def triples(self, view: View, values: Sequence[str]) -> Triples:
-        found = [number_of(value) for value in values]
+        found = [read_number(value) for value in values]
         rows = list(range(len(found)))
         if view == "raw":
             return rows, [0] * len(rows), [math.nan if number is None else number for number in found]
@@ -188,6 +189,12 @@ class Words(Reader):
 
 
 READERS: dict[str, Callable[..., Reader]] = {"numbers": Numbers, "categories": Categories, "words": Words}
+
+
+def read_number(value: str | None) -> float | None:
+    """A number as far as float32 reaches, in which trees compare; None where the cell is none."""
+    number = number_of(value)
+    return None if number is None else max(-_LARGEST, min(_LARGEST, number))
 
 
 def _one_line(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.data.columns import kind_of_column, number_of
+from trustbase.data.columns import kind_of_column
 from trustbase.data.template import TextTemplate
 from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.errors import DataError
-from trustbase.model.plain.readers import Categories, Numbers, Reader, View, Words
+from trustbase.model.plain.readers import Categories, Numbers, Reader, View, Words, read_number
 from trustbase.records import Split
 
 _LEAST_INTERVAL = 50  # rows of an interval, where there are many
@@ -68,8 +69,9 @@ def _reader(name: str, values: Sequence[str | None], labels: NDArray[np.int64], 
         counts = Counter(value for value in values if value)
         often = [value for value in sorted(counts) if counts[value] >= wanted.least_rows]
         return Categories(name, tuple(sorted(often, key=lambda value: -counts[value])[:MOST_CATEGORIES]))
-    given = np.array([value is not None and number_of(value) is not None for value in values])
-    numbers = np.array([number for value in values if (number := number_of(value)) is not None], dtype=np.float64)
+    read = np.array([math.nan if (number := read_number(value)) is None else number for value in values], dtype=np.float64)
+    given = ~np.isnan(read)
+    numbers = read[given]
     cuts = _cuts(numbers, labels[given], wanted) if wanted.steps > 1 else ()
     return Numbers(name, float(np.median(numbers)), float(numbers.mean()), float(numbers.std()) or 1.0, cuts)
 
