@@ -22,11 +22,8 @@ def plain_problems(recipe: Recipe, base: PlainOptions) -> Iterator[Found]:
     """Every key that speaks of weights, tokens or processes, which such a model does not have."""
     named = f"base: {base.kind}"
     if recipe.task in TASKS and recipe.task not in CLASSIFICATION:
-        yield (
-            ("base",),
-            f"{named} answers with one label, and task {recipe.task} wants another answer",
-            f"it can do: {', '.join(CLASSIFICATION)}",
-        )
+        message = f"{named} answers with one label, and task {recipe.task} wants another answer"
+        yield ("base",), message, f"it can do: {', '.join(CLASSIFICATION)}"
     if _changed(recipe.adapt):
         message = f"adapt: {recipe.adapt.method} says how a pretrained model is trained, and {named} is learned from the rows alone"
         yield ("adapt",), message, "remove adapt"
