@@ -18,7 +18,8 @@ from hurry import time_quickly
 from plain_world import table_rows, text_rows
 from trustbase import files
 from trustbase.cli.main import app
-from trustbase.errors import TrustbaseError
+from trustbase.errors import ModelError, PredictionError, TrustbaseError
+from trustbase.model.predict import Predictor
 from trustbase.records import Split
 
 RECIPE = """
@@ -145,6 +146,14 @@ def test_predict_reads_columns_and_tells_bad_rows_without_torch(runs: Runs, tmp_
     first, second, third, fourth = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert first["label"] == "yes" and second["label"] == "no" and 0 < second["probabilities"]["yes"] < 1
     assert "U+001E" in third["error"]["message"] and "every column of the template is empty" in fourth["error"]["message"]
+
+
+def test_there_are_no_weights_to_lend_and_no_embedding_to_ask_for(runs: Runs) -> None:
+    with Predictor.open(runs.tree / "artifact") as predictor:
+        with pytest.raises(ModelError, match="runtime plain has no torch weights to lend"), predictor.white_box():
+            pass
+        with pytest.raises(PredictionError, match="runtime plain of this artefact cannot compute 'embedding'"):
+            predictor.embeddings(["a text"])
 
 
 def test_answers_of_predict_are_those_that_were_audited(runs: Runs, tmp_path: Path) -> None:
