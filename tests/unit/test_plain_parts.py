@@ -49,6 +49,16 @@ def test_words_weigh_as_scikit_learn_has_them() -> None:
     np.testing.assert_allclose(read_all((reader,), "scaled", texts, {}).toarray(), oracle.transform(texts).toarray(), atol=1e-12)
 
 
+def test_terms_of_a_pair_are_told_by_their_side() -> None:
+    reader = Words(None, "words", 1, True, ("0 cow", "1 cow", "both cow", "shared 3"), (1.0,) * 4)
+    assert [(each.name, each.otherwise) for each in reader.features("flags")] == [
+        ("first text has 'cow'", "first text lacks 'cow'"),
+        ("second text has 'cow'", "second text lacks 'cow'"),
+        ("both texts have 'cow'", "not both texts have 'cow'"),
+        ("3 tenths of the words are in both texts", "other than 3 tenths of the words are in both texts"),
+    ]
+
+
 def test_rare_words_and_names_are_not_read(tmp_path: Path) -> None:
     """What is read ships: a name that one row alone has would ship with it."""
     train = table_rows(300, 0)

@@ -165,6 +165,8 @@ class Words(Reader):
         return finder(self.manner, longest=self.longest, pairs=self.pairs)
 
     def features(self, view: View) -> list[Feature]:
+        if self.pairs:
+            return [_feature_of_pair(*term.split(" ", 1)) for term in self.terms]
         where = _one_line(self.column or "text")
         return [Feature(f"{where} has '{term}'", f"{where} lacks '{term}'") for term in self.terms]
 
@@ -189,6 +191,16 @@ class Words(Reader):
 
 
 READERS: dict[str, Callable[..., Reader]] = {"numbers": Numbers, "categories": Categories, "words": Words}
+
+
+def _feature_of_pair(place: str, word: str) -> Feature:
+    """A term of a pair as `data.terms` marks it: by the side it stands on, both, or how many tenths of all words are in both."""
+    if place == "shared":
+        return Feature(f"{word} tenths of the words are in both texts", f"other than {word} tenths of the words are in both texts")
+    if place == "both":
+        return Feature(f"both texts have '{word}'", f"not both texts have '{word}'")
+    side = ("first", "second")[int(place)]
+    return Feature(f"{side} text has '{word}'", f"{side} text lacks '{word}'")
 
 
 def read_number(value: str | None) -> float | None:
