@@ -43,7 +43,7 @@ from trustbase.model.states import frozen_states
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.train.batches import Batch, StateRows, TokenRows
-from trustbase.train.evaluate import probabilities, quality
+from trustbase.train.evaluate import CLASSES
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
@@ -157,7 +157,7 @@ def accuracy(base, model, part: Part) -> float:
     encoded = encode(tokenizer, part.texts, max_length=MAX_LENGTH)
     material = TokenRows(encoded.ids, encoded.offsets, part.labels, tokenizer.pad_token_id)
     forward = Forward(model, precision="fp32", device="cpu", seed=0)
-    return quality(part.labels, probabilities(forward.score, material, device="cpu"))["quality.accuracy"]
+    return CLASSES(forward.score, material)["quality.accuracy"]
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
     dataset = _data_name(recipe)
     front: dict[str, Any] = {
         "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
-        "library_name": "onnxruntime" if artifact.runtime == "onnx" else "transformers",
+        "library_name": {"onnx": "onnxruntime", "plain": "trustbase"}.get(artifact.runtime, "transformers"),
         "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
         "model-index": [
             {
@@ -134,12 +134,20 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
     labels, decision = artifact.labels, artifact.decision
     yield "## Model"
     yield ""
+    made = (
+        [["model", plain(str(artifact.facts["model"]["summary"]))], ["learned by", code(artifact.revision)]]
+        if artifact.runtime == "plain"
+        else [
+            ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
+            ["adaptation", _adaptation(recipe)],
+        ]
+    )
+    reads = f"columns {', '.join(map(code, artifact.columns))}" if artifact.columns else code(readable(artifact.text or "text"))
     rows = [
         ["task", code(artifact.task)],
-        ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
-        ["adaptation", _adaptation(recipe)],
+        *made,
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
-        ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens"],
+        ["reads", reads + (f", at most {artifact.max_length} tokens" if artifact.max_length else "")],
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
@@ -147,6 +155,18 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["model digest", code(str(report.model.get("digest")))],
     ]
     yield from table(["", ""], rows)
+    if artifact.runtime == "plain":
+        yield from _written(artifact.facts["model"])
+
+
+def _written(told: Mapping[str, Any]) -> Iterator[str]:
+    """The model itself, as far as it can be written down: a tree or rules in full, of others what weighs most."""
+    yield f"### {told['title']}"
+    yield ""
+    yield "```text"
+    yield from (line.replace("`", "'") for line in told["lines"])
+    yield "```"
+    yield ""
 
 
 def _adaptation(recipe: Mapping[str, Any]) -> str:

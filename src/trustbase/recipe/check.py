@@ -8,8 +8,10 @@ from pathlib import Path
 
 from trustbase.audit.catalogue import why_never
 from trustbase.finding_id import FindingId
+from trustbase.model.plain.options import PlainOptions
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
+from trustbase.recipe.check_plain import plain_problems
 from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
 from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
@@ -86,6 +88,8 @@ def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
     if isinstance(recipe.base, str):
         yield from base_problems(recipe.base, root, ("base",))
         return
+    if isinstance(recipe.base, PlainOptions):
+        return
     shape, tokenizer = recipe.base.model, recipe.base.tokenizer
     for problem in [*model_problems(shape, length=recipe.train.max_length), *tokenizer_problems(tokenizer, shape.family)]:
         yield ("base", *problem.where.split(".")), f"base.{problem.where}: {problem.message}", problem.hint
@@ -106,6 +110,9 @@ def _columns(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
 
 
 def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
+    if isinstance(recipe.base, PlainOptions):
+        yield from plain_problems(recipe, recipe.base)
+        return
     method = recipe.adapt.method
     if method not in ADAPTATIONS:
         yield ("adapt",), f"'{method}' is an adaptation that this version cannot do", f"it can do: {', '.join(ADAPTATIONS)}"

@@ -67,6 +67,24 @@ class AnswerKind(Entry):
     of: str = ""
 
 
+@dataclass(frozen=True)
+class Runtime(Entry):
+    """A registered runtime, and whether it reads tokens: then it is opened with the artefact's tokenizer."""
+
+    tokens: bool = True
+
+
+@dataclass(frozen=True)
+class Plain(Entry):
+    """A model that a person can read: `target` is what answers, `learns` what learns it (`module:function`)."""
+
+    learns: str = ""
+
+    def learner(self) -> Any:
+        """What learns it, imported now."""
+        return load(Entry(self.learns, self.about))
+
+
 def load(entry: Entry) -> Any:
     """The thing itself, imported now."""
     return load_named(entry.target)
@@ -165,6 +183,30 @@ ADAPTATIONS: dict[str, Adaptation] = {
     ),
 }
 
+#: What `base:` names in place of a pretrained model: learned from words and columns alone, and small enough to be read.
+PLAIN_MODELS: dict[str, Plain] = {
+    "linear": Plain(
+        "trustbase.model.plain.linear:LinearModel",
+        "logistic regression: a weight for each word, number and category",
+        learns="trustbase.train.plain.linear:learn",
+    ),
+    "tree": Plain(
+        "trustbase.model.plain.tree:TreeModel",
+        "a decision tree of few questions",
+        learns="trustbase.train.plain.tree:learn",
+    ),
+    "rules": Plain(
+        "trustbase.model.plain.rules:RulesModel",
+        "an ordered list of rules, of which the first that holds answers",
+        learns="trustbase.train.plain.rules:learn",
+    ),
+    "boosting": Plain(
+        "trustbase.model.plain.boosting:BoostingModel",
+        "histogram gradient boosting; plain numbers, but too many to read one by one",
+        learns="trustbase.train.plain.boosting:learn",
+    ),
+}
+
 #: `read(path, wanted)` for each format of a file; "sample" is the format of the package's own data sets, "sql" a query of a database.
 SOURCES: dict[str, Entry] = {
     "csv": Entry("trustbase.data.source:read_csv", "comma-separated values with a header"),
@@ -253,10 +295,11 @@ def rivals_of(kind: str) -> dict[str, str]:
 
 
 #: `open(folder, tokenizer=, max_length=, precision=, device=, threads=)` of each, by `runtime` in artifact.json.
-RUNTIMES: dict[str, Entry] = {
-    "torch": Entry("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
-    "onnx": Entry("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
-    "language": Entry("trustbase.model.runtime_language:LanguageRuntime", "PyTorch, for base models: likelihoods and embeddings"),
+RUNTIMES: dict[str, Runtime] = {
+    "torch": Runtime("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
+    "onnx": Runtime("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
+    "plain": Runtime("trustbase.model.runtime_plain:PlainRuntime", "numpy, for models that a person can read", tokens=False),
+    "language": Runtime("trustbase.model.runtime_language:LanguageRuntime", "PyTorch, for base models: likelihoods and embeddings"),
 }
 
 MITIGATIONS: dict[str, Entry] = {}
