@@ -219,6 +219,7 @@ def _read(
     favourable: str | None,
 ) -> _Rows:
     from trustbase.data.load import load_single
+    from trustbase.data.options import FeatureOptions
 
     shown = text if text is not None else info.text
     if shown is None:
@@ -228,9 +229,10 @@ def _read(
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
     labels = _labels(info.labels, positive, favourable)
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test")[0]}
+    features = FeatureOptions.model_validate(info.features)
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", features=features)[0]}
     if train is not None:
-        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train")[0]
+        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", features=features)[0]
     return _Rows(splits, labels)
 
 

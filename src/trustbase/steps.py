@@ -215,6 +215,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
+        "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
@@ -240,6 +241,7 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         dataset.splits["validation"],
         adapt=recipe.adapt,
         options=recipe.train,
+        features=recipe.data.features,
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
         emit=emit,
@@ -262,6 +264,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
+        from trustbase.data.cells import inputs_of
         from trustbase.outputs.threshold import choose_decision
 
         validation = dataset.splits["validation"]
@@ -273,7 +276,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             text=dataset.template.source,
             base=base,
             max_length=recipe.train.max_length,
-            sample=validation.texts,
+            sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
             decide=lambda scores: choose_decision(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
@@ -83,7 +84,13 @@ def find_audited_rows(
 
 
 def _alone(options: DataOptions, text: str, labels: LabelSchema) -> Split:
-    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups}
+    read = {
+        "features": options.features,
+        "format": options.format,
+        "missing": options.missing,
+        "quoted": options.quoted,
+        "groups": options.groups,
+    }
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 
@@ -101,7 +108,7 @@ def _divided(options: DataOptions, labels: LabelSchema, seed: int, emit: Emit) -
 
 def _set_digest(split: Split, labels: LabelSchema) -> str:
     groups = {name: values.tolist() for name, values in split.groups.items()}
-    return digest_set(split.texts, [labels.names[code] for code in split.labels], groups)
+    return digest_set(inputs_of(split, split.features), [labels.names[code] for code in split.labels], groups)
 
 
 def _other(found: Mapping[str, str], recorded: Mapping[str, object]) -> Problem:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from trustbase.data import clean, groups, labels, split
+from trustbase.data.cells import inputs_of
 from trustbase.data.gather import Source, all_bad
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import readable
@@ -24,7 +25,7 @@ from trustbase.records import LabelSchema, Split
 def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[str, Source]) -> dict[str, Any]:
     """Files, bad rows, text and split rule, as they are before any row became part of a split."""
     sample = find_sample(options.train) if is_sample(options.train) else None
-    shown = groups.shown_to_model(template, options.groups)
+    shown = groups.shown_to_model(template, options.groups, options.features.columns)
     return {
         "sources": {name: _file(source) for name, source in sources.items()},
         "bad_rows": _bad(sources),
@@ -34,6 +35,7 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
             "plain": template.plain,
             "pair": bool(template.sides),
         },
+        "features": options.features.model_dump(),
         "label": options.label,
         "groups": {
             "columns": list(options.groups),
@@ -44,8 +46,13 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
         "licence": options.licence or (sample.licence if sample else None),
         "attribution": sample.attribution if sample else None,
         "splits": {},
-        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown] + _unordered(options),
+        "notes": [_shown(name, template) for name in shown] + _unordered(options),
     }
+
+
+def _shown(name: str, template: TextTemplate) -> str:
+    by = "the text template shows" if name in template.columns else "data.features shows"
+    return f"{by} the group column '{name}' to the model"
 
 
 def _unordered(options: DataOptions) -> list[str]:
@@ -57,7 +64,7 @@ def _unordered(options: DataOptions) -> list[str]:
 def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
     """Counts of one split."""
     counts = np.bincount(part.labels, minlength=len(schema.names))
-    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), part.labels)
+    repeats = clean.count_repeats(pa.array(inputs_of(part, part.features), pa.large_string()), part.labels)
     return {
         "rows": len(part),
         "source": public_name(source.reference),
@@ -73,7 +80,7 @@ def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Ma
 
 def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
     """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
-    texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
+    texts = {name: pa.array(inputs_of(part, part.features), pa.large_string()) for name, part in splits.items()}
     pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
     shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
     notes = list(facts["notes"])

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustbase import files
+from trustbase.data.cells import with_cells
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
 from trustbase.data.template import TextTemplate
@@ -66,7 +67,8 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
         },
         "text": {"source": dataset.template.source, "columns": list(dataset.template.columns)},
         "splits": {
-            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups)} for name, part in dataset.splits.items()
+            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups), "features": list(part.features)}
+            for name, part in dataset.splits.items()
         },
         "facts": dataset.facts,
         "digest": dataset.digest,
@@ -93,8 +95,9 @@ def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchem
     inputs = [column for column in table.column_names if column.startswith(_COLUMN)]
     texts, codes = table[_TEXT].to_pylist(), table[_LABEL].to_numpy().astype(np.int64)
     label_names = np.array(schema.names, dtype=object)[codes].tolist()
-    digest = digest_rows(texts, label_names, {column: values.tolist() for column, values in groups.items()})
+    features = tuple(saved["features"])
+    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
+    digest = digest_rows(with_cells(texts, raw, features), label_names, {column: values.tolist() for column, values in groups.items()})
     if digest != saved["digest"]:
         raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved['digest']}", hint="run again with --force")
-    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
-    return Split(name, texts, codes, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest)
+    return Split(name, texts, codes, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest, features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,22 @@ import torch
 from torch import nn
 
 from trustbase import files
+from trustbase.data.options import FeatureOptions
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import frozen_features, head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
+from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
+from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
 from trustbase.train.objectives.classification import Objective
@@ -63,6 +67,7 @@ def fit(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    features: FeatureOptions | None = None,
     shard: bool = False,
     emit: Emit = ignore,
 ) -> Trained:
@@ -79,6 +84,7 @@ def fit(
         adapt: which parameters are trained.
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
         emit: takes events.
 
@@ -91,7 +97,9 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, world=world, shard=shard, emit=told)
+        parts = (train_split, validation_split)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features}
+        scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
@@ -125,6 +133,7 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    features: FeatureOptions | None,
     world: World,
     shard: bool,
     emit: Emit,
@@ -145,12 +154,15 @@ def _set(
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
+    if features is not None and features.columns:
+        fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
+        learn_columns(model, train_split, _objective(task, options, labels, train_split), options, emit)
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
-    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
+    encoded = _encoded(model, tokenizer, train_split, options, emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            rows = encoded if name == "train" else _encoded(model, tokenizer, split, options, emit)
             parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
@@ -158,6 +170,11 @@ def _set(
     if frozen:
         precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
     return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen, world)
+
+
+def _encoded(model: nn.Module, tokenizer: Any, split: Split, options: TrainOptions, emit: Emit) -> Encoded:
+    """Token ids of a split's texts, and its columns where the model reads any."""
+    return replace(encode(tokenizer, split.texts, max_length=options.max_length, emit=emit), columns=columns_of(model, split))
 
 
 def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
@@ -177,10 +194,10 @@ def _material(
     model: nn.Module, tokenizer: Any, rows: Encoded, split: Split, *, frozen: bool, precision: str, device: str, emit: Emit
 ) -> Labelled:
     if not frozen:
-        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id), rows.segments)
+        return TokenRows(rows.ids, rows.offsets, split.labels, int(tokenizer.pad_token_id), rows.segments, rows.columns)
     autocast = None if precision == "fp32" else DTYPES[precision]
     features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
-    return FeatureRows(features, rows.lengths, split.labels)
+    return FeatureRows(features, rows.lengths, split.labels, rows.columns)
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
@@ -211,6 +228,11 @@ def _fingerprint(
         "validation": None if validation_split is None else validation_split.digest,
         "adapt": adapt.model_dump(mode="json"),
         "precision": scene.precision,
+        **(
+            {}
+            if scene.encoded.columns is None
+            else {"features": network.encoder.features if (network := network_of(scene.model)) else None}
+        ),
     }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
 from trustbase.model.evaluating import evaluating
+from trustbase.model.fused import COLUMNS
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -70,7 +71,7 @@ class Forward:
             if self._quick is not None:
                 return self._quick.logits(batch.inputs, self._dtype)
             if "features" in batch.inputs:
-                scores: Tensor = self._model(batch.inputs["features"]).logits
+                scores: Tensor = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
                 return scores
             result: Any = self._model(**batch.inputs)
             return result.logits  # type: ignore[no-any-return]
