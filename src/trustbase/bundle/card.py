@@ -137,6 +137,7 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["adaptation", code(str(method)) if method else "not stated"],
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
         ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens"],
+        *([["table columns, at the head", _columns(artifact)]] if artifact.features else []),
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
@@ -144,6 +145,12 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["model digest", code(str(report.model.get("digest")))],
     ]
     yield from table(["", ""], rows)
+
+
+def _columns(artifact: ArtifactInfo) -> str:
+    """Which columns are read beside the text, and as what."""
+    read = (("numbers", artifact.features.get("numeric", ())), ("names", artifact.features.get("categorical", ())))
+    return "; ".join(f"{kind}: {', '.join(map(code, names))}" for kind, names in read if names)
 
 
 def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.cells import inputs_of
@@ -83,6 +84,8 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
     texts = {name: pa.array(inputs_of(part, part.features), pa.large_string()) for name, part in splits.items()}
     pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
     shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
+    for name, part in splits.items():
+        facts["splits"][name]["new_names"] = _new_names(splits.get("train", part), part, facts["features"]["categorical"])
     notes = list(facts["notes"])
     for pair, rows in shared.items():
         one, other = pair.split("/")
@@ -98,6 +101,15 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
         notes.append(f"{len(schema.names):,} labels for {rows:,} rows: is '{facts['label']}' the right column?")
     notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
     return {"overlap": shared, "notes": notes}
+
+
+def _new_names(train: Split, part: Split, columns: Sequence[str]) -> dict[str, int]:
+    """Rows of a part whose name in a column stands in no training row."""
+    found = {}
+    for column in columns:
+        given = part.table[column].drop_null()
+        found[column] = len(given) - int(pc.sum(pc.is_in(given, value_set=train.table[column].combine_chunks())).as_py() or 0)
+    return found
 
 
 def public_name(reference: str) -> str:

@@ -154,9 +154,13 @@ class ColumnEncoder:
         codes = [column.encode(cells) for column, cells in zip(self.categorical, columns[middle:], strict=True)]
         return np.stack([*places, *codes], axis=1)
 
-    def unknown(self, table: pa.Table) -> dict[str, int]:
-        """Rows of each column of names whose name is none of the known ones."""
-        return {each.name: int((each.encode(table[each.name].to_pylist()) == UNKNOWN).sum()) for each in self.categorical}
+    def unknown(self, inputs: Sequence[str]) -> dict[str, int]:
+        """How many inputs (text and cells) hold a name that is none of the known ones, by column; columns without any left out."""
+        cells = list(zip(*(text_and_cells(value, len(self.names))[1] for value in inputs), strict=True))
+        if not cells:
+            return {}
+        found = {each.name: int((each.encode(cells[self.names.index(each.name)]) == UNKNOWN).sum()) for each in self.categorical}
+        return {name: count for name, count in found.items() if count}
 
     def to_json(self) -> dict[str, Any]:
         """As `columns.json` holds it."""

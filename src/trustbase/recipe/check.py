@@ -96,6 +96,8 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
         yield ("release", "weights"), message, f"set weights: merged, or adapt: {' or '.join(leaving)}"
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
+    if recipe.cluster is not None and recipe.cluster.shard and recipe.data.features.columns:
+        yield ("cluster", "shard"), "cluster.shard was never tried with data.features", "remove one of them"
     if recipe.cluster is not None and recipe.cluster.shard:
         for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
             if getattr(recipe.train, name) != usual:

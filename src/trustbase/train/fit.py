@@ -157,6 +157,8 @@ def _set(
     if features is not None and features.columns:
         fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
         learn_columns(model, train_split, _objective(task, options, labels, train_split), options, emit)
+        if shard:
+            raise RecipeError("cluster.shard was never tried with data.features", hint="remove one of them")
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
     encoded = _encoded(model, tokenizer, train_split, options, emit)
@@ -229,9 +231,9 @@ def _fingerprint(
         "adapt": adapt.model_dump(mode="json"),
         "precision": scene.precision,
         **(
-            {}
-            if scene.encoded.columns is None
-            else {"features": network.encoder.features if (network := network_of(scene.model)) else None}
+            {"features": {kind: list(names) for kind, names in network.encoder.features.items()}}
+            if (network := network_of(scene.model)) is not None
+            else {}
         ),
     }
 
