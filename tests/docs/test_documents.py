@@ -147,7 +147,7 @@ def test_the_census_recipes_run_at_toy_size(toy_world: Path) -> None:
     from trustbase import run
 
     previous = None
-    paths = [path for path in RECIPES if path.stem.startswith("census")]
+    paths = [path for path in RECIPES if path.stem in ("census", "census-strict")]
     for path in paths:
         result = run(path, toy(toy_world / "base"), out=toy_world / path.stem, reuse=previous)
         check_run(path, result, {"quality", "fairness", "efficiency"})
@@ -155,6 +155,16 @@ def test_the_census_recipes_run_at_toy_size(toy_world: Path) -> None:
         assert previous is None or not again, "the census recipes share all but their limits"
         previous = result.folder
     assert len(paths) == 2
+
+
+@pytest.mark.slow
+def test_the_recipe_with_table_columns_runs_at_toy_size(toy_world: Path) -> None:
+    from trustbase import run
+
+    path = ROOT / "recipes" / "census-features.yaml"
+    result = run(path, (*toy(toy_world / "base"), "train.feature_epochs=1"), out=toy_world / path.stem)
+    check_run(path, result, {"quality", "fairness", "efficiency"})
+    assert json.loads((result.folder / "artifact" / "artifact.json").read_text())["features"]["numeric"][0] == "age"
 
 
 @pytest.mark.slow

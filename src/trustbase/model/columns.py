@@ -97,8 +97,7 @@ class CategoricalColumn:
     def of(cls, name: str, cells: Sequence[str | None]) -> CategoricalColumn:
         """The names of enough training rows; the others are learned together, as what is unknown."""
         counts = Counter(cell for cell in cells if cell)
-        least = min(_LEAST, max(1, len(cells) // 100))
-        known = sorted((value for value, count in counts.items() if count >= least), key=lambda value: (-counts[value], value))
+        known = sorted((value for value, count in counts.items() if count >= _LEAST), key=lambda value: (-counts[value], value))
         return cls(name, tuple(known[:_MOST_NAMES]))
 
     @property
