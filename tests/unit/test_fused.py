@@ -1,4 +1,4 @@
-"""Columns at the head: the same on every route through a model, in training as in answers, kept whole on disk, and never left out unnoticed."""
+"""Columns at the head: the same on every route, in training as in answers, kept whole on disk, and never left out unnoticed."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_other_architectures_take_columns_too(kind: str) -> None:
 
 
 def test_an_architecture_that_cannot_is_refused_in_words() -> None:
-    with pytest.raises(ModelError, match="data.features does not work with T5"):
+    with pytest.raises(ModelError, match=r"data\.features does not work with T5"):
         fuse(other("t5"), ENCODER, seed=0)
 
 

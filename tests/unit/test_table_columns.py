@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 from sklearn.preprocessing import StandardScaler
