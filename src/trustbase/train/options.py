@@ -31,7 +31,7 @@ class TrainOptions(BaseModel):
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="highest learning rate")
     head_learning_rate: float | None = Field(None, gt=0, lt=1, description="learning rate of the new head; like the body's where not given")
     feature_learning_rate: float = Field(
-        2e-3, gt=0, lt=1, description="highest learning rate of the network that reads table columns (data.features)"
+        1e-3, gt=0, lt=1, description="highest learning rate of the network that reads table columns (data.features)"
     )
     feature_epochs: int = Field(
         6, ge=0, le=1000, description="passes over the table columns alone, in seconds, before text and columns are trained together"
