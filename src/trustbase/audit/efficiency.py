@@ -15,6 +15,7 @@ from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, 
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.data.cells import inputs_of
+from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
 from trustbase.model.artifact import PLAIN_FILE
 from trustbase.outputs.answers.base import answering
@@ -108,7 +109,7 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
         return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
     from trustbase.model.tokenizer import encode
 
-    counted = encode(tokenizer, texts, max_length=info.max_length).lengths
+    counted = encode(tokenizer, [text.split(CELL, 1)[0] for text in texts], max_length=info.max_length).lengths
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
     config, classes = read_config(info.folder), len(info.labels.names)
     value, method = flops(config, sizes, lengths.value, classes)

@@ -49,7 +49,7 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
         ModelError: the artefact answers with something else.
     """
     reading = Reading.of(artifact)
-    rows = synthetic_rows(artifact.folder, reading.template, max_length=artifact.max_length, seed=seed)
+    rows = synthetic_rows(artifact.folder, reading, max_length=artifact.max_length, seed=seed)
     texts = [reading.render(row) for row in rows]
     base = artifact.answer_kind == BASE_MODEL
     asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _scores(artifact, texts, ask))
@@ -132,17 +132,18 @@ def repeat_golden(record: Mapping[str, Any], predictor: Scorer | LanguageScorer)
     return difference
 
 
-def synthetic_rows(folder: Path, template: TextTemplate, *, max_length: int, seed: int) -> list[dict[str, str]]:
+def synthetic_rows(folder: Path, reading: Reading, *, max_length: int, seed: int) -> list[dict[str, str]]:
     """Rows of made-up values, from one word to more tokens than the model reads."""
     rng = seeds.generator(seed, "golden")
-    columns = template.columns
+    columns, template = reading.needed, reading.template
     if (folder / PLAIN_FILE).is_file():
         return _rows_for_readers(folder, columns, rng)
-    words = _words(folder)
-    numeric = set(columns[1::3]) - set(template.whole) if len(columns) > 1 else set()  # many columns of a table are numbers
+    words, texts = _words(folder), template.columns
+    numeric = set(texts[1::3]) - set(template.whole) if len(texts) > 1 else set()  # many columns of a table are numbers
+    numeric = numeric - set(reading.columns) | set(reading.numeric)
     rows = []
     for count in (*_WORD_COUNTS, max_length + 1):
-        share = -(-count // (len(columns) - len(numeric)))
+        share = -(-count // max(1, len(set(texts) - numeric)))
         rows.append(
             {
                 column: str(int(rng.integers(0, 100)))

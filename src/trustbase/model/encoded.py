@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,14 @@ class Encoded:
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
+        columns: places and codes of the row's table columns (`model.columns`), fp32 `(rows, columns)`; None for texts alone.
     """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     full_lengths: NDArray[np.int64]
     segments: NDArray[np.uint8] | None = None
+    columns: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -46,7 +49,8 @@ class Encoded:
         offsets = offsets_of(lengths)
         where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
         segments = None if self.segments is None else self.segments[where]
-        return Encoded(self.ids[where], offsets, self.full_lengths[picked], segments)
+        columns = None if self.columns is None else self.columns[picked]
+        return Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, columns)
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -70,21 +74,23 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     )
 
 
-def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
+def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:
     """One batch, padded on the right to its longest row.
 
     Returns:
-        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`. Nothing else is needed: models
-        take position 0… and segment 0 by default.
+        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`, and `columns`
+        `(batch, columns)` where there are any. Nothing else is needed: models take position 0… and segment 0 by default.
     """
     part = encoded.take(rows)
     lengths = part.lengths
     mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = part.ids
-    batch = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    batch: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
     if part.segments is not None:
         kinds = np.zeros(mask.shape, dtype=np.int64)
         kinds[mask] = part.segments
         batch["token_type_ids"] = kinds
+    if part.columns is not None:
+        batch["columns"] = part.columns
     return batch

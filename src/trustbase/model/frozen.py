@@ -13,6 +13,7 @@ from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.fused import COLUMNS, show_columns
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
 
@@ -22,8 +23,8 @@ _TOLERANCE = 1e-4
 class HeadOnly(nn.Module):
     """The head of a model, sharing its parameters: what is trained here is trained in the model.
 
-    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` and returns an object with
-    `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
+    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` (and the rows' table columns, where the model reads
+    any) and returns an object with `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -35,8 +36,9 @@ class HeadOnly(nn.Module):
         shell._modules[prefix] = _StandIn(getattr(model, prefix))
         self.shell = shell
 
-    def forward(self, features: torch.Tensor) -> Any:
+    def forward(self, features: torch.Tensor, columns: torch.Tensor | None = None) -> Any:
         """Logits of pooled features `(rows, width)`."""
+        show_columns(self.shell, {COLUMNS: columns})
         return self.shell(inputs_embeds=features[:, None, :])
 
 
@@ -125,7 +127,8 @@ def _tensors(encoded: Encoded, rows: Any, pad_id: int, device: torch.device) -> 
 
 def _pooled(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The hidden state that the head looks at: the last token's in decoders, the mean where configured, else the first's."""
-    hidden: torch.Tensor = getattr(model, body_prefix(model))(**batch).last_hidden_state
+    read = {name: tensor for name, tensor in batch.items() if name != COLUMNS}
+    hidden: torch.Tensor = getattr(model, body_prefix(model))(**read).last_hidden_state
     mask = batch["attention_mask"]
     if hasattr(model, "score"):
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
@@ -142,7 +145,7 @@ def _check_head(model: nn.Module, encoded: Encoded, pad_id: int, device: torch.d
     kind = type(model).__name__
     try:
         with quiet():  # decoders warn that padding is not seen in embeddings; there is none
-            on_features = head_only(model).eval()(_pooled(model, batch)).logits
+            on_features = head_only(model).eval()(_pooled(model, batch), batch.get(COLUMNS)).logits
         difference = float((on_features - model(**batch).logits).abs().max())
     except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
         raise _not_frozen(kind, f"{type(error).__name__}: {error}") from error

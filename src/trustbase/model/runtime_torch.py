@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import UsageError
+from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.fused import COLUMNS, network_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
-from trustbase.model.tokenizer import encode
 
 
 class TorchRuntime:
@@ -55,6 +56,8 @@ class TorchRuntime:
         self._device = torch.device(device)
         self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
         model = model.to(self._device).eval().requires_grad_(False)
+        network = network_of(model)
+        self._encoder = network.encoder if network is not None else None
         why_not = unsupported(model) if packed else "not asked for"
         self.path = "packed" if why_not is None else f"transformers ({why_not})"
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -86,7 +89,7 @@ class TorchRuntime:
         return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return encode(self._tokenizer, inputs, max_length=self._max_length)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, max_length=self._max_length)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
@@ -102,8 +105,11 @@ class TorchRuntime:
         places = [slice(encodings.offsets[row], encodings.offsets[row + 1]) for row in rows[order]]
         tokens = [encodings.ids[place] for place in places]
         segments = None if encodings.segments is None else [encodings.segments[place] for place in places]
-        ask = packed.logits if output == "logits" else packed.embedding
-        values = ask(tokens, segments).float().cpu().numpy()
+        if output == "logits":
+            columns = None if encodings.columns is None else torch.from_numpy(encodings.columns[rows[order]]).to(self._device)
+            values = packed.logits(tokens, segments, columns).float().cpu().numpy()
+        else:
+            values = packed.embedding(tokens, segments).float().cpu().numpy()
         result = np.empty_like(values)
         result[order] = values
         return result
@@ -111,6 +117,8 @@ class TorchRuntime:
     def _forward_padded(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         batch = {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if output != "logits":
+                batch.pop(COLUMNS, None)  # an embedding is the text's
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
 

@@ -111,7 +111,9 @@ class TokenRows(_Rows):
         labels: NDArray[Any],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
+        columns: NDArray[np.float32] | None = None,
     ) -> None:
+        self._columns = columns  # of a table, `(rows, columns)`; None for texts alone
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
@@ -137,6 +139,8 @@ class TokenRows(_Rows):
         if self._segments is not None:
             kinds = np.where(real, self._segments[places], 0).astype(np.int64)
             inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
         return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
 
 
@@ -170,13 +174,16 @@ class StateRows(TokenRows):
 
 
 class FeatureRows(_Rows):
-    """Outputs of a frozen body, one vector a row: the input of the head alone.
+    """Outputs of a frozen body, one vector a row, and the row's table columns where there are any: the input of the head alone.
 
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
     """
 
-    def __init__(self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any]) -> None:
+    def __init__(
+        self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any], columns: NDArray[np.float32] | None = None
+    ) -> None:
         self._features = features
+        self._columns = columns
         self._lengths = lengths
         self.labels = np.asarray(labels)
 
@@ -193,6 +200,8 @@ class FeatureRows(_Rows):
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of these rows, `(rows, width)`."""
-        features = self._features[torch.from_numpy(rows)].to(device)
+        inputs = {"features": self._features[torch.from_numpy(rows)].to(device)}
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
-        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+        return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows})

@@ -13,16 +13,20 @@ import torch
 from torch import nn
 
 from trustbase import files
+from trustbase.data.options import FeatureOptions
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.columns import ColumnEncoder
+from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
+from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
 from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
@@ -61,6 +65,7 @@ def fit(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    features: FeatureOptions | None = None,
     shard: bool = False,
     emit: Emit = ignore,
 ) -> Trained:
@@ -77,6 +82,7 @@ def fit(
         adapt: which parameters are trained.
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
         emit: takes events.
 
@@ -89,19 +95,9 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
-        scene = _set(
-            base,
-            task,
-            labels,
-            train_split,
-            validation_split,
-            adapt=adapt,
-            options=options,
-            folder=folder,
-            world=world,
-            shard=shard,
-            emit=told,
-        )
+        parts = (train_split, validation_split)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "folder": folder}
+        scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
         route = "; ".join(part for part in (scene.readied.computed, _route(forward, scene, options)) if part)
@@ -137,6 +133,7 @@ def _set(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    features: FeatureOptions | None,
     world: World,
     shard: bool,
     emit: Emit,
@@ -156,12 +153,20 @@ def _set(
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
+    if features is not None and features.columns:
+        fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
+        learn_columns(
+            model, train_split, task.targets(train_split.labels, labels), _objective(task, options, labels, train_split), options, emit
+        )
+        if shard:
+            raise RecipeError("cluster.shard was never tried with data.features", hint="remove one of them")
     world = placed(model, world, device, options, shard=shard)
     readied = ready(
         model,
         tokenizer,
         {"train": train_split, "validation": validation_split},
         targets=lambda split: task.targets(split.labels, labels),
+        columns=lambda split: columns_of(model, split),
         max_length=options.max_length,
         precision=precision,
         device=device,
@@ -221,6 +226,11 @@ def _fingerprint(
         "validation": None if validation_split is None else validation_split.digest,
         "adapt": adapt.model_dump(mode="json"),
         "precision": scene.precision,
+        **(
+            {"features": {kind: list(names) for kind, names in network.encoder.features.items()}}
+            if (network := network_of(scene.model)) is not None
+            else {}
+        ),
     }
 
 

@@ -13,6 +13,7 @@ from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
 from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
+from trustbase.model.fused import COLUMNS
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -87,7 +88,7 @@ class Forward:
         if self._cut is not None:
             return self._cut.logits(batch.inputs)
         if "features" in batch.inputs:
-            scores: Tensor = self._model(batch.inputs["features"]).logits
+            scores: Tensor = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
             return scores
         result: Any = self._model(**batch.inputs)
         return result.logits  # type: ignore[no-any-return]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -53,6 +54,7 @@ def ready(
     splits: Mapping[str, Split | None],
     *,
     targets: Callable[[Split], NDArray[Any]],
+    columns: Callable[[Split], NDArray[np.float32] | None],
     max_length: int,
     precision: str,
     device: str,
@@ -67,6 +69,7 @@ def ready(
         tokenizer: its tokenizer.
         splits: `train`, and `validation` where there are such rows.
         targets: what the task compares answers with, of each row of a split.
+        columns: table columns that the model reads beside the text, of each row of a split.
         max_length: most tokens of a text.
         precision: number format of training.
         device: where the model runs.
@@ -83,18 +86,18 @@ def ready(
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        rows = encode(tokenizer, split.texts, max_length=max_length, emit=emit)
+        rows = replace(encode(tokenizer, split.texts, max_length=max_length, emit=emit), columns=columns(split))
         if head_alone(model):
             autocast = None if precision == "fp32" else dtype
             features = frozen_features(model, rows, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
-            material: Labelled = FeatureRows(features, rows.lengths, targets(split))
+            material: Labelled = FeatureRows(features, rows.lengths, targets(split), rows.columns)
             computed = "outputs of the frozen body were computed once"
         elif cut is not None:
             kept = frozen_states(model, cut, rows, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit)
             material = StateRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, states=kept.states)
             computed = computed or _in_words(cut, kept)
         else:
-            material = TokenRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments)
+            material = TokenRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, rows.columns)
         found[name] = rows, material
     if "train" not in found:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")

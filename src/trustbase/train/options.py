@@ -65,6 +65,12 @@ class TrainOptions(BaseModel):
     accumulation: int = Field(1, ge=1, description="batches per update; every row of an update weighs the same")
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="highest learning rate")
     head_learning_rate: float | None = Field(None, gt=0, lt=1, description="learning rate of the new head; like the body's where not given")
+    feature_learning_rate: float = Field(
+        1e-3, gt=0, lt=1, description="highest learning rate of the network that reads table columns (data.features)"
+    )
+    feature_epochs: int = Field(
+        6, ge=0, le=1000, description="passes over the table columns alone, in seconds, before text and columns are trained together"
+    )
     optimizer: Literal["adamw", "adafactor", "muon"] = Field(
         "adamw",
         description="adafactor: less memory, its learning rate is relative to each weight's size (1e-2 is usual); muon: orthogonal updates "

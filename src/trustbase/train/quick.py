@@ -24,6 +24,7 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from trustbase import seeds
+from trustbase.model.fused import show_columns
 from trustbase.model.rotary import angles, turned
 
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
@@ -213,6 +214,7 @@ class QuickBert:
     def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         """Scores before softmax, `(rows, classes)`; `dtype` is that of the residual stream."""
         firsts, head = self._body.firsts(inputs, dtype), self._model.classifier
+        show_columns(self._model, inputs)
         if hasattr(head, "out_proj"):
             p = head.dropout.p
             inner = ACT2FN[head.config.hidden_act](head.dense(self._dropout(firsts, p)))
