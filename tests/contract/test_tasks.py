@@ -50,7 +50,9 @@ def mean_log_loss(logits: Array, has: Array) -> Array:
 
 THREE = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=bool)
 CASES = {
-    "classes": Case(LabelSchema(("a", "b", "c"), "a", "a"), np.array([0, 1, 2, 2, 1, 0]), own_log_loss, lambda x: special.softmax(x, axis=1)),
+    "classes": Case(
+        LabelSchema(("a", "b", "c"), "a", "a"), np.array([0, 1, 2, 2, 1, 0]), own_log_loss, lambda x: special.softmax(x, axis=1)
+    ),
     "labels": Case(LabelSchema(("a", "b", "c"), "c", "c"), THREE, mean_log_loss, special.expit),
     "number": Case(
         LabelSchema(("price",), "price", "price", center=10.0, scale=4.0),

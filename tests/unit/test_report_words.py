@@ -64,8 +64,8 @@ FAMILIES = {
     "status": {"ok", "failed", "not_applicable", "insufficient"},
     "rate": None,
     "rate_about": None,
-    "rival": {"majority", "bag_of_words", "boosting"},
-    "rival_about": {"majority", "bag_of_words", "boosting"},
+    "rival": {"majority", "mean", "bag_of_words", "boosting"},
+    "rival_about": {"majority", "mean", "bag_of_words", "boosting"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
@@ -86,7 +86,7 @@ FAMILIES = {
     "deduplicate": {"none", "exact", "near"},
     "tongue": None,
     "pii": None,
-    "unit_name": {"nats per token", "nats"},
+    "unit_name": {"nats per token", "nats", "nats a label", "standard deviations of the training rows"},
 }
 
 
