@@ -73,9 +73,8 @@ def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
     found = []
     for row in sorted(rivals.rows, key=lambda row: row.outcome != "worse"):
         if row.outcome == "worse" and rivals.model is not None and row.score != "–":
-            measure = t.metric(f"quality.{rivals.by.name}")
             scores = {"rival_score": row.score, "model_score": rivals.model.score}
-            found.append(t("note.rival_wins", rival=row.name, measure=measure[:1].lower() + measure[1:], **scores))
+            found.append(t("note.rival_wins", rival=row.name, measure=rivals.measure[:1].lower() + rivals.measure[1:], **scores))
         elif row.outcome == "worse":
             found.append(t("note.rival_wins_gain", rival=row.name, gain=row.gain.lstrip("−-")))
         elif row.outcome == "even":

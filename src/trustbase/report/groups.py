@@ -161,7 +161,8 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
     """Groups by whatever was measured of them; each column of numbers has a scale of its own."""
     shown = rows[:_MOST_GROUPS]
     units = {finding.parts.metric: finding.unit for finding in material.of("fairness")}
-    kinds = {name: kind_of(f"fairness.{name}", units.get(name, "")) for name in names}
+    ids = {name: finding_id.make("fairness", name) for name in names}
+    kinds = {name: kind_of(ids[name], units.get(name, "")) for name in names}
     scales = {name: _scale(name, kinds[name], shown) for name in names}
     table = []
     for row in shown:
@@ -178,8 +179,8 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
         "title": t("groups.title", column=" × ".join(columns)),
         "about": about,
         "first": t("table.group"),
-        "heads": [t.metric(f"fairness.{name}") for name in names],
-        "abouts": [t.metric_about(f"fairness.{name}") for name in names],
+        "heads": [t.metric(id) for id in ids.values()],
+        "abouts": [t.metric_about(id) for id in ids.values()],
         "rows": table,
         "axes": [charts.axis(scales[name], partial(tick, kind=kinds[name], t=t)) for name in names],
         "none": t("groups.small"),

@@ -52,12 +52,14 @@ class RivalRow:
 
 @dataclass(frozen=True)
 class RivalTable:
-    """The model's own row, its rivals, and the axis under the gains."""
+    """The model's own row, its rivals, the axis under the gains, and what they are compared by, in words."""
 
     model: RivalRow | None
     rows: list[RivalRow]
     axis: Markup | None
-    by: Score = _CLASSES
+    measure: str
+    intro: str
+    heads: tuple[str, str]
 
     @property
     def one_reason(self) -> str:
@@ -80,7 +82,13 @@ def rival_table(material: Material, t: Words) -> RivalTable:
         own = answers.get("model") or _own(material.find(f"quality.{by.name}"))
         model = _row("model", None, own, by, None, t)
     kind = kind_of(measured[0].id, measured[0].unit) if measured else "points"
-    return RivalTable(model, rows, charts.axis(scale, lambda value: tick(value, kind, t)) if scale else None, by)
+    return RivalTable(model, rows, charts.axis(scale, lambda value: tick(value, kind, t)) if scale else None, *_said(by, t))
+
+
+def _said(by: Score, t: Words) -> tuple[str, str, tuple[str, str]]:
+    """The measure's name, what the gain is, and the heads of both columns."""
+    intro = t("rivals.intro", gain=t(f"rivals.gain_in.{by.name}"))
+    return t.metric(f"quality.{by.name}"), intro, (t(f"rivals.score.{by.name}"), t(f"rivals.second.{by.second}"))
 
 
 def _compared_by(material: Material) -> Score:
