@@ -60,11 +60,13 @@ class AnswerKind(Entry):
         truth: how the label column is read (`data.truth`).
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
+        contrasts: how two models of it are compared; empty where that cannot be done.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
+    contrasts: str = ""
 
 
 def load(entry: Entry) -> Any:
@@ -99,6 +101,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.classes:CLASSES",
         question="class_scores",
         of="a model that gives classes",
+        contrasts="trustbase.audit.challenge:CLASSES",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -106,6 +109,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.labels:LABELS",
         question="label_scores",
         of="a model that gives any number of labels",
+        contrasts="trustbase.audit.challenge_answers:LABELS",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -113,6 +117,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.number:NUMBER",
         question="number",
         of="a model that gives a number",
+        contrasts="trustbase.audit.challenge_answers:NUMBER",
     ),
 }
 
