@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import answers_kit as kit
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -150,6 +151,22 @@ def quality_texts(folder: Path) -> Texts:
         found.add(("method", share_of(np.array(part), np.array([5, 5])).method))
     for tokenizer in (None, SimpleNamespace(unk_token_id=None)):
         found |= finding_texts([unknown_tokens(replace(made[0], predictor=SimpleNamespace(tokenizer=tokenizer)))])  # type: ignore[arg-type]
+    return found
+
+
+def answer_texts(folder: Path) -> Texts:
+    """Of models that give numbers or sets of labels: rivals, no intervals, small groups and many, and few rows."""
+    many = np.array([f"z{i % 60}" for i in range(3000)], object)
+    plain = {"rows_like": {"groups": False}}
+    found: Texts = set()
+    for kind, make, rivals in (("number", kit.numbers, kit.rivals_of_numbers), ("labels", kit.labels, kit.rivals_of_labels)):
+        whole = make(folder)
+        contexts = [make(folder, train=whole.test, rivals=rivals(whole)), make(folder, 15), make(folder, decision=Decision(), **plain)]
+        big = make(folder, 3000)
+        contexts += [make(folder, 60), replace(big, test=replace(big.test, groups={"g": many}))]
+        contexts.append(replace(whole, answers=Answers(None, whole.answers.predicted)))
+        for each in contexts:
+            found |= finding_texts(run_audit(each, ["quality", "fairness"], policy_digest=None, answer_kind=kind).findings)
     return found
 
 
@@ -340,6 +357,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         monkeypatch.setenv("TRUSTBASE_HOME", str(folder / "home"))
         found = command_texts(folder)
         found |= quality_texts(folder / "quality")
+        found |= answer_texts(folder / "answers")
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder

@@ -19,7 +19,7 @@ from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
-from trustbase.data.truth.base import Read
+from trustbase.data.truth.base import Read, truth_of
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
@@ -117,6 +117,7 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         whole=whole,
         quoted=options.quoted,
         query=options.query,
+        nested=[options.label] if truth_of(answers).reads_json else [],
     )
     return check_rows(
         raw,

@@ -101,6 +101,7 @@ def read_table(
     whole: Collection[str] = (),
     quoted: bool = True,
     query: str | None = None,
+    nested: Collection[str] = (),
 ) -> RawTable:
     """Read the rows of a file, of all files of a folder or glob, of a database, or of a sample, in whatever format it is.
 
@@ -113,23 +114,24 @@ def read_table(
         whole: columns whose numbers must be whole, such as the label.
         quoted: whether csv/tsv cells may be quoted.
         query: which rows of a database.
+        nested: columns whose cells may be lists and objects (JSON Lines, Parquet, saved folders), which become texts of JSON.
 
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
     if is_database(reference):
-        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query))
+        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query, nested))
     path = locate(reference, root)
     if is_sample(reference):
-        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
+        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     if is_saved(path):
-        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted))
+        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     if not is_many(path, root):
-        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted))
+        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     parts, kind = _several(path, reference, root, format)
     if columns is None:
         columns = read_columns(reference, root=root, format=format, quoted=quoted)
-    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted)))
+    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted, nested=nested)))
     return join(tables, digest_of_many([(table.source, table.digest) for table in tables], path, reference), reference)
 
 
@@ -163,7 +165,7 @@ class Wanted:
 
     Attributes:
         source: the name of the file in messages, as the recipe says it.
-        columns, optional, whole, quoted, query: as in `read_table`.
+        columns, optional, whole, quoted, query, nested: as in `read_table`.
     """
 
     source: str
@@ -172,6 +174,7 @@ class Wanted:
     whole: Collection[str] = ()
     quoted: bool = True
     query: str | None = None
+    nested: Collection[str] = ()
 
 
 def read_csv(path: Path, wanted: Wanted) -> RawTable:
@@ -186,12 +189,14 @@ def read_tsv(path: Path, wanted: Wanted) -> RawTable:
 
 def read_json_lines(path: Path, wanted: Wanted) -> RawTable:
     """One JSON object a line."""
-    return read_jsonl(path, columns=wanted.columns, source=wanted.source, optional=wanted.optional, whole=wanted.whole)
+    return read_jsonl(
+        path, columns=wanted.columns, source=wanted.source, optional=wanted.optional, whole=wanted.whole, nested=wanted.nested
+    )
 
 
 def read_parquet_file(path: Path, wanted: Wanted) -> RawTable:
     """Apache Parquet."""
-    return read_parquet(path, columns=wanted.columns, source=wanted.source, whole=wanted.whole)
+    return read_parquet(path, columns=wanted.columns, source=wanted.source, whole=wanted.whole, nested=wanted.nested)
 
 
 def read_shipped(path: Path, wanted: Wanted) -> RawTable:
@@ -233,6 +238,7 @@ def read_jsonl(
     source: str | None = None,
     optional: Collection[str] = (),
     whole: Collection[str] = (),
+    nested: Collection[str] = (),
 ) -> RawTable:
     """Read one JSON object a line.
 
@@ -243,7 +249,7 @@ def read_jsonl(
     contents = content(existing(path, source), source)
     data = plain(contents, source)
     wanted = jsonl.keys_of(data) if columns is None else list(columns)
-    parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
+    parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole, nested=nested)
     if parsed.total and columns is not None:
         absent = [name for name in wanted if parsed.table[name].null_count == len(parsed.table)]
         known = jsonl.keys_of(data) if absent else []

@@ -53,6 +53,8 @@ class Truth(ABC):
 
     #: whether every label of the schema must occur in the training rows
     needs_every_label = False
+    #: whether a cell may be a list or an object, which is then given as a text of JSON
+    reads_json = False
 
     @abstractmethod
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
