@@ -59,7 +59,7 @@ def sections(text: str) -> tuple[str, list[str]]:
     """What stands before the first section of a docstring, and the names of its sections (underlined, as NumPy writes them)."""
     found = [(match.start(), match[1]) for match in re.finditer(r"^(\w[\w ]*)\n-{3,}$", text, flags=re.MULTILINE)]
     first = text[: found[0][0]] if found else text
-    return " ".join(first.split()), sorted({name for _, name in found if name in SECTIONS})
+    return " ".join(without_examples(first).split()), sorted({name for _, name in found if name in SECTIONS})
 
 
 def write(folder: Path, packages: Sequence[str] = PACKAGES, least: int = LEAST_ROWS) -> dict[str, int]:
