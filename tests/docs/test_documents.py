@@ -208,7 +208,7 @@ def test_the_recipes_of_numbers_and_sets_of_labels_run_at_toy_size(toy_world: Pa
     import docs_en
 
     docs_en.write(toy_world / "runs" / "docstrings", ("networkx",), least=20)
-    for name, gains in (("hours", 3), ("docs-sections", 2)):
+    for name, gains in (("age", 3), ("docs-sections", 2)):
         path = folder / f"{name}.yaml"
         result = run(path, toy(toy_world / "base"), out=toy_world / "runs" / name)
         check_run(path, result, {"quality", "fairness", "efficiency"})

@@ -124,7 +124,7 @@ def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, em
 def _in_order(said: NDArray[Any], order: list[int], kind: str) -> NDArray[Any]:
     """Answers in another order of labels, given the old place of each."""
     if kind == "classes":
-        return np.argsort(order).astype(np.int64)[said]
+        return np.asarray(np.argsort(order)[said], dtype=np.int64)
     return np.asarray(said[:, order]) if kind == "labels" else said
 
 

@@ -114,7 +114,7 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         digest=artifact_digest(folder),
         task=task,
         answer_kind=TASKS[task].answers,
-        labels=LabelSchema(names, positive=names[-1], favourable=names[-1], **_unit_of(folder)),
+        labels=replace(LabelSchema(names, positive=names[-1], favourable=names[-1]), **_unit_of(folder)),
         runtime="torch",
         precision="fp32",
         max_length=_checkpoint_length(folder, config),
@@ -124,7 +124,7 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
     )
 
 
-def _unit_of(folder: Path) -> dict[str, float]:
+def _unit_of(folder: Path) -> dict[str, Any]:
     """Mean and spread that the scores of a number are told in, where training left them; a model from elsewhere tells the number itself."""
     path = folder / CHECKPOINT
     unit = (_read_mapping(path).get("meta") or {}).get("unit") if path.is_file() else None
