@@ -19,7 +19,9 @@ from trustbase.audit.quality_labels import audit_labels, f1_of_sums, f1_sums
 from trustbase.audit.quality_number import audit_number, squares
 from trustbase.audit.resampled import clustered, of_sums
 from trustbase.audit.stats import mean
+from trustbase.model.metrics import label_metrics, number_metrics
 from trustbase.records import Finding
+from trustbase.train.options import STOPPING_METRICS, STOPPING_OF
 
 
 def of(findings: list[Finding]) -> dict[str, Finding]:
@@ -178,3 +180,19 @@ def test_each_label_is_compared_as_a_task_of_two(tmp_path: Path) -> None:
     assert found["fairness.exact_match_difference[g]"].value == pytest.approx(abs(right[south].mean() - right[north].mean()))
     rare = found["fairness.equal_opportunity_difference[g]#L3"]
     assert rare.status == "insufficient" and "fewer than" in rare.reason
+
+
+@pytest.mark.parametrize("kind", ["labels", "number"])
+def test_what_training_watches_is_what_the_audit_measures(kind: str, tmp_path: Path) -> None:
+    """Early stopping's values of one half as threshold, and of numbers in the unit they are given in, are the audit's."""
+    if kind == "labels":
+        context = labels(tmp_path, 3000)
+        watched = label_metrics(context.test.labels.astype(np.float32), np.asarray(context.answers.scores))
+        found = of(audit_labels(context))
+    else:
+        context = numbers(tmp_path)
+        watched, found = number_metrics(context.test.labels, np.asarray(context.answers.scores)), of(audit_number(context))
+    assert set(watched) == set(STOPPING_OF[kind]) <= set(STOPPING_METRICS) and next(iter(watched)) == STOPPING_OF[kind][0]
+    for id, value in watched.items():
+        assert value == pytest.approx(found[id].value, rel=1e-6), id
+        assert found[id].direction == STOPPING_METRICS[id]
