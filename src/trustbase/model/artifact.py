@@ -117,7 +117,7 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         digest=artifact_digest(folder),
         task=task,
         answer_kind=TASKS[task].answers,
-        labels=LabelSchema(names, positive=names[-1], favourable=names[-1], **_unit_of(folder)),
+        labels=replace(LabelSchema(names, positive=names[-1], favourable=names[-1]), **_unit_of(folder)),
         runtime="torch",
         precision="fp32",
         max_length=_checkpoint_length(folder, config),
