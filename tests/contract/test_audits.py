@@ -358,6 +358,14 @@ def test_a_gate_on_what_another_sort_of_model_is_measured_for_is_never_judged() 
         assert why_never(parse(right), [], "language") is None
 
 
+def test_gaps_of_labels_name_the_label_that_they_are_of() -> None:
+    """Each label is compared by itself, so a gate that names none would never be judged."""
+    gap = "fairness.demographic_parity_difference[sex]"
+    told = why_never(parse(gap), ["sex"], "labels")
+    assert told is not None and told[1] == f"write {gap}#LABEL"
+    assert why_never(parse(f"{gap}#late"), ["sex"], "labels") is None and why_never(parse(gap), ["sex"], "classes") is None
+
+
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_metric_has_its_words_and_no_word_is_left_over(lang: str) -> None:
     named = [key.removeprefix("metric.").rsplit(".", 1) for key in words(lang).table if key.startswith("metric.")]
