@@ -19,7 +19,7 @@ from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
-from trustbase.data.truth.base import Read
+from trustbase.data.truth.base import Read, truth_of
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
@@ -107,6 +107,8 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     optional = set(options.groups) - set(template.columns) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
+    truth = truth_of(answers)
+    nested = [options.label, *template.whole] if truth.nested else []
     raw = read_table(
         reference,
         root=root,
@@ -116,7 +118,10 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         whole=whole,
         quoted=options.quoted,
         query=options.query,
+        nested=nested,
     )
+    table, notes = truth.tidy(raw.table, template.whole, options.label)
+    raw = replace(raw, table=table, notes=raw.notes + notes)
     return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
 
 

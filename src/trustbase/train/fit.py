@@ -21,11 +21,13 @@ from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import frozen_features, head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.encoded import Encoded
+from trustbase.model.heads import TOKENS
 from trustbase.model.options import AdaptOptions
+from trustbase.model.token_units import encode_units, unread
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
-from trustbase.train.batches import FeatureRows, Labelled, TokenRows
+from trustbase.train.batches import FeatureRows, Labelled, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.evaluate import Judge
 from trustbase.train.forward import DTYPES, Forward
 from trustbase.train.loop import facts_of, train
@@ -151,11 +153,13 @@ def _set(
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
-    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
+    tokenise = encode_units if task.head == TOKENS else encode
+    encoded = tokenise(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
+    _warn_unread(encoded, options, emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            read = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
-            targets = task.targets(split.labels, labels)
+            read = encoded if name == "train" else tokenise(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            targets = task.targets(split.labels, labels, split.texts)
             parts[name] = _material(model, tokenizer, read, targets, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
@@ -196,11 +200,29 @@ def _in_file(split: Split, rows: Sequence[int]) -> str:
 def _material(
     model: nn.Module, tokenizer: Any, rows: Encoded, targets: NDArray[Any], *, frozen: bool, precision: str, device: str, emit: Emit
 ) -> Labelled:
+    if not frozen and rows.unit_places is not None:
+        return UnitRows(rows, targets, int(tokenizer.pad_token_id))
     if not frozen:
         return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments)
     autocast = None if precision == "fp32" else DTYPES[precision]
     features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
+    if rows.unit_places is not None:
+        return UnitFeatureRows(features, rows, targets)
     return FeatureRows(features, rows.lengths, targets)
+
+
+def _warn_unread(encoded: Encoded, options: TrainOptions, emit: Emit) -> None:
+    """Units beyond the cut are learned from no more, and answered with no entity."""
+    if encoded.unit_places is None:
+        return
+    lost = unread(encoded)
+    if lost.any():
+        share = lost.sum() / max(len(encoded.unit_places), 1)
+        emit(
+            "warning",
+            text=f"{int(lost.sum()):,} units of {int((lost > 0).sum()):,} training texts ({share:.1%} of all units) are not read: they lie "
+            f"beyond train.max_length ({options.max_length} tokens) or are nothing to the tokenizer; they are answered with no entity",
+        )
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
@@ -248,6 +270,7 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
         "training_rows": len(scene.material.labels),
         "truncated_rows": int(scene.encoded.truncated.sum()),
+        **({} if scene.encoded.unit_places is None else {"unread_units": int(unread(scene.encoded).sum())}),
         "seed": options.seed,
     }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,7 +17,7 @@ _ROUTE_TOLERANCE = 1e-4  # of the largest score, in fp32
 
 
 class Forward:
-    """Scores before softmax of a batch, `(rows, classes)`.
+    """Scores before softmax of a batch, `(rows, classes)`; where units are tagged, of those that are read, `(units, tags)`.
 
     Attributes:
         route: "model" (its own forward) or "quick", for the facts of the run.
@@ -51,14 +49,14 @@ class Forward:
         """Take the quicker route if it knows the model and agrees with it; returns the reason in words."""
         inner = unwrapped(self._model)
         if self._device != "cpu" or inner is None or not QuickBert.serves(inner):
-            return "the quicker route knows BERT classifiers on a CPU only"
+            return "the quicker route knows BERT's classifiers of texts and tokens on a CPU only"
         if in_front(inner.base_model):  # type: ignore[arg-type]
             return "the quicker route does not know what the adaptation puts in front of a text"
         quick = QuickBert(inner, self._dropout)
         order = np.argsort(material.lengths, kind="stable")
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
         with torch.inference_mode(), evaluating(self._model):
-            own, other = self._model(**batch.inputs).logits, quick.logits(batch.inputs, torch.float32)
+            own, other = self._own(batch), quick.logits(batch.inputs, torch.float32, batch.targets.get("places"))
         difference = float((own - other).abs().max())
         if not difference <= _ROUTE_TOLERANCE * max(1.0, float(own.abs().max())):
             return f"the quicker route differs from the model's own by {difference:.1e}"
@@ -68,12 +66,17 @@ class Forward:
     def _scores(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
-                return self._quick.logits(batch.inputs, self._dtype)
+                return self._quick.logits(batch.inputs, self._dtype, batch.targets.get("places"))
             if "features" in batch.inputs:
                 scores: Tensor = self._model(batch.inputs["features"]).logits
-                return scores
-            result: Any = self._model(**batch.inputs)
-            return result.logits  # type: ignore[no-any-return]
+                return scores.flatten(0, 1) if scores.dim() == 3 else scores  # a head for tokens sees rows of one token
+            return self._own(batch)
+
+    def _own(self, batch: Batch) -> Tensor:
+        """The model's own forward."""
+        scores: Tensor = self._model(**batch.inputs).logits
+        places = batch.targets.get("places")
+        return scores if places is None else scores.flatten(0, 1).index_select(0, places)
 
 
 def unwrapped(model: nn.Module) -> nn.Module | None:

@@ -26,6 +26,7 @@ from transformers.activations import ACT2FN
 from trustbase import seeds
 from trustbase.model.rotary import angles, turned
 
+_TAGGERS = frozenset({"BertForTokenClassification", "RoFormerForTokenClassification"})
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
 
 
@@ -186,7 +187,7 @@ class Turns:
 
 
 class QuickBert:
-    """The quicker forward of one `BertForSequenceClassification` or `RoFormerForSequenceClassification`."""
+    """The quicker forward of a BERT or RoFormer with a head for texts or for tokens."""
 
     def __init__(self, classifier: Any, dropout: Dropout) -> None:
         self._model = classifier
@@ -195,13 +196,21 @@ class QuickBert:
 
     @staticmethod
     def serves(model: Any) -> bool:
-        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler, or RoFormer's."""
+        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler, or RoFormer's; or a tagger of either."""
+        if type(model).__name__ in _TAGGERS:
+            return QuickBody.serves(model.base_model)
         if type(model).__name__ == "RoFormerForSequenceClassification":
             return QuickBody.serves(model.roformer)
         return type(model).__name__ == "BertForSequenceClassification" and QuickBody.serves(model.bert) and model.bert.pooler is not None
 
-    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        """Scores before softmax, `(rows, classes)`; `dtype` is that of the residual stream."""
+    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
+        """Scores before softmax, `(rows, classes)`; of a head for tokens those at `places` of the flat batch, `(places, tags)`.
+
+        `dtype` is that of the residual stream.
+        """
+        if places is not None:
+            tags: Tensor = self._model.classifier(self._dropout(self._body.states(inputs, places, dtype), self._model.dropout.p))
+            return tags
         firsts, head = self._body.firsts(inputs, dtype), self._model.classifier
         if hasattr(head, "out_proj"):
             p = head.dropout.p
