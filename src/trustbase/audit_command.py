@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
@@ -220,18 +220,23 @@ def _read(
     favourable: str | None,
 ) -> _Rows:
     from trustbase.data.load import load_single
+    from trustbase.data.options import FeatureOptions
 
     shown = text if text is not None else info.text
     if shown is None:
         problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
         raise UsageError("this audit cannot start", problems=[problem])
+    if info.columns and text is not None and text != info.text:
+        problem = Problem("--text", f"this model reads columns of its own: {', '.join(info.columns)}", "leave --text out")
+        raise UsageError("this audit cannot start", problems=[problem])
     if _texts(info.task) == 2 and len(halves(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
-    labels, kind = _labels(info, positive, favourable), info.answer_kind
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", answers=kind)[0]}
+    labels = _labels(info, positive, favourable)
+    read: dict[str, Any] = {"answers": info.answer_kind, "features": FeatureOptions.model_validate(info.features)}
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", **read)[0]}
     if train is not None:
-        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", answers=kind)[0]
+        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]
     return _Rows(splits, labels)
 
 

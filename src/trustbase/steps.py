@@ -12,6 +12,7 @@ from trustbase import files, seeds
 from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
 from trustbase.machine import machine_key
+from trustbase.model.options import ScratchOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import look, test_rows
@@ -121,7 +122,7 @@ def _refuse_unable(base: BaseModel, recipe: Recipe) -> None:
 def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
     """`base: {from: scratch}`: random weights of the shape asked for, and a tokenizer for the training texts."""
     recipe, target = plan.finetune, stages.folder / "base"
-    assert not isinstance(recipe.base, str)
+    assert isinstance(recipe.base, ScratchOptions)
     wanted, seed = recipe.base, recipe.train.seed
     named = wanted.tokenizer.from_ and find_base(stages, wanted.tokenizer.from_, plan.root)
 
@@ -221,6 +222,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
+        "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
@@ -246,6 +248,7 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         dataset.splits["validation"],
         adapt=recipe.adapt,
         options=recipe.train,
+        features=recipe.data.features,
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
         emit=emit,
@@ -268,6 +271,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
+        from trustbase.data.cells import inputs_of
         from trustbase.outputs.answers.base import answering
 
         validation, kind = dataset.splits["validation"], answering(dataset.answers)
@@ -279,7 +283,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             text=dataset.template.source,
             base=base,
             max_length=recipe.train.max_length,
-            sample=validation.texts,
+            sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,

@@ -15,7 +15,9 @@ from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, 
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.data.cells import inputs_of
+from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
+from trustbase.model.artifact import PLAIN_FILE
 from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -81,7 +83,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
     tell(0, effort.call_seconds + effort.chunk_seconds)
     if context.askers is not None:
         context.askers.rest()
-    if info is not None and (info.folder / "config.json").is_file():
+    if info is not None and any((info.folder / name).is_file() for name in ("config.json", PLAIN_FILE)):
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
     return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
@@ -107,7 +109,7 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
         return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
     from trustbase.model.tokenizer import encode
 
-    counted = encode(tokenizer, texts, max_length=info.max_length).lengths
+    counted = encode(tokenizer, [text.split(CELL, 1)[0] for text in texts], max_length=info.max_length).lengths
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
     config, classes = read_config(info.folder), len(info.labels.names)
     value, method = flops(config, sizes, lengths.value, classes)
@@ -201,7 +203,8 @@ def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timin
     alone, mixed = way.together(timings.alone, labels), way.together(timings.mixed, labels)
     n = len(alone)
     largest = float(way.differences(alone, mixed, labels).max())
-    method = f"largest difference over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    of = "a probability" if way.unit == "probability" else "an answer"
+    method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
     findings = [
         Finding.exact("efficiency.batch_invariance", largest, n=n, unit=way.unit, direction="lower", method=method, seed=context.seed)
     ]
@@ -222,7 +225,8 @@ def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
         reason = f"the artefact is {info.precision} and carries no comparison with fp32"
         return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
     n = int(parity["n"])
-    method = f"largest difference from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    of = "a probability" if parity.get("unit", "probability") == "probability" else "an answer"
+    method = f"largest |difference of {of}| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
     largest = Finding.exact(
         "efficiency.parity_max_difference",
         float(parity["max_difference"]),

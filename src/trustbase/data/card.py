@@ -61,6 +61,7 @@ def data_card(
         "attribution": facts["attribution"],
         "sources": facts["sources"],
         "text": facts["text"],
+        "features": facts["features"],
         "label": {
             "column": facts["label"],
             "names": _names(facts, schema),
@@ -152,6 +153,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         _lengths(card),
         _languages(card),
         _scripts(card),
+        _features(card),
         _missing(card),
         _repeats(card),
     ]
@@ -258,6 +260,19 @@ def _scripts(card: Mapping[str, Any]) -> str:
         rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
     how = next(iter(card["splits"].values()))["scripts"]["how"]
     return section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+
+
+def _features(card: Mapping[str, Any]) -> str:
+    """Columns read beside the text: as what, how often empty, and how often with a name that no training row has."""
+    kinds, parts = card["features"], card["splits"]
+    rows = []
+    for kind, word in (("numeric", "numbers"), ("categorical", "names")):
+        for column in kinds[kind]:
+            empty = [share(part["missing"][column], part["rows"]) for part in parts.values()]
+            new = [f"{part['new_names'].get(column, 0):,}" if kind == "categorical" else "-" for part in parts.values()]
+            rows.append([in_code(column), word, *empty, *new])
+    heads = ["column", "read as", *(f"empty, {name}" for name in parts), *(f"new names, {name}" for name in parts)]
+    return section("Table columns beside the text", heads, rows) if rows else ""
 
 
 def _missing(card: Mapping[str, Any]) -> str:

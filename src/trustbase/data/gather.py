@@ -103,8 +103,9 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     extra += [options.id] if options.id else []
     key = options.split.key
     extra += [key] if key else []
-    wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
-    optional = set(options.groups) - set(template.columns) - {key}
+    features = options.features.columns
+    wanted = list(dict.fromkeys([*template.columns, *features, options.label, *options.groups, *extra]))
+    optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
     truth = truth_of(answers)
@@ -121,8 +122,15 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         nested=nested,
     )
     table, notes = truth.tidy(raw.table, template.whole, options.label)
-    raw = replace(raw, table=table, notes=raw.notes + notes)
-    return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
+    return check_rows(
+        replace(raw, table=table, notes=raw.notes + notes),
+        label=options.label,
+        text=template.whole,
+        shown=template.composed,
+        cells=features,
+        numeric=options.features.numeric,
+        unique=options.id,
+    )
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -188,6 +196,7 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     except DataError as error:
         problems += error.problems
     named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]
+    named += [(f"data.features.{kind}", name) for kind in ("numeric", "categorical") for name in getattr(options.features, kind)]
     if options.id is not None:
         named.append(("data.id", options.id))
     if options.split.key is not None:

@@ -11,7 +11,6 @@ from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query
 from trustbase.data.samples import SAMPLES, is_sample
 
 _LATER_KEYS = {
-    "features": "table columns beside the text",
     "stride": "windows over long texts",
 }
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
@@ -118,6 +117,22 @@ class RowSampleOptions(BaseModel):
     test: int | None = Field(default=None, ge=1, description="test rows to use")
 
 
+class FeatureOptions(BaseModel):
+    """Table columns that the model reads beside the text, as numbers and as names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    numeric: list[str] = Field(default_factory=list, description="columns of numbers; an empty cell is a state of its own")
+    categorical: list[str] = Field(
+        default_factory=list, description="columns of names; an empty cell, and a name that training hardly showed, are states of their own"
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them, numbers first: the order in which their cells are asked."""
+        return (*self.numeric, *self.categorical)
+
+
 class DataOptions(BaseModel):
     """Where the rows are, and which columns mean what."""
 
@@ -133,6 +148,9 @@ class DataOptions(BaseModel):
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
         default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
+    )
+    features: FeatureOptions = Field(
+        default_factory=FeatureOptions, description="table columns read beside the text, at the head: {numeric: [...], categorical: [...]}"
     )
     label: str = Field(description="column of the true label")
     groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")
@@ -230,6 +248,20 @@ def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     return dict(_MISSING_SPLIT)
 
 
+def _impossible_features(options: DataOptions) -> list[str]:
+    """Features that are the label, named twice, or the text itself."""
+    columns, found = options.features.columns, []
+    if options.label in columns:
+        found.append(f"features names the label '{options.label}': the model would be shown the answer")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        found.append(f"features names {', '.join(twice)} more than once; a column is numeric or categorical")
+    whole = [name for name in columns if name in (options.text, options.text_pair)]
+    if whole:
+        found.append(f"features names {', '.join(whole)}, which is the text itself, and nearly every row would be a category of its own")
+    return found
+
+
 def _contradictions(options: DataOptions) -> list[str]:
     found = []
     for name, text in (("text", options.text), ("text_pair", options.text_pair)):
@@ -239,6 +271,7 @@ def _contradictions(options: DataOptions) -> list[str]:
             found.append(f"the {name} template shows the label '{options.label}' to the model; take it out")
     if options.text_pair == options.text:
         found.append(f"text and text_pair are both '{options.text}': a pair is of two texts")
+    found += _impossible_features(options)
     if options.label in options.groups:
         found.append(f"the label '{options.label}' cannot be a group column")
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})

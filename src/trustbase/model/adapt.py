@@ -12,7 +12,8 @@ from trustbase.model.adaptations.low_rank import adapted_layers
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import Companion, Way, adapted_with, mark, trainable
 from trustbase.model.adaptations.targets import target_names
-from trustbase.model.folder import CHECKPOINT, read_object
+from trustbase.model.cut import Cut
+from trustbase.model.folder import CHECKPOINT, COLUMNS_FILE, read_object
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.heads import SEQUENCE
 from trustbase.model.pretrained import empty_classifier, origin_of, read_config, refuse_impossible, set_origin
@@ -26,6 +27,7 @@ __all__ = [
     "adapted_with",
     "base_problems",
     "companion_of",
+    "cut_of",
     "frozen_features",
     "head_only",
     "merge",
@@ -52,6 +54,12 @@ def adapt(model: nn.Module, options: AdaptOptions, *, seed: int) -> nn.Module:
     way_of(options).prepare(model, options, seed=seed)
     mark(model, options)
     return model
+
+
+def cut_of(model: nn.Module) -> Cut | None:
+    """Where a model is cut between frozen layers and trained ones; None where it is not."""
+    options = adapted_with(model)
+    return Cut(model, options.layers) if options is not None and options.layers is not None else None
 
 
 def companion_of(model: nn.Module, total: int) -> Companion | None:
@@ -117,6 +125,9 @@ def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int, he
 def _not_plain(base: BaseModel) -> list[Problem]:
     """A base that is a model of ours with a module beside its weights: a new head would be trained on the weights alone."""
     said = read_object(base.folder / CHECKPOINT) if (base.folder / CHECKPOINT).is_file() else {}
+    if (base.folder / COLUMNS_FILE).is_file():
+        what = f"base '{base.reference}' was trained with data.features, and the network that reads them is part of its answers"
+        return [Problem("base", what, "name the base that it was trained on")]
     method = str((said.get("adaptation") or {}).get("method", ""))
     if said.get("kind") not in ("adapter", "adapted") or method not in ADAPTATIONS or ADAPTATIONS[method].merges:
         return []

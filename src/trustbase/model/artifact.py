@@ -15,6 +15,7 @@ from trustbase.records import ArtifactInfo, Decision, LabelSchema
 ARTIFACT_SCHEMA = "trustbase/artifact/1"
 ARTIFACT_FILE = "artifact.json"
 ONNX_FILE = "model.onnx"
+PLAIN_FILE = "plain.json"  # of a model that a person can read
 _DEFAULT_LENGTH = 512
 
 
@@ -37,6 +38,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             "max_length": info.max_length,
             "text": info.text,
             **({"columns": list(info.columns)} if info.columns else {}),
+            **({"features": {kind: list(names) for kind, names in info.features.items()}} if info.features else {}),
             "base": info.base,
             "revision": info.revision,
             "decision": info.decision.to_json(),
@@ -87,6 +89,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         revision=data["revision"],
         text=data["text"],
         columns=tuple(data.get("columns", ())),
+        features=data.get("features", {}),
         decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ class Encoded:
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
+        columns: places and codes of the row's table columns (`model.columns`), fp32 `(rows, columns)`; None for texts alone.
         unit_places: position in its row of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
             `(units,)`; None where no units were asked for.
         unit_bounds: row i has the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(rows + 1,)`; None where there are none.
@@ -28,6 +30,7 @@ class Encoded:
     offsets: NDArray[np.int64]
     full_lengths: NDArray[np.int64]
     segments: NDArray[np.uint8] | None = None
+    columns: NDArray[np.float32] | None = None
     unit_places: NDArray[np.int64] | None = None
     unit_bounds: NDArray[np.int64] | None = None
 
@@ -51,7 +54,8 @@ class Encoded:
         offsets = offsets_of(lengths)
         where = within(self.offsets[picked], lengths)
         segments = None if self.segments is None else self.segments[where]
-        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments)
+        columns = None if self.columns is None else self.columns[picked]
+        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, columns)
         if self.unit_places is None or self.unit_bounds is None:
             return taken
         counts = np.diff(self.unit_bounds)[picked]
@@ -87,6 +91,7 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
 
 
 def _joined_units(parts: Sequence[Encoded]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | tuple[None, None]:
+    """Where units stand in all rows of several; None where no units were asked for."""
     places = [part.unit_places for part in parts if part.unit_places is not None]
     bounds = [part.unit_bounds for part in parts if part.unit_bounds is not None]
     if len(places) != len(parts):
@@ -94,21 +99,23 @@ def _joined_units(parts: Sequence[Encoded]) -> tuple[NDArray[np.int64], NDArray[
     return np.concatenate(places), offsets_of(np.concatenate([np.diff(part) for part in bounds]))
 
 
-def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
+def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:
     """One batch, padded on the right to its longest row.
 
     Returns:
-        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`. Nothing else is needed: models
-        take position 0… and segment 0 by default.
+        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`, and `columns`
+        `(batch, columns)` where there are any. Nothing else is needed: models take position 0… and segment 0 by default.
     """
     part = encoded.take(rows)
     lengths = part.lengths
     mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = part.ids
-    batch = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    batch: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
     if part.segments is not None:
         kinds = np.zeros(mask.shape, dtype=np.int64)
         kinds[mask] = part.segments
         batch["token_type_ids"] = kinds
+    if part.columns is not None:
+        batch["columns"] = part.columns
     return batch

@@ -14,6 +14,7 @@ from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
 from trustbase.model.encoded import Encoded, pad, within
+from trustbase.model.fused import COLUMNS, show_columns
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
 from trustbase.model.token_units import read_places
@@ -24,8 +25,8 @@ _TOLERANCE = 1e-4
 class HeadOnly(nn.Module):
     """The head of a model, sharing its parameters: what is trained here is trained in the model.
 
-    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` and returns an object with
-    `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
+    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` (and the rows' table columns, where the model reads
+    any) and returns an object with `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -37,8 +38,9 @@ class HeadOnly(nn.Module):
         shell._modules[prefix] = _StandIn(getattr(model, prefix))
         self.shell = shell
 
-    def forward(self, features: torch.Tensor) -> Any:
+    def forward(self, features: torch.Tensor, columns: torch.Tensor | None = None) -> Any:
         """Logits of pooled features `(rows, width)`, `(rows, classes)`; of a head for tokens `(rows, 1, tags)`."""
+        show_columns(self.shell, {COLUMNS: columns})
         return self.shell(inputs_embeds=features[:, None, :])
 
 
@@ -137,7 +139,7 @@ def _pooled(model: nn.Module, part: Encoded, pad_id: int, device: torch.device) 
     """The hidden state that the head looks at: each unit's first token where units are tagged, else the last token's in decoders, the mean
     where configured, and the first's.
     """
-    batch = _tensors(part, np.arange(len(part)), pad_id, device)
+    batch = {name: tensor for name, tensor in _tensors(part, np.arange(len(part)), pad_id, device).items() if name != COLUMNS}
     hidden: torch.Tensor = getattr(model, body_prefix(model))(**batch).last_hidden_state
     mask = batch["attention_mask"]
     if part.unit_places is not None:
@@ -158,13 +160,11 @@ def _check_head(model: nn.Module, encoded: Encoded, pad_id: int, device: torch.d
     kind = type(model).__name__
     try:
         with quiet():  # decoders warn that padding is not seen in embeddings; there is none
-            on_features = head_only(model).eval()(_pooled(model, part, pad_id, device)).logits
+            on_features = head_only(model).eval()(_pooled(model, part, pad_id, device), batch.get(COLUMNS)).logits
             whole = model(**batch).logits
             if part.unit_places is not None:
-                whole, on_features = (
-                    whole[tuple(torch.from_numpy(each).to(device) for each in read_places(part))],
-                    on_features.flatten(0, 1),
-                )
+                asked = tuple(torch.from_numpy(each).to(device) for each in read_places(part))
+                whole, on_features = whole[asked], on_features.flatten(0, 1)
         difference = float((on_features - whole).abs().max())
     except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
         raise _not_frozen(kind, f"{type(error).__name__}: {error}") from error

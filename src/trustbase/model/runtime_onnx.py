@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
+from trustbase.model.columns import ColumnEncoder, encode_inputs, encoder_in
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.runtime import Output
-from trustbase.model.token_units import by_row, encode_units, read_places
-from trustbase.model.tokenizer import encode
+from trustbase.model.token_units import by_row, read_places
 
 _PREFIX = "output_"  # of the names of the graph's outputs
 
@@ -27,8 +27,9 @@ class OnnxRuntime:
     precision_reason = "the exported graph is fp32"
     path = "graph"
 
-    def __init__(self, session: Any, tokenizer: Any, *, max_length: int) -> None:
+    def __init__(self, session: Any, tokenizer: Any, *, max_length: int, encoder: ColumnEncoder | None = None) -> None:
         self._session = session
+        self._encoder = encoder
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._pad_id = int(tokenizer.pad_token_id or 0)
@@ -67,10 +68,10 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
             raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
-        return cls(session, tokenizer, max_length=max_length)
+        return cls(session, tokenizer, max_length=max_length, encoder=encoder_in(folder))
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, max_length=self._max_length, units=self._units)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return int(lengths.max()) * len(lengths)

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import UsageError
+from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.fused import COLUMNS, network_of
 from trustbase.model.heads import TOKENS, head_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
 from trustbase.model.runtime import Output
-from trustbase.model.token_units import by_row, encode_units, read_places
-from trustbase.model.tokenizer import encode
+from trustbase.model.token_units import by_row, read_places
 
 
 class TorchRuntime:
@@ -60,6 +61,8 @@ class TorchRuntime:
         self._units = head_of([type(model).__name__]) == TOKENS  # each unit of a text is answered, not the text as a whole
         self.outputs: tuple[str, ...] = ("unit_logits" if self._units else "logits", "embedding")
         model = model.to(self._device).eval().requires_grad_(False)
+        network = network_of(model)
+        self._encoder = network.encoder if network is not None else None
         why_not = unsupported(model) if packed else "not asked for"
         self.path = "packed" if why_not is None else f"transformers ({why_not})"
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -91,7 +94,7 @@ class TorchRuntime:
         return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, max_length=self._max_length, units=self._units)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
@@ -109,8 +112,11 @@ class TorchRuntime:
         places = [slice(encodings.offsets[row], encodings.offsets[row + 1]) for row in rows[order]]
         tokens = [encodings.ids[place] for place in places]
         segments = None if encodings.segments is None else [encodings.segments[place] for place in places]
-        ask = packed.logits if output == "logits" else packed.embedding
-        values = ask(tokens, segments).float().cpu().numpy()
+        if output == "logits":
+            columns = None if encodings.columns is None else torch.from_numpy(encodings.columns[rows[order]]).to(self._device)
+            values = packed.logits(tokens, segments, columns).float().cpu().numpy()
+        else:
+            values = packed.embedding(tokens, segments).float().cpu().numpy()
         result = np.empty_like(values)
         result[order] = values
         return result
@@ -136,6 +142,8 @@ class TorchRuntime:
     def _forward_padded(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         batch = self._padded(encodings, rows)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if output != "logits":
+                batch.pop(COLUMNS, None)  # an embedding is the text's
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
 

@@ -75,7 +75,7 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
-    return build_scorer(base, labels, "text-classification", None, seed=seed, dropout=dropout)
+    return build_scorer(base, labels, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
 
 
 def build_scorer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trustbase.report.facts import columns_read
 from trustbase.report.formats import show
 from trustbase.report.words import Words
 
@@ -35,6 +36,7 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.licence"), card.get("licence")),
         (t("data.attribution"), card.get("attribution")),
         (t("data.text"), text.get("template")),
+        (t("data.features"), columns_read(card.get("features"), t)),
         (t("data.label"), label.get("column")),
         (t("data.shown"), t("list.pair").join(map(str, shown)) or t("value.none") if groups else None),
         (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),

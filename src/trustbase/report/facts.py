@@ -110,6 +110,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
     if material.pretrained:
         return base_facts(material, t), plain_facts({key: value for key, value in recorded.items() if key not in _NAMED_OF_BASE})
     parity = recorded.pop("parity", None)
+    learned = artifact.get("runtime") == "plain" and recorded.pop("model", None)  # written out below (`report.written`)
     labels = artifact.get("labels") or {}
     rows: list[tuple[str, Any]] = [
         ("base", artifact.get("base") or audited.get("base") or recipe.get("base")),
@@ -117,19 +118,28 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("task", artifact.get("task") or recipe.get("task")),
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
         ("text", readable(str(artifact.get("text") or ""))),
-        ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
+        ("features", columns_read(artifact.get("features"), t)),
+        ("adaptation", None if learned else _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
         ("parity", _parity(parity)),
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
+        ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:
         rows.append(("mitigation", _one_line(recipe.get("mitigate")) or t("model.no_mitigation")))
     return [(t(f"model.{key}"), str(value)) for key, value in rows if value not in (None, "")], plain_facts(recorded)
+
+
+def columns_read(features: Any, t: Words) -> str:
+    """Table columns that are read beside the text, by kind."""
+    kinds = features if isinstance(features, Mapping) else {}
+    read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical")]
+    return t("list.items").join(f"{t('list.pair').join(names)} ({kind})" for kind, names in read if names)
 
 
 def _one_line(value: Any) -> str:

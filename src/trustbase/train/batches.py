@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
-from trustbase.model.encoded import Encoded, pad, within
+from trustbase.model.encoded import Encoded, within
 from trustbase.model.ragged import ragged
 from trustbase.model.token_units import read_places
 
@@ -121,7 +121,9 @@ class TokenRows(_Rows):
         labels: NDArray[Any],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
+        columns: NDArray[np.float32] | None = None,
     ) -> None:
+        self._columns = columns  # of a table, `(rows, columns)`; None for texts alone
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
@@ -147,61 +149,51 @@ class TokenRows(_Rows):
         if self._segments is not None:
             kinds = np.where(real, self._segments[places], 0).astype(np.int64)
             inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
         return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
 
 
-class UnitRows(TokenRows):
-    """Texts as token ids whose units have a tag each; units that were cut off have no part in a loss."""
+class StateRows(TokenRows):
+    """The same, with what the frozen layers say of every token: the input of the layers above."""
 
-    def __init__(self, encoded: Encoded, labels: NDArray[Any], pad_id: int) -> None:
-        """Args:
-        encoded: from `encode_units`.
-        labels: array of objects, the tags of each row's units, `(rows,)`.
-        pad_id: padding token.
-        """
-        super().__init__(encoded.ids, encoded.offsets, labels, pad_id)
-        self._encoded = encoded
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        pad_id: int,
+        segments: NDArray[np.uint8] | None = None,
+        *,
+        states: Tensor,
+    ) -> None:
+        super().__init__(ids, offsets, labels, pad_id, segments)
+        self._states = states  # `(tokens, width)`
+
+    @property
+    def tokens(self) -> None:  # type: ignore[override]
+        """No token is looked up in a table that is trained."""
+        return None
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """The rows, padded; `labels` are the tags of all units that are read, and `targets` say where each of them stands."""
-        part = self._encoded.take(rows)
-        ids, mask = (torch.from_numpy(array) for array in pad(part, np.arange(len(rows)), self._pad_id).values())
-        owners, positions = read_places(part)
-        assert part.unit_places is not None
-        tags = np.concatenate(list(self.labels[rows])) if len(rows) else np.zeros(0, np.int64)
-        asked = {"places": owners * ids.shape[1] + positions, "owners": owners}
-        return Batch(
-            rows,
-            {"input_ids": ids.to(device), "attention_mask": mask.to(device)},
-            torch.from_numpy(tags[part.unit_places >= 0]).to(device),
-            ids.numel(),
-            number,
-            {"label": rows},
-            {name: torch.from_numpy(places).to(device) for name, places in asked.items()},
-        )
-
-    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
-        """Probabilities of the units that are read `(read, tags)` as a table for each row; others are in no entity that is known of."""
-        return unit_tables(self._encoded.take(rows), values)
-
-
-def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
-    """Probabilities of the units that a model reads, `(read, tags)`, as a table for each row; the first tag is that of all others."""
-    assert part.unit_places is not None and part.unit_bounds is not None
-    whole = np.zeros((len(part.unit_places), values.shape[1]))
-    whole[:, 0] = part.unit_places < 0
-    whole[part.unit_places >= 0] = values
-    return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))
+        """Padded as ever; a row's padding has the states of its own last token, which nobody attends to."""
+        batch = super().take(rows, device, number)
+        starts, sizes = self._offsets[rows], self.lengths[rows]
+        places = starts[:, None] + np.minimum(np.arange(int(sizes.max())), sizes[:, None] - 1)
+        return replace(batch, inputs={**batch.inputs, "states": self._states[torch.from_numpy(places)].to(device)})
 
 
 class FeatureRows(_Rows):
-    """Outputs of a frozen body, one vector a row: the input of the head alone.
+    """Outputs of a frozen body, one vector a row, and the row's table columns where there are any: the input of the head alone.
 
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
     """
 
-    def __init__(self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any]) -> None:
+    def __init__(
+        self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any], columns: NDArray[np.float32] | None = None
+    ) -> None:
         self._features = features
+        self._columns = columns
         self._lengths = lengths
         self.labels = np.asarray(labels)
 
@@ -218,9 +210,43 @@ class FeatureRows(_Rows):
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of these rows, `(rows, width)`."""
-        features = self._features[torch.from_numpy(rows)].to(device)
+        inputs = {"features": self._features[torch.from_numpy(rows)].to(device)}
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
-        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+        return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+
+
+class UnitRows(_Rows):
+    """Texts whose units have a tag each: `rows` as they are, with the tags of the units that are read, which alone have part in a loss."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        rows: the same texts; what labels they have does not matter.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        self._rows, self._encoded = rows, encoded
+        self.labels = labels
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self._rows.lengths
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        return self._rows.tokens
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """The rows, padded; `labels` are the tags of all units that are read, `(read,)`, and `targets` say where each of them stands."""
+        batch, part = self._rows.take(rows, device, number), self._encoded.take(rows)
+        owners, positions = read_places(part)
+        asked = {"places": owners * batch.inputs["input_ids"].shape[1] + positions, "owners": owners}
+        targets = {name: torch.from_numpy(places).to(device) for name, places in asked.items()}
+        return replace(batch, labels=torch.from_numpy(_read(self.labels[rows], part)).to(device), targets=targets)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return unit_tables(self._encoded.take(rows), values)
 
 
 class UnitFeatureRows(FeatureRows):
@@ -238,16 +264,30 @@ class UnitFeatureRows(FeatureRows):
         self._bounds = np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds]  # of each row among the features
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """The vectors of the units of these rows, `(units, width)`."""
+        """The vectors of the units of these rows, `(read, width)`."""
         part = self._encoded.take(rows)
-        assert part.unit_places is not None
         starts = self._bounds[rows]
         counts = self._bounds[rows + 1] - starts
-        tags = np.concatenate(list(self.labels[rows]))[part.unit_places >= 0]
         features = self._features[torch.from_numpy(within(starts, counts))].to(device)
         owners = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(device)
-        labels = torch.from_numpy(tags).to(device)
+        labels = torch.from_numpy(_read(self.labels[rows], part)).to(device)
         return Batch(rows, {"features": features}, labels, self.size(rows), number, {"label": rows}, {"owners": owners})
 
     def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
         return unit_tables(self._encoded.take(rows), values)
+
+
+def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:
+    """The tags of the units that are read, `(read,)`."""
+    assert part.unit_places is not None
+    tags = np.concatenate([*labels, np.zeros(0, np.int64)])
+    return np.asarray(tags[part.unit_places >= 0], dtype=np.int64)
+
+
+def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
+    """Probabilities of the units that a model reads, `(read, tags)`, as a table for each row; the first tag is that of all others."""
+    assert part.unit_places is not None and part.unit_bounds is not None
+    whole = np.zeros((len(part.unit_places), values.shape[1]))
+    whole[:, 0] = part.unit_places < 0
+    whole[part.unit_places >= 0] = values
+    return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))

@@ -10,27 +10,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from trustbase import files
+from trustbase.data.options import FeatureOptions
 from trustbase.device import choose_device, choose_precision
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
-from trustbase.model.adapt import frozen_features, head_only
+from trustbase.model.adapt import head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
+from trustbase.model.fused import fuse, network_of
 from trustbase.model.heads import TOKENS
 from trustbase.model.options import AdaptOptions
-from trustbase.model.token_units import encode_units, unread
-from trustbase.model.tokenizer import encode, load_tokenizer
+from trustbase.model.token_units import unread
+from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
-from trustbase.train.batches import FeatureRows, Labelled, TokenRows, UnitFeatureRows, UnitRows
+from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
-from trustbase.train.forward import DTYPES, Forward
+from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
+from trustbase.train.material import Readied, head_alone, ready
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.objectives.regularised import Regularised, class_weights
 from trustbase.train.options import STOPPING_OF, TrainOptions
@@ -47,13 +50,10 @@ class _Scene:
     model: nn.Module  # the whole model, as saved
     learner: nn.Module  # what is trained: the model, or its head on features
     tokenizer: Any
-    encoded: Encoded  # training rows
-    material: Labelled
-    validation: Labelled | None
+    readied: Readied
     precision: str
     reason: str
     device: str
-    frozen: bool
     world: World
     usual: str  # what chooses the best checkpoint where the recipe does not say
 
@@ -68,6 +68,7 @@ def fit(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    features: FeatureOptions | None = None,
     shard: bool = False,
     emit: Emit = ignore,
 ) -> Trained:
@@ -84,6 +85,7 @@ def fit(
         adapt: which parameters are trained.
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
         emit: takes events.
 
@@ -96,20 +98,22 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, world=world, shard=shard, emit=told)
+        parts = (train_split, validation_split)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "folder": folder}
+        scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
-        forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
-        route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
+        forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
+        route = "; ".join(part for part in (scene.readied.computed, _route(forward, scene, options)) if part)
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
         progress = train(
             scene.learner,
             _objective(task, options, labels, train_split),
             partial(plain, named=partial(_in_file, train_split)),
-            scene.material,
+            scene.readied.training,
             options=options,
             folder=folder,
             forward=forward,
-            validation=scene.validation,
+            validation=scene.readied.validation,
             judge=Judge(task.scores, task.metrics, scene.usual),
             device=scene.device,
             fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
@@ -131,6 +135,8 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    folder: Path,
+    features: FeatureOptions | None,
     world: World,
     shard: bool,
     emit: Emit,
@@ -138,48 +144,51 @@ def _set(
     """Build the model, tokenize once, and decide on device and precision."""
     device = choose_device()
     precision, reason = choose_precision(options.precision, device)
-    frozen = adapt.method == "frozen"
     tokenizer = load_tokenizer(base.folder)
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, adapt)
-    if shard and (options.r_drop or options.layer_decay < 1):
+    if shard and (options.r_drop or options.layer_decay < 1 or options.averaging is not None):
         raise RecipeError(
-            "cluster.shard was never tried with train.r_drop or train.layer_decay: both look at the model as a whole",
+            "cluster.shard was never tried with train.r_drop, train.layer_decay or train.averaging: they look at the model as a whole",
             hint="remove cluster.shard, or these",
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
+    if features is not None and features.columns:
+        fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
+        learn_columns(
+            model,
+            train_split,
+            task.targets(train_split.labels, labels, train_split.texts),
+            _objective(task, options, labels, train_split),
+            options,
+            emit,
+        )
+        if shard:
+            raise RecipeError("cluster.shard was never tried with data.features", hint="remove one of them")
     world = placed(model, world, device, options, shard=shard)
-    parts: dict[str, Labelled] = {}
-    tokenise = encode_units if task.head == TOKENS else encode
-    encoded = tokenise(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
-    _warn_unread(encoded, options, emit)
-    for name, split in (("train", train_split), ("validation", validation_split)):
-        if split is not None and len(split):
-            read = encoded if name == "train" else tokenise(tokenizer, split.texts, max_length=options.max_length, emit=emit)
-            targets = task.targets(split.labels, labels, split.texts)
-            parts[name] = _material(model, tokenizer, read, targets, frozen=frozen, precision=precision, device=device, emit=emit)
-    if "train" not in parts:
-        raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
-    learner = head_only(model) if frozen else model
-    if frozen:
-        precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
-    return _Scene(
+    readied = ready(
         model,
-        learner,
         tokenizer,
-        encoded,
-        parts["train"],
-        parts.get("validation"),
-        precision,
-        reason,
-        device,
-        frozen,
-        world,
-        STOPPING_OF[task.answer_kind][0],
+        {"train": train_split, "validation": validation_split},
+        targets=lambda split: task.targets(split.labels, labels, split.texts),
+        columns=lambda split: columns_of(model, split),
+        max_length=options.max_length,
+        precision=precision,
+        device=device,
+        folder=folder,
+        sharers=world.size,
+        emit=emit,
+        units=task.head == TOKENS,
     )
+    _warn_unread(readied.encoded, options, emit)
+    learner: nn.Module = model
+    if head_alone(model):
+        learner = head_only(model)
+        precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
+    return _Scene(model, learner, tokenizer, readied, precision, reason, device, world, STOPPING_OF[task.answer_kind][0])
 
 
 def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
@@ -195,20 +204,6 @@ def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_spli
 def _in_file(split: Split, rows: Sequence[int]) -> str:
     """Rows of a split as they are found in their file: a split is hashed and sampled, so that its own order helps nobody."""
     return f"rows {listed(sorted(split.row_numbers[list(rows)].tolist()))} of {split.source}, counted from 1 without a header"
-
-
-def _material(
-    model: nn.Module, tokenizer: Any, rows: Encoded, targets: NDArray[Any], *, frozen: bool, precision: str, device: str, emit: Emit
-) -> Labelled:
-    if not frozen and rows.unit_places is not None:
-        return UnitRows(rows, targets, int(tokenizer.pad_token_id))
-    if not frozen:
-        return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments)
-    autocast = None if precision == "fp32" else DTYPES[precision]
-    features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
-    if rows.unit_places is not None:
-        return UnitFeatureRows(features, rows, targets)
-    return FeatureRows(features, rows.lengths, targets)
 
 
 def _warn_unread(encoded: Encoded, options: TrainOptions, emit: Emit) -> None:
@@ -235,11 +230,13 @@ def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
 
 
 def _route(forward: Forward, scene: _Scene, options: TrainOptions) -> str:
+    if scene.learner is not scene.model:
+        return ""
     if options.gradient_checkpointing:
         return "the model's own forward, with gradient checkpointing"
     if scene.world.divided is not None:
         return "the model's own forward, since its state is divided"
-    return forward.try_quick(scene.material)
+    return forward.try_quick(scene.readied.training)
 
 
 def _fingerprint(
@@ -253,6 +250,11 @@ def _fingerprint(
         "validation": None if validation_split is None else validation_split.digest,
         "adapt": adapt.model_dump(mode="json"),
         "precision": scene.precision,
+        **(
+            {"features": {kind: list(names) for kind, names in network.encoder.features.items()}}
+            if (network := network_of(scene.model)) is not None
+            else {}
+        ),
     }
 
 
@@ -268,9 +270,9 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "total_seconds": seconds,
         "trained_parameters": trained,
         "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
-        "training_rows": len(scene.material.labels),
-        "truncated_rows": int(scene.encoded.truncated.sum()),
-        **({} if scene.encoded.unit_places is None else {"unread_units": int(unread(scene.encoded).sum())}),
+        "training_rows": len(scene.readied.training.labels),
+        "truncated_rows": int(scene.readied.encoded.truncated.sum()),
+        **({} if scene.readied.encoded.unit_places is None else {"unread_units": int(unread(scene.readied.encoded).sum())}),
         "seed": options.seed,
     }
 
@@ -286,6 +288,6 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
     epochs = float(progress.best_epoch if progress.best_epoch is not None else progress.history[-1]["epoch"])
     # the checkpoint's digest must depend on what was trained, not on how long it took
     save_checkpoint(model, scene.tokenizer, folder, meta={"steps": progress.step, "best_metric": metric, "best_value": value})
-    difference = assert_reload_equal(model, folder, scene.encoded)
+    difference = assert_reload_equal(model, folder, scene.readied.encoded)
     files.write_json(folder.parent / "facts.json", facts)
     return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)

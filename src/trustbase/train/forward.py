@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
+from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
+from trustbase.model.fused import COLUMNS
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -23,9 +27,17 @@ class Forward:
         route: "model" (its own forward) or "quick", for the facts of the run.
     """
 
-    def __init__(self, model: nn.Module, *, precision: str, device: str, seed: int) -> None:
+    def __init__(self, model: nn.Module, *, precision: str, device: str, seed: int, cut: Cut | None = None) -> None:
+        """Args:
+        model: what is trained.
+        precision: number format of the matrix products.
+        device: where it runs.
+        seed: of the dropout streams.
+        cut: where batches enter the model that hold `states` of its frozen layers.
+        """
         self.route = "model"
         self._model = model
+        self._cut = cut
         self._device = device
         self._dtype = DTYPES[precision]
         self._seed = seed
@@ -52,9 +64,10 @@ class Forward:
             return "the quicker route knows BERT's classifiers of texts and tokens on a CPU only"
         if in_front(inner.base_model):  # type: ignore[arg-type]
             return "the quicker route does not know what the adaptation puts in front of a text"
-        quick = QuickBert(inner, self._dropout)
+        quick = QuickBert(inner, self._dropout, frozen=0 if self._cut is None else self._cut.layers)
         order = np.argsort(material.lengths, kind="stable")
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
+        batch = replace(batch, inputs={name: each.float() if name == "states" else each for name, each in batch.inputs.items()})
         with torch.inference_mode(), evaluating(self._model):
             own, other = self._own(batch), quick.logits(batch.inputs, torch.float32, batch.targets.get("places"))
         difference = float((own - other).abs().max())
@@ -67,14 +80,18 @@ class Forward:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
                 return self._quick.logits(batch.inputs, self._dtype, batch.targets.get("places"))
-            if "features" in batch.inputs:
-                scores: Tensor = self._model(batch.inputs["features"]).logits
-                return scores.flatten(0, 1) if scores.dim() == 3 else scores  # a head for tokens sees rows of one token
             return self._own(batch)
 
     def _own(self, batch: Batch) -> Tensor:
-        """The model's own forward."""
-        scores: Tensor = self._model(**batch.inputs).logits
+        """By the model's own forward, or by that of its upper part."""
+        scores: Tensor
+        if self._cut is not None:
+            scores = self._cut.logits(batch.inputs)
+        elif "features" in batch.inputs:
+            scores = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
+            return scores.flatten(0, 1) if scores.dim() > 2 else scores
+        else:
+            scores = self._model(**batch.inputs).logits
         places = batch.targets.get("places")
         return scores if places is None else scores.flatten(0, 1).index_select(0, places)
 

@@ -35,6 +35,7 @@ class Tokens(Answering):
         "train.class_weights": "weighs labels of whole rows, and here each unit of a row has a tag",
         "train.label_smoothing": "was never tried with tags of units",
         "train.r_drop": "was never tried with tags of units",
+        "data.features": "are columns of a whole row, and here units of its text are answered",
         "data.positive": _NO_LABEL,
         "data.favourable": _NO_LABEL,
     }
