@@ -59,7 +59,7 @@ def test_the_model_beats_the_best_rival_by_forty_points(tmp_path: Path) -> None:
     assert "wrong boundary" in report.lower() and "Dictionary of training entities" in report
 
 
-@pytest.mark.parametrize(("runtime", "adapt"), [("onnx", "lora"), ("torch", "frozen")])
+@pytest.mark.parametrize(("runtime", "adapt"), [("onnx", "lora"), ("torch", "frozen"), ("torch", "{method: frozen, layers: 1}")])
 def test_every_way_to_adapt_and_run_gives_a_bundle_that_answers(tmp_path: Path, runtime: str, adapt: str) -> None:
     tiny_bert(tmp_path / "base", WORDS)
     recipe = write_entity_world(tmp_path, base="base", rows=300, epochs=1, runtime=runtime, limit=0.0)

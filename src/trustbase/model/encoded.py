@@ -81,22 +81,17 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
         return Encoded(np.empty(0, np.int32), offsets_of(np.empty(0, np.int64)), np.empty(0, np.int64))
     told = any(part.segments is not None for part in parts)
     kinds = [np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments for part in parts] if told else None
-    return Encoded(
+    whole = Encoded(
         np.concatenate([part.ids for part in parts]),
         offsets_of(np.concatenate([part.lengths for part in parts])),
         np.concatenate([part.full_lengths for part in parts]),
         None if kinds is None else np.concatenate(kinds),
-        *_joined_units(parts),
     )
-
-
-def _joined_units(parts: Sequence[Encoded]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | tuple[None, None]:
-    """Where units stand in all rows of several; None where no units were asked for."""
     places = [part.unit_places for part in parts if part.unit_places is not None]
-    bounds = [part.unit_bounds for part in parts if part.unit_bounds is not None]
-    if len(places) != len(parts):
-        return None, None
-    return np.concatenate(places), offsets_of(np.concatenate([np.diff(part) for part in bounds]))
+    bounds = [np.diff(part.unit_bounds) for part in parts if part.unit_bounds is not None]
+    if len(places) < len(parts):
+        return whole
+    return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:
