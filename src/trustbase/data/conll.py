@@ -39,7 +39,7 @@ def columns_of(data: bytes) -> list[str]:
     for line in data.decode("utf-8", "replace").splitlines():
         cells = _cells(line)
         if cells and not line.startswith(_DOCUMENT) and not _comment(line, cells):
-            return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, len(cells) + 1))]
+            return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, len(cells)))]
     return [TEXT, ENTITIES]
 
 

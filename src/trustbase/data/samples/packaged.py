@@ -48,10 +48,11 @@ def entities_table(sample: Sample, *, columns: Sequence[str] | None = None) -> R
         DataError: another column is asked for.
     """
     (path,) = sample.paths
-    lines = [(number, line) for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if untagged(line)]
-    found = [entities_in(line) for _, line in lines]
+    read = [entities_in(line) for line in path.read_text(encoding="utf-8").split("\n")]
+    numbers = [number for number, (text, _) in enumerate(read, 1) if text]
+    found = [read[number - 1] for number in numbers]
     cells = {"text": [text for text, _ in found], "entities": [json.dumps(spans) for _, spans in found]}
-    return _table(sample, cells, np.array([number for number, _ in lines], dtype=np.int64), columns)
+    return _table(sample, cells, np.array(numbers, dtype=np.int64), columns)
 
 
 def entities_in(line: str) -> tuple[str, list[tuple[int, int, str]]]:
