@@ -63,7 +63,7 @@ def sentences(line: str) -> Iterator[str]:
     words = line.split()
     for word, after in zip(words, [*words[1:], ""], strict=False):
         part.append(word)
-        if word[:1] in _STOPS and after[:1] not in _CLOSING or (word[:1] in _CLOSING and len(part) > 1 and part[-2][:1] in _STOPS):
+        if (word[:1] in _STOPS and after[:1] not in _CLOSING) or (word[:1] in _CLOSING and len(part) > 1 and part[-2][:1] in _STOPS):
             yield " ".join(part)
             part = []
     if part:
