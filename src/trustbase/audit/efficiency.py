@@ -198,10 +198,10 @@ def _process(context: AuditContext, timings: Timings) -> list[Finding]:
 
 def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timings) -> list[Finding]:
     """How much an answer depends on its neighbours in the batch."""
-    alone, mixed = np.array(timings.alone), np.array(timings.mixed)
-    n = len(alone)
     labels = info.labels if info is not None else context.labels
     way = answering(info.answer_kind if info is not None else "classes")
+    alone, mixed = way.together(timings.alone, labels), way.together(timings.mixed, labels)
+    n = len(alone)
     largest = float(way.differences(alone, mixed, labels).max())
     of = "a probability" if way.unit == "probability" else "an answer"
     method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"

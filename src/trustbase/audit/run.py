@@ -166,8 +166,7 @@ def write_scores(path: Path, split: Split, labels: LabelSchema, answers: Answers
     for column, values in split.groups.items():
         columns[f"group:{column}"] = pa.array(values, pa.string()).dictionary_encode()
     if answers.scores is not None:
-        for index, name in enumerate(labels.names):
-            columns[f"score:{name}"] = pa.array(answers.scores[:, index])
+        columns |= way.score_columns(answers.scores, labels)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     files.write_bytes(path, buffer.getvalue())

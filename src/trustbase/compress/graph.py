@@ -15,6 +15,7 @@ from trustbase.errors import ModelError
 from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import pad
 from trustbase.model.fused import COLUMNS, network_of
+from trustbase.model.heads import TOKENS, head_of
 
 
 class _BothOutputs(torch.nn.Module):
@@ -54,6 +55,7 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
     Raises:
         ModelError: the architecture cannot be exported.
     """
+    first = "output_unit_logits" if head_of([type(model).__name__]) == TOKENS else "output_logits"
     pad_id = int(tokenizer.pad_token_id or 0)
     network = network_of(model)
     encoder = network.encoder if network is not None else None
@@ -70,7 +72,7 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
                 str(path),
                 kwargs=arguments,
                 input_names=names,
-                output_names=["output_logits", "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
+                output_names=[first, "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
                 dynamo=True,
                 dynamic_shapes={name: {0: torch.export.Dim.DYNAMIC} if name == COLUMNS else dynamic for name in names},
                 external_data=False,

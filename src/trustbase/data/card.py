@@ -65,7 +65,7 @@ def data_card(
         "label": {
             "column": facts["label"],
             "answers": dataset.answers,
-            "names": list(schema.names),
+            "names": _names(facts, schema),
             **(_roles(schema) if dataset.answers == "classes" else {}),
         },
         "groups": facts["groups"],
@@ -213,12 +213,22 @@ def _rows(card: Mapping[str, Any]) -> str:
     return section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
 
 
+def _names(facts: Mapping[str, Any], schema: LabelSchema) -> list[str]:
+    """What is counted in the parts: labels, or types of entities; else what the scores stand for."""
+    counted = [name for part in facts["splits"].values() for name in part["labels"]]
+    return list(dict.fromkeys(counted)) or list(schema.names)
+
+
 def _labels(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
     if all("numbers" in part for part in parts.values()):
         names = list(dict.fromkeys(name for part in parts.values() for name in part["numbers"]))
         rows = [[plain(name.replace("_", " ")), *(f"{part['numbers'][name]:,.6g}" for part in parts.values())] for name in names]
         return section("Labels", [card["label"]["column"], *parts], rows)
+    counted = next((part["counted"] for part in parts.values() if "counted" in part), None)
+    if counted is not None:  # several may stand in a row, so they are no share of the rows
+        rows = [[in_code(name), *(f"{part['labels'][name]:,}" for part in parts.values())] for name in card["label"]["names"]]
+        return section("Labels", [counted, *parts], rows)
     rows = [[in_code(name), *(share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
     return section("Labels", ["label", *parts], rows)
 

@@ -47,8 +47,15 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
         "licence": options.licence or (sample.licence if sample else None),
         "attribution": sample.attribution if sample else None,
         "splits": {},
-        "notes": [_shown(name, template) for name in shown] + _unordered(options),
+        "notes": [_shown(name, template) for name in shown]
+        + [f"{name}: {note}" for name, source in sources.items() for note in _found(source)]
+        + _unordered(options),
     }
+
+
+def _found(source: Source) -> list[str]:
+    """What reading found of the form of rows and labels."""
+    return [*source.raw.notes, *(source.truth.notes if source.truth is not None else ())]
 
 
 def _shown(name: str, template: TextTemplate) -> str:

@@ -108,6 +108,8 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
+    truth = truth_of(answers)
+    nested = [options.label, *template.whole] if truth.nested else []
     raw = read_table(
         reference,
         root=root,
@@ -117,10 +119,11 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         whole=whole,
         quoted=options.quoted,
         query=options.query,
-        nested=[options.label] if truth_of(answers).reads_json else [],
+        nested=nested,
     )
+    table, notes = truth.tidy(raw.table, template.whole, options.label)
     return check_rows(
-        raw,
+        replace(raw, table=table, notes=raw.notes + notes),
         label=options.label,
         text=template.whole,
         shown=template.composed,

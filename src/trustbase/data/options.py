@@ -139,8 +139,8 @@ class DataOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)  # what is refused may hold a password
 
     train: str = Field(
-        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
-        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income or sample:reviews-zh"
+        description="csv, tsv, jsonl, conll (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
+        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income, sample:reviews-zh or sample:people-daily-ner"
     )
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")

@@ -61,6 +61,7 @@ class RawTable:
         size: bytes of the file.
         exact: whether the strict reader had to go through the file row by row.
         files: where the rows are of several files in turn, the first row number and the name of each.
+        notes: what was found of their form, for log and card.
     """
 
     table: pa.Table
@@ -73,6 +74,7 @@ class RawTable:
     size: int
     exact: bool = False
     files: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_numbers)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustbase import files
-from trustbase.data import archive, delimited, jsonl
+from trustbase.data import archive, conll, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
 from trustbase.data.database import database_columns, database_digest
@@ -77,6 +77,8 @@ def _columns_of(path: Path, source: str, format: Format | None, quoted: bool) ->
     if kind == "parquet":
         return parquet_columns(path, source)
     data = plain(content(path, source, _HEAD), source)
+    if kind == "conll":
+        return conll.columns_of(data)
     if kind == "jsonl":
         complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
@@ -189,9 +191,21 @@ def read_tsv(path: Path, wanted: Wanted) -> RawTable:
 
 def read_json_lines(path: Path, wanted: Wanted) -> RawTable:
     """One JSON object a line."""
-    return read_jsonl(
-        path, columns=wanted.columns, source=wanted.source, optional=wanted.optional, whole=wanted.whole, nested=wanted.nested
-    )
+    named = {"optional": wanted.optional, "whole": wanted.whole, "nested": wanted.nested}
+    return read_jsonl(path, columns=wanted.columns, source=wanted.source, **named)
+
+
+def read_conll(path: Path, wanted: Wanted) -> RawTable:
+    """One token a line."""
+    contents = content(existing(path, wanted.source), wanted.source)
+    data = plain(contents, wanted.source)
+    known = conll.columns_of(data)
+    columns = known if wanted.columns is None else list(wanted.columns)
+    missing = [unknown_column(wanted.source, name, known) for name in columns if name not in known]
+    if missing:
+        raise DataError(f"{wanted.source} does not hold the columns that are asked for", problems=missing)
+    parsed, notes = conll.parse(data, columns)
+    return replace(_raw(parsed, path, contents, wanted.source), notes=notes)
 
 
 def read_parquet_file(path: Path, wanted: Wanted) -> RawTable:

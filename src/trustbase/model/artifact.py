@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
+from trustbase.data.tags import is_tag
 from trustbase.errors import ModelError
 from trustbase.model.folder import CHECKPOINT
 from trustbase.recipe.lookup import TASKS
@@ -106,12 +107,16 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         )
     config = _read_mapping(folder / "config.json")
     architecture = (config.get("architectures") or ["?"])[0]
-    if not str(architecture).endswith("ForSequenceClassification"):
+    tagger = str(architecture).endswith("ForTokenClassification")
+    if not tagger and not str(architecture).endswith("ForSequenceClassification"):
         raise ModelError(
             f"{folder}: {architecture} has no classification head, so it gives no class scores", hint="fine-tune it first: trustbase run"
         )
     names = _label_names(config)
-    task = _PLAIN_TASKS.get(str(config.get("problem_type")), "text-classification")
+    if tagger and not all(map(is_tag, names)):
+        hint = "name its labels O, B-TYPE and I-TYPE in config.json (id2label)"
+        raise ModelError(f"{folder}: its labels are no tags of entities: {', '.join(names[:8])}", hint=hint)
+    task = "token-classification" if tagger else _PLAIN_TASKS.get(str(config.get("problem_type")), "text-classification")
     return ArtifactInfo(
         folder=folder,
         digest=artifact_digest(folder),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ class Encoded:
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
         columns: places and codes of the row's table columns (`model.columns`), fp32 `(rows, columns)`; None for texts alone.
+        unit_places: position in its row of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
+            `(units,)`; None where no units were asked for.
+        unit_bounds: row i has the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(rows + 1,)`; None where there are none.
     """
 
     ids: NDArray[np.int32]
@@ -28,6 +31,8 @@ class Encoded:
     full_lengths: NDArray[np.int64]
     segments: NDArray[np.uint8] | None = None
     columns: NDArray[np.float32] | None = None
+    unit_places: NDArray[np.int64] | None = None
+    unit_bounds: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -47,10 +52,14 @@ class Encoded:
         picked = np.asarray(rows, dtype=np.int64)
         lengths = self.lengths[picked]
         offsets = offsets_of(lengths)
-        where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        where = within(self.offsets[picked], lengths)
         segments = None if self.segments is None else self.segments[where]
         columns = None if self.columns is None else self.columns[picked]
-        return Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, columns)
+        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, columns)
+        if self.unit_places is None or self.unit_bounds is None:
+            return taken
+        counts = np.diff(self.unit_bounds)[picked]
+        return replace(taken, unit_places=self.unit_places[within(self.unit_bounds[picked], counts)], unit_bounds=offsets_of(counts))
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -60,18 +69,29 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return offsets
 
 
+def within(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of pieces that lie end to end somewhere, one piece after another, `(sum of lengths,)`."""
+    offsets = offsets_of(lengths)
+    return np.asarray(np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), dtype=np.int64)
+
+
 def joined(parts: Sequence[Encoded]) -> Encoded:
     """All rows of several, in order."""
     if not parts:
         return Encoded(np.empty(0, np.int32), offsets_of(np.empty(0, np.int64)), np.empty(0, np.int64))
     told = any(part.segments is not None for part in parts)
     kinds = [np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments for part in parts] if told else None
-    return Encoded(
+    whole = Encoded(
         np.concatenate([part.ids for part in parts]),
         offsets_of(np.concatenate([part.lengths for part in parts])),
         np.concatenate([part.full_lengths for part in parts]),
         None if kinds is None else np.concatenate(kinds),
     )
+    places = [part.unit_places for part in parts if part.unit_places is not None]
+    bounds = [np.diff(part.unit_bounds) for part in parts if part.unit_bounds is not None]
+    if len(places) < len(parts):
+        return whole
+    return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:

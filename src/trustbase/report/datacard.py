@@ -122,6 +122,9 @@ def _labels(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: 
     names = [str(name) for name in (card.get("label") or {}).get("names") or []]
     if not any(part.get("labels") for part in parts.values()):
         return {}
+    if any("counted" in part for part in parts.values()):  # several may stand in a row
+        counts = [(name, [f"{(part.get('labels') or {}).get(name, 0):,}" for part in parts.values()]) for name in names]
+        return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], counts)
     rows = [(name, [_share((part.get("labels") or {}).get(name), part.get("rows"), t) for part in parts.values()]) for name in names]
     if any("rows_without_label" in part for part in parts.values()):
         rows.append((t("data.no_label"), [_share(part.get("rows_without_label"), part.get("rows"), t) for part in parts.values()]))

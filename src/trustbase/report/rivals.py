@@ -29,7 +29,12 @@ class Score:
 
 
 _CLASSES = Score("accuracy", "percent", "auroc", "number")
-_SCORES = (_CLASSES, Score("exact_match", "percent", "micro_f1", "percent"), Score("mae", "other", "rmse", "other"))
+_SCORES = (
+    _CLASSES,
+    Score("exact_match", "percent", "micro_f1", "percent"),
+    Score("entity_f1", "percent", "entity_recall", "percent"),
+    Score("mae", "other", "rmse", "other"),
+)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
+from trustbase.model.encoded import Encoded, within
+from trustbase.model.ragged import ragged
+from trustbase.model.token_units import read_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,9 @@ class Labelled(Material, Protocol):
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
 
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        """What was computed for a batch, row by row."""
+
 
 class _Rows(ABC):
     """What all labelled rows share."""
@@ -90,6 +97,9 @@ class _Rows(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return values
 
     def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
         return plan_batches(self.lengths, batch_tokens=batch_tokens, rng=seeds.generator(seed, "batches", epoch))
@@ -205,3 +215,79 @@ class FeatureRows(_Rows):
             inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
         return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+
+
+class UnitRows(_Rows):
+    """Texts whose units have a tag each: `rows` as they are, with the tags of the units that are read, which alone have part in a loss."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        rows: the same texts; what labels they have does not matter.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        self._rows, self._encoded = rows, encoded
+        self.labels = labels
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self._rows.lengths
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        return self._rows.tokens
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """The rows, padded; `labels` are the tags of all units that are read, `(read,)`, and `targets` say where each of them stands."""
+        batch, part = self._rows.take(rows, device, number), self._encoded.take(rows)
+        owners, positions = read_places(part)
+        asked = {"places": owners * batch.inputs["input_ids"].shape[1] + positions, "owners": owners}
+        targets = {name: torch.from_numpy(places).to(device) for name, places in asked.items()}
+        return replace(batch, labels=torch.from_numpy(_read(self.labels[rows], part)).to(device), targets=targets)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return unit_tables(self._encoded.take(rows), values)
+
+
+class UnitFeatureRows(FeatureRows):
+    """Outputs of a frozen body for every unit that is read: the input of a head for tokens alone."""
+
+    def __init__(self, features: Tensor, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        features: `(read, width)`, in the order of rows and units.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        super().__init__(features, encoded.lengths, labels)
+        self._encoded = encoded
+        assert encoded.unit_bounds is not None and encoded.unit_places is not None
+        self._bounds = np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds]  # of each row among the features
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """The vectors of the units of these rows, `(read, width)`."""
+        part = self._encoded.take(rows)
+        starts = self._bounds[rows]
+        counts = self._bounds[rows + 1] - starts
+        features = self._features[torch.from_numpy(within(starts, counts))].to(device)
+        owners = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(device)
+        labels = torch.from_numpy(_read(self.labels[rows], part)).to(device)
+        return Batch(rows, {"features": features}, labels, self.size(rows), number, {"label": rows}, {"owners": owners})
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return unit_tables(self._encoded.take(rows), values)
+
+
+def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:
+    """The tags of the units that are read, `(read,)`."""
+    assert part.unit_places is not None
+    tags = np.concatenate([*labels, np.zeros(0, np.int64)])
+    return np.asarray(tags[part.unit_places >= 0], dtype=np.int64)
+
+
+def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
+    """Probabilities of the units that a model reads, `(read, tags)`, as a table for each row; the first tag is that of all others."""
+    assert part.unit_places is not None and part.unit_bounds is not None
+    whole = np.zeros((len(part.unit_places), values.shape[1]))
+    whole[:, 0] = part.unit_places < 0
+    whole[part.unit_places >= 0] = values
+    return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))

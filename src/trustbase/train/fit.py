@@ -21,8 +21,11 @@ from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.columns import ColumnEncoder
+from trustbase.model.encoded import Encoded
 from trustbase.model.fused import fuse, network_of
+from trustbase.model.heads import TOKENS
 from trustbase.model.options import AdaptOptions
+from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
@@ -156,7 +159,12 @@ def _set(
     if features is not None and features.columns:
         fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
         learn_columns(
-            model, train_split, task.targets(train_split.labels, labels), _objective(task, options, labels, train_split), options, emit
+            model,
+            train_split,
+            task.targets(train_split.labels, labels, train_split.texts),
+            _objective(task, options, labels, train_split),
+            options,
+            emit,
         )
         if shard:
             raise RecipeError("cluster.shard was never tried with data.features", hint="remove one of them")
@@ -165,7 +173,7 @@ def _set(
         model,
         tokenizer,
         {"train": train_split, "validation": validation_split},
-        targets=lambda split: task.targets(split.labels, labels),
+        targets=lambda split: task.targets(split.labels, labels, split.texts),
         columns=lambda split: columns_of(model, split),
         max_length=options.max_length,
         precision=precision,
@@ -173,7 +181,9 @@ def _set(
         folder=folder,
         sharers=world.size,
         emit=emit,
+        units=task.head == TOKENS,
     )
+    _warn_unread(readied.encoded, options, emit)
     learner: nn.Module = model
     if head_alone(model):
         learner = head_only(model)
@@ -194,6 +204,20 @@ def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_spli
 def _in_file(split: Split, rows: Sequence[int]) -> str:
     """Rows of a split as they are found in their file: a split is hashed and sampled, so that its own order helps nobody."""
     return f"rows {listed(sorted(split.row_numbers[list(rows)].tolist()))} of {split.source}, counted from 1 without a header"
+
+
+def _warn_unread(encoded: Encoded, options: TrainOptions, emit: Emit) -> None:
+    """Units beyond the cut are learned from no more, and answered with no entity."""
+    if encoded.unit_places is None:
+        return
+    lost = unread(encoded)
+    if lost.any():
+        share = lost.sum() / max(len(encoded.unit_places), 1)
+        emit(
+            "warning",
+            text=f"{int(lost.sum()):,} units of {int((lost > 0).sum()):,} training texts ({share:.1%} of all units) are not read: they lie "
+            f"beyond train.max_length ({options.max_length} tokens) or are nothing to the tokenizer; they are answered with no entity",
+        )
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
@@ -248,6 +272,7 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
         "training_rows": len(scene.readied.training.labels),
         "truncated_rows": int(scene.readied.encoded.truncated.sum()),
+        **({} if scene.readied.encoded.unit_places is None else {"unread_units": int(unread(scene.readied.encoded).sum())}),
         "seed": options.seed,
     }
 

@@ -17,9 +17,10 @@ from trustbase.model.adapt import adapted_with, cut_of, frozen_features
 from trustbase.model.cut import Cut
 from trustbase.model.encoded import Encoded
 from trustbase.model.states import Kept, frozen_states
+from trustbase.model.token_units import encode_units
 from trustbase.model.tokenizer import encode
 from trustbase.records import Split
-from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows
+from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.forward import DTYPES
 
 
@@ -61,6 +62,7 @@ def ready(
     folder: Path,
     sharers: int,
     emit: Emit,
+    units: bool = False,
 ) -> Readied:
     """Tokenize the rows, once, and run what is frozen over them, once.
 
@@ -76,6 +78,7 @@ def ready(
         folder: takes what memory has no room for.
         sharers: processes that do the same on this machine.
         emit: takes `progress` events.
+        units: whether each unit of a text has a target.
 
     Raises:
         UsageError: there are no training rows.
@@ -83,21 +86,31 @@ def ready(
     """
     pad_id, dtype, cut, computed = int(tokenizer.pad_token_id), DTYPES[precision], cut_of(model), ""
     found: dict[str, tuple[Encoded, Labelled]] = {}
+
+    def told(split: Split) -> NDArray[Any]:
+        return np.zeros(len(split), np.int64) if units else targets(split)  # tags of units stand beside the rows
+
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        rows = replace(encode(tokenizer, split.texts, max_length=max_length, emit=emit), columns=columns(split))
+        rows = replace(
+            (encode_units if units else encode)(tokenizer, split.texts, max_length=max_length, emit=emit), columns=columns(split)
+        )
         if head_alone(model):
             autocast = None if precision == "fp32" else dtype
             features = frozen_features(model, rows, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
             material: Labelled = FeatureRows(features, rows.lengths, targets(split), rows.columns)
+            if units:
+                material = UnitFeatureRows(features, rows, targets(split))
             computed = "outputs of the frozen body were computed once"
         elif cut is not None:
             kept = frozen_states(model, cut, rows, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit)
-            material = StateRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, states=kept.states)
+            tokens: TokenRows = StateRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, states=kept.states)
+            material = UnitRows(tokens, rows, targets(split)) if units else tokens
             computed = computed or _in_words(cut, kept)
         else:
-            material = TokenRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, rows.columns)
+            tokens = TokenRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns)
+            material = UnitRows(tokens, rows, targets(split)) if units else tokens
         found[name] = rows, material
     if "train" not in found:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")

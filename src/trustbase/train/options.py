@@ -14,6 +14,9 @@ STOPPING_METRICS = {
     "quality.weighted_f1": "higher",
     "quality.micro_f1": "higher",
     "quality.exact_match": "higher",
+    "quality.entity_f1": "higher",
+    "quality.entity_precision": "higher",
+    "quality.entity_recall": "higher",
     "quality.log_loss": "lower",
     "quality.brier": "lower",
     "quality.rmse": "lower",
@@ -24,6 +27,7 @@ STOPPING_METRICS = {
 STOPPING_OF = {
     "classes": ("quality.log_loss", "quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.brier"),
     "labels": ("quality.log_loss", "quality.micro_f1", "quality.macro_f1", "quality.exact_match"),
+    "tokens": ("quality.entity_f1", "quality.entity_precision", "quality.entity_recall", "quality.log_loss"),
     "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -119,7 +123,8 @@ class TrainOptions(BaseModel):
     early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
     early_stopping_metric: str | None = Field(
         None,
-        description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse",
+        description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse, "
+        "of entities quality.entity_f1",
     )
     evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
     save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")
