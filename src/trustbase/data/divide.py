@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.gather import Source
 from trustbase.data.options import DataOptions
 from trustbase.data.rows import in_quotes
-from trustbase.data.times import read_moments
+from trustbase.data.times import moments_of
 from trustbase.errors import DataError
 
 
@@ -35,7 +33,7 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
 
 def _by_column(column: str, train: Source) -> None:
     """The parts that a column names; rows in which it names none are bad."""
-    train.parts, unknown = split.by_column(train.raw.table[column])
+    train.parts, unknown = split.by_column(train.coded(column, trimmed=False))
     kind = f"column '{column}' (split) is neither train, validation nor test"
     train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
     train.named = tuple(train.parts)
@@ -46,9 +44,9 @@ def _by_column(column: str, train: Source) -> None:
 def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> dict[str, NDArray[np.int64]]:
     """Indices into `rows` of each part; rows that have no entity or time are bad, and in no part."""
     if train.entities is not None:
-        own = train.entities.take(pa.array(rows))
-        there = np.flatnonzero(own.is_valid().to_numpy(zero_copy_only=False))
-        found = split.by_entity(own.take(pa.array(there)).to_pylist(), **shares)
+        own = train.entities[rows]
+        there = np.flatnonzero(own)
+        found = split.by_keys(own[there], **shares)
     elif train.moments is not None:
         ranks = train.moments.ranks[rows]
         there = np.flatnonzero(ranks >= 0)
@@ -58,7 +56,7 @@ def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) ->
             raise DataError(f"{train.reference} holds rows of {times} distinct times, too few for {parts} parts", hint=hint)
         found = split.by_time(ranks[there], **shares)
     else:
-        return split.by_content([train.texts[row] for row in rows], **shares)
+        return split.by_keys(train.keys(rows), **shares)
     return {name: there[index] for name, index in found.items()}
 
 
@@ -69,14 +67,13 @@ def _read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
         return
     if by.entity is not None:
         for source in sources.values():
-            source.entities = pc.utf8_trim_whitespace(source.raw.table[by.entity]).combine_chunks()
-            source.entities = pc.if_else(pc.equal(source.entities, ""), pa.scalar(None, source.entities.type), source.entities)
-            empty = np.flatnonzero(source.entities.is_null().to_numpy(zero_copy_only=False))
+            source.entities = split.entity_keys(source.coded(by.entity))
+            empty = np.flatnonzero(source.entities == 0)
             source.bad += [source.raw.as_bad(row, f"column '{by.entity}' (entity) is empty") for row in empty.tolist()]
         return
     assert by.time is not None
     column = by.time
-    for source, moments in zip(sources.values(), read_moments([item.raw.table[column] for item in sources.values()]), strict=True):
+    for source, moments in zip(sources.values(), moments_of([item.coded(column, trimmed=False) for item in sources.values()]), strict=True):
         source.moments = moments
         for row, (kind, detail) in moments.faults.items():
             source.bad.append(source.raw.as_bad(row, f"column '{column}' (time) {kind}", f"got {in_quotes(detail)}" if detail else ""))

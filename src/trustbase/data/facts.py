@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
@@ -54,10 +54,11 @@ def _unordered(options: DataOptions) -> list[str]:
     return ["data.query has no ORDER BY: the database may give its rows in another order next time, which is another data set to a run"]
 
 
-def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Mapping[str, int], **more: Any) -> dict[str, Any]:
+def split_facts(
+    part: Split, schema: LabelSchema, source: Source, *, repeats: clean.Repeats, missing: Mapping[str, int], **more: Any
+) -> dict[str, Any]:
     """Counts of one split."""
     counts = np.bincount(part.labels, minlength=len(schema.names))
-    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), part.labels)
     return {
         "rows": len(part),
         "source": public_name(source.reference),
@@ -71,11 +72,21 @@ def split_facts(part: Split, schema: LabelSchema, source: Source, *, missing: Ma
     }
 
 
-def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
-    """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
+def shared_texts(splits: Mapping[str, Split]) -> dict[str, int]:
+    """Rows of the second of each pair of splits whose text also stands in the first."""
     texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
-    pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
-    shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
+    return {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs_of(splits)}
+
+
+def pairs_of(splits: Collection[str]) -> list[tuple[str, str]]:
+    """The pairs of splits that must not share a text."""
+    return [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
+
+
+def facts_across(
+    splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema, shared: Mapping[str, int]
+) -> dict[str, Any]:
+    """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
     notes = list(facts["notes"])
     for pair, rows in shared.items():
         one, other = pair.split("/")
@@ -90,7 +101,7 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
     if len(schema.names) > max(20, rows // 20):
         notes.append(f"{len(schema.names):,} labels for {rows:,} rows: is '{facts['label']}' the right column?")
     notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
-    return {"overlap": shared, "notes": notes}
+    return {"overlap": dict(shared), "notes": notes}
 
 
 def public_name(reference: str) -> str:

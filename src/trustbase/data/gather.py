@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trustbase.data import split
+from trustbase.data.coded import Coded, coded
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
@@ -21,6 +22,9 @@ from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
+
+
+_S = TypeVar("_S")
 
 
 @dataclass
@@ -33,8 +37,17 @@ class Source:
     parts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     named: tuple[str, ...] = ()  # parts that a split column names
     bad: list[BadRow] = field(default_factory=list)  # found after reading
-    entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
+    entities: NDArray[np.uint64] | None = None  # key of whose row each is, where rows are divided by entity
     moments: Moments | None = None  # when each happened, where they are divided by time
+
+    def coded(self, column: str, *, trimmed: bool = True) -> Coded:
+        """A column whose values repeat: labels, entities, parts, times; `trimmed` without blanks around them."""
+        values = self.raw.table[column]
+        return coded(pc.utf8_trim_whitespace(values) if trimmed else values)
+
+    def keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Keys of the texts of these rows (`split.keys`)."""
+        return split.keys([self.texts[row] for row in rows])
 
 
 def options_of(values: Mapping[str, Any]) -> DataOptions:
@@ -76,27 +89,57 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
 
 def read_sources(options: DataOptions, root: Path) -> tuple[TextTemplate, dict[str, Source]]:
     """Every file's rows; problems of all files are raised together."""
+    template = template_of(options, root)
+
+    def read(name: str, reference: str) -> Source:
+        raw = _read(options, reference, template, root, first=name == "train")
+        return Source(reference, raw, template.render_table(raw.table))
+
+    return template, each_source(options, read)
+
+
+def template_of(options: DataOptions, root: Path) -> TextTemplate:
+    """How columns become text, once headers were found to be as described.
+
+    Raises:
+        DataError: they are not; every problem.
+    """
     problems = check_columns(options, root)
     if problems:
         raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
-    template = TextTemplate.parse(options.reading, columns, missing=options.missing)
-    sources: dict[str, Source] = {}
+    return TextTemplate.parse(options.reading, columns, missing=options.missing)
+
+
+def each_source(options: DataOptions, read: Callable[[str, str], _S]) -> dict[str, _S]:
+    """What `read` makes of each file that the recipe names, by the name it has there; problems of all are raised together.
+
+    Raises:
+        DataError: `read` raised it for some of them.
+    """
+    sources: dict[str, _S] = {}
+    problems: list[Problem] = []
     for name in split.SPLITS:
         reference = getattr(options, name)
         if reference is None:
             continue
         try:
-            raw = _read(options, reference, template, root, first=name == "train")
-            sources[name] = Source(reference, raw, template.render_table(raw.table))
+            sources[name] = read(name, reference)
         except DataError as error:
             problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
     if problems:
         raise DataError("the data cannot be read", problems=problems)
-    return template, sources
+    return sources
 
 
 def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, *, first: bool) -> RawTable:
+    asked = asked_of(options, template, first=first)
+    raw = read_table(reference, root=root, format=options.format, quoted=options.quoted, query=options.query, **asked)
+    return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
+
+
+def asked_of(options: DataOptions, template: TextTemplate, *, first: bool) -> dict[str, Any]:
+    """The columns that are asked of a source, and which of them may lack or must be whole; `first` where a split column may stand in it."""
     extra = [options.split.column] if first and options.split.column else []
     extra += [options.id] if options.id else []
     key = options.split.key
@@ -104,17 +147,7 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
     optional = set(options.groups) - set(template.columns) - {key}
     whole = (options.label, *([key] if key and options.split.by_entity else []))  # 12 and 12.0 would be two entities
-    raw = read_table(
-        reference,
-        root=root,
-        columns=wanted,
-        format=options.format,
-        optional=optional,
-        whole=whole,
-        quoted=options.quoted,
-        query=options.query,
-    )
-    return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
+    return {"columns": wanted, "optional": optional, "whole": whole}
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -126,9 +159,8 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
     for source in sources.values():
         found = _merge(source.bad)
         source.bad = found
-        gone = {item.row for item in found}
-        keep = np.array([row not in gone for row in source.raw.row_numbers.tolist()], dtype=bool) if gone else None
-        if keep is not None:
+        if found:
+            keep = ~np.isin(source.raw.row_numbers, np.array([item.row for item in found], dtype=np.int64))
             source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
     problems = [problem for source in sources.values() for problem in _bad_problems(source)]
     total = sum(source.raw.total for source in sources.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.digest import digest_rows
 from trustbase.data.divide import divide
-from trustbase.data.facts import facts_across, source_facts, split_facts
+from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.options import DataOptions
 from trustbase.data.order import order_facts
@@ -66,18 +66,43 @@ def load(options: DataOptions, *, root: Path, seed: int, emit: Emit = ignore) ->
         DataError: files, columns, labels or rows are not as described; every problem is in it.
     """
     template, sources = read_sources(options, root)
+
+    def make(schema: LabelSchema) -> Made:
+        made = {name: make_split(name, options, schema, template, _source_of(name, sources), seed) for name in split.SPLITS}
+        splits = {name: part for name, (part, _) in made.items()}
+        return splits, {name: facts for name, (_, facts) in made.items()}, lambda: shared_texts(splits)
+
+    return assemble(options, template, sources, make, emit)
+
+
+Made = tuple[dict[str, Split], dict[str, dict[str, Any]], Callable[[], dict[str, int]]]  # splits, their facts, texts that they share
+
+
+def assemble(
+    options: DataOptions, template: TextTemplate, sources: Mapping[str, Source], make: Callable[[LabelSchema], Made], emit: Emit
+) -> Dataset:
+    """From sources that were read to a data set: which part each row is for, which rows are bad, and what is known of all splits.
+
+    Args:
+        options: the recipe's `data` section.
+        template: how columns become text.
+        sources: what was read.
+        make: the splits, once every row is known to be for a part and every label is known.
+        emit: told what a reader of the log should know.
+
+    Raises:
+        DataError: rows, labels or parts are not as they must be; every problem is in it.
+    """
     divide(options, sources)
     schema = schema_of(options, sources)
     _refuse_unknown_labels(options, schema, sources, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
-    splits = {}
-    for name in split.SPLITS:
-        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed)
+    splits, facts["splits"], shared = make(schema)
     _refuse_few({name: len(part) for name, part in splits.items()})
     _refuse_unlearnable(splits["train"], schema, options)
-    facts.update(facts_across(splits, facts, schema))
+    facts.update(facts_across(splits, facts, schema, shared()))
     _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
@@ -158,7 +183,7 @@ def _load_single(
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
-        rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
+        rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
     schema = schema_of(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
     _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
@@ -192,18 +217,13 @@ def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: T
 def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
     """The label schema of the training rows (of the only rows, where one file is read alone)."""
     source = sources["train"]
-    texts, _ = labels_of(source, options)
-    found = texts.take(pa.array(source.parts.get(of, []), pa.int64())).unique().to_pylist()
+    all_labels = source.coded(options.label)
+    found = [all_labels.words[code] for code in np.unique(all_labels.codes[source.parts.get(of, np.zeros(0, np.int64))]).tolist()]
     if len(found) < 2 and source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
         raise DataError(f"{source.reference}: fewer than two labels are left beside the bad rows", problems=source.raw.bad)
     if not found:
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     return labels.make_schema(found, positive=options.positive, favourable=options.favourable, source=source.reference)
-
-
-def labels_of(source: Source, options: DataOptions) -> tuple[pa.Array, int]:
-    """Label texts of a source's rows, and how many had blanks around them."""
-    return labels.label_texts(source.raw.table[options.label])
 
 
 def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) -> LabelSchema:
@@ -218,12 +238,12 @@ def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) 
 def _refuse_unknown_labels(options: DataOptions, schema: LabelSchema, sources: Mapping[str, Source], *, whose: str) -> None:
     """Rows with a label outside the schema become bad rows: no model can answer them rightly."""
     for source in sources.values():
-        texts, _ = labels_of(source, options)
-        codes = labels.label_codes(texts, schema)
+        found = source.coded(options.label)
+        codes = labels.codes_of(found, schema)
         for rows in source.parts.values():
             for row in rows[codes[rows] < 0].tolist():
                 kind = f"column '{options.label}' (label) is none {whose}"
-                source.bad.append(source.raw.as_bad(row, kind, f"got {in_quotes(texts[row].as_py())}"))
+                source.bad.append(source.raw.as_bad(row, kind, f"got {in_quotes(found.words[found.codes[row]])}"))
 
 
 def _source_of(name: str, sources: Mapping[str, Source]) -> Source:
@@ -242,13 +262,13 @@ def make_split(
     if not len(rows):
         hint = f"give more rows, a larger data.split.{name}, or a file of its own"
         raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
-    codes = labels.label_codes(labels_of(source, options)[0], schema)
+    codes = labels.codes_of(source.coded(options.label), schema)
     found = len(rows)
     if options.deduplicate:
         texts = pa.array([source.texts[row] for row in rows], pa.large_string())
         rows = rows[clean.one_of_each(texts, codes[rows])]
     distinct = len(rows)
-    rows = _sample(rows, getattr(options.sample, name, None), seed, name)
+    rows = sample(rows, getattr(options.sample, name, None), seed, name)
     table = source.raw.table.take(pa.array(rows))
     texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
     names = np.array(schema.names, dtype=object)[codes[rows]]
@@ -266,11 +286,12 @@ def make_split(
     used = dict.fromkeys([*template.columns, *options.groups])
     missing = {column: table[column].null_count for column in used}
     counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
-    trimmed = labels.label_texts(table[options.label])[1]
-    return made, split_facts(made, schema, source, missing=missing, labels_trimmed=trimmed, **counts)
+    repeats = clean.count_repeats(pa.array(texts_, pa.large_string()), made.labels)
+    trimmed = labels.count_trimmed(table[options.label])
+    return made, split_facts(made, schema, source, repeats=repeats, missing=missing, labels_trimmed=trimmed, **counts)
 
 
-def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
+def sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
     """A seeded part of the rows, in their order; all of them where there are not more."""
     if size is None or size >= len(rows):
         return rows

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data import split
@@ -27,7 +26,7 @@ def order_facts(options: DataOptions, splits: Mapping[str, Split], sources: Mapp
     rows = {name: _indices(part, sources.get(name, sources["train"])) for name, part in splits.items()}
     if by.entity is not None:
         entities = {
-            name: source.entities.take(pa.array(rows[name]))
+            name: source.entities[rows[name]]
             for name in splits
             if (source := sources.get(name, sources["train"])).entities is not None
         }
@@ -45,11 +44,11 @@ def _indices(part: Split, source: Source) -> NDArray[np.int64]:
     return np.searchsorted(source.raw.row_numbers, part.row_numbers).astype(np.int64)
 
 
-def _entity_facts(column: str, entities: Mapping[str, pa.Array]) -> dict[str, Any]:
+def _entity_facts(column: str, entities: Mapping[str, NDArray[np.uint64]]) -> dict[str, Any]:
     parts = {name: _counted(column, values) for name, values in entities.items()}
     shared, warnings = {}, []
     for one, other in _PAIRS:
-        common = split.overlap(entities[one], entities[other])
+        common = split.overlap_of_keys(entities[one], entities[other])
         shared[f"{one}/{other}"] = common
         if common:
             warnings.append(
@@ -67,8 +66,8 @@ def _entity_facts(column: str, entities: Mapping[str, pa.Array]) -> dict[str, An
     return {"parts": parts, "shared": shared, "warnings": warnings}
 
 
-def _counted(column: str, values: pa.Array) -> dict[str, Any]:
-    counts = values.value_counts().field("counts").to_numpy()
+def _counted(column: str, values: NDArray[np.uint64]) -> dict[str, Any]:
+    counts = np.unique(values, return_counts=True)[1]
     rows, entities = int(counts.sum()), len(counts)
     return {
         "column": column,
