@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.audit.context import Answers
 from trustbase.data.pair import SEPARATOR, halves
+from trustbase.data.stored import StoredTexts, in_memory
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
@@ -28,6 +29,7 @@ Rival = Callable[[Split], Answers]
 _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
+_MOST_STORED = 200_000  # training rows, of those that do not stand in memory
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
 _LEAST_TEXTS = 20  # values of a column, from which it can be seen that nearly all differ
 _TEXT_SHARE = 0.9  # distinct of given values, above which a column that is not numeric is free text
@@ -38,8 +40,12 @@ def rival_answers(train: Split, test: Split, labels: LabelSchema, seed: int, emi
     """Train every registered rival on `train` and let it answer `test`.
 
     A rival that does not apply (`why_not`) is left out with a note; one that breaks is left out with a warning, and the
-    quality audit then reports its gain as `failed`.
+    quality audit then reports its gain as `failed`. Of training rows that are stored on disk a seeded part is taken.
     """
+    if isinstance(train.texts, StoredTexts) and len(train) > _MOST_STORED:
+        rows = seeds.generator(seed, "rivals").choice(len(train), _MOST_STORED, replace=False)
+        emit("note", text=f"rivals learn from {_MOST_STORED:,} of the {len(train):,} training rows, which do not all stand in memory")
+        train = in_memory(train, np.sort(rows))
     answers: dict[str, Answers] = {}
     for done, (name, entry) in enumerate(RIVALS.items()):
         emit("progress", what="rivals", done=done, total=len(RIVALS))

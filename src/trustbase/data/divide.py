@@ -67,7 +67,7 @@ def _read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
         return
     if by.entity is not None:
         for source in sources.values():
-            source.entities = split.entity_keys(source.coded(by.entity))
+            source.entities = source.entity_keys(by.entity)
             empty = np.flatnonzero(source.entities == 0)
             source.bad += [source.raw.as_bad(row, f"column '{by.entity}' (entity) is empty") for row in empty.tolist()]
         return

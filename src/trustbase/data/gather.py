@@ -45,6 +45,10 @@ class Source:
         values = self.raw.table[column]
         return coded(pc.utf8_trim_whitespace(values) if trimmed else values)
 
+    def entity_keys(self, column: str) -> NDArray[np.uint64]:
+        """A key for each row's entity (`split.entity_keys`)."""
+        return split.entity_keys(self.coded(column))
+
     def keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Keys of the texts of these rows (`split.keys`)."""
         return split.keys([self.texts[row] for row in rows])

@@ -259,9 +259,7 @@ def make_split(
         DataError: no row is for it.
     """
     rows = source.parts.get(name, np.zeros(0, np.int64))
-    if not len(rows):
-        hint = f"give more rows, a larger data.split.{name}, or a file of its own"
-        raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
+    refuse_empty(name, rows, source)
     codes = labels.codes_of(source.coded(options.label), schema)
     found = len(rows)
     if options.deduplicate:
@@ -289,6 +287,17 @@ def make_split(
     repeats = clean.count_repeats(pa.array(texts_, pa.large_string()), made.labels)
     trimmed = labels.count_trimmed(table[options.label])
     return made, split_facts(made, schema, source, repeats=repeats, missing=missing, labels_trimmed=trimmed, **counts)
+
+
+def refuse_empty(name: str, rows: NDArray[np.int64], source: Source) -> None:
+    """A split needs a row.
+
+    Raises:
+        DataError: no row is for it.
+    """
+    if not len(rows):
+        hint = f"give more rows, a larger data.split.{name}, or a file of its own"
+        raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
 
 
 def sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:

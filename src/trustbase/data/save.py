@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,23 @@ import pyarrow.parquet as pq
 from trustbase import files
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
+from trustbase.data.stored import COLUMN, GROUP, LABEL, ROW, TEXT, StoredTexts, open_split
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema, Split
 
 SCHEMA = "trustbase/dataset/1"
-_TEXT, _LABEL, _ROW = "text", "label", "row"
-_GROUP, _COLUMN = "group:", "column:"
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write the data set into `folder`, whole or not at all."""
+    """Write the data set into `folder`, whole or not at all; splits that are stored already are moved there, and must be loaded again."""
 
     def fill(staging: Path) -> None:
         for name, part in dataset.splits.items():
-            pq.write_table(_to_table(part), staging / f"{name}.parquet", compression="zstd")
+            if isinstance(part.texts, StoredTexts):
+                shutil.move(part.texts.path, staging / f"{name}.parquet")
+            else:
+                pq.write_table(_to_table(part), staging / f"{name}.parquet", compression="zstd")
         files.write_json(staging / "dataset.json", _to_json(dataset))
 
     files.replace_folder(folder, fill)
@@ -66,7 +69,13 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
         },
         "text": {"source": dataset.template.source, "columns": list(dataset.template.columns)},
         "splits": {
-            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups)} for name, part in dataset.splits.items()
+            name: {
+                "source": part.source,
+                "digest": part.digest,
+                "groups": list(part.groups),
+                **({"stored": True} if isinstance(part.texts, StoredTexts) else {}),
+            }
+            for name, part in dataset.splits.items()
         },
         "facts": dataset.facts,
         "digest": dataset.digest,
@@ -75,26 +84,34 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
 
 def _to_table(part: Split) -> pa.Table:
     columns: dict[str, Any] = {
-        _ROW: pa.array(part.row_numbers, pa.int64()),
-        _TEXT: pa.array(part.texts, pa.large_string()),
-        _LABEL: pa.array(part.labels, pa.int64()),
+        ROW: pa.array(part.row_numbers, pa.int64()),
+        TEXT: pa.array(part.texts, pa.large_string()),
+        LABEL: pa.array(part.labels, pa.int64()),
     }
-    columns |= {_GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
-    columns |= {_COLUMN + name: part.table[name] for name in part.table.column_names}
+    columns |= {GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
+    columns |= {COLUMN + name: part.table[name] for name in part.table.column_names}
     return pa.table(columns)
 
 
 def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchema) -> Split:
+    if saved.get("stored"):
+        found = open_split(path, name, saved["groups"], schema, saved["source"])
+        _refuse_altered(path, found.digest, saved["digest"])
+        return found
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="run again with --force") from error
-    groups = {group: np.array(table[_GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
-    inputs = [column for column in table.column_names if column.startswith(_COLUMN)]
-    texts, codes = table[_TEXT].to_pylist(), table[_LABEL].to_numpy().astype(np.int64)
+    groups = {group: np.array(table[GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
+    inputs = [column for column in table.column_names if column.startswith(COLUMN)]
+    texts, codes = table[TEXT].to_pylist(), table[LABEL].to_numpy().astype(np.int64)
     label_names = np.array(schema.names, dtype=object)[codes].tolist()
     digest = digest_rows(texts, label_names, {column: values.tolist() for column, values in groups.items()})
-    if digest != saved["digest"]:
-        raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved['digest']}", hint="run again with --force")
-    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
-    return Split(name, texts, codes, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest)
+    _refuse_altered(path, digest, saved["digest"])
+    raw = table.select(inputs).rename_columns([column.removeprefix(COLUMN) for column in inputs])
+    return Split(name, texts, codes, groups, raw, table[ROW].to_numpy().astype(np.int64), saved["source"], digest)
+
+
+def _refuse_altered(path: Path, digest: str, saved: str) -> None:
+    if digest != saved:
+        raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved}", hint="run again with --force")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from trustbase import files
+from trustbase.data.stored import StoredTexts
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError, UsageError
 from trustbase.events import Emit, ignore
@@ -90,8 +93,9 @@ def fit(
     """
     began = time.monotonic()
     options = dealt(options, processes())
-    with trained_together(options, folder, emit) as (world, told):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, world=world, shard=shard, emit=told)
+    with trained_together(options, folder, emit) as (world, told), _room_for_tokens(folder) as files_of:
+        given: dict[str, Any] = {"adapt": adapt, "options": options, "world": world, "shard": shard, "files_of": files_of, "emit": told}
+        scene = _set(base, task, labels, train_split, validation_split, **given)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
@@ -116,6 +120,14 @@ def fit(
         return world.from_first(lambda: _finish(scene, progress, options, folder / "trained", facts))
 
 
+@contextmanager
+def _room_for_tokens(folder: Path) -> Iterator[Path]:
+    """A folder for tokens that memory may not hold; gone when training is over, or swept by the next call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tokens.", suffix=".part", dir=folder) as place:
+        yield Path(place)
+
+
 def _set(
     base: BaseModel,
     task: Any,
@@ -127,6 +139,7 @@ def _set(
     options: TrainOptions,
     world: World,
     shard: bool,
+    files_of: Path,
     emit: Emit,
 ) -> _Scene:
     """Build the model, tokenize once, and decide on device and precision."""
@@ -147,10 +160,10 @@ def _set(
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
-    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
+    encoded = _encoded(tokenizer, train_split, options, files_of, emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            rows = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            rows = encoded if name == "train" else _encoded(tokenizer, split, options, files_of, emit)
             parts[name] = _material(model, tokenizer, rows, split, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
@@ -158,6 +171,15 @@ def _set(
     if frozen:
         precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
     return _Scene(model, learner, tokenizer, encoded, parts["train"], parts.get("validation"), precision, reason, device, frozen, world)
+
+
+def _encoded(tokenizer: Any, split: Split, options: TrainOptions, files_of: Path, emit: Emit) -> Encoded:
+    """The tokens of a split: in a file where its texts are."""
+    store = None
+    if isinstance(split.texts, StoredTexts):
+        store = files_of / split.name
+        store.mkdir()
+    return encode(tokenizer, split.texts, max_length=options.max_length, store=store, emit=emit)
 
 
 def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
