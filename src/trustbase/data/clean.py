@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trustbase.data.split import buckets
+
 
 @dataclass(frozen=True)
 class Repeats:
@@ -39,6 +41,13 @@ def repeats_of(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> Repeats:
     return Repeats(len(codes) - len(conflicting), int(conflicting.sum()), int(conflicting[codes].sum()))
 
 
+def repeats_of_keys(keys: NDArray[np.uint64], labels: NDArray[np.int64]) -> Repeats:
+    """The same, where texts are known by keys (`split.keys`), `(rows,)`."""
+    found = [repeats_of(_numbered(keys[rows]), labels[rows]) for rows in buckets(keys)]
+    names = ("duplicates", "conflicting_texts", "conflicting_rows")
+    return Repeats(*(sum(getattr(one, name) for one in found) for name in names))
+
+
 def one_of_each(texts: pa.Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices of one row for each text, in order: the first row that carries the text's most frequent label (on ties, the earliest)."""
     return one_of_codes(_codes(texts), labels)
@@ -53,6 +62,15 @@ def one_of_codes(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray
     order = np.lexsort((first, -counts, pairs // classes))  # within each text the most frequent label, and of these the earliest, leads
     leads = np.diff(pairs[order] // classes, prepend=-1) != 0
     return np.sort(first[order][leads])
+
+
+def one_of_keys(keys: NDArray[np.uint64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same, where texts are known by keys, `(rows,)`."""
+    return np.sort(np.concatenate([rows[one_of_codes(_numbered(keys[rows]), labels[rows])] for rows in buckets(keys)]))
+
+
+def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
 def _codes(texts: pa.Array) -> NDArray[np.int64]:

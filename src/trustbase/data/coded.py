@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +17,11 @@ class Coded:
 
     Attributes:
         words: its distinct values, in order of appearance.
-        codes: index into `words`, int32 `(rows,)`; -1 for an empty cell.
+        codes: index into `words`, `(rows,)`, in the smallest integers that hold it; -1 for an empty cell.
     """
 
     words: tuple[str, ...]
-    codes: NDArray[np.int32]
+    codes: NDArray[np.signedinteger[Any]]
 
     def translated(self, numbers: Sequence[int] | NDArray[np.integer], empty: int = -1) -> NDArray[np.int64]:
         """For each row the number of its value; `empty` where it has none.
@@ -29,7 +30,7 @@ class Coded:
             numbers: one for each of `words`.
             empty: for an empty cell.
         """
-        return np.array([*numbers, empty], dtype=np.int64)[self.codes]  # -1 picks the last
+        return np.asarray(np.array([*numbers, empty], dtype=np.int64)[self.codes])  # -1 picks the last
 
 
 class Coder:
@@ -37,7 +38,7 @@ class Coder:
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
-        self._parts: list[NDArray[np.int32]] = []
+        self._parts: list[NDArray[np.signedinteger[Any]]] = []
 
     def add(self, column: pa.ChunkedArray | pa.Array) -> None:
         """The next rows."""
@@ -45,10 +46,11 @@ class Coder:
         encoded = array.dictionary_encode()
         own = [self._index.setdefault(word, len(self._index)) for word in encoded.dictionary.to_pylist()]
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        self._parts.append(np.array([*own, -1], dtype=np.int32)[codes])
+        kind = np.int8 if len(self._index) < 1 << 7 else np.int32
+        self._parts.append(np.array([*own, -1], dtype=kind)[codes])
 
     def done(self) -> Coded:
-        return Coded(tuple(self._index), np.concatenate(self._parts) if self._parts else np.zeros(0, np.int32))
+        return Coded(tuple(self._index), np.concatenate(self._parts) if self._parts else np.zeros(0, np.int8))
 
 
 def coded(column: pa.ChunkedArray | pa.Array) -> Coded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     """Say for every row which part it is for; parts that are not given are cut from the training rows."""
     _read_keys(options, sources)
     for name, source in sources.items():
-        source.parts = {name: np.arange(len(source.raw))}
+        source.parts = {name: source.rows()}
     train = sources["train"]
     if options.split.column is not None:
         _by_column(options.split.column, train)
@@ -28,7 +29,7 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     rows = train.parts.get("train", np.zeros(0, np.int64))
     if any(shares.values()):
         cut = _cut(train, rows, shares)
-        train.parts.update({name: rows[index] for name, index in cut.items() if name == "train" or shares[name]})
+        train.parts.update({name: rows[picked] for name, picked in cut.items() if name == "train" or shares[name]})
 
 
 def _by_column(column: str, train: Source) -> None:
@@ -41,23 +42,20 @@ def _by_column(column: str, train: Source) -> None:
         raise DataError(f"column '{column}' of {train.reference} names no test rows", hint="name train and test rows in it")
 
 
-def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> dict[str, NDArray[np.int64]]:
-    """Indices into `rows` of each part; rows that have no entity or time are bad, and in no part."""
+def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> Mapping[str, NDArray[Any]]:
+    """What picks each part from `rows`, as indices or a mask; rows that have no entity or time are bad, and in no part."""
     if train.entities is not None:
         own = train.entities[rows]
-        there = np.flatnonzero(own)
-        found = split.by_keys(own[there], **shares)
-    elif train.moments is not None:
+        return {name: mask & (own != 0) for name, mask in split.by_keys(own, **shares).items()}
+    if train.moments is not None:
         ranks = train.moments.ranks[rows]
         there = np.flatnonzero(ranks >= 0)
         times, parts = len(np.unique(ranks[there])), 1 + sum(share > 0 for share in shares.values())
         if len(there) and times < parts:
             hint = "rows of one time stay together: give files of their own, or divide in another way (data.split)"
             raise DataError(f"{train.reference} holds rows of {times} distinct times, too few for {parts} parts", hint=hint)
-        found = split.by_time(ranks[there], **shares)
-    else:
-        return split.by_keys(train.keys(rows), **shares)
-    return {name: there[index] for name, index in found.items()}
+        return {name: there[index] for name, index in split.by_time(ranks[there], **shares).items()}
+    return split.by_keys(train.keys(rows), **shares)
 
 
 def _read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:

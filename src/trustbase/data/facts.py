@@ -55,15 +55,22 @@ def _unordered(options: DataOptions) -> list[str]:
 
 
 def split_facts(
-    part: Split, schema: LabelSchema, source: Source, *, repeats: clean.Repeats, missing: Mapping[str, int], **more: Any
+    part: Split,
+    schema: LabelSchema,
+    source: Source,
+    *,
+    repeats: clean.Repeats,
+    grouped: Mapping[str, Mapping[str, int]],
+    missing: Mapping[str, int],
+    **more: Any,
 ) -> dict[str, Any]:
-    """Counts of one split."""
+    """Counts of one split; `grouped` are the rows of each group of each column."""
     counts = np.bincount(part.labels, minlength=len(schema.names))
     return {
         "rows": len(part),
         "source": public_name(source.reference),
         "labels": {name: int(count) for name, count in zip(schema.names, counts, strict=True)},
-        "groups": groups.count_groups(part.groups),
+        "groups": {column: dict(counts) for column, counts in grouped.items()},
         "missing": dict(missing),
         "duplicate_rows": repeats.duplicates,
         "conflicting_texts": repeats.conflicting_texts,
@@ -83,9 +90,7 @@ def pairs_of(splits: Collection[str]) -> list[tuple[str, str]]:
     return [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
 
 
-def facts_across(
-    splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema, shared: Mapping[str, int]
-) -> dict[str, Any]:
+def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema, shared: Mapping[str, int]) -> dict[str, Any]:
     """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
     notes = list(facts["notes"])
     for pair, rows in shared.items():

@@ -23,7 +23,6 @@ from trustbase.data.times import Moments
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
-
 _S = TypeVar("_S")
 
 
@@ -39,6 +38,10 @@ class Source:
     bad: list[BadRow] = field(default_factory=list)  # found after reading
     entities: NDArray[np.uint64] | None = None  # key of whose row each is, where rows are divided by entity
     moments: Moments | None = None  # when each happened, where they are divided by time
+
+    def rows(self) -> NDArray[np.int64]:
+        """Indices of all rows."""
+        return np.arange(len(self.raw))
 
     def coded(self, column: str, *, trimmed: bool = True) -> Coded:
         """A column whose values repeat: labels, entities, parts, times; `trimmed` without blanks around them."""
@@ -164,7 +167,10 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
         found = _merge(source.bad)
         source.bad = found
         if found:
-            keep = ~np.isin(source.raw.row_numbers, np.array([item.row for item in found], dtype=np.int64))
+            gone = np.array([item.row for item in found], dtype=np.int64)
+            places = np.minimum(np.searchsorted(source.raw.row_numbers, gone), len(source.raw) - 1)  # rows stand in their order
+            keep = np.ones(len(source.raw), bool)
+            keep[places[source.raw.row_numbers[places] == gone]] = False
             source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
     problems = [problem for source in sources.values() for problem in _bad_problems(source)]
     total = sum(source.raw.total for source in sources.values())

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trustbase.data import clean, labels, split
+from trustbase.data.coded import Coded
 from trustbase.data.facts import pairs_of, split_facts
 from trustbase.data.gather import each_source, template_of
 from trustbase.data.load import Dataset, Made, assemble, load, refuse_empty, sample
 from trustbase.data.options import DataOptions
-from trustbase.data.stored import COLUMN, GROUP, LABEL, ROW, TEXT, RowWriter, open_split
+from trustbase.data.stored import COLUMN, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
 from trustbase.data.stream import StreamedSource, is_large, survey
 from trustbase.data.template import TextTemplate
 from trustbase.events import Emit, ignore
@@ -74,12 +75,12 @@ def _make(
     made, facts = {}, {}
     for name, part in parts.items():
         made[name] = open_split(part.path, name, options.groups, schema, part.source.reference)
-        codes = np.unique(part.source.keys(part.rows), return_inverse=True)[1].astype(np.int64)
         facts[name] = split_facts(
             made[name],
             schema,
             part.source,
-            repeats=clean.repeats_of(codes, made[name].labels),
+            repeats=clean.repeats_of_keys(part.source.keys(part.rows), made[name].labels),
+            grouped={column: count_stored(part.path, column) for column in options.groups},
             missing=part.missing,
             labels_trimmed=part.trimmed,
             rows_found=part.found,
@@ -96,32 +97,30 @@ def _chosen(name: str, options: DataOptions, schema: LabelSchema, source: Stream
     found = len(rows)
     if options.deduplicate:
         own = labels.codes_of(source.coded(options.label), schema)[rows]
-        codes = np.unique(source.keys(rows), return_inverse=True)[1].astype(np.int64)
-        rows = rows[clean.one_of_codes(codes, own)]
+        rows = rows[clean.one_of_keys(source.keys(rows), own)]
     distinct = len(rows)
     rows = sample(rows, getattr(options.sample, name, None), seed, name)
     path = store / f"{name}.parquet"
     return _Part(source, rows, found, distinct, RowWriter(path), path)
 
 
-def _write(
-    parts: Mapping[str, _Part], source: StreamedSource, options: DataOptions, schema: LabelSchema, template: TextTemplate
-) -> None:
+def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOptions, schema: LabelSchema, template: TextTemplate) -> None:
     """Go through a source again, and write every row to its split."""
     place = np.full(len(source.raw), -1, np.int8)
     for number, part in enumerate(parts.values()):
         place[part.rows] = number
-    codes = labels.codes_of(source.coded(options.label), schema)
+    names = source.coded(options.label)
     used = list(dict.fromkeys([*template.columns, *options.groups]))
     done = 0
     assert source.pieces is not None
     for piece in source.pieces:
         own = place[done : done + len(piece)]
+        codes = labels.codes_of(Coded(names.words, names.codes[done : done + len(piece)]), schema)
         for number, part in enumerate(parts.values()):
             rows = np.flatnonzero(own == number)
             if len(rows):
                 table = piece.table.take(pa.array(rows))
-                part.writer.add(_stored(table, piece.row_numbers[rows], codes[done + rows], options, template))
+                part.writer.add(_stored(table, piece.row_numbers[rows], codes[rows], options, template))
                 part.trimmed += labels.count_trimmed(table[options.label])
                 part.missing = {name: part.missing.get(name, 0) + table[name].null_count for name in used}
         done += len(piece)

@@ -218,7 +218,8 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "tr
     """The label schema of the training rows (of the only rows, where one file is read alone)."""
     source = sources["train"]
     all_labels = source.coded(options.label)
-    found = [all_labels.words[code] for code in np.unique(all_labels.codes[source.parts.get(of, np.zeros(0, np.int64))]).tolist()]
+    counts = np.bincount(all_labels.codes[source.parts.get(of, np.zeros(0, np.int64))], minlength=len(all_labels.words))
+    found = [word for word, count in zip(all_labels.words, counts.tolist(), strict=True) if count]
     if len(found) < 2 and source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
         raise DataError(f"{source.reference}: fewer than two labels are left beside the bad rows", problems=source.raw.bad)
     if not found:
@@ -239,6 +240,8 @@ def _refuse_unknown_labels(options: DataOptions, schema: LabelSchema, sources: M
     """Rows with a label outside the schema become bad rows: no model can answer them rightly."""
     for source in sources.values():
         found = source.coded(options.label)
+        if set(found.words) <= set(schema.names):
+            continue
         codes = labels.codes_of(found, schema)
         for rows in source.parts.values():
             for row in rows[codes[rows] < 0].tolist():
@@ -286,7 +289,8 @@ def make_split(
     counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
     repeats = clean.count_repeats(pa.array(texts_, pa.large_string()), made.labels)
     trimmed = labels.count_trimmed(table[options.label])
-    return made, split_facts(made, schema, source, repeats=repeats, missing=missing, labels_trimmed=trimmed, **counts)
+    counted = groups.count_groups(made.groups)
+    return made, split_facts(made, schema, source, repeats=repeats, grouped=counted, missing=missing, labels_trimmed=trimmed, **counts)
 
 
 def refuse_empty(name: str, rows: NDArray[np.int64], source: Source) -> None:

@@ -26,9 +26,7 @@ def order_facts(options: DataOptions, splits: Mapping[str, Split], sources: Mapp
     rows = {name: _indices(part, sources.get(name, sources["train"])) for name, part in splits.items()}
     if by.entity is not None:
         entities = {
-            name: source.entities[rows[name]]
-            for name in splits
-            if (source := sources.get(name, sources["train"])).entities is not None
+            name: source.entities[rows[name]] for name in splits if (source := sources.get(name, sources["train"])).entities is not None
         }
         return _entity_facts(by.entity, entities)
     ranks: dict[str, NDArray[np.int64]] = {}

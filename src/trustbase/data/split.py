@@ -5,7 +5,7 @@ is of (its rows stay together), or by time (what is trained on comes before what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from trustbase.data.coded import Coded, coded
 SPLITS = ("train", "validation", "test")
 _SALT = b"trustbase/split/1\0"  # no seed: a row keeps its part in every run, and when other rows join or leave
 _ENTITY_SALT = b"trustbase/split/entity/1\0"  # its own, so that a column split by its entity is no copy of one split by its text
+_AT_ONCE = 1 << 20  # keys that are turned into places at once
+_BUCKET_BITS = 5
 _WORDS = {
     **{"train": "train", "training": "train"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
@@ -43,9 +45,15 @@ def positions(texts: Sequence[str], salt: bytes = _SALT) -> NDArray[np.float64]:
     return _places(keys(texts, salt))
 
 
-def by_keys(found: NDArray[np.uint64], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
-    """Row indices of each part, by the keys of texts or entities; equal keys are always in the same one."""
-    return _cut(_places(found), test, validation)
+def by_keys(found: NDArray[np.uint64], *, test: float, validation: float) -> dict[str, NDArray[np.bool_]]:
+    """Which rows each part has, by the keys of texts or entities; equal keys are always in the same one. A mask `(rows,)` of each."""
+    masks = {name: np.empty(len(found), bool) for name in SPLITS}
+    for start in range(0, len(found), _AT_ONCE):
+        place = _places(found[start : start + _AT_ONCE])
+        masks["test"][start : start + _AT_ONCE] = place < test
+        masks["validation"][start : start + _AT_ONCE] = (place >= test) & (place < test + validation)
+        masks["train"][start : start + _AT_ONCE] = place >= test + validation
+    return masks
 
 
 def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -56,7 +64,7 @@ def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[
         test: share of the texts that go to test; 0 for none.
         validation: share of the texts that go to validation; 0 for none.
     """
-    return by_keys(keys(texts), test=test, validation=validation)
+    return _indices(by_keys(keys(texts), test=test, validation=validation))
 
 
 def by_entity(entities: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -70,19 +78,18 @@ def by_entity(entities: Sequence[str], *, test: float, validation: float) -> dic
         test: share of the entities that go to test; 0 for none.
         validation: share of the entities that go to validation; 0 for none.
     """
-    return by_keys(entity_keys(coded(pa.array(entities, pa.string()))), test=test, validation=validation)
+    return _indices(by_keys(entity_keys(coded(pa.array(entities, pa.string()))), test=test, validation=validation))
 
 
 def entity_keys(entities: Coded) -> NDArray[np.uint64]:
     """A key for each row's entity, `(rows,)`; 0 where a row has none, or an empty one."""
     found = keys(entities.words, _ENTITY_SALT)
     found[[not word for word in entities.words]] = 0
-    return np.append(found, np.uint64(0))[entities.codes]
+    return np.asarray(np.append(found, np.uint64(0))[entities.codes])
 
 
-def _cut(place: NDArray[np.float64], test: float, validation: float) -> dict[str, NDArray[np.int64]]:
-    parts = {"test": place < test, "validation": (place >= test) & (place < test + validation), "train": place >= test + validation}
-    return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+def _indices(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.int64]]:
+    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
 def by_time(ranks: NDArray[np.int64], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -136,7 +143,17 @@ def by_column(values: Coded) -> tuple[dict[str, NDArray[np.int64]], dict[int, st
 
 def overlap_of_keys(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> int:
     """Rows of `other` whose key also stands in `one`."""
-    return int(np.isin(other, one).sum())
+    return sum(int(np.isin(other[theirs], one[own]).sum()) for own, theirs in zip(buckets(one), buckets(other), strict=True))
+
+
+def buckets(found: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Row indices by the first bits of their key: equal keys are in one bucket, so that what is counted in each can be added up.
+
+    Sorting all keys at once would take several times the memory that they take.
+    """
+    first = (found >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
+    for bucket in range(1 << _BUCKET_BITS):
+        yield np.flatnonzero(first == bucket)
 
 
 def overlap(one: pa.Array, other: pa.Array) -> int:

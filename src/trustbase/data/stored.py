@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -112,15 +114,58 @@ class StoredColumns:
         return int(self.num_rows)
 
     def column(self, name: int | str) -> pa.ChunkedArray:
-        """All rows of one column."""
+        """All rows of one column, in memory."""
         named = COLUMN + (self.column_names[name] if isinstance(name, int) else name)
         return pq.ParquetFile(self._path, pre_buffer=False).read(columns=[named])[named]
 
     __getitem__ = column
 
 
+class StoredColumn:
+    """One column of a stored split, read anew whenever it is asked for: what is used of an array that hardly anybody looks at."""
+
+    def __init__(self, path: Path, column: str, rows: int) -> None:
+        self._read: Callable[[], NDArray[Any]] = partial(_numbers, path, column, rows)
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self._read() if dtype is None else self._read().astype(dtype, copy=False)
+
+    def __getitem__(self, places: Any) -> Any:
+        return self._read()[places]
+
+
+class StoredGroups(Mapping[str, NDArray[np.object_]]):
+    """The groups of a stored split, each column read when it is asked for."""
+
+    def __init__(self, path: Path, names: Sequence[str], rows: int) -> None:
+        self._path, self._names, self._rows = path, tuple(names), rows
+
+    def __getitem__(self, name: str) -> NDArray[np.object_]:
+        if name not in self._names:
+            raise KeyError(name)
+        return _objects(self._path, GROUP + name, self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def count_stored(path: Path, group: str) -> dict[str, int]:
+    """Rows of each group of a stored split's column, by name."""
+    counts: Counter[str] = Counter()
+    for piece in _pieces(path, GROUP + group):
+        counts.update({found["values"]: found["counts"] for found in piece.value_counts().to_pylist()})
+    return dict(sorted(counts.items()))
+
+
 def open_split(path: Path, name: str, groups: Sequence[str], schema: LabelSchema, source: str) -> Split:
-    """A stored split: its texts and columns stay on disk, labels, groups and row numbers are read.
+    """A stored split: labels are read; texts, columns, groups and row numbers stay on disk.
 
     Raises:
         DataError: the file is not what was stored.
@@ -128,10 +173,10 @@ def open_split(path: Path, name: str, groups: Sequence[str], schema: LabelSchema
     try:
         file = pq.ParquetFile(path, pre_buffer=False)
         rows = file.metadata.num_rows
-        grouped = {group: _objects(path, GROUP + group, rows) for group in groups}
-        codes, numbers = _numbers(path, LABEL, rows), _numbers(path, ROW, rows)
+        numbers: Any = StoredColumn(path, ROW, rows)
         digest = _digest(path, schema, groups)
-        return Split(name, StoredTexts(path), codes, grouped, StoredColumns(path), numbers, source, digest)
+        grouped = StoredGroups(path, groups, rows)
+        return Split(name, StoredTexts(path), _numbers(path, LABEL, rows), grouped, StoredColumns(path), numbers, source, digest)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="run again with --force") from error
 

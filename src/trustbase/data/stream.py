@@ -49,6 +49,11 @@ class Pieces:
         self.about = self._whole or self._described(root)
         self._repeats = self._find_repeats() if options.id is not None and self._parts else {}
 
+    @property
+    def parquet(self) -> bool:
+        """Whether rows are read from Parquet files, where a row's line is its row."""
+        return bool(self._parts)
+
     def __iter__(self) -> Iterator[RawTable]:
         options, template = self._options, self._template
         for piece in self._raw():
@@ -100,12 +105,15 @@ class Pieces:
 
 @dataclass
 class StreamedSource(Source):
-    """A source whose rows stay on disk: what divides, counts and knows them is kept, eight bytes a row each."""
+    """A source whose rows stay on disk: what divides, counts and knows them is kept, some twenty bytes a row in all."""
 
     pieces: Pieces | None = None
     columns: Mapping[str, Coded] = field(default_factory=dict)
     text_keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     owners: NDArray[np.uint64] | None = None
+
+    def rows(self) -> NDArray[np.int64]:
+        return np.arange(len(self.raw), dtype=self.raw.row_numbers.dtype)
 
     def coded(self, column: str, *, trimmed: bool = True) -> Coded:
         return self.columns[column]
@@ -115,7 +123,7 @@ class StreamedSource(Source):
         return self.owners
 
     def keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        return self.text_keys[rows]
+        return self.text_keys if len(rows) == len(self.text_keys) else self.text_keys[rows]
 
 
 def is_large(options: DataOptions, root: Path) -> bool:
@@ -157,8 +165,8 @@ def survey(options: DataOptions, template: TextTemplate, reference: str, root: P
     owners: list[NDArray[np.uint64]] = []
     bad: list[BadRow] = []
     for piece in pieces:
-        numbers.append(piece.row_numbers)
-        if piece.lines is not piece.row_numbers:
+        numbers.append(piece.row_numbers.astype(np.int32) if pieces.about.total < 1 << 31 else piece.row_numbers)
+        if pieces.about.files or not pieces.parquet:
             lines.append(piece.lines)
         bad += piece.bad_rows
         if len(bad) > _MOST_BAD:
@@ -170,8 +178,9 @@ def survey(options: DataOptions, template: TextTemplate, reference: str, root: P
             coder.add(pc.utf8_trim_whitespace(piece.table[name]) if trimmed[name] else piece.table[name])
         if entity is not None:
             owners.append(split.entity_keys(coded(pc.utf8_trim_whitespace(piece.table[entity]))))
-    rows = _joined(numbers, np.int64)
-    own_lines = _joined(lines, np.int64) if lines else rows
+    kind = np.int32 if pieces.about.total < 1 << 31 else np.int64
+    rows = _joined(numbers, kind)
+    own_lines = _joined(lines, kind) if lines else rows
     raw = replace(pieces.about, table=pa.table({}), row_numbers=rows, lines=own_lines, bad_rows=tuple(bad))
     return StreamedSource(
         reference,
