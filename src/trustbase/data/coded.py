@@ -36,25 +36,31 @@ class Coded:
 class Coder:
     """Takes a column piece by piece, and gives all of it as one `Coded`."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
+        """Args:
+        rows: the most that will come; room for them is made once, since many small arrays would leave memory in pieces.
+        """
         self._index: dict[str, int] = {}
-        self._parts: list[NDArray[np.signedinteger[Any]]] = []
+        self._codes: NDArray[np.signedinteger[Any]] = np.empty(rows, np.int8)
+        self._done = 0
 
     def add(self, column: pa.ChunkedArray | pa.Array) -> None:
         """The next rows."""
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         encoded = array.dictionary_encode()
         own = [self._index.setdefault(word, len(self._index)) for word in encoded.dictionary.to_pylist()]
+        if self._codes.dtype == np.int8 and len(self._index) >= 1 << 7:
+            self._codes = self._codes.astype(np.int32)
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        kind = np.int8 if len(self._index) < 1 << 7 else np.int32
-        self._parts.append(np.array([*own, -1], dtype=kind)[codes])
+        self._codes[self._done : self._done + len(codes)] = np.array([*own, -1])[codes]
+        self._done += len(codes)
 
     def done(self) -> Coded:
-        return Coded(tuple(self._index), np.concatenate(self._parts) if self._parts else np.zeros(0, np.int8))
+        return Coded(tuple(self._index), self._codes[: self._done])
 
 
 def coded(column: pa.ChunkedArray | pa.Array) -> Coded:
     """A column that stands in memory."""
-    coder = Coder()
+    coder = Coder(len(column))
     coder.add(column)
     return coder.done()

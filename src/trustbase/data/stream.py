@@ -158,47 +158,37 @@ def survey(options: DataOptions, template: TextTemplate, reference: str, root: P
     entity = None if isinstance(by, str) else by.entity
     trimmed = {options.label: True}
     trimmed |= {name: False for name in (options.split.column if first else None, None if entity else options.split.key) if name}
-    coders = {name: Coder() for name in trimmed}
-    numbers: list[NDArray[np.int64]] = []
-    lines: list[NDArray[np.int64]] = []
-    keys: list[NDArray[np.uint64]] = []
-    owners: list[NDArray[np.uint64]] = []
+    total = pieces.about.total
+    small = np.int32 if total < 1 << 31 else np.int64
+    coders = {name: Coder(total) for name in trimmed}
+    numbers = np.empty(total, small)
+    lines = np.empty(total, small) if pieces.about.files or not pieces.parquet else numbers
+    keys = np.empty(total, np.uint64)
+    owners = np.empty(total if entity is not None else 0, np.uint64)
+    done = 0
     bad: list[BadRow] = []
     for piece in pieces:
-        numbers.append(piece.row_numbers.astype(np.int32) if pieces.about.total < 1 << 31 else piece.row_numbers)
-        if pieces.about.files or not pieces.parquet:
-            lines.append(piece.lines)
+        own = slice(done, done + len(piece))
+        numbers[own] = piece.row_numbers
+        if lines is not numbers:
+            lines[own] = piece.lines
         bad += piece.bad_rows
         if len(bad) > _MOST_BAD:
             message = f"over {_MOST_BAD:,} rows cannot be used, of which these are the first"
             found = [Problem(reference, message, "is it the right file?"), *(Problem(row.where(reference), row.reason) for row in bad[:50])]
             raise DataError(f"{reference}: {message}", problems=found)
-        keys.append(split.keys(template.column_of(piece.table).to_pylist()))
+        keys[own] = split.keys(template.column_of(piece.table).to_pylist())
         for name, coder in coders.items():
             coder.add(pc.utf8_trim_whitespace(piece.table[name]) if trimmed[name] else piece.table[name])
         if entity is not None:
-            owners.append(split.entity_keys(coded(pc.utf8_trim_whitespace(piece.table[entity]))))
-    kind = np.int32 if pieces.about.total < 1 << 31 else np.int64
-    rows = _joined(numbers, kind)
-    own_lines = _joined(lines, kind) if lines else rows
-    raw = replace(pieces.about, table=pa.table({}), row_numbers=rows, lines=own_lines, bad_rows=tuple(bad))
+            owners[own] = split.entity_keys(coded(pc.utf8_trim_whitespace(piece.table[entity])))
+        done = own.stop
+    raw = replace(pieces.about, table=pa.table({}), row_numbers=numbers[:done], lines=lines[:done], bad_rows=tuple(bad))
     return StreamedSource(
         reference,
         raw,
         pieces=pieces,
         columns={name: coder.done() for name, coder in coders.items()},
-        text_keys=_joined(keys, np.uint64),
-        owners=_joined(owners, np.uint64) if entity is not None else None,
+        text_keys=keys[:done],
+        owners=owners[:done] if entity is not None else None,
     )
-
-
-def _joined(parts: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    """All parts as one array; they are let go one by one, so that both never stand side by side."""
-    whole = np.empty(sum(map(len, parts)), dtype)
-    done = 0
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        whole[done : done + len(part)] = part
-        done += len(part)
-    return whole
