@@ -26,13 +26,13 @@ ORDER = (
     {"compress"},
     {"audit"},
     {"gate"},
-    {"bundle"},
+    {"bundle", "wheels"},
     {"report"},
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing"},
     {"steps", "raw_text", "pretraining"},
-    {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "data_command", "doctor"},
+    {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "data_command", "wheelhouse_command", "doctor"},
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
     {"cli", "__main__"},
 )

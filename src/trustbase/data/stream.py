@@ -183,7 +183,8 @@ def survey(options: DataOptions, template: TextTemplate, reference: str, root: P
         if entity is not None:
             owners[own] = split.entity_keys(coded(pc.utf8_trim_whitespace(piece.table[entity])))
         done = own.stop
-    raw = replace(pieces.about, table=pa.table({}), row_numbers=numbers[:done], lines=lines[:done], bad_rows=tuple(bad))
+    kept: dict[str, Any] = {"row_numbers": numbers[:done], "lines": lines[:done]}
+    raw = replace(pieces.about, table=pa.table({}), bad_rows=tuple(bad), **kept)
     return StreamedSource(
         reference,
         raw,
