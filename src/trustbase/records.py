@@ -61,6 +61,7 @@ class Split:
         row_numbers: 1-based data row in its source file, int64 `(rows,)`.
         source: where the rows came from, for messages and the data card.
         digest: `sha256:…` over texts, labels and groups.
+        entities: where rows were divided by whose they are, a number for each row that rows of one entity share, int64 `(rows,)`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Split:
     row_numbers: NDArray[np.int64]
     source: str
     digest: str
+    entities: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -83,7 +83,8 @@ def find_audited_rows(
 
 
 def _alone(options: DataOptions, text: str, labels: LabelSchema) -> Split:
-    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups}
+    entity = options.split.key if options.split.by_entity else None
+    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups, "entity": entity}
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 

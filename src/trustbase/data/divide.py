@@ -18,7 +18,7 @@ from trustbase.errors import DataError
 
 def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     """Say for every row which part it is for; parts that are not given are cut from the training rows."""
-    _read_keys(options, sources)
+    read_keys(options, sources)
     for name, source in sources.items():
         source.parts = {name: source.rows()}
     train = sources["train"]
@@ -58,7 +58,7 @@ def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) ->
     return split.by_keys(train.keys(rows), **shares)
 
 
-def _read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
+def read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
     """Entities or times of all rows; a row without one is bad, also where its file is a part of its own."""
     by = options.split.by
     if isinstance(by, str):

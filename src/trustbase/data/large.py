@@ -18,7 +18,7 @@ from trustbase.data.facts import pairs_of, split_facts
 from trustbase.data.gather import each_source, template_of
 from trustbase.data.load import Dataset, Made, assemble, load, refuse_empty, sample
 from trustbase.data.options import DataOptions
-from trustbase.data.stored import COLUMN, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
+from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
 from trustbase.data.stream import StreamedSource, is_large, survey
 from trustbase.data.template import TextTemplate
 from trustbase.events import Emit, ignore
@@ -72,6 +72,10 @@ def _make(
     parts = {name: _chosen(name, options, schema, sources.get(name, sources["train"]), seed, store) for name in split.SPLITS}
     for source in sources.values():
         _write({name: part for name, part in parts.items() if part.source is source}, source, options, schema, template)
+    repeats = {name: _repeats(part, options, schema) for name, part in parts.items()}
+    shared = _shared(parts)
+    for source in sources.values():
+        source.text_keys = source.text_keys[:0].copy()  # all that they are for is done, and labels are yet to be read
     made, facts = {}, {}
     for name, part in parts.items():
         made[name] = open_split(part.path, name, options.groups, schema, part.source.reference)
@@ -79,7 +83,7 @@ def _make(
             made[name],
             schema,
             part.source,
-            repeats=clean.repeats_of_keys(part.source.keys(part.rows), made[name].labels),
+            repeats=repeats[name],
             grouped={column: count_stored(part.path, column) for column in options.groups},
             missing=part.missing,
             labels_trimmed=part.trimmed,
@@ -87,7 +91,14 @@ def _make(
             duplicates_removed=part.found - part.distinct,
             sampled_from=part.distinct if len(part.rows) < part.distinct else None,
         )
-    return made, facts, lambda: _shared(parts)
+    return made, facts, lambda: shared
+
+
+def _repeats(part: _Part, options: DataOptions, schema: LabelSchema) -> clean.Repeats:
+    """Equal texts of a split, by their keys."""
+    found = part.source.coded(options.label)
+    codes = labels.codes_of(Coded(found.words, np.arange(len(found.words), dtype=np.int32)), schema).astype(np.int32)
+    return clean.repeats_of_keys(part.source.keys(part.rows), codes[found.codes[part.rows]])
 
 
 def _chosen(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
@@ -120,7 +131,8 @@ def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOpti
             rows = np.flatnonzero(own == number)
             if len(rows):
                 table = piece.table.take(pa.array(rows))
-                part.writer.add(_stored(table, piece.row_numbers[rows], codes[rows], options, template))
+                owners = None if source.entities is None else source.entities[done + rows]
+                part.writer.add(_stored(table, piece.row_numbers[rows], codes[rows], owners, options, template))
                 part.trimmed += labels.count_trimmed(table[options.label])
                 part.missing = {name: part.missing.get(name, 0) + table[name].null_count for name in used}
         done += len(piece)
@@ -129,10 +141,17 @@ def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOpti
 
 
 def _stored(
-    table: pa.Table, numbers: NDArray[np.int64], codes: NDArray[np.int64], options: DataOptions, template: TextTemplate
+    table: pa.Table,
+    numbers: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    owners: NDArray[np.uint64] | None,
+    options: DataOptions,
+    template: TextTemplate,
 ) -> pa.Table:
     """Rows in the form that a run keeps (`save.py`)."""
     columns: dict[str, Any] = {ROW: pa.array(numbers), TEXT: template.column_of(table), LABEL: pa.array(codes)}
+    if owners is not None:
+        columns[ENTITY] = pa.array(owners.view(np.int64))
     columns |= {GROUP + name: pc.fill_null(pc.utf8_trim_whitespace(table[name]), UNKNOWN_GROUP) for name in options.groups}
     columns |= {COLUMN + name: table[name] for name in template.columns}
     return pa.table(columns)
@@ -140,6 +159,8 @@ def _stored(
 
 def _shared(parts: Mapping[str, _Part]) -> dict[str, int]:
     """Rows of the second of each pair of splits whose text also stands in the first."""
-    pairs = pairs_of(parts)
-    keys = {name: part.source.keys(part.rows) for name, part in parts.items()}
-    return {f"{one}/{other}": split.overlap_of_keys(keys[one], keys[other]) for one, other in pairs}
+    found = {}
+    for one, other in pairs_of(parts):
+        first, second = (parts[name].source.keys(parts[name].rows) for name in (one, other))
+        found[f"{one}/{other}"] = split.overlap_of_keys(first, second)
+    return found

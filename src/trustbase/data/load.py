@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
-from trustbase.data.digest import digest_rows
-from trustbase.data.divide import divide
+from trustbase.data.digest import digest_numbers, digest_rows
+from trustbase.data.divide import divide, read_keys
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.options import DataOptions
@@ -134,6 +134,7 @@ def load_single(
     positive: str | None = None,
     favourable: str | None = None,
     quoted: bool = True,
+    entity: str | None = None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -150,12 +151,13 @@ def load_single(
         positive: label that thresholds speak about, where `labels` is not given.
         favourable: label that counts as selected, where `labels` is not given.
         quoted: whether cells of a csv or tsv file may be quoted.
+        entity: column of whom a row is about, where several rows may be of one; intervals then allow for it.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     try:
-        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted)
+        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, entity)
     except DataError as error:  # nobody wrote a recipe here, so no section of one is named
         told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
         raise DataError(error.message, hint=error.hint, problems=told) from error
@@ -174,17 +176,19 @@ def _load_single(
     positive: str | None,
     favourable: str | None,
     quoted: bool,
+    entity: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     first, *second = halves(text)
     values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
     named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
-    options = options_of({**values, **named})
+    options = options_of({**values, **named, **({"split": {"by": {"entity": entity}}} if entity else {})})
     template, sources = read_sources(options, root or Path())
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
         rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
+    read_keys(options, sources)
     schema = schema_of(options, sources, of=name) if labels is None else _renamed(labels, positive, favourable)
     _refuse_unknown_labels(options, schema, sources, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
@@ -211,7 +215,9 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
 def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: TextTemplate) -> str:
     """`sha256:…` of all that a later stage can see."""
     named = [schema.names, schema.positive, schema.favourable]
-    return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
+    told = {"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source}
+    owners = {name: digest_numbers(part.entities) for name, part in splits.items() if part.entities is not None}
+    return files.digest_json({**told, "entities": owners} if owners else told)
 
 
 def schema_of(options: DataOptions, sources: Mapping[str, Source], of: str = "train") -> LabelSchema:
@@ -283,6 +289,7 @@ def make_split(
         row_numbers=source.raw.row_numbers[rows],
         source=source.reference,
         digest=digest,
+        entities=None if source.entities is None else source.entities[rows].view(np.int64),
     )
     used = dict.fromkeys([*template.columns, *options.groups])
     missing = {column: table[column].null_count for column in used}

@@ -56,10 +56,10 @@ def _entity_facts(column: str, entities: Mapping[str, NDArray[np.uint64]]) -> di
     test = parts["test"]
     if test["entities"] < test["rows"]:
         warnings.append(
-            f"intervals take rows as independent, but the {test['rows']:,} test rows are of {test['entities']:,} entities (column "
-            f"'{column}'), {test['rows_per_entity']:.2f} rows each on average: as far as rows of one entity resemble each other, every "
-            f"interval is too narrow, in variance by the design effect 1 + (m - 1) r, here with m = {test['weighted']:.2f} (the mean "
-            "weighted by size) and r the unknown correlation within an entity"
+            f"the {test['rows']:,} test rows are of {test['entities']:,} entities (column '{column}'), {test['rows_per_entity']:.2f} rows "
+            "each on average: quality and fairness findings are widened for that (entities are drawn, not rows); intervals of rates, "
+            "slices and curves in the evidence take rows as independent, and are too narrow as far as rows of one entity resemble each "
+            f"other: in variance by 1 + (m - 1) r, here with m = {test['weighted']:.2f} (the mean weighted by size) and r their correlation"
         )  # Source: Kish, Survey Sampling (1965), section 5.4; m weighted by size where entities have unequally many rows
     return {"parts": parts, "shared": shared, "warnings": warnings}
 

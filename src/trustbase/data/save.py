@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from trustbase import files
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
-from trustbase.data.stored import COLUMN, GROUP, LABEL, ROW, TEXT, StoredTexts, open_split
+from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, StoredTexts, open_split
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema, Split
@@ -88,6 +88,8 @@ def _to_table(part: Split) -> pa.Table:
         TEXT: pa.array(part.texts, pa.large_string()),
         LABEL: pa.array(part.labels, pa.int64()),
     }
+    if part.entities is not None:
+        columns[ENTITY] = pa.array(part.entities, pa.int64())
     columns |= {GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
     columns |= {COLUMN + name: part.table[name] for name in part.table.column_names}
     return pa.table(columns)
@@ -109,7 +111,8 @@ def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchem
     digest = digest_rows(texts, label_names, {column: values.tolist() for column, values in groups.items()})
     _refuse_altered(path, digest, saved["digest"])
     raw = table.select(inputs).rename_columns([column.removeprefix(COLUMN) for column in inputs])
-    return Split(name, texts, codes, groups, raw, table[ROW].to_numpy().astype(np.int64), saved["source"], digest)
+    owners = table[ENTITY].to_numpy().astype(np.int64) if ENTITY in table.column_names else None
+    return Split(name, texts, codes, groups, raw, table[ROW].to_numpy().astype(np.int64), saved["source"], digest, owners)
 
 
 def _refuse_altered(path: Path, digest: str, saved: str) -> None:

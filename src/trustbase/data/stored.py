@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema, Split
 
-TEXT, LABEL, ROW = "text", "label", "row"
+TEXT, LABEL, ROW, ENTITY = "text", "label", "row", "entity"
 GROUP, COLUMN = "group:", "column:"
 _GROUP_BYTES = 8 << 20  # of a row group: what is read at once when one row is asked for
 _READ_ROWS = 16_384
@@ -176,7 +176,9 @@ def open_split(path: Path, name: str, groups: Sequence[str], schema: LabelSchema
         numbers: Any = StoredColumn(path, ROW, rows)
         digest = _digest(path, schema, groups)
         grouped = StoredGroups(path, groups, rows)
-        return Split(name, StoredTexts(path), _numbers(path, LABEL, rows), grouped, StoredColumns(path), numbers, source, digest)
+        owned = ENTITY in file.schema_arrow.names
+        entities: Any = StoredColumn(path, ENTITY, rows) if owned else None
+        return Split(name, StoredTexts(path), _numbers(path, LABEL, rows), grouped, StoredColumns(path), numbers, source, digest, entities)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="run again with --force") from error
 
