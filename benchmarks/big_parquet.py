@@ -109,7 +109,7 @@ def main():
     if given.stage:
         found = data_stage(given.folder, given.memory) if given.stage == "data" else train_ready(given.folder)
         status = Path("/proc/self/status").read_text(encoding="ascii")
-        print(json.dumps({**found, "peak_mb": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1_000}))
+        print(json.dumps({**found, "peak_mb": int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1_024 / 1e6}))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as place:
         folder = Path(place)
