@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -53,7 +54,7 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
-    from trustbase.data.load import load as load_rows
+    from trustbase.data.large import load_rows
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
@@ -61,14 +62,15 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
-        dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, emit=stages.log)
-        changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
-        if changed:
-            raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
-        save_dataset(dataset, target)
+        with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
+            dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, store=Path(store), emit=stages.log)
+            changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
+            if changed:
+                raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
+            save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
-    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
+    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory"})  # neither makes other rows
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")

@@ -180,6 +180,10 @@ class DataOptions(BaseModel):
         description="largest share of the training texts' tokens that the base's tokenizer may not know; more is refused before training",
     )
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
+    memory: Literal["auto", "whole", "stream"] = Field(
+        default="auto",
+        description="how rows are read: whole, stream (Parquet alone; texts stay on disk, the splits are the same), or by the files' size",
+    )
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
     id: str | None = Field(default=None, description="column whose values must be unique within a file (or folder)")

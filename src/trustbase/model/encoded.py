@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_LET_GO = 1 << 17  # numbers read, after which the pages of a mapped file are let go: each row brings up to 64 KB of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +19,7 @@ class Encoded:
     """Token ids of many texts, end to end.
 
     Attributes:
-        ids: int32 `(tokens,)`, special tokens included.
+        ids: int32 `(tokens,)`, special tokens included; of `stored` tokens what is used of such an array (`StoredNumbers`).
         offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
@@ -92,6 +96,53 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     if len(places) < len(parts):
         return whole
     return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
+
+
+class StoredNumbers:
+    """Numbers in a file, read where they are asked for: what is used of an array, without its memory.
+
+    What was read is let go again every so often: a mapped file counts as memory of the process for as long as it is not.
+    """
+
+    def __init__(self, path: Path, dtype: Any) -> None:
+        with path.open("rb") as stream:
+            self._mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._numbers = np.frombuffer(self._mapped, dtype)
+        self._read = 0
+
+    @property
+    def size(self) -> int:
+        return int(self._numbers.size)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, places: Any) -> NDArray[Any]:
+        found = np.array(self._numbers[places])
+        self._read += found.size
+        if self._read > _LET_GO:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return found
+
+
+def stored(parts: Iterable[Encoded], folder: Path) -> Encoded:
+    """All rows of several, in order, with their tokens in files of `folder`; only lengths stand in memory."""
+    lengths, full, told = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], False
+    ids_path, kinds_path = folder / "ids.bin", folder / "segments.bin"
+    with ids_path.open("wb") as ids, kinds_path.open("wb") as kinds:
+        for part in parts:
+            ids.write(part.ids.astype(np.int32, copy=False).tobytes())
+            kinds.write((np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments).tobytes())
+            told = told or part.segments is not None
+            lengths.append(part.lengths)
+            full.append(part.full_lengths)
+    offsets = offsets_of(np.concatenate(lengths))
+    if not offsets[-1]:
+        return joined([])
+    numbers: Any = StoredNumbers(ids_path, np.int32)
+    segments: Any = StoredNumbers(kinds_path, np.uint8) if told else None
+    return Encoded(numbers, offsets, np.concatenate(full), segments)
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:
