@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files, seeds
 from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
+from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.options import ScratchOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
-from trustbase.releasing import look, test_rows
+from trustbase.releasing import Seen, look, test_rows
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -70,10 +71,34 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
             save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
-    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory"})  # neither makes other rows
+    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time"})  # none makes other rows
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
+    return load_dataset(target)
+
+
+def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
+    """Rows that are audited beside the test rows, where the recipe names some."""
+    options = plan.finetune.data
+    if options.out_of_time is None:
+        return None
+    from trustbase.data.later import load_later
+    from trustbase.data.save import load_dataset, save_dataset
+    from trustbase.data.source import source_digest
+
+    target = stages.folder / OUT_OF_TIME
+
+    def compute() -> dict[str, Any]:
+        later = load_later(options, dataset, root=plan.root, emit=stages.log)
+        save_dataset(later, target)
+        return {"digest": later.digest}
+
+    asked = options.model_dump(mode="json", include={"text", "text_pair", "label", "groups", "missing", "quoted", "format", "split"})
+    source = source_digest(options.out_of_time, plan.root)
+    named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
+    inputs = {"options": asked, "source": source, "data": named}
+    stages.run(OUT_OF_TIME, inputs=inputs, code=DATA_CODE, outputs=[OUT_OF_TIME], compute=compute)
     return load_dataset(target)
 
 
@@ -309,9 +334,15 @@ def audit_seed(seed: int) -> int:
 
 
 def audit_model(
-    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, cluster: ClusterOptions | None = None
+    stages: Stages,
+    plan: Plan,
+    dataset: Dataset,
+    artifact: ArtifactInfo,
+    policy: Policy,
+    cluster: ClusterOptions | None = None,
+    later: Dataset | None = None,
 ) -> AuditReport:
-    """Every finding about the artefact itself, on test rows that nothing before has seen."""
+    """Every finding about the artefact itself, on test rows that nothing before has seen, and on later ones."""
     recipe, folder = plan.finetune, stages.folder
     seed = audit_seed(recipe.train.seed)
 
@@ -319,6 +350,8 @@ def audit_model(
         from trustbase.audit.artifact import audit_artifact
 
         look(folder, artifact, test_rows(dataset), policy)  # counted before the rows are seen
+        if later is not None:
+            look(folder, artifact, Seen(later.splits[OUT_OF_TIME].digest), policy)
         report = audit_artifact(
             artifact,
             dataset,
@@ -327,6 +360,7 @@ def audit_model(
             seed=seed,
             policy_digest=policy.digest,
             cluster=cluster,
+            beside={} if later is None else later.splits,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
@@ -340,6 +374,7 @@ def audit_model(
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
         "machine": machine_key(),
+        **({OUT_OF_TIME: later.digest} if later is not None else {}),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

@@ -170,11 +170,12 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 
 def test_tokens_in_a_file_are_the_tokens_in_memory(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("trustbase.model.tokenizer._CHUNK", 7)
-    monkeypatch.setattr("trustbase.model.encoded._LET_GO", 50)
     texts = ["good film", "bad", "film " * 30] * 20
     plain = encode(tokenizer, texts, max_length=12)
     kept = encode(tokenizer, texts, max_length=12, store=tmp_path)
     assert (kept.ids[:] == plain.ids).all() and (kept.offsets == plain.offsets).all() and (kept.full_lengths == plain.full_lengths).all()
+    with pytest.raises(IndexError):
+        kept.ids[np.array([kept.ids.size])]
     rows = np.array([59, 0, 2, 31])
     assert (kept.take(rows).ids == plain.take(rows).ids).all() and kept.ids.size == len(plain.ids) and kept.segments is None
     labels = np.zeros(len(texts), np.int64)

@@ -91,7 +91,7 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
         problems.append(
             Problem("data.query", f"stands beside {options.train}, which is no database", "remove it, or give data.train a URL")
         )
-    for name in split.SPLITS:
+    for name in (*split.SPLITS, "out_of_time"):
         reference = getattr(options, name)
         if reference is None:
             continue

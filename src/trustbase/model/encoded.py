@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-_LET_GO = 1 << 17  # numbers read, after which the pages of a mapped file are let go: each row brings up to 64 KB of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,29 +99,36 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
 class StoredNumbers:
     """Numbers in a file, read where they are asked for: what is used of an array, without its memory.
 
-    What was read is let go again every so often: a mapped file counts as memory of the process for as long as it is not.
+    The file is read and not mapped: a mapped one counts as memory of the process as far as its pages, up to megabytes each, were touched.
     """
 
     def __init__(self, path: Path, dtype: Any) -> None:
-        with path.open("rb") as stream:
-            self._mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        self._numbers = np.frombuffer(self._mapped, dtype)
-        self._read = 0
-
-    @property
-    def size(self) -> int:
-        return int(self._numbers.size)
+        self._file = path.open("rb", buffering=0)
+        self._dtype = np.dtype(dtype)
+        self.size: int = path.stat().st_size // int(self._dtype.itemsize)
 
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, places: Any) -> NDArray[Any]:
-        found = np.array(self._numbers[places])
-        self._read += found.size
-        if self._read > _LET_GO:
-            self._mapped.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
-        return found
+    def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray[Any]:
+        """The numbers at a slice of step 1, or at an array of places from 0; neighbouring places are read at once."""
+        if isinstance(places, slice):
+            first, last, step = places.indices(self.size)
+            if step != 1:
+                raise ValueError(f"stored numbers are read in order, got step {step}")
+            return self._run(first, max(last - first, 0))
+        asked = np.asarray(places, dtype=np.int64)
+        flat = asked.ravel()
+        starts = np.flatnonzero(np.diff(flat, prepend=-2) != 1)
+        lengths = np.diff(np.append(starts, flat.size))
+        runs = [self._run(first, count) for first, count in zip(flat[starts].tolist(), lengths.tolist(), strict=True)]
+        return np.concatenate([np.zeros(0, self._dtype), *runs]).reshape(asked.shape)
+
+    def _run(self, first: int, count: int) -> NDArray[Any]:
+        if not 0 <= first <= first + count <= self.size:
+            raise IndexError(f"numbers {first} to {first + count} of {self.size}")
+        size = self._dtype.itemsize
+        return np.frombuffer(os.pread(self._file.fileno(), count * size, first * size), self._dtype, count)
 
 
 def stored(parts: Iterable[Encoded], folder: Path) -> Encoded:
