@@ -181,7 +181,8 @@ def asked_of(options: DataOptions, template: TextTemplate, answers: str = "class
     optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
-    nested = [options.label, *template.whole] if truth.nested else []
+    nested = [options.label] if truth.nested else []
+    nested += template.whole if truth.nested_text else []
     return {"columns": wanted, "optional": optional, "whole": tuple(whole), "nested": nested}
 
 
