@@ -109,7 +109,7 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
     truth = truth_of(answers)
-    nested = [options.label, *template.whole] if truth.nested else []
+    nested = [*([options.label, *template.whole] if truth.nested else []), *template.entities]
     raw = read_table(
         reference,
         root=root,
@@ -127,6 +127,7 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         label=options.label,
         text=template.whole,
         shown=template.composed,
+        spans=template.entities,
         cells=features,
         numeric=options.features.numeric,
         unique=options.id,
