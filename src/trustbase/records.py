@@ -33,6 +33,8 @@ class LabelSchema:
     outcome that fairness metrics call being selected. Each says whether the recipe named it or it was assumed. A task without
     them takes the last name for both and marks it as assumed.
 
+    `neutral` is the label that says that nothing holds, where the recipe names one: F1 over all others together leaves it out.
+
     `center` and `scale` are the mean and spread of a number in the training rows: a score of 0 and of 1 stand for `center` and
     `center + scale`. Models learn such scores, as numbers far from 0 are learned badly and have no place in bf16.
     """
@@ -44,6 +46,7 @@ class LabelSchema:
     favourable_assumed: bool = True
     center: float = 0.0
     scale: float = 1.0
+    neutral: str | None = None
 
     @property
     def binary(self) -> bool:
@@ -54,10 +57,12 @@ class LabelSchema:
         return self.names.index(name)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; the scale only where there is one."""
+        """As JSON; scale and neutral label only where there is one."""
         found = asdict(self) | {"names": list(self.names)}
         if self.center == 0.0 and self.scale == 1.0:
             del found["center"], found["scale"]
+        if self.neutral is None:
+            del found["neutral"]
         return found
 
     @classmethod

@@ -155,12 +155,14 @@ def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
 
     def compute() -> dict[str, Any]:
         from trustbase.model.scratch import write_scratch_base
+        from trustbase.model.token_marks import spoken
         from trustbase.model.tokenizer import load_tokenizer
         from trustbase.model.vocabulary import train_as_asked
 
         folder = named.folder if named else target / "tokenizer"
         if not named:
-            train_as_asked(wanted.tokenizer, dataset.splits["train"].texts, wanted.model.family, wanted.model.context, folder)
+            read = [spoken(text)[0] for text in dataset.splits["train"].texts]
+            train_as_asked(wanted.tokenizer, read, wanted.model.family, wanted.model.context, folder)
         origin = named.reference if named else f"{wanted.tokenizer.train}, trained on the training texts ({dataset.digest})"
         built = write_scratch_base(wanted.model, load_tokenizer(folder), target / "model", seed=seed, tokenizer_from=origin)
         _refuse_unable(replace(built, reference="scratch"), recipe)
@@ -224,6 +226,10 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
     warning = check_unknown_tokens(card, base=base.reference, allowed=plan.finetune.data.allow_unknown_tokens)
+    parted = sum(part["tokens"].get("entities_parted", 0) for part in card["splits"].values())
+    if parted:
+        text = f"{parted:,} texts have more than train.max_length ({max_length}) tokens between their entities: what lies there is not read"
+        stages.log("warning", text=text)
     if warning:
         stages.log("warning", text=warning)
     guesses = {part["languages"]["how"] for part in card["splits"].values()}

@@ -43,6 +43,7 @@ class Measure:
         by_label: whether `#LABEL` may name another label than the favourable one (tasks of more than two labels).
         kinds: answer kinds of the models that it is measured of.
         sets: which sets a slice may name; any, where empty.
+        neutral: whether it is measured only where a label says that nothing holds (`data.no_relation`).
     """
 
     form: Form = "none"
@@ -50,6 +51,7 @@ class Measure:
     by_label: bool = False
     kinds: tuple[str, ...] = ("classes",)
     sets: tuple[str, ...] = ()
+    neutral: bool = False
 
 
 _BASE = ("language",)
@@ -66,6 +68,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
     "quality": {
         **dict.fromkeys(("accuracy", "weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
         **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
+        **dict.fromkeys(("relation_f1", "relation_precision", "relation_recall"), Measure(neutral=True)),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
         "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
@@ -130,7 +133,9 @@ def measure_of(id: FindingId) -> Measure | None:
     return CATALOGUE.get(id.dimension, {}).get(id.metric)
 
 
-def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", datasets: Sequence[str] = ()) -> tuple[str, str] | None:
+def why_never(
+    id: FindingId, groups: Sequence[str], kind: str = "classes", datasets: Sequence[str] = (), *, neutral: bool = True
+) -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
     Args:
@@ -138,6 +143,7 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", datas
         groups: the group columns, in recipe order.
         kind: answer kind of the model: "classes", "labels", …, or "language" of a base model.
         datasets: sets that are audited beside the test rows, as ids name them.
+        neutral: whether a label is known to say that nothing holds.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
@@ -155,6 +161,9 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", datas
         return told, "name its file: data.out_of_time" if id.dataset == OUT_OF_TIME else f"remove @{id.dataset}"
     if id.dataset and (id.dimension not in BESIDE or id.metric.startswith(("gain_over_", "unknown_tokens"))):
         return f"{name} is measured on the test rows alone, and this names @{id.dataset}", f"remove @{id.dataset}"
+    if measure.neutral and not neutral:
+        message = f"{name} leaves out the label that says that nothing holds, and none is named"
+        return message, "name it: data.no_relation: LABEL"
     return _wrong_variant(id, measure, kind) or _wrong_slice(id, measure, groups)
 
 

@@ -18,6 +18,7 @@ from trustbase.data.digest import digest_numbers, digest_rows
 from trustbase.data.divide import divide, read_keys
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
+from trustbase.data.marked import three_columns
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
 from trustbase.data.pair import halves
@@ -154,7 +155,7 @@ def load_single(
 
     Args:
         path: the file, or `sample:NAME`.
-        text: a column, or a template over columns; of a pair, both (`trustbase.data.pair.join`).
+        text: a column, or a template over columns; of a pair, both (`trustbase.data.pair.join`); with entities, `marked.columns_of`.
         label: column of the true label.
         groups: columns to audit by.
         labels: the labels of a model that is to be audited; taken from the file where there are none.
@@ -198,8 +199,7 @@ def _load_single(
     features: FeatureOptions | None,
     entity: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
-    first, *second = halves(text)
-    values = {"train": path, "text": first, "text_pair": second[0] if second else None, "label": label, "groups": list(groups)}
+    values = {"train": path, **_columns_read(text), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
@@ -218,6 +218,14 @@ def _load_single(
     read_truth(options, schema, sources, truth, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
+
+
+def _columns_read(text: str) -> dict[str, str | None]:
+    """The options that say what the model reads, from what `DataOptions.reading` makes of them."""
+    if (named := three_columns(text)) is not None:
+        return dict(zip(("text", "head", "tail"), named, strict=True))
+    first, *second = halves(text)
+    return {"text": first, "text_pair": second[0] if second else None}
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -239,7 +247,7 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
 
 def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: TextTemplate) -> str:
     """`sha256:…` of all that a later stage can see."""
-    named = [schema.names, schema.positive, schema.favourable]
+    named = [schema.names, schema.positive, schema.favourable, *([] if schema.neutral is None else [schema.neutral])]
     told = {"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source}
     owners = {name: digest_numbers(part.entities) for name, part in splits.items() if part.entities is not None}
     return files.digest_json({**told, "entities": owners} if owners else told)
@@ -255,7 +263,7 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.label_cells(options.label, rows)
     try:
-        return truth.schema(column, Named(options.label, options.positive, options.favourable, source.reference))
+        return truth.schema(column, Named(options.label, options.positive, options.favourable, source.reference, options.no_relation))
     except DataError as error:
         if source.raw.bad_rows:
             problems = [*error.problems, *source.raw.bad]
@@ -267,7 +275,8 @@ def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) 
     """A model's own labels, with the positive and favourable ones that the caller names."""
     if positive is None and favourable is None:
         return schema
-    named = labels.make_schema(schema.names, positive=positive or schema.positive, favourable=favourable or schema.favourable)
+    one, other = positive or schema.positive, favourable or schema.favourable
+    named = labels.make_schema(schema.names, positive=one, favourable=other, neutral=schema.neutral)
     assumed = (positive is None and schema.positive_assumed, favourable is None and schema.favourable_assumed)
     return replace(named, names=schema.names, positive_assumed=assumed[0], favourable_assumed=assumed[1])
 

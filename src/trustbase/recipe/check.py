@@ -46,6 +46,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
 def _task(recipe: Recipe) -> Iterator[Found]:
     if recipe.task in TASKS:
         yield from _pair(recipe)
+        yield from _entities(recipe)
         return
     if recipe.task in LATER_TASKS:
         yield ("task",), f"'{recipe.task}' is a task that this version of Trustbase cannot do yet", f"it can do: {', '.join(TASKS)}"
@@ -62,6 +63,17 @@ def _pair(recipe: Recipe) -> Iterator[Found]:
     if not pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
+
+
+def _entities(recipe: Recipe) -> Iterator[Found]:
+    """Whether task and data agree on entities in the text."""
+    wanted, named = TASKS[recipe.task].entities, [name for name in ("head", "tail") if getattr(recipe.data, name) is not None]
+    if wanted and not named:
+        message = f"task {recipe.task} asks about two entities in the text, and data names no columns of them"
+        yield ("data",), message, "add head: COLUMN and tail: COLUMN"
+    if named and not wanted:
+        message = f"data.{named[0]} is an entity in the text, and task {recipe.task} asks about none"
+        yield ("data", named[0]), message, "write task: relation-extraction"
 
 
 def _meaningless(recipe: Recipe) -> Iterator[Found]:
@@ -215,7 +227,8 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
     groups = recipe.data.groups if isinstance(recipe, Recipe) else []
     beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
     datasets = (OUT_OF_TIME,) if beside else ()
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets)
+    neutral = not isinstance(recipe, Recipe) or recipe.data.no_relation is not None or not aside.sure("data", "no_relation")
+    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets, neutral=neutral)
     if reason is None and isinstance(recipe, PretrainRecipe):
         reason = unmeasured(id, recipe, aside)
     if reason is not None:

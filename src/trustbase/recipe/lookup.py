@@ -46,10 +46,12 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
+        entities: how many entities are marked in the text (`data.head`, `data.tail`).
     """
 
     answers: str = "classes"
     texts: int = 1
+    entities: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ TASKS: dict[str, TaskEntry] = {
         "trustbase.model.task:TEXT_PAIR_CLASSIFICATION",
         "one label for two texts together, such as whether one follows from the other",
         texts=2,
+    ),
+    "relation-extraction": TaskEntry(
+        "trustbase.model.task:RELATION_EXTRACTION", "which relation holds between two entities of a text", entities=2
     ),
     "multi-label-classification": TaskEntry(
         "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
@@ -241,6 +246,7 @@ SOURCES: dict[str, Entry] = {
 OBJECTIVES: dict[str, Entry] = {
     "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
+    "relation-extraction": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true relation"),
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
     "token-classification": Entry("trustbase.train.objectives.tokens:tokens", "cross-entropy of each unit's tag, the mean over a text"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),

@@ -23,7 +23,7 @@ class Named:
 
     Attributes:
         column: the label column.
-        positive, favourable: labels with a role; None where none is named.
+        positive, favourable, neutral: labels with a role; None where none is named.
         source: the file, for messages.
     """
 
@@ -31,6 +31,7 @@ class Named:
     positive: str | None = None
     favourable: str | None = None
     source: str = "train"
+    neutral: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

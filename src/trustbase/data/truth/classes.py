@@ -23,7 +23,8 @@ class Classes(Truth):
 
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         found = labels.label_texts(column)[0].unique().to_pylist()
-        return labels.make_schema(found, positive=named.positive, favourable=named.favourable, source=named.source)
+        roles = {"positive": named.positive, "favourable": named.favourable, "neutral": named.neutral}
+        return labels.make_schema(found, source=named.source, **roles)
 
     def read(self, column: pa.ChunkedArray, schema: LabelSchema, texts: Sequence[str], *, whose: str) -> Read:
         cells, trimmed = labels.label_texts(column)
