@@ -17,7 +17,7 @@ from trustbase.records import LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 Fit = Callable[[Split, LabelSchema, int], Callable[[Split], Answers]]
-REGISTERED = [(name, load(entry)) for name, entry in RIVALS.items()]
+REGISTERED = [(name, load(entry)) for name, entry in RIVALS.items() if entry.target]  # others are of other answer kinds
 
 
 def rows(count: int, seed: int, *, swapped: bool = False) -> Split:

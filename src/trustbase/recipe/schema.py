@@ -27,7 +27,6 @@ LATER_TASKS = (
     "multiple-choice",
     "question-answering",
     "relation-extraction",
-    "token-classification",
 )
 
 
