@@ -4,7 +4,8 @@
     python benchmarks/docs_en.py --write runs/docstrings        # the folder of texts alone
 
 The texts are the docstrings of five installed packages, without their examples in code: `areas.jsonl` holds those of the areas with 150 and
-more, with the area (such as scipy.stats) as label, `others.jsonl` all others. They are read from the packages and never copied into the
+more, with the area (such as scipy.stats) as label, `others.jsonl` all others, `sections.jsonl` the first words of each,
+with the names of the sections that follow (for recipes/docs-sections.yaml). They are read from the packages and never copied into the
 project. The base goes on with masked words on the training part and the other texts; then 500 labels train a classifier on it, and on the
 base as it was, with each seed (which chooses the 500 rows, the order and the head). Both answer the same test texts, as does a bag of
 words trained on the same rows. The test texts are not in the corpus; documents that share 13 words in a row with one are left out.
@@ -27,6 +28,7 @@ from paired import accuracies, difference, means, over_seeds, right_rows
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 PACKAGES = ("networkx", "numpy", "scipy", "sklearn", "sympy")
 LEAST_WORDS, LEAST_ROWS = 6, 150
+SECTIONS = ("Examples", "Notes", "Parameters", "Raises", "References", "Returns", "See Also")
 
 
 def docstrings(package: str) -> Iterator[tuple[str, str]]:
@@ -53,11 +55,22 @@ def without_examples(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip()
 
 
+def sections(text: str) -> tuple[str, list[str]]:
+    """What stands before the first section of a docstring, and the names of its sections (underlined, as NumPy writes them)."""
+    found = [(match.start(), match[1]) for match in re.finditer(r"^(\w[\w ]*)\n-{3,}$", text, flags=re.MULTILINE)]
+    first = text[: found[0][0]] if found else text
+    return " ".join(without_examples(first).split()), sorted({name for _, name in found if name in SECTIONS})
+
+
 def write(folder: Path, packages: Sequence[str] = PACKAGES, least: int = LEAST_ROWS) -> dict[str, int]:
     """Write the folder of texts; returns how many each area has."""
     rows: dict[str, tuple[str, str]] = {}
+    heads: dict[str, list[str]] = {}
     for package in packages:
         for module, text in docstrings(package):
+            head, names = sections(text)
+            if LEAST_WORDS <= len(head.split()) <= 60:
+                heads.setdefault(head, names)
             prose = without_examples(text)
             words = prose.split()
             if len(words) >= LEAST_WORDS:
@@ -68,6 +81,8 @@ def write(folder: Path, packages: Sequence[str] = PACKAGES, least: int = LEAST_R
     for name, labelled in (("areas", True), ("others", False)):
         lines = [json.dumps({"text": text, "area": area}) for text, area in rows.values() if (area in kept) == labelled]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [json.dumps({"text": text, "sections": names}) for text, names in heads.items()]
+    (folder / "sections.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return kept
 
 

@@ -15,7 +15,7 @@ from trustbase.data.pair import halves, join
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
-from trustbase.recipe.lookup import TASKS, audited_dimensions
+from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
@@ -144,8 +144,7 @@ def audit(
         workers=workers,
         text_pair=text_pair,
     )
-    measured = set(only or audited_dimensions("classes")) & set(GIVEN_DIMENSIONS if predictions is not None else DIMENSIONS)
-    limits = _policy(policy, measured, groups)
+    limits = _policy(policy, only, groups, ("classes",) if predictions is not None else tuple(ANSWER_KINDS), given=predictions is not None)
     if predictions is not None:
         call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
         report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
@@ -153,6 +152,7 @@ def audit(
         from trustbase.bundle.subject import open_subject
 
         with open_subject(str(model), emit) as (info, own):
+            limits = _policy(policy, only, groups, (info.answer_kind,), given=False)  # now it is known what the model answers
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             shown = text if text is None or text_pair is None else join(text, text_pair)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable)
@@ -177,27 +177,32 @@ def output_folder(out: str | Path) -> Path:
     return folder
 
 
-def _policy(given: str | Path | None, measured: Collection[str], groups: Sequence[str]) -> Policy | None:
-    """The limits of `--policy`, read before anything is opened or measured.
+def _policy(path: str | Path | None, only: Sequence[str], groups: Sequence[str], kinds: Sequence[str], *, given: bool) -> Policy | None:
+    """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
 
     Raises:
         RecipeError: they cannot be used, or speak of findings that this audit can never give; every one of them.
     """
-    if given is None:
+    if path is None:
         return None
     from trustbase.gate.policy import read_policy
 
-    return read_policy(Path(given), never=lambda id: _why_never(id, measured, groups))
+    def never(id: FindingId) -> tuple[str, str] | None:
+        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind) for kind in kinds]
+        return None if None in found else found[0]
+
+    possible = set(GIVEN_DIMENSIONS if given else DIMENSIONS)
+    return read_policy(Path(path), never=never)
 
 
-def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str]) -> tuple[str, str] | None:
+def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str) -> tuple[str, str] | None:
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
 
-    existing = audited_dimensions("classes")
+    existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups)
+    never = why_never(id, groups, kind)
     if never is not None:
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")

@@ -16,6 +16,7 @@ from trustbase.audit_command import output_folder
 from trustbase.data.pair import join
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
 
@@ -172,13 +173,19 @@ def _column_problems(
 
 def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: str | None) -> Iterator[Problem]:
     """Labels must be the same by name, in any order; which of two is the positive one must be known."""
-    names = infos[0].labels.names
-    if set(names) != set(infos[1].labels.names):
+    names, kinds = infos[0].labels.names, [info.answer_kind for info in infos]
+    if len(set(kinds)) > 1 or not ANSWER_KINDS[kinds[0]].contrasts:
+        of = [ANSWER_KINDS[kind].of for kind in kinds]
+        why = f"the champion is {of[0]}, the challenger {of[1]}" if len(set(kinds)) > 1 else f"two of '{of[0]}' cannot be compared yet"
+        yield Problem("answers", why, "compare models of one task")
+    elif positive is not None and kinds[0] != "classes":
+        yield Problem("--positive", f"is one of several labels, and each of the two is {ANSWER_KINDS[kinds[0]].of}", "leave it out")
+    elif set(names) != set(infos[1].labels.names):
         told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
         yield Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task")
     elif positive is not None and positive not in names:
         yield Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(names)}")
-    elif positive is None and len(names) == 2 and len(named) > 1:
+    elif kinds[0] == "classes" and positive is None and len(names) == 2 and len(named) > 1:
         yield Problem("--positive", f"the two take another label for the positive one: {', '.join(sorted(named))}", "name it")
 
 
@@ -197,7 +204,8 @@ def _read(
     splits, errors = [], []
     for text, features in wanted[:1] if wanted[0] == wanted[1] else wanted:
         try:
-            read = load_single(str(data), text=text, label=columns[0], groups=columns[1], labels=labels, name="test", features=features)
+            named: dict[str, Any] = {"label": columns[0], "groups": columns[1], "labels": labels, "name": "test"}
+            read = load_single(str(data), text=text, **named, features=features, answers=infos[0].answer_kind)
             splits.append(read[0])
         except DataError as error:
             errors.append(error)
@@ -225,4 +233,5 @@ def _count_looks(sides: Sequence[Side], labels: LabelSchema, data: str | Path) -
     from trustbase.gate.ledger import record_look_at
 
     run = f"compare-{uuid.uuid4().hex}"
-    return max(record_look_at(side.test, labels, data, run=run, policy_digest=None, model_digest=side.info.digest) for side in sides)
+    shared: dict[str, Any] = {"run": run, "policy_digest": None, "kind": sides[0].info.answer_kind}
+    return max(record_look_at(side.test, labels, data, model_digest=side.info.digest, **shared) for side in sides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import AUDITS, load
+from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, load, rivals_of
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 from trustbase.report.words import LANGUAGES, words
 from trustbase.train.probes import ProbeSet
@@ -66,28 +66,50 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     monkeypatch.setattr(efficiency, "measure", timings)
     counter = itertools.count()
 
-    def context(*, rows: int = 900, wrong: float = 0.15, classes: int = 2, groups: bool = True, **more: Any) -> AuditContext:
+    def context(*, rows: int = 900, kind: str = "classes", groups: bool = True, wrong: float = 0.15, **more: Any) -> AuditContext:
         rng = np.random.default_rng(0)
-        truth = rng.integers(0, classes, rows)
         sex = rng.choice(["f", "m"], rows).astype(object)
         race = rng.choice(["a", "b"], rows, p=[0.7, 0.3]).astype(object)
-        scores = (
-            rng.dirichlet(np.ones(classes), rows) + 2 * np.eye(classes)[np.where(rng.random(rows) < wrong, (truth + 1) % classes, truth)]
-        )
-        scores[:, 0] += np.where(sex == "f", wrong, 0)
-        scores /= scores.sum(1, keepdims=True)
+        classes = more.pop("classes", 2)
+        labels, truth, own = ANSWERED[kind](rng, rows, wrong, sex == "f", classes)
         table = pa.table({"age": [str(age) for age in rng.integers(18, 90, rows)], "job": rng.choice(["cook", "clerk"], rows).tolist()})
         texts = [f"row {number} {'very ' * int(number % 9)}old" for number in range(rows)]
         columns = {"sex": sex, "race": race} if groups else {}
         test = Split("test", texts, truth, columns, table, np.arange(1, rows + 1), "made", "sha256:0")
-        names = tuple(f"label {index}" for index in range(classes))
         fields: dict[str, Any] = {"predictor": Slow(1 + 10 * wrong), "options": AuditOptions(replicates=200), **more}
-        answers = fields.pop("answers", Answers(scores, scores.argmax(1).astype(np.int64)))
         folder = tmp_path / f"evidence{next(counter)}"
-        labels = LabelSchema(names, names[-1], names[-1])
-        return AuditContext(test, labels, Decision(), answers, Evidence(folder), 0, **fields)
+        answers = fields.pop("answers", own)
+        decision = Decision(interval={"coverage": 0.9, "half_width": 1.5, "rows": 200.0}) if kind == "number" else Decision()
+        return AuditContext(test, labels, fields.pop("decision", decision), answers, Evidence(folder), 0, **fields)
 
     return context
+
+
+def of_classes(rng: np.random.Generator, rows: int, wrong: float, some: Any, classes: int) -> tuple[LabelSchema, Any, Answers]:
+    truth = rng.integers(0, classes, rows)
+    told = np.where(rng.random(rows) < wrong, (truth + 1) % classes, truth)
+    scores = rng.dirichlet(np.ones(classes), rows) + 2 * np.eye(classes)[told]
+    scores[:, 0] += np.where(some, wrong, 0)
+    scores /= scores.sum(1, keepdims=True)
+    names = tuple(f"label {index}" for index in range(classes))
+    return LabelSchema(names, names[-1], names[-1]), truth, Answers(scores, scores.argmax(1).astype(np.int64))
+
+
+def of_labels(rng: np.random.Generator, rows: int, wrong: float, some: Any, classes: int) -> tuple[LabelSchema, Any, Answers]:
+    truth = rng.random((rows, classes)) < 0.4
+    told = truth ^ (rng.random((rows, classes)) < wrong * np.where(some, 1.3, 1)[:, None])
+    scores = np.clip(np.where(told, 0.8, 0.2) + rng.uniform(-0.15, 0.15, (rows, classes)), 0, 1)
+    names = tuple(f"label {index}" for index in range(classes))
+    return LabelSchema(names, names[-1], names[-1]), truth, Answers(scores, scores >= 0.5)
+
+
+def of_numbers(rng: np.random.Generator, rows: int, wrong: float, some: Any, classes: int) -> tuple[LabelSchema, Any, Answers]:
+    truth = 100 + rng.normal(0, 3, rows)
+    told = truth + 6 * wrong * rng.normal(0, 1, rows) + np.where(some, wrong, 0)
+    return LabelSchema(("price",), "price", "price", center=100.0, scale=3.0), truth, Answers(told[:, None], told)
+
+
+ANSWERED = {"classes": of_classes, "labels": of_labels, "number": of_numbers}
 
 
 def facts(findings: list[Finding]) -> dict[str, Any]:
@@ -98,6 +120,10 @@ def inputs(context: AuditContext) -> list[Any]:
     groups = {column: list(values) for column, values in context.test.groups.items()}
     answers = (context.answers.predicted.tolist(), None if context.answers.scores is None else context.answers.scores.tolist())
     return copy.deepcopy([list(context.test.texts), context.test.labels.tolist(), groups, context.test.table.to_pydict(), answers])
+
+
+def of_kind(make: Make, kind: str) -> Make:
+    return lambda **more: make(kind=kind, **more)
 
 
 def check_audit(audit: Audit, make: Make) -> None:
@@ -123,18 +149,24 @@ def check_audit(audit: Audit, make: Make) -> None:
     assert not bold, f"cells of fewer than 30 rows were measured: {bold}"
 
 
-REGISTERED = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind not in ("language", "tokens")]
+BY_UNIT = ("tokens",)  # test_audits_tokens.py holds these
+REGISTERED = [(dimension, kind, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind != "language" and kind not in BY_UNIT]
+NAMED = pytest.mark.parametrize(
+    ("dimension", "kind", "audit"), REGISTERED, ids=[f"{dimension}-{kind}" for dimension, kind, _ in REGISTERED]
+)
 
 
 def test_how_many_audits_are_covered() -> None:
-    assert [dimension for dimension, _ in REGISTERED] == ["quality", "fairness", "efficiency"]
-    assert {dimension for dimension, _ in AUDITS} == set(CATALOGUE)
+    own = [(dimension, kind) for kind in ANSWER_KINDS if kind not in BY_UNIT for dimension in ("quality", "fairness")]
+    assert [(dimension, kind) for dimension, kind, _ in REGISTERED] == [*own, ("efficiency", "*")]
+    assert {dimension for dimension, _ in AUDITS} == set(CATALOGUE) and {*ANSWERED, *BY_UNIT} == set(ANSWER_KINDS)
 
 
-@pytest.mark.parametrize(("dimension", "audit"), REGISTERED, ids=[dimension for dimension, _ in REGISTERED])
-def test_every_audit_keeps_the_contract(dimension: str, audit: Audit, make: Make) -> None:
-    check_audit(audit, make)
-    assert {finding.parts.dimension for finding in audit(make())} == {dimension}
+@NAMED
+def test_every_audit_keeps_the_contract(dimension: str, kind: str, audit: Audit, make: Make) -> None:
+    own = of_kind(make, "classes" if kind == "*" else kind)
+    check_audit(audit, own)
+    assert {finding.parts.dimension for finding in audit(own())} == {dimension}
 
 
 def constant(audit: Audit, make: Make) -> Audit:
@@ -154,7 +186,7 @@ def unseeded(audit: Audit, make: Make) -> Audit:
 
 def meddling(audit: Audit, make: Make) -> Audit:
     def broken(context: AuditContext) -> list[Finding]:
-        context.test.labels[0] = 1 - context.test.labels[0]
+        context.test.labels[0] = context.test.labels[1] + 1 if context.test.labels.dtype == np.float64 else context.test.labels[0] ^ 1
         return audit(context)
 
     return broken
@@ -179,10 +211,11 @@ MUTANTS = (constant, unseeded, meddling, bold, sure, uncounted)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
-@pytest.mark.parametrize(("dimension", "audit"), REGISTERED, ids=[dimension for dimension, _ in REGISTERED])
-def test_a_broken_audit_is_noticed(dimension: str, audit: Audit, mutant: Callable[..., Audit], make: Make) -> None:
+@NAMED
+def test_a_broken_audit_is_noticed(dimension: str, kind: str, audit: Audit, mutant: Callable[..., Audit], make: Make) -> None:
+    own = of_kind(make, "classes" if kind == "*" else kind)
     with pytest.raises(AssertionError):
-        check_audit(mutant(audit, make), make)
+        check_audit(mutant(audit, own), own)
 
 
 @pytest.fixture(scope="module")
@@ -196,32 +229,44 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> tuple[ArtifactInfo, An
     return info, load_tokenizer(base.folder)
 
 
-def test_the_catalogue_says_what_the_audits_emit(make: Make, artifact: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def emitted_by(contexts: Sequence[AuditContext], kind: str) -> tuple[set[str], set[tuple[str, str]]]:
+    """Names of all findings of a kind's audits, and (name, variant) of those that have one; each is one that the catalogue knows."""
+    emitted: set[str] = set()
+    forms: set[tuple[str, str]] = set()
+    for context in contexts:
+        for _, of, audit in REGISTERED:
+            for finding in audit(context) if of in (kind, "*") else ():
+                name = f"{finding.parts.dimension}.{finding.parts.metric}"
+                whole = finding.status == "not_applicable" and not finding.parts.slice  # says for all slices that there are none
+                never = None if whole else why_never(finding.parts, list(context.test.groups), kind)
+                assert name in metric_names(kind) and never is None, finding.id
+                emitted.add(name)
+                if finding.parts.variant:
+                    forms.add((name, finding.parts.variant))
+    return emitted, forms
+
+
+@pytest.mark.parametrize(("kind", "counts"), [("classes", (51, 2, 10)), ("labels", (36, 0, 15)), ("number", (36, 0, 0))])
+def test_the_catalogue_says_what_the_audits_emit(
+    kind: str, counts: tuple[int, int, int], make: Make, artifact: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info, tokenizer = artifact
     monkeypatch.setattr(efficiency, "measure_apart", lambda *_, **__: replace(timings(Slow(2), ["x"] * 200), peak_device_bytes=1))
     shipped = Slow(2)
     shipped.tokenizer = tokenizer
-    plain = make()
-    contexts = [plain, make(classes=3), make(groups=False), make(predictor=None, answers=Answers(None, plain.answers.predicted))]
-    contexts.append(make(predictor=shipped, artifact=info, train=plain.test, rivals={"majority": plain.answers}))
-    emitted: set[str] = set()
-    forms: set[tuple[str, str]] = set()
-    for context in contexts:
-        for _, audit in REGISTERED:
-            for finding in audit(context):
-                name = f"{finding.parts.dimension}.{finding.parts.metric}"
-                whole = finding.status == "not_applicable" and not finding.parts.slice  # says for all slices that there are none
-                assert name in metric_names() if whole else why_never(finding.parts, list(context.test.groups)) is None, finding.id
-                emitted.add(name)
-                if finding.parts.variant:
-                    forms.add((name, finding.parts.variant))
-    assert emitted == set(metric_names("classes"))
-    promised = {(f"{d}.{m}", variant) for d, metrics in CATALOGUE.items() for m, measure in metrics.items() for variant in measure.variants}
-    labelled = {
-        (f"{d}.{m}", f"label-{i}") for d, metrics in CATALOGUE.items() for m, measure in metrics.items() if measure.by_label for i in (0, 1)
-    }
-    assert forms == promised | labelled
-    assert (len(emitted), len(promised), len(labelled)) == (51, 2, 10)
+    plain = make(kind=kind)
+    contexts = [plain, make(kind=kind, classes=3), make(kind=kind, groups=False), make(kind=kind, decision=Decision())]
+    contexts.append(make(kind=kind, predictor=None, answers=Answers(None, plain.answers.predicted)))
+    contexts.append(
+        make(kind=kind, predictor=shipped, artifact=info, train=plain.test, rivals={next(iter(rivals_of(kind))): plain.answers})
+    )
+    emitted, forms = emitted_by(contexts, kind)
+    assert emitted == set(metric_names(kind))
+    measures = [(f"{d}.{m}", measure) for d, metrics in CATALOGUE.items() for m, measure in metrics.items() if kind in measure.kinds]
+    promised = {(name, variant) for name, measure in measures for variant in measure.variants}
+    labelled = {(name, f"label-{i}") for name, measure in measures if measure.by_label for i in range(3 if kind == "labels" else 2)}
+    assert {form for form in forms if form not in labelled} == promised and labelled <= forms
+    assert (len(emitted), len(promised), len(labelled)) == counts
 
 
 OF_BASE = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind == "language"]
@@ -287,14 +332,13 @@ def test_the_catalogue_says_what_the_audits_of_base_models_emit(base_models: Any
 
 
 def test_a_gate_on_what_another_sort_of_model_is_measured_for_is_never_judged() -> None:
-    assert set(metric_names("classes")) | set(metric_names("language")) == set(metric_names())
-    for name in sorted(set(metric_names("language")) - set(metric_names("classes"))):
-        told = why_never(parse(name), ["sex"])
-        assert told is not None and told[0] == f"'{name}' is measured of a base model, and this is a model that gives classes"
-    for name in sorted(set(metric_names("classes")) - set(metric_names("language"))):
-        told = why_never(parse(name), ["sex"], "language")
-        assert told is not None and told[0].endswith("is measured of a model that gives classes, and this is a base model")
-        assert name.partition(".")[2] not in told[1].split(", ")
+    of = {kind: entry.of for kind, entry in ANSWER_KINDS.items()} | {"language": "a base model"}
+    assert set().union(*map(metric_names, of)) == set(metric_names())
+    for kind, other in itertools.permutations(of, 2):
+        for name in sorted(set(metric_names(other)) - set(metric_names(kind))):
+            told = why_never(parse(name), ["sex"], kind)
+            assert told is not None and told[0].startswith(f"'{name}' is measured of ") and told[0].endswith(f", and this is {of[kind]}")
+            assert of[other] in told[0] and name.partition(".")[2] not in told[1].split(", ")
     for wrong, hint in (
         ("quality.perplexity[zh]", "write quality.perplexity"),
         ("quality.probe_accuracy", "write quality.probe_accuracy[NAME]"),
@@ -313,6 +357,14 @@ def test_a_gate_on_what_another_sort_of_model_is_measured_for_is_never_judged() 
         "privacy.canary_exposure",
     ):
         assert why_never(parse(right), [], "language") is None
+
+
+def test_gaps_of_labels_name_the_label_that_they_are_of() -> None:
+    """Each label is compared by itself, so a gate that names none would never be judged."""
+    gap = "fairness.demographic_parity_difference[sex]"
+    told = why_never(parse(gap), ["sex"], "labels")
+    assert told is not None and told[1] == f"write {gap}#LABEL"
+    assert why_never(parse(f"{gap}#late"), ["sex"], "labels") is None and why_never(parse(gap), ["sex"], "classes") is None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

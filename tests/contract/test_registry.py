@@ -45,11 +45,13 @@ def test_every_entry_resolves_and_says_what_it_is(table: str, name: object, entr
 @pytest.mark.parametrize("kind", list(lookup.ANSWER_KINDS))
 def test_every_answer_kind_has_all_that_a_task_needs(kind: str) -> None:
     """Truth, decisions, a question, audits of what every model is asked for, and a rival to beat."""
+    from trustbase.audit.challenge import contrasting
     from trustbase.model.questions import KINDS
     from trustbase.train.options import STOPPING_OF
 
     assert truth_of(kind) is lookup.load_named(lookup.ANSWER_KINDS[kind].truth) and answering(kind).unit
     assert lookup.ANSWER_KINDS[kind].question in KINDS and STOPPING_OF[kind]
+    assert not lookup.ANSWER_KINDS[kind].contrasts or contrasting(kind).main, "an empty one is refused by compare, with the reason"
     assert {"quality", "fairness", "efficiency"} <= set(lookup.audited_dimensions(kind))
     simplest = {"dictionary", "window"} if kind == "tokens" else {"bag_of_words", "boosting"}
     assert simplest <= set(lookup.rivals_of(kind))

@@ -108,7 +108,7 @@ def test_every_recipe_reads(path: Path, tmp_path: Path) -> None:
         shutil.copytree(ROOT / "recipes", folder)
         for name in re.findall(r"\.\./(runs/[\w-]+/[\w-]+\.jsonl)", path.read_text(encoding="utf-8")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text('{"text": "a text", "area": "one"}\n', encoding="utf-8")
+            (tmp_path / name).write_text('{"text": "a text", "area": "one", "sections": ["one"]}\n', encoding="utf-8")
         for name in re.findall(r"\.\./(runs/msra-ner/\w+)", path.read_text(encoding="utf-8")):
             write_tagged(tmp_path / name, 10)
         assert read_recipe(folder / path.name).recipe.gates.root
@@ -231,7 +231,7 @@ def test_the_recipes_of_pretraining_run_at_toy_size(toy_world: Path, monkeypatch
             else []
         )
         check_run(path, run(path, [*rows, *scratch], out=toy_world / "runs" / path.stem), {"quality", "fairness", "efficiency"})
-    others = {"census", "census-strict", "census-features", "msra-ner"}
+    others = {"census", "census-strict", "census-features", "msra-ner", "age", "docs-sections"}
     assert len(first) >= 3 and len(then) >= 4 and len(first) + len(then) + len(READABLE) + len(others) == len(RECIPES)
 
 
@@ -247,6 +247,23 @@ def test_the_recipe_of_tagged_characters_runs_at_toy_size(toy_world: Path) -> No
     result = run(path, made_small, out=toy_world / path.stem)
     check_run(path, result, {"quality", "fairness", "efficiency"})
     assert result.audit.find("quality.gain_over_window") is not None
+
+
+@pytest.mark.slow
+def test_the_recipes_of_numbers_and_sets_of_labels_run_at_toy_size(toy_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trustbase import run
+
+    folder = toy_world / "recipes"
+    shutil.copytree(ROOT / "recipes", folder)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import docs_en
+
+    docs_en.write(toy_world / "runs" / "docstrings", ("networkx",), least=20)
+    for name, gains in (("age", 3), ("docs-sections", 2)):
+        path = folder / f"{name}.yaml"
+        result = run(path, toy(toy_world / "base"), out=toy_world / "runs" / name)
+        check_run(path, result, {"quality", "fairness", "efficiency"})
+        assert len([f for f in result.audit.findings if f.parts.metric.startswith("gain_over_") and f.status == "ok"]) == gains
 
 
 @pytest.mark.slow

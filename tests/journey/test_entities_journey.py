@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from entity_world import AFTER, CUES, FILL, NAMES, SECOND, write_entity_world, write_names
 from typer.testing import CliRunner
 
+from entity_world import AFTER, CUES, FILL, NAMES, SECOND, write_entity_world, write_names
 from hurry import time_quickly
 from tiny import tiny_bert
 from trustbase import files, recheck

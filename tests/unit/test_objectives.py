@@ -364,3 +364,21 @@ def test_objectives_are_made_as_a_recipe_names_them():
         make_objectives("text-classification", symbols, 32, model=net, options=TrainOptions())
     with pytest.raises(UsageError, match="eos"):
         make_objectives("infilling", symbols, 32, model=model("t5", corpus("encoder-decoder")[1]), options=TrainOptions())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_fused_attention_of_accelerators_finds_what_ours_finds(masked):
+    from trustbase.train.quick import Dropout, QuickBody
+
+    body = QuickBody(None, Dropout())
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(2, 3, 4, 8, generator=rng), torch.randn(2, 3, 6, 8, generator=rng), torch.randn(2, 3, 6, 8, generator=rng)
+    mask = None
+    if masked:
+        mask = torch.zeros(2, 1, 4, 6)
+        mask[0, :, :, 4:] = torch.finfo(torch.float32).min / 2
+    torch.testing.assert_close(body._fused(q, k, v, mask, 0.5), body._attended(q, k, v, mask, 0.5))  # no dropout before `start`
+    body._dropout.start(0, "batch")
+    torch.manual_seed(0)
+    dropped = body._fused(q, k, v, mask, 0.5)
+    assert not torch.allclose(dropped, body._attended(q, k, v, mask, 0.0))

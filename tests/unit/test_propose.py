@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +95,46 @@ def test_people_who_come_back_are_kept_on_one_side(tmp_path: Path, rng: np.rando
     assert read_recipe(recipe).finetune.data.split.by_entity
 
 
+def test_numbers_are_predicted_where_they_are_asked_for_or_named(tmp_path: Path, rng: np.random.Generator, monkeypatch) -> None:
+    prices = rng.normal(250, 40, 300).round(2)
+    rows = [[sentence(rng), price, rng.integers(9), rng.choice(["f", "m"])] for price in prices]
+    path = write(tmp_path / "rows.csv", ["text", "price", "rooms", "sex"], rows)
+    for asked in ({"task": "regression"}, {"label": "price"}):
+        found = proposed(path, **asked)
+        assert (found["task"], found["data"]["label"], found["data"]["groups"]) == ("regression", "price", ["sex"])
+        assert "positive" not in found["data"] and float(found["gates"]["quality.rmse"].split()[1]) == pytest.approx(prices.std(), rel=1e-3)
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(init("numbers", data="rows.csv", task="regression")).finetune.task == "regression"
+
+
+@pytest.mark.parametrize("form", ["lists", "semicolons"])
+def test_sets_of_labels_are_known_by_their_cells(tmp_path: Path, rng: np.random.Generator, form: str, monkeypatch) -> None:
+    path = tmp_path / "rows.jsonl"
+    with path.open("w", encoding="utf-8") as handle:
+        for _ in range(200):
+            tags = [name for name, share in (("late", 0.5), ("rude", 0.2)) if rng.random() < share]
+            cell = tags if form == "lists" else ";".join(tags) or "[]"
+            handle.write(json.dumps({"text": sentence(rng), "tags": cell, "kind": str(rng.choice(["a", "b"]))}) + "\n")
+    found = proposed(path)
+    assert (found["task"], found["data"]["label"]) == ("multi-label-classification", "tags")
+    assert 0.4 < float(found["gates"]["quality.micro_f1"].split()[1]) < 0.6
+    assert "late" in propose(look_at(str(path), root=Path())) and proposed(path, label="kind")["task"] == "text-classification"
+    monkeypatch.chdir(tmp_path)
+    plan = read_recipe(init("sets", data="rows.jsonl"))
+    assert plan.finetune.task == "multi-label-classification"
+
+
 def test_what_cannot_be_seen_is_not_guessed(tmp_path: Path, rng: np.random.Generator) -> None:
     path = write(tmp_path / "rows.csv", ["text", "score"], [[sentence(rng), rng.normal()] for _ in range(200)])
     with pytest.raises(DataError, match="no column looks like a label") as error:
         proposed(path)
     assert {problem.where for problem in error.value.problems} == {"text", "score"} and "--label" in error.value.hint
-    with pytest.raises(DataError, match="predicting numbers"):
-        proposed(path, label="score")
+    with pytest.raises(DataError, match="which are no labels"):
+        proposed(path, label="score", task="text-classification")
+    with pytest.raises(DataError, match="cannot hold any number of labels"):
+        proposed(path, label="score", task="multi-label-classification")
+    with pytest.raises(DataError, match="cannot be the truth of a regression"):
+        proposed(path, label="text", task="regression")
     with pytest.raises(DataError) as error:
         proposed(path, label="scroe")
     assert error.value.problems[0].hint == "did you mean 'score'?"

@@ -156,7 +156,7 @@ def test_each_gate_has_limit_value_interval_word_reason_and_bar(pages):
 
 def test_a_rival_that_wins_is_named_plainly(pages):
     body = Page(pages["released", "en"]).text("main")
-    assert "Gradient boosting on the raw columns does better than this model: its accuracy is 87.4 %, the model's is 86.6 %." in body
+    assert "Gradient boosting on the raw columns does better than this model: accuracy is 87.4 % for it, and 86.6 % for the model." in body
     assert "the rival is better" in body and "the model is better" in body and "no difference shown" in body
     assert "基于原始列的梯度提升优于本模型" in Page(pages["released", "zh"]).text("main")
 

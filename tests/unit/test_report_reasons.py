@@ -11,11 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import answers_kit as kit
 import numpy as np
 import pyarrow as pa
 import pytest
 
 import trustbase.report.words as catalogue
+from entity_world import CUES, sentence
 from trustbase import files
 from trustbase.audit import counted, efficiency, fairness, measure, quality, reliability
 from trustbase.audit.askers.asking import Alone
@@ -26,10 +28,12 @@ from trustbase.audit.ratios import share_of
 from trustbase.audit.run import run_audit
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.audit_command import audit
+from trustbase.data.tags import tag_names
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
 from trustbase.model.questions import Answer, Likelihood, Question
+from trustbase.model.ragged import ragged
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
 from trustbase.report.html import render
 from trustbase.report.reasons import method_in, reason_in
@@ -150,6 +154,38 @@ def quality_texts(folder: Path) -> Texts:
         found.add(("method", share_of(np.array(part), np.array([5, 5])).method))
     for tokenizer in (None, SimpleNamespace(unk_token_id=None)):
         found |= finding_texts([unknown_tokens(replace(made[0], predictor=SimpleNamespace(tokenizer=tokenizer)))])  # type: ignore[arg-type]
+    return found
+
+
+def answer_texts(folder: Path) -> Texts:
+    """Of models that give numbers or sets of labels: rivals, no intervals, small groups and many, and few rows."""
+    many = np.array([f"z{i % 60}" for i in range(3000)], object)
+    plain = {"rows_like": {"groups": False}}
+    found: Texts = set()
+    for kind, make, rivals in (("number", kit.numbers, kit.rivals_of_numbers), ("labels", kit.labels, kit.rivals_of_labels)):
+        whole = make(folder)
+        contexts = [make(folder, train=whole.test, rivals=rivals(whole)), make(folder, 15), make(folder, decision=Decision(), **plain)]
+        big = make(folder, 3000)
+        contexts += [make(folder, 60), replace(big, test=replace(big.test, groups={"g": many}))]
+        contexts.append(replace(whole, answers=Answers(None, whole.answers.predicted)))
+        for each in contexts:
+            found |= finding_texts(run_audit(each, ["quality", "fairness"], policy_digest=None, answer_kind=kind).findings)
+    return found
+
+
+def entity_texts(folder: Path) -> Texts:
+    """Of models that find entities: all right, none found, and too few of a type or of rows."""
+    found: Texts = set()
+    labels = LabelSchema(tag_names(CUES), "B-PER", "B-PER")
+    for rows, told in ((300, True), (300, False), (60, True), (15, True)):
+        rng = np.random.default_rng(rows)
+        made = [sentence(rng) for _ in range(rows)]
+        truth = ragged(tuple((e["start"], e["end"], e["label"]) for e in entities) for _, entities in made)
+        texts, numbers = [text for text, _ in made], np.arange(1, rows + 1)
+        test = Split("test", texts, truth, {}, pa.table({"text": texts}), numbers, "made up", "sha256:0")
+        answers = Answers(None, truth if told else ragged([()] * rows))
+        asked = AuditContext(test, labels, Decision(), answers, Evidence(folder), 0)
+        found |= finding_texts(run_audit(asked, ["quality"], policy_digest=None, answer_kind="tokens").findings)
     return found
 
 
@@ -339,7 +375,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("TRUSTBASE_HOME", str(folder / "home"))
         found = command_texts(folder)
-        found |= quality_texts(folder / "quality")
+        found |= quality_texts(folder / "quality") | entity_texts(folder / "entities")
+        found |= answer_texts(folder / "answers")
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder

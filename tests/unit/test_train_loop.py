@@ -181,7 +181,7 @@ def test_a_stop_names_rows_as_they_are_found_in_their_file(tmp_path, monkeypatch
 
     def spoiled(forward, batch):
         losses = classification(forward, batch)["label"]
-        return {"label": losses * torch.where(torch.from_numpy(np.isin(batch.rows, (3, 17, 30))), torch.nan, 1.0)}
+        return {"label": losses * torch.where(torch.from_numpy(np.isin(batch.rows, (3, 17, 30))).to(losses.device), torch.nan, 1.0)}
 
     monkeypatch.setattr(fitting, "load", lambda entry: spoiled)
     options = TrainOptions(epochs=1, batch_tokens=4096, max_length=16, precision="fp32", threads=1)

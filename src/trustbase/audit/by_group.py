@@ -111,9 +111,9 @@ def _gap(context: AuditContext, measure: GroupMeasure, part: Slice) -> Finding:
     id = finding_id.make("fairness", f"{measure.metric}_difference", tuple((column, None) for column in part.columns))
     least = max(context.minimum_cell, measure.least)
     kept = [i for i, rows in enumerate(part.rows) if len(rows) >= least]
-    small = [", ".join(part.members[i]) for i in range(len(part.members)) if i not in kept]
-    told = [f"left out, as fewer than {least} rows: {'; '.join(small)}"] if small else []
-    told += [f"left out and not named: {part.rest}"] if str(part.rest) else []
+    small = [f"{', '.join(part.members[i])} ({len(part.rows[i])} rows)" for i in range(len(part.members)) if i not in kept]
+    told = [f"left out, as fewer than {least}: {'; '.join(small)}"] if small else []
+    told += [f"left out and not named, as there are more than {part.rest.most} groups: {part.rest}"] if str(part.rest) else []
     reason = "; ".join(told)
     n = sum(len(part.rows[i]) for i in kept)
     shared: dict[str, Any] = {"direction": "lower", "confidence": context.confidence, "unit": measure.unit}

@@ -133,7 +133,7 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes") -> tu
     Args:
         id: the finding that somebody asks for.
         groups: the group columns, in recipe order.
-        kind: answer kind of the model: "classes", or "language" of a base model.
+        kind: answer kind of the model: "classes", "labels", …, or "language" of a base model.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
@@ -148,10 +148,10 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes") -> tu
         return f"'{name}' is no finding that this version measures", f"did you mean '{near[0]}'?" if near else listed
     if id.dataset:
         return f"no audit of this version measures on another data set, and this names @{id.dataset}", f"remove @{id.dataset}"
-    return _wrong_variant(id, measure) or _wrong_slice(id, measure, groups)
+    return _wrong_variant(id, measure, kind) or _wrong_slice(id, measure, groups)
 
 
-def _wrong_variant(id: FindingId, measure: Measure) -> tuple[str, str] | None:
+def _wrong_variant(id: FindingId, measure: Measure, kind: str) -> tuple[str, str] | None:
     name = f"{id.dimension}.{id.metric}"
     if measure.variants:
         if id.variant not in measure.variants:
@@ -161,6 +161,8 @@ def _wrong_variant(id: FindingId, measure: Measure) -> tuple[str, str] | None:
             )
     elif id.variant and not measure.by_label:
         return f"{name} has no variants, and this names #{id.variant}", f"remove #{id.variant}"
+    if measure.by_label and kind == "labels" and not id.variant:
+        return f"{name} is measured of each label by itself", f"write {name}[{format_slice(id.slice) or 'column'}]#LABEL"
     return None
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit import paired, quality_scores
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import confusion_counts
-from trustbase.audit.fairness import audit_classes
-from trustbase.audit.gaps import GAPS
 from trustbase.audit.groups import encode, group_counts, named_groups, rows_by_group
 from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.stats import Interval, paired_difference
 from trustbase.data.groups import MOST_NAMED
-from trustbase.records import Direction, Finding
+from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, load, load_named
+from trustbase.records import Decision, Direction, Finding
 
 Outcome = Literal["challenger ahead", "champion ahead", "no difference shown", "not enough evidence"]
 SAME_MODEL = "one artefact twice: there is nothing to differ"
@@ -63,15 +63,15 @@ class Contrast:
 
 @dataclass(frozen=True)
 class GroupContrast:
-    """Accuracy of both models in one group; no number of a group under the minimum is told."""
+    """One number of both models in one group; none of a group under the minimum is told."""
 
     column: str
     group: str
-    accuracy: Contrast
+    contrast: Contrast
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {"column": self.column, "group": self.group, **self.accuracy.to_json()}
+        return {"column": self.column, "group": self.group, **self.contrast.to_json()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +82,45 @@ class Pair:
         context: rows, labels and options, with the champion's answers and decision, whose costs of errors hold for both.
         challenger: the other's answers.
         same: whether both are one artefact.
+        decision: the challenger's.
     """
 
     context: AuditContext
     challenger: Answers
     same: bool = False
+    decision: Decision | None = None
 
     @property
     def champion(self) -> Answers:
         return self.context.answers
+
+
+@dataclass(frozen=True)
+class Contrasting:
+    """How two models of one answer kind are compared.
+
+    Attributes:
+        main: the metric that is told first, and in each group.
+        contrasts: every metric.
+        inside: the main metric in the rows of a mask `(rows,)`.
+        right: which rows a model answers rightly, where that can be said, bool `(rows,)`.
+    """
+
+    main: str
+    contrasts: Callable[[Pair], list[Contrast]]
+    inside: Callable[[Pair, NDArray[np.bool_]], Contrast]
+    right: Callable[[Answers, Pair], NDArray[np.bool_]] | None = None
+
+
+def contrasting(kind: str) -> Contrasting:
+    """How models of an answer kind are compared.
+
+    Raises:
+        KeyError: this version cannot compare them.
+    """
+    if kind not in ANSWER_KINDS or not ANSWER_KINDS[kind].contrasts:
+        raise KeyError(kind)
+    return cast(Contrasting, load_named(ANSWER_KINDS[kind].contrasts))
 
 
 def contrasts(pair: Pair) -> list[Contrast]:
@@ -108,36 +138,39 @@ def contrasts(pair: Pair) -> list[Contrast]:
     return [*made, _cost(pair)]
 
 
-def group_contrasts(pair: Pair) -> list[GroupContrast]:
-    """Accuracy in each group of each column, named by the rule of every report."""
+def group_contrasts(pair: Pair, way: Contrasting) -> list[GroupContrast]:
+    """The main metric in each group of each column, named by the rule of every report."""
     context = pair.context
     codes = {column: encode(values) for column, values in context.test.groups.items()}
+    nothing = np.zeros(len(context.test), np.int64)
     found = []
     for column in codes:
-        counts = group_counts(context.test.labels, pair.champion.predicted, {column: codes[column]}, classes=len(context.labels.names))
+        counts = group_counts(nothing, nothing, {column: codes[column]}, classes=1)
         named, _ = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
         rows = rows_by_group(codes, (column,))
         for member in named.members:
             inside = np.zeros(len(context.test), bool)
             inside[rows[member]] = True
-            found.append(GroupContrast(column, member[0], _accuracy(pair, inside)))
+            found.append(GroupContrast(column, member[0], way.inside(pair, inside)))
     return found
 
 
-def gap_findings(pair: Pair) -> Iterator[tuple[Finding, Finding]]:
+def gap_findings(pair: Pair, kind: str) -> Iterator[tuple[Finding, Finding]]:
     """Each gap between groups of the champion, and the same of the challenger."""
     if not pair.context.test.groups:
         return
-    theirs = {f.id: f for f in audit_classes(replace(pair.context, answers=pair.challenger))}
-    metrics = {gap.metric for gap in GAPS}
-    for finding in audit_classes(pair.context):
-        if finding.parts.metric in metrics and finding.parts.variant is None:
+    audit = load(AUDITS["fairness", kind])
+    other = replace(pair.context, answers=pair.challenger, decision=pair.decision or pair.context.decision)
+    theirs = {f.id: f for f in audit(other)}
+    for finding in audit(pair.context):
+        gap = finding.parts.variant is None and all(group is None for _, group in finding.parts.slice)
+        if gap and finding.id in theirs:  # of two that give numbers, one alone may tell intervals
             yield finding, theirs[finding.id]
 
 
-def discordant(pair: Pair) -> tuple[int, int]:
+def discordant(pair: Pair, right_of: Callable[[Answers, Pair], NDArray[np.bool_]]) -> tuple[int, int]:
     """Rows that the champion alone answers rightly, and rows that the challenger alone does."""
-    right, other = _right(pair.champion, pair), _right(pair.challenger, pair)
+    right, other = right_of(pair.champion, pair), right_of(pair.challenger, pair)
     return int((right & ~other).sum()), int((other & ~right).sum())
 
 
@@ -151,7 +184,7 @@ def _accuracy(pair: Pair, inside: np.ndarray[Any, np.dtype[np.bool_]]) -> Contra
     if n < least:
         return Contrast("accuracy", None, None, None, None, None, n, "higher", "share", reason=f"{n} rows, fewer than {least}")
     made = paired_difference(challenger, champion, confidence=pair.context.confidence)
-    return _contrast(pair, "accuracy", (float(champion.mean()), float(challenger.mean())), made, "higher", "share")
+    return contrast(pair, "accuracy", (float(champion.mean()), float(challenger.mean())), made, "higher", "share")
 
 
 def _macro_f1(pair: Pair, few: str) -> Contrast:
@@ -247,12 +280,13 @@ def _measured(
         reason = few or "both rank these rows alike, or without a fault, so they do not show how far apart the two may be"
         n = len(pair.context.test)
         return Contrast(metric, *values, values[1] - values[0], None, None, n, direction, unit, seed=seed, reason=reason)
-    return _contrast(pair, metric, values, made, direction, unit, seed=seed)
+    return contrast(pair, metric, values, made, direction, unit, seed=seed)
 
 
-def _contrast(
+def contrast(
     pair: Pair, metric: str, values: tuple[float, float], made: Interval, direction: Direction, unit: str, *, seed: int | None = None
 ) -> Contrast:
+    """A contrast with its interval; of one artefact twice, exactly nothing."""
     if pair.same:
         return Contrast(metric, *values, 0.0, 0.0, 0.0, made.n, direction, unit, SAME_MODEL)
     return Contrast(metric, *values, made.value, made.low, made.high, made.n, direction, unit, made.method, made.source, seed)
@@ -261,3 +295,6 @@ def _contrast(
 def _scores(answers: Answers) -> np.ndarray[Any, np.dtype[np.float64]]:
     assert answers.scores is not None  # both were asked, not given
     return quality_scores.checked(answers.scores)
+
+
+CLASSES = Contrasting("accuracy", contrasts, _accuracy, _right)

@@ -9,18 +9,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.audit.artifact import score_rows
 from trustbase.audit.askers.asking import Alone
-from trustbase.audit.challenge import Pair, contrasts, discordant, gap_findings, group_contrasts
+from trustbase.audit.challenge import Pair, contrasting, discordant, gap_findings, group_contrasts
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.machine import machine_facts
 from trustbase.audit.paired import MCNEMAR, mcnemar_exact
 from trustbase.audit.turns import LEAST_TURNS, SOURCE, ask_in_turns
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit
-from trustbase.outputs.decision import decide_labels
+from trustbase.outputs.answers.base import decided
 from trustbase.records import ArtifactInfo, Finding, LabelSchema, Split
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ def comparison_facts(
     champion, challenger = sides
     with TemporaryDirectory(prefix="trustbase-compare-") as place:
         pair = _pair(sides, labels, Path(place), seed, emit)
-        only = discordant(pair)
-        path = Path(data)
+        kind, path = champion.info.answer_kind, Path(data)
+        way, classes = contrasting(kind), kind == "classes"
         return {
             "schema": COMPARE_SCHEMA,
             "champion": _told(champion),
             "challenger": _told(challenger),
+            "answers": kind,
+            "main": way.main,
             "same_artefact": pair.same,
             "data": {
                 "file": f"sha256:{files.sha256_file(path)}" if path.is_file() else str(data),
@@ -80,25 +83,26 @@ def comparison_facts(
                 "label": columns[0],
                 "groups": list(columns[1]),
                 "labels": list(labels.names),
-                "positive": labels.positive if labels.binary else None,
-                "favourable": labels.favourable,
+                "positive": labels.positive if classes and labels.binary else None,
+                "favourable": labels.favourable if classes else None,
                 "looks": looks,
             },
             "confidence": pair.context.confidence,
             "minimum_cell": pair.context.minimum_cell,
-            "metrics": [item.to_json() for item in contrasts(pair)],
-            "mcnemar": {
-                "champion_only_right": only[0],
-                "challenger_only_right": only[1],
-                "p_value": mcnemar_exact(*only),
-                "source": MCNEMAR,
-            },
-            "groups": [item.to_json() for item in group_contrasts(pair)],
-            "gaps": [{"id": ours.id, "champion": _brief(ours), "challenger": _brief(theirs)} for ours, theirs in gap_findings(pair)],
+            "metrics": [item.to_json() for item in way.contrasts(pair)],
+            "mcnemar": None if way.right is None else _mcnemar(*discordant(pair, way.right)),
+            "groups": [item.to_json() for item in group_contrasts(pair, way)],
+            "gaps": [{"id": ours.id, "champion": _brief(ours), "challenger": _brief(theirs)} for ours, theirs in gap_findings(pair, kind)],
             "latency": _latency(sides, seed, calls, pair.context.confidence, emit),
             "other_costs": _other_costs(champion.info, challenger.info),
             "machine": machine_facts(),
         }
+
+
+def _mcnemar(champion: int, challenger: int) -> dict[str, Any]:
+    """How even the rows are divided that one of the two alone answers rightly."""
+    facts = {"champion_only_right": champion, "challenger_only_right": challenger}
+    return {**facts, "p_value": mcnemar_exact(champion, challenger), "source": MCNEMAR}
 
 
 def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, emit: Emit) -> Pair:
@@ -107,14 +111,21 @@ def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, em
     for side in sides:
         own = side.info.labels
         scores = score_rows(Alone(side.predictor), inputs_of(side.test, side.info.columns), emit)
-        said = decide_labels(scores, own, side.info.decision)
-        codes = np.array([labels.index(name) for name in own.names], dtype=np.int64)
-        answers.append(Answers(scores[:, [own.index(name) for name in labels.names]], codes[said]))
+        said = decided(scores, own, side.info.decision, side.info.answer_kind)
+        order = [own.index(name) for name in labels.names]
+        answers.append(Answers(scores[:, order], _in_order(said, order, side.info.answer_kind)))
     decision = sides[0].info.decision
-    if labels.positive != sides[0].info.labels.positive:  # its costs speak of the other label
+    if sides[0].info.answer_kind == "classes" and labels.positive != sides[0].info.labels.positive:  # its costs speak of the other label
         decision = replace(decision, cost=_turned(decision.cost))
     context = AuditContext(sides[0].test, labels, decision, answers[0], Evidence(place), seed, emit=emit)
-    return Pair(context, answers[1], same=sides[0].info.digest == sides[1].info.digest)
+    return Pair(context, answers[1], sides[0].info.digest == sides[1].info.digest, sides[1].info.decision)
+
+
+def _in_order(said: NDArray[Any], order: list[int], kind: str) -> NDArray[Any]:
+    """Answers in another order of labels, given the old place of each."""
+    if kind == "classes":
+        return np.asarray(np.argsort(order)[said], dtype=np.int64)
+    return np.asarray(said[:, order]) if kind == "labels" else said
 
 
 def _turned(cost: Mapping[str, float]) -> dict[str, float]:

@@ -88,10 +88,10 @@ def _f1(context: AuditContext, metric: str) -> Finding:
     support = context.test.labels.sum(axis=0)
     if metric == "macro_f1" and int(support.min()) < LEAST_ROWS:
         rare = context.labels.names[int(support.argmin())]
-        few = f"only {int(support.min())} rows have label '{rare}', fewer than {LEAST_ROWS}"
+        few = f"only {int(support.min())} rows of label '{rare}', fewer than {LEAST_ROWS}"
         return Finding.without_value(id, "insufficient", few, **shared)
     if n < LEAST_UNITS:
-        return Finding.without_value(id, "insufficient", f"{n} rows, fewer than {LEAST_UNITS}", n=n, **shared)
+        return Finding.without_value(id, "insufficient", f"{n} rows, fewer than the minimum of {LEAST_UNITS}", n=n, **shared)
     statistic: Callable[[Floats], Floats] = partial(f1_of_sums, micro=metric == "micro_f1")
     rng = seeds.generator(context.seed, "quality", metric)
     sums = f1_sums(context.answers.predicted, context.test.labels)
@@ -142,7 +142,11 @@ def _per_label(context: AuditContext, each: list[ClassificationIntervals]) -> It
     for place, found in enumerate(each):
         label = context.labels.names[place]
         truth, told = int(context.test.labels[:, place].sum()), int(context.answers.predicted[:, place].sum())
-        rows = {"precision": (told, "answered with"), "recall": (truth, "with"), "f1": (min(truth, told), "with, or answered with,")}
+        rows = {
+            "precision": (told, "answered"),
+            "recall": (truth, "whose true label is"),
+            "f1": (min(truth, told), "with true label, or answered,"),
+        }
         for metric, interval in _of(found).items():
             id = slice_id("quality", metric, (("label", label),))
             shared: dict[str, Any] = {"direction": "higher", "confidence": context.confidence, "unit": "share"}
@@ -150,7 +154,7 @@ def _per_label(context: AuditContext, each: list[ClassificationIntervals]) -> It
             if id is None:
                 continue  # a label that the id grammar cannot hold stands in the evidence alone
             if n < context.minimum_cell:
-                reason = f"only {n} rows {which} label '{label}', fewer than {context.minimum_cell}"
+                reason = f"only {n} rows {which} '{label}', fewer than {context.minimum_cell}"
                 yield Finding.without_value(id, "insufficient", reason, n=n, **shared)
             else:
                 yield interval.finding(id, **shared)

@@ -70,7 +70,7 @@ def _resampled(context: AuditContext, metric: str, answers: Answers, unit: str) 
     n = len(context.test)
     direction: Direction = "lower" if metric == "rmse" else "higher"
     if n < LEAST_UNITS:
-        reason = f"{n} rows, fewer than {LEAST_UNITS}"
+        reason = f"{n} rows, fewer than the minimum of {LEAST_UNITS}"
         return Finding.without_value(id, "insufficient", reason, n=n, direction=direction, confidence=context.confidence, unit=unit)
     interval = squares(context.test.labels, answers.predicted, metric, seed=context.seed, confidence=context.confidence)
     return interval.finding(id, direction=direction, confidence=context.confidence, unit=unit, seed=context.seed)
@@ -142,13 +142,13 @@ def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], di
     errors = np.abs(context.answers.predicted - context.test.labels)
     least = max(context.minimum_cell, NAMED_ROWS)
     found = []
-    for _, columns, codes, names in _known(context):
+    for kind, columns, codes, names in _known(context):
         for code, values in enumerate(names):
             rows = np.flatnonzero(codes == code)
             if len(rows) >= least:
-                found.append((tuple(zip(columns, values, strict=True)), errors[rows]))
+                found.append((kind, tuple(zip(columns, values, strict=True)), errors[rows]))
     level = 1 - (1 - context.confidence) / max(len(found), 1)
-    told = [(name, _slice_row(name, mean(values, confidence=level))) for name, values in found]
+    told = [(name, _slice_row(kind, name, mean(values, confidence=level))) for kind, name, values in found]
     return sorted(told, key=lambda item: (-item[1]["mae"], item[0]))
 
 
@@ -156,8 +156,16 @@ def _known(context: AuditContext) -> Iterable[Partition]:
     return (part for part in partitions(context) if part[0] not in {"true_label", "predicted_label"})
 
 
-def _slice_row(name: tuple[tuple[str, str], ...], error: Interval) -> dict[str, Any]:
-    return {"slice": dict(name), "n": error.n, "mae": error.value, "low": error.low, "high": error.high, "method": error.method}
+def _slice_row(kind: str, name: tuple[tuple[str, str], ...], error: Interval) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "slice": dict(name),
+        "n": error.n,
+        "mae": error.value,
+        "low": error.low,
+        "high": error.high,
+        "method": error.method,
+    }
 
 
 def _worst(context: AuditContext, slices: Sequence[tuple[tuple[tuple[str, str], ...], dict[str, Any]]], unit: str) -> Iterable[Finding]:

@@ -27,6 +27,7 @@ from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
 
 _BOUNDS = 2  # columns of a table of scores before its probabilities
+_NO_MODEL = "answers were given without a model, so there is no tokenizer to ask"
 _LEAST_SCORE = float(np.finfo(np.float64).eps)
 
 
@@ -104,7 +105,7 @@ def _unread(context: AuditContext) -> Finding:
     """Share of the test rows' units that the model does not read, as they lie beyond its longest text."""
     id, shared = "quality.unread_units", {**_shared(context), "direction": "lower"}
     if context.predictor is None or context.artifact is None or context.predictor.tokenizer is None:
-        return Finding.without_value(id, "not_applicable", "answers were given without a model", **shared)
+        return Finding.without_value(id, "not_applicable", _NO_MODEL, **shared)
     from trustbase.model.token_units import encode_units, unread
 
     encoded = encode_units(context.predictor.tokenizer, list(context.test.texts), max_length=context.artifact.max_length)
@@ -166,7 +167,10 @@ def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> Iterable[di
     for name, answers in (("model", context.answers), *context.rivals.items()):
         sums = sums_of(answers.predicted, context.test.labels)
         found = _f1_of(context, name, sums)
-        row: dict[str, Any] = {"name": name, "entity_f1": found.value, "low": found.low, "high": found.high} if found else {"name": name}
+        row: dict[str, Any] = {"name": name}
+        if found is not None:
+            recall = float(sums.sum(axis=0)[0] / sums.sum(axis=0)[2]) if sums.sum(axis=0)[2] else None
+            row |= {"entity_f1": found.value, "low": found.low, "high": found.high, "entity_recall": recall}
         gain = gains.get(name)
         yield row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
 

@@ -28,6 +28,7 @@ _HUB_METRICS = {
 }
 #: answer kind → what the Hub calls such a task, where it is not text classification (which regression of texts is, to the Hub)
 _PIPELINES = {"tokens": "token-classification", "span": "question-answering"}
+_SORTS = {"number": "text regression", "labels": "multi-label text classifier"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ABSENT = "*The recipe does not say.*"
 _MOST_SLICES = 60
@@ -46,7 +47,7 @@ def model_card(
     """The text of `README.md`, YAML front matter included."""
     recipe = yaml.safe_load(recipe_text)
     recipe = recipe if isinstance(recipe, dict) else {}
-    name = _name(recipe)
+    name = _name(recipe, artifact.answer_kind)
     sections = [
         _front_matter(name, artifact, report, recipe),
         f"# {name}",
@@ -131,7 +132,7 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
-    labels, decision = artifact.labels, artifact.decision
+    decision = artifact.decision
     yield "## Model"
     yield ""
     made = (
@@ -153,9 +154,7 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
         ["reads", reads + (f", at most {artifact.max_length} tokens" if artifact.max_length else "")],
         *([["table columns, at the head", _columns(artifact)]] if artifact.features else []),
-        ["labels", ", ".join(code(name) for name in labels.names)],
-        ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
-        ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
+        *_answers(artifact),
         ["decision", plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],
         ["model digest", code(str(report.model.get("digest")))],
     ]
@@ -192,6 +191,21 @@ def _columns(artifact: ArtifactInfo) -> str:
     """Which columns are read beside the text, and as what."""
     read = (("numbers", artifact.features.get("numeric", ())), ("names", artifact.features.get("categorical", ())))
     return "; ".join(f"{kind}: {', '.join(map(code, names))}" for kind, names in read if names)
+
+
+def _answers(artifact: ArtifactInfo) -> Iterator[list[str]]:
+    """What it answers with: labels and their roles, or a number and its interval."""
+    labels, interval_of = artifact.labels, artifact.decision.interval
+    if artifact.answer_kind == "number":
+        yield ["answers", f"a number, {code(labels.names[0])}"]
+        if interval_of:
+            said = f"for {interval_of['coverage']:.0%} of rows, from the errors on {interval_of['rows']:.0f} validation rows"
+            yield ["interval", f"the number plus and minus {show(interval_of['half_width'])}, {said}"]
+        return
+    yield ["labels", ", ".join(code(name) for name in labels.names)]
+    if artifact.answer_kind == "classes":
+        yield ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")]
+        yield ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")]
 
 
 def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:
@@ -293,8 +307,8 @@ def use_part(verdict: Verdict, *lines: str) -> Iterator[str]:
     yield "It does not say that the model is right, lawful or free of bias."
 
 
-def _name(recipe: Mapping[str, Any]) -> str:
-    return f"{_data_name(recipe)} text classifier"
+def _name(recipe: Mapping[str, Any], kind: str) -> str:
+    return f"{_data_name(recipe)} {_SORTS.get(kind, 'text classifier')}"
 
 
 def _data_name(recipe: Mapping[str, Any]) -> str:

@@ -98,6 +98,7 @@ def data_command(
     positive: Annotated[str | None, typer.Option("--positive", help="The positive label; the last in sorted order by default.")] = None,
     favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Licence of the data, for the card.")] = None,
+    task: Annotated[str, typer.Option("--task", help="What the rows are for, which says how labels are read.")] = "text-classification",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for data_card.json and data_card.md.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
@@ -116,6 +117,7 @@ def data_command(
         positive=positive,
         favourable=favourable,
         licence=licence,
+        task=task,
         out=out,
     )
     show_data(found, as_json=as_json)

@@ -86,13 +86,13 @@ def show_comparison(found: Comparison) -> None:
     typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, looked at {facts['data']['looks']} time(s)")
     for item in facts["metrics"]:
         typer.echo(f"  {item['metric']}: {_contrast(item)}")
-    told = facts["mcnemar"]
-    typer.echo(
-        f"  right alone: champion {told['champion_only_right']}, challenger {told['challenger_only_right']}; "
-        f"exact McNemar p = {told['p_value']:.3g}"
-    )
+    if (told := facts["mcnemar"]) is not None:
+        typer.echo(
+            f"  right alone: champion {told['champion_only_right']}, challenger {told['challenger_only_right']}; "
+            f"exact McNemar p = {told['p_value']:.3g}"
+        )
     for item in facts["groups"]:
-        typer.echo(f"  accuracy[{item['column']}={item['group']}]: {_contrast(item)}")
+        typer.echo(f"  {facts['main']}[{item['column']}={item['group']}]: {_contrast(item)}")
     latency = facts["latency"]
     if latency is not None:
         span = "" if latency["low"] is None else f" [{latency['low']:.2f}, {latency['high']:.2f}]"

@@ -64,11 +64,9 @@ def data_card(
         "features": facts["features"],
         "label": {
             "column": facts["label"],
+            "answers": dataset.answers,
             "names": _names(facts, schema),
-            "positive": schema.positive,
-            "positive_assumed": schema.positive_assumed,
-            "favourable": schema.favourable,
-            "favourable_assumed": schema.favourable_assumed,
+            **(_roles(schema) if dataset.answers == "classes" else {}),
         },
         "groups": facts["groups"],
         "split": facts["split"],
@@ -78,6 +76,32 @@ def data_card(
         "bad_rows": facts["bad_rows"],
         "notes": facts["notes"],
     }
+
+
+def _roles(schema: LabelSchema) -> dict[str, Any]:
+    """Which of the labels thresholds and fairness speak about, where a row has one of several."""
+    return {
+        "positive": schema.positive,
+        "positive_assumed": schema.positive_assumed,
+        "favourable": schema.favourable,
+        "favourable_assumed": schema.favourable_assumed,
+    }
+
+
+def _said_of_labels(label: Mapping[str, Any]) -> list[str]:
+    """What the label column holds, and which labels have a role."""
+    if label.get("answers") == "number":
+        return [f"- **Label**: column {in_code(label['column'])}, a number"]
+    several = ", any number of them for each row" if label.get("answers") == "labels" else ""
+    lines = [f"- **Label**: column {in_code(label['column'])}; labels {', '.join(map(in_code, label['names']))}{several}"]
+    if "positive" in label:
+        said = {True: "assumed: the recipe does not say", False: "as the recipe says"}
+        positive, favourable = in_code(label["positive"]), in_code(label["favourable"])
+        lines.append(
+            f"- **Positive label**: {positive} ({said[label['positive_assumed']]}); "
+            f"**favourable**: {favourable} ({said[label['favourable_assumed']]})"
+        )
+    return lines
 
 
 def _named_groups(splits: Mapping[str, Any], column: str) -> set[str]:
@@ -162,7 +186,6 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 
 def _about(card: Mapping[str, Any]) -> str:
     text, label, groups = card["text"], card["label"], card["groups"]
-    said = {True: "assumed: the recipe does not say", False: "as the recipe says"}
     lines = [
         "# Data card",
         "",
@@ -170,9 +193,7 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Licence**: {plain(card['licence'])}",
         *([f"- **Attribution**: {plain(card['attribution'])}"] if card["attribution"] else []),
         f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
-        f"- **Label**: column {in_code(label['column'])}; labels {', '.join(map(in_code, label['names']))}",
-        f"- **Positive label**: {in_code(label['positive'])} ({said[label['positive_assumed']]}); "
-        f"**favourable**: {in_code(label['favourable'])} ({said[label['favourable_assumed']]})",
+        *_said_of_labels(label),
         f"- **Group columns**: {', '.join(map(in_code, groups['columns'])) or 'none'}; "
         f"shown to the model: {', '.join(map(in_code, groups['shown_to_model'])) or 'none'}",
         *(

@@ -41,7 +41,7 @@ def read_parquet(
         columns: the columns wanted; all of them by default.
         source: name for messages; the path by default.
         whole: columns whose numbers must be whole, such as the label.
-        nested: columns that may hold lists and structures; their cells are the JSON of these.
+        nested: columns that may be of lists and structures, which become texts of JSON.
 
     Raises:
         DataError: not Parquet, a column is not there, or is of a kind that is no text.
@@ -55,8 +55,7 @@ def read_parquet(
         Problem(source, f"column '{name}' appears more than once") for name in dict.fromkeys(wanted) if schema.names.count(name) > 1
     ]
     if not problems:
-        plain = [name for name in wanted if name not in nested or not pa.types.is_nested(schema.field(name).type)]
-        problems = [problem for name in plain if (problem := refuse_type(schema.field(name), source, name in whole))]
+        problems = [problem for name in wanted if (problem := refuse_type(schema.field(name), source, name in whole, name in nested))]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
     try:
@@ -80,21 +79,37 @@ def _open(path: Path, source: str) -> pq.ParquetFile:
         raise DataError(f"{source} is not a Parquet file: {error}", hint="check the file, or say what it is with data.format") from error
 
 
-def refuse_type(column: pa.Field, source: str, whole: bool) -> Problem | None:
-    """Why a column of this type cannot be text (or, where it must be `whole`, a label); None where it can."""
+def refuse_type(column: pa.Field, source: str, whole: bool, nested: bool = False) -> Problem | None:
+    """Why a column of this type cannot be text (or, where it must be `whole`, a label; `nested`: or JSON); None where it can."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_nested(kind):
+    if pa.types.is_nested(kind) and not (nested and _is_json(kind)):
         return Problem(source, f"column '{column.name}' is of type {kind}, which is no text", "write it as text")
     if whole and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return Problem(source, f"column '{column.name}' holds numbers with fractions ({kind})", "write it as text or integers")
     return None
 
 
+def _is_json(kind: pa.DataType) -> bool:
+    """Whether every value of a type can be written as JSON."""
+    if pa.types.is_nested(kind):
+        return not pa.types.is_union(kind) and all(_is_json(kind.field(place).type) for place in range(kind.num_fields))
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+    return any(is_known(kind) for is_known in known)
+
+
+def as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of lists or structures as texts of JSON; a missing one stays missing."""
+    cells = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
 def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
     """Every column as strings, NaN and "" as null, and the rows that hold bytes which are no UTF-8."""
     columns, bad = [], {}
     for name in table.column_names:
-        column = as_json(table[name])
+        column = table[name]
+        if pa.types.is_nested(column.type):
+            column = as_json(column)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_floating(column.type):
@@ -105,14 +120,6 @@ def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
         text = column.cast(pa.string())
         columns.append(pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
     return pa.table(columns, names=table.column_names), [bad[row] for row in sorted(bad)]
-
-
-def as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of lists or structures as their JSON; any other as it is."""
-    if not pa.types.is_nested(column.type):
-        return column
-    cells = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()]
-    return pa.chunked_array([pa.array(cells, pa.string())])
 
 
 def _not_utf8(column: pa.ChunkedArray) -> list[int]:

@@ -16,8 +16,14 @@ from trustbase.data.rows import BadRow, in_quotes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class _Number(str):
-    """A JSON number with a fraction or exponent, as it was written."""
+class _Written(str):
+    """A JSON number, as it was written."""
+
+    __slots__ = ()
+
+
+class _Number(_Written):
+    """One with a fraction or exponent."""
 
     __slots__ = ()
 
@@ -42,7 +48,7 @@ def _not_finite(word: str) -> NoReturn:
     raise _RefusedError("NaN or infinity, which JSON does not have", word)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=_Number, parse_constant=_not_finite)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_Written, parse_float=_Number, parse_constant=_not_finite)
 
 
 def keys_of(data: bytes, *, lines: int | None = None) -> list[str]:
@@ -73,7 +79,7 @@ def parse(
         columns: the keys wanted.
         optional: keys that may be absent, which is then an empty cell.
         whole: keys whose numbers must be whole, such as the label.
-        nested: keys whose values may be lists and objects; their cells are the JSON of these.
+        nested: keys whose values may be lists and objects, which become cells of JSON.
     """
     kept: list[list[str | None]] = [[] for _ in columns]
     needed = [name for name in columns if name not in optional]
@@ -106,11 +112,23 @@ def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Coll
     if missing:
         raise _RefusedError("missing key", ", ".join(f"'{name}'" for name in missing))
     escaped = b"\\u" in line  # only an escape can write half of a surrogate pair
-    lists = [name for name in columns if name in nested and isinstance(value.get(name), list | dict)]
-    if lists:  # read again, as plain JSON, whose numbers are numbers
-        again = json.loads(line.decode("utf-8"))
-        value |= {name: json.dumps(again[name], ensure_ascii=False) for name in lists}
-    return [_cell(value.get(name), name, whole, escaped) for name in columns]
+    return [_cell(_told(value.get(name)) if name in nested else value.get(name), name, whole, escaped) for name in columns]
+
+
+def _told(value: Any) -> Any:
+    """A list or object as one text of JSON; anything else as it is."""
+    return _json(value) if isinstance(value, list | dict) else value
+
+
+def _json(value: Any) -> str:
+    """JSON, with numbers as they were written."""
+    if isinstance(value, _Written):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {_json(item)}" for key, item in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _decode(line: bytes) -> Any:

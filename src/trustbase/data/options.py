@@ -152,7 +152,10 @@ class DataOptions(BaseModel):
     features: FeatureOptions = Field(
         default_factory=FeatureOptions, description="table columns read beside the text, at the head: {numeric: [...], categorical: [...]}"
     )
-    label: str = Field(description="column of the true label")
+    label: str = Field(
+        description="column of the true label: its name; a number (regression); or several names, with semicolons between them or as a "
+        "JSON list, `[]` for none (multi-label-classification)"
+    )
     groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")
     positive: str | None = Field(
         default=None, description="label that threshold and AUROC speak about (default: last by name, said to be assumed)"

@@ -62,8 +62,9 @@ def read_saved(path: Path, wanted: Wanted) -> RawTable:
     names = _label_names(_json(path / _INFO, source).get("features"))
     whole = set(wanted.whole) - set(names)
     problems = [unknown_column(source, name, schema.names) for name in columns if name not in schema.names]
-    plain = [name for name in columns if name not in wanted.nested or not pa.types.is_nested(schema.field(name).type)]
-    problems = problems or [found for name in plain if (found := refuse_type(schema.field(name), source, name in whole))]
+    problems = problems or [
+        found for name in columns if (found := refuse_type(schema.field(name), source, name in whole, name in wanted.nested))
+    ]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
     table = pa.concat_tables([_read(part, source).select(columns) for part in parts])

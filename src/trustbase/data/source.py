@@ -116,7 +116,7 @@ def read_table(
         whole: columns whose numbers must be whole, such as the label.
         quoted: whether csv/tsv cells may be quoted.
         query: which rows of a database.
-        nested: columns whose cells may be lists and objects, where a format has such; they become the JSON that they are.
+        nested: columns whose cells may be lists and objects (JSON Lines, Parquet, saved folders), which become texts of JSON.
 
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.

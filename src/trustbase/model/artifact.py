@@ -10,6 +10,8 @@ from typing import Any
 from trustbase import files
 from trustbase.data.tags import is_tag
 from trustbase.errors import ModelError
+from trustbase.model.folder import CHECKPOINT
+from trustbase.recipe.lookup import TASKS
 from trustbase.records import ArtifactInfo, Decision, LabelSchema
 
 ARTIFACT_SCHEMA = "trustbase/artifact/1"
@@ -17,6 +19,8 @@ ARTIFACT_FILE = "artifact.json"
 ONNX_FILE = "model.onnx"
 PLAIN_FILE = "plain.json"  # of a model that a person can read
 _DEFAULT_LENGTH = 512
+#: what transformers calls what the scores mean → the task, where it is not one label of several
+_PLAIN_TASKS = {"regression": "regression", "multi_label_classification": "multi-label-classification"}
 
 
 def artifact_digest(folder: Path) -> str:
@@ -112,12 +116,13 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
     if tagger and not all(map(is_tag, names)):
         hint = "name its labels O, B-TYPE and I-TYPE in config.json (id2label)"
         raise ModelError(f"{folder}: its labels are no tags of entities: {', '.join(names[:8])}", hint=hint)
+    task = "token-classification" if tagger else _PLAIN_TASKS.get(str(config.get("problem_type")), "text-classification")
     return ArtifactInfo(
         folder=folder,
         digest=artifact_digest(folder),
-        task="token-classification" if tagger else "text-classification",
-        answer_kind="tokens" if tagger else "classes",
-        labels=LabelSchema(names, positive=names[-1], favourable=names[-1]),
+        task=task,
+        answer_kind=TASKS[task].answers,
+        labels=replace(LabelSchema(names, positive=names[-1], favourable=names[-1]), **_unit_of(folder)),
         runtime="torch",
         precision="fp32",
         max_length=_checkpoint_length(folder, config),
@@ -125,6 +130,13 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         revision="local",
         facts={"why": "a plain checkpoint: fp32 torch, labels of its config, positive and favourable label assumed to be the last"},
     )
+
+
+def _unit_of(folder: Path) -> dict[str, Any]:
+    """Mean and spread that the scores of a number are told in, where training left them; a model from elsewhere tells the number itself."""
+    path = folder / CHECKPOINT
+    unit = (_read_mapping(path).get("meta") or {}).get("unit") if path.is_file() else None
+    return {name: float(unit[name]) for name in ("center", "scale")} if isinstance(unit, dict) else {}
 
 
 def _label_names(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -78,9 +78,9 @@ def look_at(reference: str, *, root: Path) -> Look:
     Raises:
         DataError: it cannot be read, or holds no rows.
     """
-    from trustbase.data.source import read_table
+    from trustbase.data.source import read_columns, read_table
 
-    raw = read_table(reference, root=root)
+    raw = read_table(reference, root=root, nested=read_columns(reference, root=root))  # any column may be the one of labels
     if not len(raw):
         problems = [Problem(f"{reference}:{bad.line}", bad.reason) for bad in raw.bad_rows]
         raise DataError(f"{reference} holds no rows that can be read", problems=problems, hint="name a file with a header and rows")

@@ -60,11 +60,13 @@ class AnswerKind(Entry):
         truth: how the label column is read (`data.truth`).
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
+        contrasts: how two models of it are compared; empty where that cannot be done.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
+    contrasts: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.classes:CLASSES",
         question="class_scores",
         of="a model that gives classes",
+        contrasts="trustbase.audit.challenge:CLASSES",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -127,6 +130,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.labels:LABELS",
         question="label_scores",
         of="a model that gives any number of labels",
+        contrasts="trustbase.audit.challenge_answers:LABELS",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -134,6 +138,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.number:NUMBER",
         question="number",
         of="a model that gives a number",
+        contrasts="trustbase.audit.challenge_answers:NUMBER",
     ),
     "tokens": AnswerKind(
         "trustbase.outputs.answers.tokens:TOKENS",

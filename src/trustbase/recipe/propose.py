@@ -10,6 +10,7 @@ from trustbase.errors import DataError, Problem, UsageError
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
+from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of
 
 _CHINESE_BASE = "hfl/chinese-roberta-wwm-ext"
 _LABELS = ("label", "labels", "target", "class", "category", "y", "outcome", "sentiment", "标签", "类别")
@@ -28,7 +29,6 @@ _GROUPS = {"sex", "gender", "race", "ethnicity", "religion", "disability", "nati
 _ENTITIES = {"customer", "client", "patient", "user", "account", "person", "客户", "患者", "用户"}
 _SPLITS = {"split", "part", "fold", "subset"}
 _PARTS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing"}
-_POSITIVE = {"1", "yes", "true", "positive", "pos", "y", "是", "正面"}
 _LENGTHS = (32, 64, 128, 256, 512)
 _FEW_ROWS, _RARE = 1_000, 0.1
 _SURE = 0.95
@@ -45,6 +45,11 @@ class Proposal:
     groups: tuple[Column, ...]
     entity: Column | None
     split: Column | None
+
+    @property
+    def answers(self) -> str:
+        """The answer kind of the task."""
+        return TASKS[self.task].answers
 
 
 def propose(look: Look, *, task: str | None = None, label: str | None = None) -> str:
@@ -71,7 +76,8 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
     entity = next((column for column in look.columns if _is_entity(column)), None)
     aside = {column.name for column in (split, entity) if column is not None}
     others = [column for column in look.columns if column.name not in aside]
-    truth = _label(look, label, others)
+    truth = _label(look, label, others, None if task is None else TASKS[task].answers)
+    kind = TASKS[task].answers if task is not None else kind_of(truth, look)
     others = [column for column in others if column.name != truth.name]
     texts = [column for column in others if column.reads_like_text]
     if task == "text-pair-classification" and len(texts) < 2:  # asked for: texts that repeat are texts too
@@ -83,33 +89,35 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
             f"{look.reference}: no two columns read like texts", problems=_seen(look), hint="write the recipe by hand: trustbase init NAME"
         )
     groups = tuple(column for column in others if column.name.lower() in _GROUPS and 2 <= column.distinct <= 50)
-    if pair is not None and task != "text-classification":
+    if pair is not None and kind == "classes" and task != "text-classification":
         return Proposal("text-pair-classification", truth, pair, (), groups, entity, split)
     if texts:
         longest = max(texts, key=_longest)
-        return Proposal("text-classification", truth, (longest,), (), groups, entity, split)
+        return Proposal(task_of(kind), truth, (longest,), (), groups, entity, split)
     shown = tuple(column for column in others if column not in groups and column.filled and not (column.one_each and not column.numeric))
     if not shown:
         message = f"{look.reference}: no column is left that a model could read"
         raise DataError(message, problems=_seen(look), hint="name other columns by hand")
-    return Proposal("text-classification", truth, (), shown, groups, entity, split)
+    return Proposal(task_of(kind), truth, (), shown, groups, entity, split)
 
 
-def _label(look: Look, named: str | None, columns: Sequence[Column]) -> Column:
+def _label(look: Look, named: str | None, columns: Sequence[Column], kind: str | None) -> Column:
     if named is not None:
         found = look.column(named)
-        if found.numeric and not found.can_be_label(look.looked_at) and found.distinct > 2:
+        if kind is not None:
+            refuse_label(found, kind)
+        if kind == "classes" and kind_of(found, look) == "number":
             raise DataError(
-                f"column '{named}' holds {found.distinct:,} different numbers: predicting numbers is a task that this version cannot do",
-                hint="make classes of them, such as low and high, in a column of their own",
+                f"column '{named}' holds {found.distinct:,} different numbers, which are no labels",
+                hint="predict them as numbers with --task regression, or make classes of them in a column of their own",
             )
         return found
-    able = [column for column in columns if column.can_be_label(look.looked_at)]
-    by_name = [column for name in _LABELS for column in able if column.name.lower() == name]
-    if not able:
+    possible = able(columns, kind, look)
+    by_name = [column for name in _LABELS for column in possible if column.name.lower() == name]
+    if not possible:
         raise DataError(f"{look.reference}: no column looks like a label", problems=_seen(look), hint="name it: --label COLUMN")
-    ordinary = [column for column in able if column.name.lower() not in _GROUPS]
-    return (by_name or ordinary or able)[0 if by_name else -1]
+    ordinary = [column for column in possible if column.name.lower() not in _GROUPS]
+    return (by_name or ordinary or possible)[0 if by_name else -1]
 
 
 def _pair(texts: Sequence[Column], *, named: bool) -> tuple[Column, Column] | None:
@@ -171,14 +179,9 @@ def _data(look: Look, found: Proposal) -> Iterator[str]:
     else:
         template = ", ".join(f"{column.name.replace('_', ' ')} {{{column.name}}}" for column in found.shown)
         yield f"  text: {_text(template)}    # no column reads like a text: a sentence of the others"
-    shares = found.label.values.most_common()
-    told = ", ".join(f"{name} {count / found.label.filled:.0%}" for name, count in shares[:5])
-    more = ", …" if len(shares) > 5 else ""
-    yield f"  label: {_text(found.label.name)}    # {len(shares)} labels: {told}{more}"
-    if len(shares) == 2:
-        positive = next((name for name, _ in shares if name.strip().lower() in _POSITIVE), shares[-1][0])
-        why = "by its name" if positive.strip().lower() in _POSITIVE else "the rarer one"
-        yield f"  positive: {_text(positive)}    # {why}: what a threshold and AUROC speak about"
+    yield f"  label: {_text(found.label.name)}    # {about_label(found.label, found.answers)}"
+    if found.answers == "classes" and (positive := positive_label(found.label)) is not None:
+        yield f"  positive: {_text(positive[0])}    # {positive[1]}: what a threshold and AUROC speak about"
     if found.groups:
         names = ", ".join(_text(column.name) for column in found.groups)
         yield f"  groups: [{names}]    # audited by these, and not shown to the model"
@@ -198,7 +201,7 @@ def _training(look: Look, found: Proposal) -> Iterator[str]:
     if length > 128:
         yield f"  batch_tokens: {max(1024, 8 * length)}    # at least eight of the longest rows"
     rarest, count = found.label.values.most_common()[-1]
-    if count < _RARE * found.label.filled:
+    if found.answers == "classes" and count < _RARE * found.label.filled:
         share = f"{count / found.label.filled:.1%}"
         yield f"  # class_weights: balanced    # '{rarest}' has {share} of the rows; scores are then no longer shares"
     yield "  seed: 0"
@@ -215,15 +218,9 @@ def _length(look: Look, found: Proposal) -> tuple[float, int]:
 
 
 def _limits(look: Look, found: Proposal) -> Iterator[str]:
-    shares = [count / found.label.filled for count in found.label.values.values()]
     yield "purpose: {intended_use: say what it is for, owner: say who answers for it}"
     yield "gates:    # limits are yours to set, before anything is measured"
-    yield f'  quality.accuracy: ">= {max(shares):.2f}"    # always answering the most frequent label comes to this'
-    if min(shares) < _RARE:
-        yield f'  quality.macro_f1: ">= {1 / len(shares):.2f}"    # accuracy hides what becomes of rare labels'
-    for column in found.groups:
-        yield f'  # fairness.demographic_parity_difference[{column.name}]: "<= 0.10"'
-    yield '  # quality.gain_over_bag_of_words: ">= 0.0"    # whether the model is worth more than counting words'
+    yield from limits(found.label, found.answers, found.groups)
 
 
 def _text(value: str) -> str:

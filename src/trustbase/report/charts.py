@@ -124,6 +124,17 @@ def gain_bar(value: float, low: float, high: float, *, scale: Scale, title: str,
     return _svg("bar", title, body, size='width="100%" height="24"')
 
 
+def number_bar(value: float, low: float | None, high: float | None, *, scale: Scale, title: str) -> Markup:
+    """A number of any sign with its interval, and a line at zero where the scale holds it."""
+    body = ['<rect class="track" x="0" y="3" width="100%" height="14" rx="2"/>']
+    if scale.low <= 0 <= scale.high:
+        body.append(f'<line class="reference" x1="{scale.at(0)}%" x2="{scale.at(0)}%" y1="0" y2="20"/>')
+    if low is not None and high is not None and high > low:
+        body.append(_whisker(scale, low, high, 10))
+    body.append(f'<circle class="dot plain" cx="{scale.at(value)}%" cy="10" r="4"/>')
+    return _svg("bar ratebar", title, body, size='width="100%" height="20"')
+
+
 def axis(scale: Scale, show: Show) -> Markup:
     """Tick marks with their numbers, to stand under a column of bars (hidden from screen readers: the table holds the numbers)."""
     body = []
@@ -155,24 +166,29 @@ def _label_width(text: str) -> float:
     return sum(6.0 if character >= "\u2e80" else 3.2 for character in text)
 
 
-def reliability(points: Sequence[Point], *, title: str, desc: str, x: str, y: str, rows: str, show: Show) -> Markup:
-    """Reliability curve on the unit square, with intervals, and the number of rows of each point below."""
+def reliability(
+    points: Sequence[Point], *, title: str, desc: str, x: str, y: str, rows: str, show: Show, scale: Scale | None = None
+) -> Markup:
+    """Reliability curve, with intervals, and the number of rows of each point below; on the unit square where no scale is given."""
     left, top, size, strip = 56, 10, 292, 40
+    ticks = (0, 0.25, 0.5, 0.75, 1) if scale is None else tuple(scale.ticks())
+    scale = scale or Scale(0, 1)
 
     def px(value: float) -> float:
-        return round(left + size * value, 1)
+        return round(left + size * scale.at(value) / 100, 1)
 
     def py(value: float) -> float:
-        return round(top + size * (1 - value), 1)
+        return round(top + size * (1 - scale.at(value) / 100), 1)
 
     body = [f'<rect class="plot" x="{left}" y="{top}" width="{size}" height="{size}"/>']
-    for tick in (0, 0.25, 0.5, 0.75, 1):
+    for tick in ticks:
         body.append(f'<line class="grid" x1="{px(tick)}" x2="{px(tick)}" y1="{top}" y2="{top + size}"/>')
         body.append(f'<line class="grid" x1="{left}" x2="{left + size}" y1="{py(tick)}" y2="{py(tick)}"/>')
         body.append(f'<text class="tick" x="{left - 6}" y="{py(tick) + 4}" text-anchor="end">{escape(show(tick))}</text>')
-        place = f'x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if tick == 1 else "middle"}"'
+        place = f'x="{px(tick)}" y="{top + size + strip + 22}" text-anchor="{"end" if scale.at(tick) > 96 else "middle"}"'
         body.append(f'<text class="tick" {place}>{escape(show(tick))}</text>')
-    body.append(f'<line class="diagonal" x1="{px(0)}" y1="{py(0)}" x2="{px(1)}" y2="{py(1)}"/>')
+    ends = scale.low, scale.high
+    body.append(f'<line class="diagonal" x1="{px(ends[0])}" y1="{py(ends[0])}" x2="{px(ends[1])}" y2="{py(ends[1])}"/>')
     if len(points) > 1:
         body.append(f'<polyline class="curve" points="{" ".join(f"{px(p.stated)},{py(p.observed)}" for p in points)}"/>')
     most = max((point.n for point in points), default=1) or 1

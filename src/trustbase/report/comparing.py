@@ -44,19 +44,15 @@ def comparison_page(facts: Mapping[str, Any], lang: str = "en") -> str:
 
 
 def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
-    accuracy = next(item for item in facts["metrics"] if item["metric"] == "accuracy")
+    main = next(item for item in facts["metrics"] if item["metric"] == facts.get("main", "accuracy"))
     latency, mcnemar = facts["latency"], facts["mcnemar"]
     return {
         "names": (facts["champion"]["name"], facts["challenger"]["name"]),
-        "sentence": _sentence(facts, accuracy, t),
+        "sentence": _sentence(facts, main, t),
         "notes": _notes(facts, t),
         "metrics": [_metric(item, t) for item in facts["metrics"]],
-        "mcnemar": t(
-            "compare.mcnemar_says",
-            champion=f"{mcnemar['champion_only_right']:,}",
-            challenger=f"{mcnemar['challenger_only_right']:,}",
-            p=f"{mcnemar['p_value']:.3g}",
-        ),
+        "mcnemar": "" if mcnemar is None else _mcnemar(mcnemar, t),
+        "groups_about": t("compare.groups_about", measure=t.metric(f"quality.{main['metric']}")),
         "groups": [_row(item, t("finding.group", column=item["column"], group=item["group"]), "", t) for item in facts["groups"]],
         "gaps": [_gap(item, t) for item in facts["gaps"]],
         "latency": None if latency is None else _latency(latency, t),
@@ -69,16 +65,28 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
     }
 
 
-def _sentence(facts: Mapping[str, Any], accuracy: Mapping[str, Any], t: Words) -> str:
-    """What these rows show of the accuracy; never more than its interval holds."""
+def _mcnemar(mcnemar: Mapping[str, Any], t: Words) -> str:
+    champion, challenger = (f"{mcnemar[f'{side}_only_right']:,}" for side in ("champion", "challenger"))
+    return t("compare.mcnemar_says", champion=champion, challenger=challenger, p=f"{mcnemar['p_value']:.3g}")
+
+
+def _sentence(facts: Mapping[str, Any], main: Mapping[str, Any], t: Words) -> str:
+    """What these rows show of the main measure; never more than its interval holds."""
+    measure, kind = t.metric(f"quality.{main['metric']}"), _apart(main)
     if facts["same_artefact"]:
         return t("compare.same_artefact")
-    if accuracy["low"] is None:
-        return t("compare.accuracy_unknown")
-    span = interval(accuracy["low"], accuracy["high"], "points", t)
-    difference = _signed(accuracy["difference"], "points", "", t)
-    key = _OUTCOME_KEYS[accuracy["outcome"]]
-    return t(f"compare.says.{key}", difference=difference, interval=span, n=f"{accuracy['n']:,}")
+    if main["low"] is None:
+        return t("compare.main_unknown", measure=measure)
+    span = interval(main["low"], main["high"], kind, t, unit=main["unit"])
+    difference = _signed(main["difference"], kind, main["unit"], t)
+    key = _OUTCOME_KEYS[main["outcome"]]
+    return t(f"compare.says.{key}", measure=measure, difference=difference, interval=span, n=f"{main['n']:,}")
+
+
+def _apart(item: Mapping[str, Any]) -> Kind:
+    """How a difference of this metric is told."""
+    kind = kind_of(f"quality.{item['metric']}", item["unit"])
+    return _SHARES.get(kind, kind)
 
 
 def _notes(facts: Mapping[str, Any], t: Words) -> list[str]:
@@ -95,22 +103,21 @@ def _metric(item: Mapping[str, Any], t: Words) -> dict[str, Any]:
 
 def _row(item: Mapping[str, Any], name: str, about: str, t: Words) -> dict[str, Any]:
     """One contrast in words, with its bar; a reason stands in place of an interval that is not there."""
-    kind = kind_of(f"quality.{item['metric']}")
-    apart: Kind = _SHARES.get(kind, kind)
+    kind, apart, unit = kind_of(f"quality.{item['metric']}", item["unit"]), _apart(item), item["unit"]
     bar = None
     if item["low"] is not None:
         scale = charts.scale_over([item["low"], item["high"]], include=[0.0])
-        title = t("compare.bar", name=name, value=_signed(item["difference"], apart, "", t))
+        title = t("compare.bar", name=name, value=_signed(item["difference"], apart, unit, t))
         bar = charts.gain_bar(
             item["difference"], item["low"], item["high"], scale=scale, title=title, css=_BAR.get(item["outcome"], "insufficient")
         )
     return {
         "name": name,
         "about": about,
-        "champion": show(item["champion"], kind, t),
-        "challenger": show(item["challenger"], kind, t),
-        "difference": "–" if item["difference"] is None else _signed(item["difference"], apart, "", t),
-        "interval": interval(item["low"], item["high"], apart, t),
+        "champion": show(item["champion"], kind, t, unit=unit),
+        "challenger": show(item["challenger"], kind, t, unit=unit),
+        "difference": "–" if item["difference"] is None else _signed(item["difference"], apart, unit, t),
+        "interval": interval(item["low"], item["high"], apart, t, unit=unit),
         "n": f"{item['n']:,}",
         "outcome": _CSS.get(item["outcome"], "even"),
         "word": t(f"compare.outcome.{_OUTCOME_KEYS[item['outcome']]}"),
@@ -149,11 +156,12 @@ def _latency(latency: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
 
 
 def _model(side: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
-    threshold = side["decision"]["threshold"]
+    threshold, told = side["decision"]["threshold"], side["decision"].get("interval") or {}
     return [
         (t("compare.name"), side["name"]),
         (t("compare.digest"), side["digest"]),
         (t("compare.base"), side["base"]),
         (t("compare.runtime"), f"{side['runtime']}, {side['precision']}"),
-        (t("compare.threshold"), t("compare.highest") if threshold is None else f"{threshold:.4g}"),
+        *([] if told else [(t("compare.threshold"), t("compare.highest") if threshold is None else f"{threshold:.4g}")]),
+        *([(t("compare.half_width"), f"± {told['half_width']:.4g} ({told['coverage']:.0%})")] if told else []),
     ]

@@ -13,6 +13,7 @@ Block = dict[str, Any]
 
 _MOST_ROWS = 60
 _ORDER = ("train", "validation", "test")
+_NUMBERS = ("mean", "standard_deviation", "quartile_1", "median", "quartile_3")
 
 
 def data_section(card: Mapping[str, Any], t: Words) -> Block:
@@ -21,7 +22,14 @@ def data_section(card: Mapping[str, Any], t: Words) -> Block:
         return {}
     found = {str(name): part for name, part in (card.get("splits") or {}).items() if isinstance(part, Mapping)}
     parts = dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))
-    tables = [_parts(parts, t), _order(parts, t), _labels(card, parts, t), *_groups(card, parts, t), _missing(parts, t)]
+    tables = [
+        _parts(parts, t),
+        _order(parts, t),
+        _labels(card, parts, t),
+        _numbers(card, parts, t),
+        *_groups(card, parts, t),
+        _missing(parts, t),
+    ]
     notes = [str(note) for note in card.get("notes") or []]
     return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes, "warnings": _warnings(card, parts, t)}
 
@@ -112,11 +120,24 @@ def _warnings(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t
 
 def _labels(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
     names = [str(name) for name in (card.get("label") or {}).get("names") or []]
+    if not any(part.get("labels") for part in parts.values()):
+        return {}
     if any("counted" in part for part in parts.values()):  # several may stand in a row
         counts = [(name, [f"{(part.get('labels') or {}).get(name, 0):,}" for part in parts.values()]) for name in names]
         return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], counts)
     rows = [(name, [_share((part.get("labels") or {}).get(name), part.get("rows"), t) for part in parts.values()]) for name in names]
+    if any("rows_without_label" in part for part in parts.values()):
+        rows.append((t("data.no_label"), [_share(part.get("rows_without_label"), part.get("rows"), t) for part in parts.values()]))
     return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], rows)
+
+
+def _numbers(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
+    """Mean, spread and quartiles of a label that is a number."""
+    found = [part.get("numbers") or {} for part in parts.values()]
+    names = [name for name in _NUMBERS if any(name in numbers for numbers in found)]
+    rows = [(t(f"data.number.{name}"), [show(numbers.get(name), "other", t) for numbers in found]) for name in names]
+    column = str((card.get("label") or {}).get("column") or "")
+    return _table(t("data.numbers", column=column), t("table.name"), [t.of("split", name) for name in parts], rows)
 
 
 def _groups(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Iterable[Block]:

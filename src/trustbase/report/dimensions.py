@@ -14,6 +14,7 @@ from trustbase.report.entities import entity_blocks
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
+from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.words import Words, names_a_set
@@ -113,7 +114,10 @@ def finding_row(finding: Finding, t: Words) -> Block:
 
 
 def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Confusion matrix, reliability curve, labels, errors of entities, weakest slices."""
+    """Confusion matrix, reliability curve, labels, errors of entities, weakest slices; of numbers told against true, and errors."""
+    if isinstance(number := evidence.get("number"), Mapping):
+        slices = evidence.get("slices") or []
+        return number_blocks(number, [(_slice_name(row, t), row) for row in slices[:_SLICES]], t)
     labels = [str(name) for name in evidence.get("labels") or evidence.get("classes") or []]
     blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
     blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t), _slices(evidence.get("slices"), t)]
@@ -171,7 +175,8 @@ def _reliability(rows: Any, t: Words) -> Block:
         rows=t("reliability.rows"),
         show=lambda value: f"{100 * value:.0f}%",
     )
-    return {"kind": "reliability", "chart": chart, "desc": desc, "points": [p.title for p in points]}
+    named = {"title": t("reliability.title"), "about": t("reliability.about")}
+    return {"kind": "reliability", **named, "chart": chart, "desc": desc, "points": [p.title for p in points]}
 
 
 def _per_label(rows: Any, t: Words) -> Block:
@@ -218,7 +223,7 @@ def _slices(rows: Any, t: Words) -> Block:
     scale = charts.Scale(0, 1)
     table = []
     for row in known:
-        name = t("list.pair").join(_slice_part(c, str(g), row.get("kind"), t) for c, g in row["slice"].items())
+        name = _slice_name(row, t)
         cell = _rate_cell(name, row["accuracy"], row.get("low"), row.get("high"), row["n"], scale, t)
         table.append({"label": name, "n": f"{row['n']:,}", "cells": [cell]})
     block = {
@@ -229,6 +234,10 @@ def _slices(rows: Any, t: Words) -> Block:
         "heads": [t("classes.accuracy")],
     }
     return {**block, "rows": table, "axis": _percent_axis(t), "none": t("slices.none")}
+
+
+def _slice_name(row: Mapping[str, Any], t: Words) -> str:
+    return t("list.pair").join(_slice_part(column, str(group), row.get("kind"), t) for column, group in row["slice"].items())
 
 
 def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:

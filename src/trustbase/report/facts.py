@@ -72,8 +72,9 @@ def _only_answer(quality: Mapping[str, Any]) -> str | None:
 def _rival_notes(rivals: RivalTable, t: Words) -> list[str]:
     found = []
     for row in sorted(rivals.rows, key=lambda row: row.outcome != "worse"):
-        if row.outcome == "worse" and rivals.model is not None and row.accuracy != "–":
-            found.append(t("note.rival_wins", rival=row.name, rival_accuracy=row.accuracy, model_accuracy=rivals.model.accuracy))
+        if row.outcome == "worse" and rivals.model is not None and row.score != "–":
+            scores = {"rival_score": row.score, "model_score": rivals.model.score}
+            found.append(t("note.rival_wins", rival=row.name, measure=rivals.measure[:1].lower() + rivals.measure[1:], **scores))
         elif row.outcome == "worse":
             found.append(t("note.rival_wins_gain", rival=row.name, gain=row.gain.lstrip("−-")))
         elif row.outcome == "even":
@@ -111,19 +112,19 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         return base_facts(material, t), plain_facts({key: value for key, value in recorded.items() if key not in _NAMED_OF_BASE})
     parity = recorded.pop("parity", None)
     learned = artifact.get("runtime") == "plain" and recorded.pop("model", None)  # written out below (`report.written`)
-    labels = artifact.get("labels") or {}
+    labels, kind = artifact.get("labels") or {}, artifact.get("answer_kind")
     rows: list[tuple[str, Any]] = [
         ("base", artifact.get("base") or audited.get("base") or recipe.get("base")),
         ("revision", artifact.get("revision") or audited.get("revision")),
         ("task", artifact.get("task") or recipe.get("task")),
-        ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
+        ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40]) if kind != "number" else None),
         ("text", readable(str(artifact.get("text") or ""))),
         ("features", columns_read(artifact.get("features"), t)),
         ("adaptation", None if learned else _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
-        ("parity", _parity(parity)),
+        ("parity", _parity(parity, t)),
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
         ("columns", t("list.pair").join(artifact.get("columns") or [])),
@@ -150,12 +151,13 @@ def _one_line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _parity(parity: Any) -> str | None:
-    """Largest difference of a probability from fp32, over how many rows."""
+def _parity(parity: Any, t: Words) -> str | None:
+    """Largest difference of a score from fp32, over how many rows."""
     if not isinstance(parity, Mapping) or not isinstance(parity.get("max_difference"), int | float):
         return None
     rows = f" (n = {parity['n']:,})" if isinstance(parity.get("n"), int) else ""
-    return f"{float(parity['max_difference']):.2g}{rows}"
+    unit = t.of("unit_name", str(parity["unit"])) if parity.get("unit") not in (None, "probability") else ""
+    return f"{float(parity['max_difference']):.2g} {unit}".strip() + rows
 
 
 def _flips(parity: Any) -> str | None:
@@ -167,11 +169,25 @@ def _decision(artifact: Mapping[str, Any], t: Words) -> str | None:
     decision = artifact.get("decision")
     if not isinstance(decision, Mapping):
         return None
+    if artifact.get("answer_kind") == "number":
+        return _told_interval(decision.get("interval"), artifact, t)
     if decision.get("threshold") is None:
         return t("model.highest")
+    if artifact.get("answer_kind") == "labels":
+        rule = t("model.every_threshold", threshold=f"{float(decision['threshold']):.4g}")
+        return f"{rule} ({decision['method']})" if decision.get("method") else rule
     label = (artifact.get("labels") or {}).get("positive", "")
     rule = t("model.threshold", label=label, threshold=f"{float(decision['threshold']):.4g}")
     return f"{rule} ({decision['method']})" if decision.get("method") else rule
+
+
+def _told_interval(interval: Any, artifact: Mapping[str, Any], t: Words) -> str:
+    """How a number is told: with its interval, where it has one."""
+    if not isinstance(interval, Mapping) or not interval:
+        return t("model.no_interval")
+    unit = str(((artifact.get("labels") or {}).get("names") or [""])[0])
+    half, coverage = show(float(interval["half_width"]), "other", t, unit=unit), show(float(interval["coverage"]), "percent", t)
+    return t("model.interval", half=half, coverage=coverage, n=f"{int(interval['rows']):,}")
 
 
 def purpose_facts(material: Material, t: Words) -> Facts:

@@ -31,19 +31,24 @@ Kind = Literal[
     "other",
 ]
 
-_PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks entity_f1"
+_PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
+_MORE_PERCENT = "exact_match hamming_loss interval_coverage entity_f1 entity_precision entity_recall unread_units"
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
+_MORE_FAIR_PERCENT = "exact_match interval_coverage entity_f1 entity_recall"
 _OF_BASE = "masked token next_sentence sentence_order span_corruption infilling replaced contrastive probe"  # accuracies of a base model
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
+_MORE_POINTS = "exact_match_difference interval_coverage_difference entity_f1_difference entity_recall_difference"
+_OF_NUMBERS = "rmse mae interval_width slice_mae worst_slice_mae"  # in the label's unit, whatever its name may mean elsewhere
+_GROUPED_NUMBERS = "mae mean_error mean_prediction"
+_SHARES = ("", "accuracy", "exact match")  # units of gains that are differences of shares
 
 KINDS: dict[str, Kind] = {
-    **{f"quality.{name}": "percent" for name in _PERCENT.split()},
-    **{f"fairness.{name}": "percent" for name in _FAIR_PERCENT.split()},
-    **{f"fairness.{name}": "points" for name in _POINTS.split()},
-    **{f"quality.{name}": "percent" for name in ("entity_precision", "entity_recall", "unread_units")},
-    **{f"fairness.{name}": "percent" for name in ("entity_f1", "entity_recall")},
-    **{f"fairness.{name}_difference": "points" for name in ("entity_f1", "entity_recall")},
-    **{f"quality.gain_over_{rival}": "points" for rival in ("majority", "bag_of_words", "boosting", "dictionary", "window")},
+    **{f"quality.{name}": "percent" for name in f"{_PERCENT} {_MORE_PERCENT}".split()},
+    **{f"fairness.{name}": "percent" for name in f"{_FAIR_PERCENT} {_MORE_FAIR_PERCENT}".split()},
+    **{f"fairness.{name}": "points" for name in f"{_POINTS} {_MORE_POINTS}".split()},
+    **{f"quality.{name}": "other" for name in _OF_NUMBERS.split()},
+    **{f"fairness.{name}{end}": "other" for name in _GROUPED_NUMBERS.split() for end in ("", "_difference")},
+    "quality.r2": "number",
     **{f"quality.{name}_accuracy": "percent" for name in _OF_BASE.split()},
     "quality.perplexity": "magnitude",
     "quality.contamination": "percent",
@@ -107,6 +112,8 @@ _BY_UNIT: dict[str, Kind] = {
 def kind_of(id: str, unit: str = "") -> Kind:
     """The kind of number that a finding id stands for."""
     parts = finding_id.parse(id)
+    if parts.metric.startswith("gain_over_"):
+        return "points" if unit in _SHARES else "other"
     return KINDS.get(f"{parts.dimension}.{parts.metric}") or _BY_UNIT.get(unit, "other")
 
 
@@ -145,6 +152,13 @@ def show(value: float | None, kind: Kind, t: Words, *, unit: str = "", long: boo
     if kind == "ratio":
         return f"{value:.2f}"
     return f"{_plain(value)} {t.of('unit_name', unit)}".strip() if kind == "other" else _plain(value)
+
+
+def tick(value: float, kind: Kind, t: Words) -> str:
+    """A number under an axis: as short as it can be."""
+    if kind in ("percent", "points"):
+        return t(f"unit.{kind}", value=_minus(f"{100 * value:.0f}"))
+    return _minus(f"{value:,.6g}") if kind == "other" else show(value, kind, t)
 
 
 def interval(low: float | None, high: float | None, kind: Kind, t: Words, *, unit: str = "", bare: bool = False) -> str:

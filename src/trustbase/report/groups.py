@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from trustbase import finding_id
 from trustbase.data.pair import halves
 from trustbase.report import charts
-from trustbase.report.formats import Kind, interval, kind_of, show
+from trustbase.report.formats import Kind, interval, kind_of, show, tick
 from trustbase.report.material import Material
 from trustbase.report.words import Words
 
@@ -38,7 +39,8 @@ def fairness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -
     place = {columns: index for index, columns in enumerate(order)}
     for columns, content in sorted(sections, key=lambda item: (len(item[0]), place.get(tuple(item[0]), len(order)))):
         rows = sorted((row for row in content["groups"] if isinstance(row, Mapping)), key=lambda row: -int(row.get("n") or 0))
-        block = _chart(columns, rows, material, t)
+        own = _measured(rows)
+        block = _numbers_chart(columns, rows, own, material, t) if own else _chart(columns, rows, material, t)
         block["about"] = " ".join(filter(None, [block["about"], *_unnamed(content.get("unnamed"), t)]))
         blocks.append({**block, "others": _other_labels(content.get("other_labels"), t)})
     return blocks
@@ -86,6 +88,8 @@ def group_notes(material: Material, t: Words) -> list[str]:
     notes = []
     if label:
         notes.append(t("groups.favourable", label=label, how=t("groups.assumed") if assumed else t("groups.given")))
+    if any(finding.parts.metric == "exact_match_difference" for finding in material.of("fairness")):
+        notes.append(t("groups.each_label"))
     columns = [columns[0] for columns, _ in _columns(evidence) if len(columns) == 1]
     if material.decides or material.artifact:
         shown = shown_columns(material, columns)
@@ -96,7 +100,9 @@ def group_notes(material: Material, t: Words) -> list[str]:
 
 
 def favourable_label(material: Material) -> tuple[str, bool]:
-    """The favourable label and whether it was assumed; an empty text where nothing says."""
+    """The favourable label and whether it was assumed; an empty text where nothing says, or where no label is one of several."""
+    if material.artifact.get("answer_kind", "classes") != "classes":
+        return "", False
     evidence = material.evidence.get("fairness", {})
     labels = material.artifact.get("labels") or {}
     assumed = evidence.get("assumed", evidence.get("favourable_assumed", labels.get("favourable_assumed")))
@@ -143,6 +149,60 @@ def _chart(columns: list[str], rows: list[Mapping[str, Any]], material: Material
         "every_heads": [t(f"rate.{rate}") for rate in RATES],
         "none": t("groups.small"),
     }
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the numbers that the rows hold, where these are others than the rates of one label."""
+    found = dict.fromkeys(name for row in rows for name in row.get("intervals") or {})
+    return list(found) if set(found) - set(RATES) else []
+
+
+def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names: list[str], material: Material, t: Words) -> Block:
+    """Groups by whatever was measured of them; each column of numbers has a scale of its own."""
+    shown = rows[:_MOST_GROUPS]
+    units = {finding.parts.metric: finding.unit for finding in material.of("fairness")}
+    ids = {name: finding_id.make("fairness", name) for name in names}
+    kinds = {name: kind_of(ids[name], units.get(name, "")) for name in names}
+    scales = {name: _scale(name, kinds[name], shown) for name in names}
+    table = []
+    for row in shown:
+        group = group_name(columns, row, t)
+        cells = [
+            _number_cell(group, (row.get("intervals") or {}).get(name), kinds[name], units.get(name, ""), scales[name], t) for name in names
+        ]
+        table.append({"label": group, "n": f"{int(row.get('n') or 0):,}", "cells": cells})
+    about = t("groups.about_numbers")
+    if len(rows) > _MOST_GROUPS:
+        about += " " + t("groups.cut", shown=_MOST_GROUPS, n=f"{len(rows):,}")
+    return {
+        "kind": "rates",
+        "title": t("groups.title", column=" × ".join(columns)),
+        "about": about,
+        "first": t("table.group"),
+        "heads": [t.metric(id) for id in ids.values()],
+        "abouts": [t.metric_about(id) for id in ids.values()],
+        "rows": table,
+        "axes": [charts.axis(scales[name], partial(tick, kind=kinds[name], t=t)) for name in names],
+        "none": t("groups.small"),
+    }
+
+
+def _scale(name: str, kind: Kind, rows: Sequence[Mapping[str, Any]]) -> charts.Scale:
+    if kind == "percent":
+        return charts.Scale(0, 1)
+    found = [(row.get("intervals") or {}).get(name) or {} for row in rows]
+    ends = [item.get(end) for item in found for end in ("value", "low", "high")]
+    return charts.scale_over(ends, include=[] if name == "mean_prediction" else [0.0])
+
+
+def _number_cell(group: str, found: Any, kind: Kind, unit: str, scale: charts.Scale, t: Words) -> Block:
+    if not isinstance(found, Mapping) or found.get("value") is None:
+        return {"value": "–", "interval": "", "bar": None, "small": t("groups.small")}
+    value, low, high = found["value"], found.get("low"), found.get("high")
+    told, spread = show(value, kind, t, unit=unit), interval(low, high, kind, t)
+    title = t("groups.bar", group=group, value=told, interval=spread, n=f"{int(found.get('n') or 0):,}")
+    draw = charts.rate_bar if kind == "percent" else charts.number_bar
+    return {"value": told, "interval": spread, "bar": draw(value, low, high, scale=scale, title=title), "small": ""}
 
 
 def _values(columns: list[str], row: Mapping[str, Any]) -> list[str]:

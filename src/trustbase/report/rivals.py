@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from trustbase.records import Finding
 from trustbase.report import charts
-from trustbase.report.formats import interval, show
+from trustbase.report.formats import Kind, interval, kind_of, show, tick
 from trustbase.report.material import Material
 from trustbase.report.reasons import reason_in
 from trustbase.report.words import Words
@@ -19,15 +19,34 @@ _PREFIX = "gain_over_"
 
 
 @dataclass(frozen=True)
+class Score:
+    """What rivals are compared by: a metric of the evidence with its interval, and a second one beside it."""
+
+    name: str
+    kind: Kind
+    second: str
+    second_kind: Kind
+
+
+_CLASSES = Score("accuracy", "percent", "auroc", "number")
+_SCORES = (
+    _CLASSES,
+    Score("exact_match", "percent", "micro_f1", "percent"),
+    Score("entity_f1", "percent", "entity_recall", "percent"),
+    Score("mae", "other", "rmse", "other"),
+)
+
+
+@dataclass(frozen=True)
 class RivalRow:
-    """One rival: its accuracy (of entities their F1), the model's paired gain over it, and the outcome."""
+    """One rival: its score and a second one, the model's paired gain over it, and the outcome."""
 
     key: str
     name: str
     about: str
-    accuracy: str
-    accuracy_interval: str
-    auroc: str
+    score: str
+    score_interval: str
+    second: str
     gain: str
     gain_interval: str
     outcome: str  # better | worse | even | unknown
@@ -38,13 +57,14 @@ class RivalRow:
 
 @dataclass(frozen=True)
 class RivalTable:
-    """The model's own row, its rivals, and the axis under the gains."""
+    """The model's own row, its rivals, the axis under the gains, and what they are compared by, in words."""
 
     model: RivalRow | None
     rows: list[RivalRow]
     axis: Markup | None
+    measure: str
     intro: str
-    measure: str  # what is told of each
+    heads: tuple[str, str]
 
     @property
     def one_reason(self) -> str:
@@ -59,19 +79,30 @@ def rival_table(material: Material, t: Words) -> RivalTable:
     listed = material.evidence.get("quality", {}).get("rivals") or []
     answers = {str(row["name"]): row for row in listed if isinstance(row, Mapping) and "name" in row}
     measured = [f for f in gains.values() if f.value is not None]
+    by = _compared_by(material)
     scale = charts.scale_over([x for f in measured for x in (f.low, f.high)], include=[0.0]) if measured else None
-    rows = [_row(name, gain, answers.get(name, {}), scale, t) for name, gain in gains.items()]
+    rows = [_row(name, gain, answers.get(name, {}), by, scale, t) for name, gain in gains.items()]
     model = None
     if rows:
-        own = answers.get("model") or _own(material.find("quality.accuracy"))
-        model = _row("model", None, own, None, t)
-    entities = any("entity_f1" in answer for answer in answers.values())
-    words = (t("rivals.intro_entities"), t("rivals.entity_f1")) if entities else (t("rivals.intro"), t("rivals.accuracy"))
-    return RivalTable(model, rows, charts.axis(scale, lambda value: show(value, "points", t)) if scale else None, *words)
+        own = answers.get("model") or _own(material.find(f"quality.{by.name}"))
+        model = _row("model", None, own, by, None, t)
+    kind = kind_of(measured[0].id, measured[0].unit) if measured else "points"
+    return RivalTable(model, rows, charts.axis(scale, lambda value: tick(value, kind, t)) if scale else None, *_said(by, t))
 
 
-def _own(accuracy: Finding | None) -> dict[str, Any]:
-    return {"accuracy": accuracy.value, "low": accuracy.low, "high": accuracy.high} if accuracy else {}
+def _said(by: Score, t: Words) -> tuple[str, str, tuple[str, str]]:
+    """The measure's name, what the gain is, and the heads of both columns."""
+    intro = t("rivals.intro", gain=t(f"rivals.gain_in.{by.name}"))
+    return t.metric(f"quality.{by.name}"), intro, (t(f"rivals.score.{by.name}"), t(f"rivals.second.{by.second}"))
+
+
+def _compared_by(material: Material) -> Score:
+    """By the measure of the model's answer kind: the first of these that the audit speaks of."""
+    return next((score for score in _SCORES if material.find(f"quality.{score.name}") is not None), _CLASSES)
+
+
+def _own(score: Finding | None) -> dict[str, Any]:
+    return {score.parts.metric: score.value, "low": score.low, "high": score.high} if score else {}
 
 
 def outcome(gain: Finding | None) -> str:
@@ -81,12 +112,13 @@ def outcome(gain: Finding | None) -> str:
     return "better" if gain.low > 0 else "worse" if gain.high < 0 else "even"
 
 
-def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: charts.Scale | None, t: Words) -> RivalRow:
+def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], by: Score, scale: charts.Scale | None, t: Words) -> RivalRow:
     label = t("rivals.model") if name == "model" else t.of("rival", name)
     value, spread = "", ""
     bar = None
     if gain is not None:
-        value, spread = _signed(gain.value, t), interval(gain.low, gain.high, "points", t)
+        kind = kind_of(gain.id, gain.unit)
+        value, spread = _signed(gain.value, kind, gain.unit, t), interval(gain.low, gain.high, kind, t, unit=gain.unit)
         if gain.value is not None and gain.low is not None and gain.high is not None and scale is not None:
             css = {"better": "pass", "worse": "fail"}.get(outcome(gain), "insufficient")
             title = t("rivals.bar", name=label, value=value, interval=spread)
@@ -95,9 +127,9 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
         key=name,
         name=label,
         about=t.table.get(f"rival_about.{name}", ""),
-        accuracy=show(answer.get("accuracy", answer.get("entity_f1")), "percent", t),
-        accuracy_interval=interval(answer.get("low"), answer.get("high"), "percent", t),
-        auroc=show(answer.get("auroc"), "number", t),
+        score=show(answer.get(by.name), by.kind, t),
+        score_interval=interval(answer.get("low"), answer.get("high"), by.kind, t),
+        second=show(answer.get(by.second), by.second_kind, t),
         gain=value,
         gain_interval=spread,
         outcome=outcome(gain),
@@ -107,6 +139,6 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
     )
 
 
-def _signed(value: float | None, t: Words) -> str:
-    text = show(value, "points", t)
+def _signed(value: float | None, kind: Kind, unit: str, t: Words) -> str:
+    text = show(value, kind, t, unit=unit)
     return f"+{text}" if value is not None and value > 0 else text

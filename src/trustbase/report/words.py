@@ -17,6 +17,7 @@ from trustbase.report import forms
 LANGUAGES = ("en", "zh")
 #: Measured on a named set each; its name is no column of groups.
 _OF_SETS = {"probe_accuracy", "contamination", "likelihood_gap", "likelihood_association"}
+_OF_PARTS = {"slice_accuracy", "slice_mae"}  # whose slices have names of the audit's own making
 _FOLDER = Path(__file__).with_name("words")
 
 
@@ -73,7 +74,7 @@ class Words:
         parts = finding_id.parse(id)
         name = self.metric(id)
         if parts.slice:
-            say = self.part if parts.metric == "slice_accuracy" else lambda c, group: self("finding.group", column=c, group=group)
+            say = self.part if parts.metric in _OF_PARTS else lambda c, group: self("finding.group", column=c, group=group)
             columns = self("list.pair").join(c if group is None else say(c, group) for c, group in parts.slice)
             between = any(group is None for _, group in parts.slice) and not names_a_set(id)
             key = "finding.between" if between else "finding.within"

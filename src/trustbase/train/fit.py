@@ -123,7 +123,7 @@ def fit(
         facts = {**_facts(scene, progress, options, route=route, seconds=time.monotonic() - began), "processes": world.size, "shard": shard}
         if world.divided is not None:
             world.divided.put_together()
-        return world.from_first(lambda: _finish(scene, progress, options, folder / "trained", facts))
+        return world.from_first(lambda: _finish(scene, progress, options, labels, folder / "trained", facts))
 
 
 def _set(
@@ -277,7 +277,7 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
     }
 
 
-def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Path, facts: dict[str, Any]) -> Trained:
+def _finish(scene: _Scene, progress: Progress, options: TrainOptions, labels: LabelSchema, folder: Path, facts: dict[str, Any]) -> Trained:
     """Save the result, reload it, and compare answers."""
     if options.gradient_checkpointing:
         scene.model.gradient_checkpointing_disable()  # type: ignore[operator]
@@ -287,7 +287,10 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
     value = float(progress.best_value if progress.best_value is not None else progress.history[-1]["training_loss"])
     epochs = float(progress.best_epoch if progress.best_epoch is not None else progress.history[-1]["epoch"])
     # the checkpoint's digest must depend on what was trained, not on how long it took
-    save_checkpoint(model, scene.tokenizer, folder, meta={"steps": progress.step, "best_metric": metric, "best_value": value})
+    meta: dict[str, Any] = {"steps": progress.step, "best_metric": metric, "best_value": value}
+    if labels.scale != 1.0:
+        meta["unit"] = {"center": labels.center, "scale": labels.scale}  # what the scores stand for
+    save_checkpoint(model, scene.tokenizer, folder, meta=meta)
     difference = assert_reload_equal(model, folder, scene.readied.encoded)
     files.write_json(folder.parent / "facts.json", facts)
     return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)

@@ -6,7 +6,8 @@ What is saved, and why it changes no answer:
   last layer computes queries, feed-forward and norms for these alone;
 * query, key and value are one product instead of three; a batch without padding needs no mask;
 * dropout takes 15 random bits per element from a named stream (`seeds`) and masks bits, some ten times cheaper than torch's
-  on a CPU; a step's masks depend on its number alone, so a resumed run repeats them.
+  on a CPU; a step's masks depend on its number alone, so a resumed run repeats them;
+* on an accelerator attention is one fused kernel, where transformers' RoFormer writes every weight to memory.
 
 `forward` and `trial` compare this route with the model's own forward before it is used, and fall back if they differ.
 """
@@ -44,6 +45,11 @@ class Dropout:
     def stop(self) -> None:
         """No dropout until the next `start` (scoring)."""
         self._bits = None
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is dropped: between `start` and `stop`."""
+        return self._bits is not None
 
     def __call__(self, x: Tensor, p: float) -> Tensor:
         """Zero each element of `x` with probability `p` and scale the others by 1/(1-p)."""
@@ -171,10 +177,20 @@ class QuickBody:
         v = v.reshape(rows, length, heads, width).transpose(1, 2)
         if turns is not None:
             q, k = turned(q, turns.sine, turns.cosine), turned(k, turns.key_sine, turns.key_cosine)
-        scores = torch.matmul(q * width**-0.5, k.transpose(2, 3))
+        attend = self._attended if x.device.type == "cpu" else self._fused
+        return attend(q, k, v, mask, attention.dropout.p).transpose(1, 2).reshape(rows, -1, heads * width)
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
+        """What queries find, each `(rows, heads, asked | length, width)`; the weights' dropout is our own."""
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(2, 3))
         weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
-        weights = self._dropout(weights, attention.dropout.p)
-        return torch.matmul(weights, v).transpose(1, 2).reshape(rows, -1, heads * width)
+        return torch.matmul(self._dropout(weights, p), v)
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float) -> Tensor:
+        """The same by one kernel of the accelerator, which keeps no weights; its dropout follows the device's random state."""
+        seen = None if mask is None else mask.to(v.dtype)
+        kept = p if self._dropout.on else 0.0
+        return functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=seen, dropout_p=kept)
 
 
 @dataclass(frozen=True, eq=False)

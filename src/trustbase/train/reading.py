@@ -132,7 +132,7 @@ class Reading:
 
     def knows(self, objective: str) -> bool:
         """Whether the quicker route could serve an objective."""
-        if self._device != "cpu" or objective in {"causal", "span_corruption", "infilling"}:
+        if self._device.split(":")[0] not in ("cpu", "cuda") or objective in {"causal", "span_corruption", "infilling"}:
             return False
         if objective == "replaced_token":
             return all(QuickBody.serves(part.electra) for part in (self._model.generator, self._model.discriminator))

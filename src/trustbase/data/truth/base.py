@@ -55,7 +55,7 @@ class Truth(ABC):
 
     #: whether every label of the schema must occur in the training rows
     needs_every_label = False
-    #: whether its cells may be lists and objects in files that know such; they are read as the JSON that they are
+    #: whether a cell may be a list or an object, which is then given as a text of JSON
     nested = False
 
     @abstractmethod

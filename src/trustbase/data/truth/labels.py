@@ -23,6 +23,7 @@ class Labels(Truth):
     """The cell is a JSON list of names, or names with semicolons between them; `[]` says that a row has none."""
 
     needs_every_label = True
+    nested = True
 
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         roles = (("data.positive", named.positive), ("data.favourable", named.favourable))

@@ -79,7 +79,7 @@ def conformal_half_width(errors: NDArray[np.float64], coverage: float) -> float:
         )
     rank = math.ceil((len(errors) + 1) * coverage - 1e-9)
     if rank > len(errors):
-        least = math.ceil(coverage / (1 - coverage))
+        least = math.ceil(coverage / (1 - coverage) - 1e-9)
         raise DataError(
             f"an interval of {coverage:g} coverage needs {least} validation rows, got {len(errors)}",
             hint="give more validation rows, or a lower decision.coverage",

@@ -1,0 +1,133 @@
+"""A champion and a challenger that give numbers, or sets of labels: what each reaches, and how far apart they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import seeds
+from trustbase.audit import paired
+from trustbase.audit.challenge import Contrast, Contrasting, Pair, contrast
+from trustbase.audit.context import Answers
+from trustbase.audit.quality_labels import exact, f1_of_sums, f1_sums
+from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.stats import Floats, Interval, mean, paired_difference
+from trustbase.records import Direction
+
+Inside = NDArray[np.bool_]
+
+
+def number_contrasts(pair: Pair) -> list[Contrast]:
+    """Mean absolute error, RMSE, R² and the coverage of intervals."""
+    every = np.ones(len(pair.context.test), bool)
+    truth, unit = pair.context.test.labels, pair.context.labels.names[0]
+    centred = truth - truth.mean()
+    squared = [(np.asarray(answers.predicted) - truth) ** 2 for answers in (pair.champion, pair.challenger)]
+    sums = np.stack([np.ones(len(truth)), centred, centred**2, *squared], axis=1)
+    made = [_mae(pair, every), _of_sums(pair, "rmse", sums, _rmse, "lower", unit)]
+    made.append(_of_sums(pair, "r2", sums, _r2, "higher", "share of the variance"))
+    return [*made, *_coverage(pair)]
+
+
+def _errors(answers: Answers, pair: Pair) -> Floats:
+    return np.asarray(np.abs(answers.predicted - pair.context.test.labels), dtype=np.float64)
+
+
+def _mae(pair: Pair, inside: Inside) -> Contrast:
+    """Mean absolute errors and their paired difference, in some of the rows."""
+    unit, least, n = pair.context.labels.names[0], pair.context.minimum_cell, int(inside.sum())
+    if n < least:
+        return _few("mae", n, least, "lower", unit)
+    champion, challenger = _errors(pair.champion, pair)[inside], _errors(pair.challenger, pair)[inside]
+    made = mean(challenger - champion, confidence=pair.context.confidence)
+    return contrast(pair, "mae", (float(champion.mean()), float(challenger.mean())), made, "lower", unit)
+
+
+def _rmse(sums: Floats, side: int) -> Floats:
+    return np.asarray(np.sqrt(np.maximum(sums[..., 3 + side], 0) / sums[..., 0]))
+
+
+def _r2(sums: Floats, side: int) -> Floats:
+    spread = sums[..., 2] - sums[..., 1] ** 2 / sums[..., 0]
+    return np.asarray(1 - np.divide(sums[..., 3 + side], spread, out=np.full(spread.shape, np.nan), where=spread > 0))
+
+
+def _coverage(pair: Pair) -> list[Contrast]:
+    """How often each one's own interval holds the truth; nothing where one of them tells none."""
+    decisions = (pair.context.decision, pair.decision or pair.context.decision)
+    halves = [decision.interval["half_width"] for decision in decisions if decision.interval]
+    n, least = len(pair.context.test), pair.context.minimum_cell
+    if len(halves) < 2:
+        return []
+    if n < least:
+        return [_few("interval_coverage", n, least, "higher", "share")]
+    held = [_errors(answers, pair) <= half for answers, half in zip((pair.champion, pair.challenger), halves, strict=True)]
+    made = paired_difference(held[1], held[0], confidence=pair.context.confidence)
+    return [contrast(pair, "interval_coverage", (float(held[0].mean()), float(held[1].mean())), made, "higher", "share")]
+
+
+def label_contrasts(pair: Pair) -> list[Contrast]:
+    """Exact match, micro and macro F1, and the share of single labels that are wrong."""
+    every, truth = np.ones(len(pair.context.test), bool), pair.context.test.labels
+    sums = np.concatenate([f1_sums(answers.predicted, truth) for answers in (pair.champion, pair.challenger)], axis=1)
+    made = [_exact_match(pair, every), _of_sums(pair, "micro_f1", sums, _micro_f1, "higher", "share")]
+    made.append(_of_sums(pair, "macro_f1", sums, _macro_f1, "higher", "share"))
+    return [*made, _hamming(pair)]
+
+
+def _right(answers: Answers, pair: Pair) -> Inside:
+    return exact(answers, pair.context.test.labels)
+
+
+def _exact_match(pair: Pair, inside: Inside) -> Contrast:
+    n, least = int(inside.sum()), pair.context.minimum_cell
+    if n < least:
+        return _few("exact_match", n, least, "higher", "share")
+    champion, challenger = _right(pair.champion, pair)[inside], _right(pair.challenger, pair)[inside]
+    made = paired_difference(challenger, champion, confidence=pair.context.confidence)
+    return contrast(pair, "exact_match", (float(champion.mean()), float(challenger.mean())), made, "higher", "share")
+
+
+def _micro_f1(sums: Floats, side: int) -> Floats:
+    return f1_of_sums(np.split(sums, 2, axis=-1)[side], micro=True)
+
+
+def _macro_f1(sums: Floats, side: int) -> Floats:
+    return f1_of_sums(np.split(sums, 2, axis=-1)[side], micro=False)
+
+
+def _hamming(pair: Pair) -> Contrast:
+    n, least, truth = len(pair.context.test), pair.context.minimum_cell, pair.context.test.labels
+    if n < least:
+        return _few("hamming_loss", n, least, "lower", "share of labels")
+    champion, challenger = (np.asarray(answers.predicted != truth).mean(axis=1) for answers in (pair.champion, pair.challenger))
+    made = paired.mean_gap(challenger - champion, -1.0, 1.0, confidence=pair.context.confidence)
+    return contrast(pair, "hamming_loss", (float(champion.mean()), float(challenger.mean())), made, "lower", "share of labels")
+
+
+def _of_sums(
+    pair: Pair, metric: str, sums: Floats, statistic: Callable[[Floats, int], Floats], direction: Direction, unit: str
+) -> Contrast:
+    """The difference of a statistic of sums over rows, each row drawn with both models' answers."""
+    n, least = len(sums), max(LEAST_UNITS, pair.context.minimum_cell)
+    if n < least:
+        return _few(metric, n, least, direction, unit)
+    total = sums.sum(axis=0)
+    values = float(statistic(total, 0)), float(statistic(total, 1))
+    if not np.isfinite(values).all():
+        return Contrast(metric, None, None, None, None, None, n, direction, unit, reason="the value is not defined on these rows")
+    if pair.same:
+        return contrast(pair, metric, values, Interval(0, 0, "", "", 0, n), direction, unit)
+    rng = seeds.generator(pair.context.seed, "compare", metric)
+    made = of_sums(sums, lambda drawn: statistic(drawn, 1) - statistic(drawn, 0), rng=rng, confidence=pair.context.confidence)
+    return contrast(pair, metric, values, made, direction, unit, seed=pair.context.seed)
+
+
+def _few(metric: str, n: int, least: int, direction: Direction, unit: str) -> Contrast:
+    return Contrast(metric, None, None, None, None, None, n, direction, unit, reason=f"{n} rows, fewer than {least}")
+
+
+NUMBER = Contrasting("mae", number_contrasts, _mae)
+LABELS = Contrasting("exact_match", label_contrasts, _exact_match, _right)
