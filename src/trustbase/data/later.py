@@ -61,7 +61,9 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
         emit("note", text=f"{seen:,} of {len(part):,} rows of data.out_of_time have a text that also stands in train")
     _warn_of_early(options, dataset, root, emit)
     splits = {OUT_OF_TIME: part}
-    return Dataset(splits, labels, template, {"rows": len(part), "in_train": seen}, dataset_digest(splits, labels, template), dataset.answers)
+    return Dataset(
+        splits, labels, template, {"rows": len(part), "in_train": seen}, dataset_digest(splits, labels, template), dataset.answers
+    )
 
 
 def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
