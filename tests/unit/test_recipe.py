@@ -170,7 +170,7 @@ def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
 
 
 def test_later_task_and_unknown_adaptation(folder: Path) -> None:
-    message = problems(folder, GOOD + "task: token-classification\n")
+    message = problems(folder, GOOD + "task: relation-extraction\n")
     assert "cannot do yet" in message
     message = problems(folder, GOOD + "adapt: ia3\n")
     assert "ia3" in message and "lora, adalora, adapter, prefix, prompt" in message

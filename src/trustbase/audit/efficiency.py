@@ -203,8 +203,7 @@ def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timin
     alone, mixed = way.together(timings.alone, labels), way.together(timings.mixed, labels)
     n = len(alone)
     largest = float(way.differences(alone, mixed, labels).max())
-    of = "a probability" if way.unit == "probability" else "an answer"
-    method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    method = f"largest difference over {n} texts asked alone and among others; a maximum of a sample, so no interval"
     findings = [
         Finding.exact("efficiency.batch_invariance", largest, n=n, unit=way.unit, direction="lower", method=method, seed=context.seed)
     ]
@@ -225,8 +224,7 @@ def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
         reason = f"the artefact is {info.precision} and carries no comparison with fp32"
         return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
     n = int(parity["n"])
-    of = "a probability" if parity.get("unit", "probability") == "probability" else "an answer"
-    method = f"largest |difference of {of}| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    method = f"largest difference from fp32 over {n} validation rows; a maximum of a sample, so no interval"
     largest = Finding.exact(
         "efficiency.parity_max_difference",
         float(parity["max_difference"]),

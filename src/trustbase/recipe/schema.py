@@ -26,7 +26,6 @@ LATER_SECTIONS = ("federated", "monitor", "private", "search", "serve")
 LATER_TASKS = (
     "multiple-choice",
     "question-answering",
-    "token-classification",
 )
 
 
