@@ -61,12 +61,14 @@ class AnswerKind(Entry):
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
         contrasts: how two models of it are compared; empty where that cannot be done.
+        averaged: what takes the mean of several models' outputs (`train.members`); empty where there is none.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
     contrasts: str = ""
+    averaged: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="class_scores",
         of="a model that gives classes",
         contrasts="trustbase.audit.challenge:CLASSES",
+        averaged="trustbase.model.ensemble:mean_of_classes",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -131,6 +134,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="label_scores",
         of="a model that gives any number of labels",
         contrasts="trustbase.audit.challenge_answers:LABELS",
+        averaged="trustbase.model.ensemble:mean_of_labels",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -139,6 +143,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="number",
         of="a model that gives a number",
         contrasts="trustbase.audit.challenge_answers:NUMBER",
+        averaged="trustbase.model.ensemble:mean_of_numbers",
     ),
     "tokens": AnswerKind(
         "trustbase.outputs.answers.tokens:TOKENS",
