@@ -50,9 +50,11 @@ def size_findings(info: ArtifactInfo, *, confidence: float) -> tuple[list[Findin
     except ModelError as error:
         missing = Finding.without_value("efficiency.parameters", "failed", error.message, direction="lower", confidence=confidence)
         return [*findings, missing], None
-    method = "elements of the stored tensors" + (f" of {len(each)} members" if len(each) > 1 else "")
+    method = "elements of the stored tensors"
     if info.facts.get("weights") == "adapter":
         method += ": the adapter and head alone, as the base is named by its digest and not stored"
+    if len(each) > 1:
+        method += f"; of {len(each)} members together"
     count = sum(sum(sizes.values()) for sizes in each)
     findings.append(Finding.exact("efficiency.parameters", count, unit="parameters", direction="lower", method=method))
     return findings, each[0]

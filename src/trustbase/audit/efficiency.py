@@ -116,11 +116,11 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
     value, low, high = (
         members * flops(config, sizes, tokens, classes)[0] for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
     )
-    method = flops(config, sizes, lengths.value, classes)[1] + (f", times {members} members" if members > 1 else "")
+    method, times = flops(config, sizes, lengths.value, classes)[1], f"; of {members} members together" if members > 1 else ""
     return Interval(
         min(low, value),
         max(high, value),
-        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted",
+        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted{times}",
         "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,

@@ -78,8 +78,8 @@ def mean_over_members(values: Floats, rows: int, *, most: float = math.inf, conf
     count, centre = len(values), float(values.mean())
     half = float(special.stdtrit(count - 1, 0.5 + confidence / 2)) * float(values.std(ddof=1)) / math.sqrt(count)
     method = (
-        f"mean of {count} members' own values on the same {rows} rows, under the decision of the whole; t interval over members: it speaks "
-        "of the seeds of trainings, not of other rows"
+        f"mean of {count} members' own values on the same {rows} rows, under the decision of all together; t interval over members; "
+        "it speaks of the seeds of trainings, not of other rows"
     )
     return enclosing(max(centre - half, 0.0), centre, min(centre + half, most), method, _SOURCE, count)
 
