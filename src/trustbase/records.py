@@ -128,15 +128,19 @@ class Trained:
     best_value: float
     reload_difference: float  # max |Δ probability| between memory and disk on a batch
     facts: Mapping[str, Any] = field(default_factory=dict)  # precision and its reason, seconds, tokens, threads …
+    members: tuple[Trained, ...] = ()  # of several trainings that answer together; `folder` then holds theirs
 
     def to_json(self, root: Path) -> dict[str, Any]:
         """As JSON, with the folder relative to `root`."""
-        return {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        found = {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        del found["members"]
+        return found | ({"members": [member.to_json(root) for member in self.members]} if self.members else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], root: Path) -> Trained:
         """Inverse of `to_json`."""
-        return cls(**{**data, "folder": root / data["folder"]})
+        members = tuple(cls.from_json(member, root) for member in data.get("members", ()))
+        return cls(**{**data, "folder": root / data["folder"], "members": members})
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,7 @@ class ArtifactInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
     columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
+    members: int = 1  # trainings whose mean answers; more than one lie in `member-0/`, `member-1/`, …
 
 
 @dataclass(frozen=True)

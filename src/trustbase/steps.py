@@ -189,7 +189,8 @@ def _check_reference(reference: str, root: Path) -> None:
         return  # resolve_base says what is wrong with it
     if parsed.kind == "path":
         folder = (root / Path(parsed.name).expanduser()).resolve()
-        _check_signer(folder if folder.name == "model" else folder / "model")
+        within = next((place for place in (folder, folder.parent) if place.name == "model"), None)  # itself, or a member of it
+        _check_signer(within or folder / "model")
 
 
 def _check_signer(model: Path) -> None:
@@ -259,9 +260,15 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
-    outputs = ["checkpoints/trained"]
+    outputs = [f"checkpoints/member-{place}/trained" for place in range(recipe.train.members)] if recipe.train.members > 1 else []
     result = stages.run(
-        "train", inputs=inputs, code=MODEL_CODE, outputs=outputs, compute=compute, clear=["checkpoints"], any_machine=True
+        "train",
+        inputs=inputs,
+        code=MODEL_CODE,
+        outputs=outputs or ["checkpoints/trained"],
+        compute=compute,
+        clear=["checkpoints"],
+        any_machine=True,
     )  # checkpoints of other inputs are never resumed; a trained model is one wherever it was trained
     try:
         return Trained.from_json(result, stages.folder)
@@ -271,9 +278,9 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
 
 def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emit: Emit) -> dict[str, Any]:
     """What training the run's rows leaves, as JSON."""
-    from trustbase.train.fit import fit
+    from trustbase.train.members import fit_members
 
-    trained = fit(
+    trained = fit_members(
         base,
         load(TASKS[recipe.task]),
         dataset.labels,

@@ -29,6 +29,9 @@ FORMS: dict[Form, str] = {
 #: Sets of sentence pairs that come with this version (`audit/pairs/NAME.yaml`).
 PAIR_SETS = ("gender_en", "age_en", "religion_en", "gender_zh", "age_zh", "region_zh")
 
+#: The variant of a finding that speaks of a training's seeds, in place of rows: what an ensemble's members reach, each by itself.
+SEEDS = "seeds"
+
 #: What is measured of, by answer kind, for people.
 _OF = {name: kind.of for name, kind in ANSWER_KINDS.items()} | {"language": "a base model"}
 
@@ -40,6 +43,7 @@ class Measure:
     Attributes:
         form: of its slice; never more than one form.
         variants: one of these must be named; none where empty.
+        further: variants that are measured beside the finding without one.
         by_label: whether `#LABEL` may name another label than the favourable one (tasks of more than two labels).
         kinds: answer kinds of the models that it is measured of.
         sets: which sets a slice may name; any, where empty.
@@ -48,6 +52,7 @@ class Measure:
 
     form: Form = "none"
     variants: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     by_label: bool = False
     kinds: tuple[str, ...] = ("classes",)
     sets: tuple[str, ...] = ()
@@ -66,15 +71,18 @@ _OF_ANY = Measure(kinds=_ANSWERED)
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
     "quality": {
-        **dict.fromkeys(("accuracy", "weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
+        "accuracy": Measure(further=(SEEDS,)),
+        **dict.fromkeys(("weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
         **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
         **dict.fromkeys(("relation_f1", "relation_precision", "relation_recall"), Measure(neutral=True)),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
         "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
         **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall", "unread_units"), Measure(kinds=_TOKENS)),
-        **dict.fromkeys(("exact_match", "hamming_loss"), Measure(kinds=_LABELS)),
-        **dict.fromkeys(("rmse", "mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
+        "exact_match": Measure(kinds=_LABELS, further=(SEEDS,)),
+        "hamming_loss": Measure(kinds=_LABELS),
+        "rmse": Measure(kinds=_NUMBER, further=(SEEDS,)),
+        **dict.fromkeys(("mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
         **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
         "unknown_tokens": _OF_ANY,
         "worst_slice_accuracy": _WHOLE,
@@ -175,8 +183,9 @@ def _wrong_variant(id: FindingId, measure: Measure, kind: str) -> tuple[str, str
                 f"{name} is measured as {', '.join('#' + variant for variant in measure.variants)}",
                 f"write {name}#{measure.variants[0]}",
             )
-    elif id.variant and not measure.by_label:
-        return f"{name} has no variants, and this names #{id.variant}", f"remove #{id.variant}"
+    elif id.variant and not measure.by_label and id.variant not in measure.further:
+        said = "has no variants" if not measure.further else f"has no variant but {', '.join('#' + other for other in measure.further)}"
+        return f"{name} {said}, and this names #{id.variant}", f"remove #{id.variant}"
     if measure.by_label and kind == "labels" and not id.variant:
         return f"{name} is measured of each label by itself", f"write {name}[{format_slice(id.slice) or 'column'}]#LABEL"
     return None

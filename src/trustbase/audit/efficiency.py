@@ -18,6 +18,7 @@ from trustbase.data.cells import inputs_of
 from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -83,7 +84,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
     tell(0, effort.call_seconds + effort.chunk_seconds)
     if context.askers is not None:
         context.askers.rest()
-    if info is not None and any((info.folder / name).is_file() for name in ("config.json", PLAIN_FILE)):
+    if info is not None and any((first_part(info.folder) / name).is_file() for name in ("config.json", PLAIN_FILE)):
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
     return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
@@ -111,13 +112,15 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
 
     counted = encode(tokenizer, [text.split(CELL, 1)[0] for text in texts], max_length=info.max_length).lengths
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
-    config, classes = read_config(info.folder), len(info.labels.names)
-    value, method = flops(config, sizes, lengths.value, classes)
-    low, high = flops(config, sizes, max(lengths.low, 1.0), classes)[0], flops(config, sizes, lengths.high, classes)[0]
+    config, classes, members = read_config(first_part(info.folder)), len(info.labels.names), info.members
+    value, low, high = (
+        members * flops(config, sizes, tokens, classes)[0] for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
+    )
+    method, times = flops(config, sizes, lengths.value, classes)[1], f"; of {members} members together" if members > 1 else ""
     return Interval(
         min(low, value),
         max(high, value),
-        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted",
+        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted{times}",
         "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,

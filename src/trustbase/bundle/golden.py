@@ -20,6 +20,7 @@ from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.model.ragged import largest_difference
 from trustbase.records import ArtifactInfo
 
@@ -215,7 +216,7 @@ def _rows_for_readers(folder: Path, columns: Sequence[str], rng: np.random.Gener
 
 def _words(folder: Path) -> list[str]:
     """Whole words of the artefact's tokenizer, in a fixed order; a few plain ones where it has none."""
-    path = folder / "tokenizer.json"
+    path = first_part(folder) / "tokenizer.json"
     if not path.is_file():
         return list(_FALLBACK)
     from tokenizers import Tokenizer

@@ -63,12 +63,14 @@ class AnswerKind(Entry):
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
         contrasts: how two models of it are compared; empty where that cannot be done.
+        averaged: what takes the mean of several models' outputs (`train.members`); empty where there is none.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
     contrasts: str = ""
+    averaged: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="class_scores",
         of="a model that gives classes",
         contrasts="trustbase.audit.challenge:CLASSES",
+        averaged="trustbase.model.ensemble:mean_of_classes",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -136,6 +139,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="label_scores",
         of="a model that gives any number of labels",
         contrasts="trustbase.audit.challenge_answers:LABELS",
+        averaged="trustbase.model.ensemble:mean_of_labels",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -144,6 +148,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="number",
         of="a model that gives a number",
         contrasts="trustbase.audit.challenge_answers:NUMBER",
+        averaged="trustbase.model.ensemble:mean_of_numbers",
     ),
     "tokens": AnswerKind(
         "trustbase.outputs.answers.tokens:TOKENS",
