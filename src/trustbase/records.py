@@ -81,6 +81,7 @@ class Split:
         source: where the rows came from, for messages and the data card.
         digest: `sha256:…` over texts (with the cells of `features`), labels and groups.
         features: columns of `table` that the model reads beside the text, in the order in which their cells are asked (`data.cells`).
+        entities: where rows were divided by whose they are, a number for each row that rows of one entity share, int64 `(rows,)`.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Split:
     source: str
     digest: str
     features: tuple[str, ...] = ()
+    entities: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files, seeds
 from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
+from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.options import ScratchOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
-from trustbase.releasing import look, test_rows
+from trustbase.releasing import Seen, look, test_rows
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
-    from trustbase.data.load import load as load_rows
+    from trustbase.data.large import load_rows
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
@@ -61,17 +63,42 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
-        dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, emit=stages.log)
-        changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
-        if changed:
-            raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
-        save_dataset(dataset, target)
+        with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
+            dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, store=Path(store), emit=stages.log)
+            changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
+            if changed:
+                raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
+            save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
-    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
+    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time"})  # none makes other rows
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
+    return load_dataset(target)
+
+
+def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
+    """Rows that are audited beside the test rows, where the recipe names some."""
+    options = plan.finetune.data
+    if options.out_of_time is None:
+        return None
+    from trustbase.data.later import load_later
+    from trustbase.data.save import load_dataset, save_dataset
+    from trustbase.data.source import source_digest
+
+    target = stages.folder / OUT_OF_TIME
+
+    def compute() -> dict[str, Any]:
+        later = load_later(options, dataset, root=plan.root, emit=stages.log)
+        save_dataset(later, target)
+        return {"digest": later.digest}
+
+    asked = options.model_dump(mode="json", include={"text", "text_pair", "label", "groups", "missing", "quoted", "format", "split"})
+    source = source_digest(options.out_of_time, plan.root)
+    named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
+    inputs = {"options": asked, "source": source, "data": named}
+    stages.run(OUT_OF_TIME, inputs=inputs, code=DATA_CODE, outputs=[OUT_OF_TIME], compute=compute)
     return load_dataset(target)
 
 
@@ -314,9 +341,15 @@ def audit_seed(seed: int) -> int:
 
 
 def audit_model(
-    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, cluster: ClusterOptions | None = None
+    stages: Stages,
+    plan: Plan,
+    dataset: Dataset,
+    artifact: ArtifactInfo,
+    policy: Policy,
+    cluster: ClusterOptions | None = None,
+    later: Dataset | None = None,
 ) -> AuditReport:
-    """Every finding about the artefact itself, on test rows that nothing before has seen."""
+    """Every finding about the artefact itself, on test rows that nothing before has seen, and on later ones."""
     recipe, folder = plan.finetune, stages.folder
     seed = audit_seed(recipe.train.seed)
 
@@ -324,6 +357,8 @@ def audit_model(
         from trustbase.audit.artifact import audit_artifact
 
         look(folder, artifact, test_rows(dataset), policy)  # counted before the rows are seen
+        if later is not None:
+            look(folder, artifact, Seen(later.splits[OUT_OF_TIME].digest), policy)
         report = audit_artifact(
             artifact,
             dataset,
@@ -332,6 +367,7 @@ def audit_model(
             seed=seed,
             policy_digest=policy.digest,
             cluster=cluster,
+            beside={} if later is None else later.splits,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
@@ -345,6 +381,7 @@ def audit_model(
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
         "machine": machine_key(),
+        **({OUT_OF_TIME: later.digest} if later is not None else {}),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

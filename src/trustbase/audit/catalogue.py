@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trustbase.finding_id import FindingId, format_slice
+from trustbase.finding_id import OUT_OF_TIME, FindingId, format_slice
 from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS
 
 Form = Literal["none", "gap", "group", "label", "part", "set"]
@@ -120,6 +120,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
 }
 
 
+BESIDE = ("quality", "fairness")  # dimensions that are also measured on a set beside the test rows
+
+
 def metric_names(kind: str | None = None) -> tuple[str, ...]:
     """Every `dimension.metric` that some audit can emit, in the order of the table; with `kind`, of models whose answers are of it."""
     return tuple(
@@ -135,13 +138,14 @@ def measure_of(id: FindingId) -> Measure | None:
     return CATALOGUE.get(id.dimension, {}).get(id.metric)
 
 
-def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes") -> tuple[str, str] | None:
+def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", datasets: Sequence[str] = ()) -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
     Args:
         id: the finding that somebody asks for.
         groups: the group columns, in recipe order.
         kind: answer kind of the model: "classes", "labels", …, or "language" of a base model.
+        datasets: sets that are audited beside the test rows, as ids name them.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
@@ -154,8 +158,11 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes") -> tu
             return f"'{name}' is measured of {owners}, and this is {_OF.get(kind, kind)}", listed
         near = difflib.get_close_matches(name, known, n=1)
         return f"'{name}' is no finding that this version measures", f"did you mean '{near[0]}'?" if near else listed
-    if id.dataset:
-        return f"no audit of this version measures on another data set, and this names @{id.dataset}", f"remove @{id.dataset}"
+    if id.dataset and id.dataset not in datasets:
+        told = f"names @{id.dataset}, and no such set is audited beside the test rows"
+        return told, "name its file: data.out_of_time" if id.dataset == OUT_OF_TIME else f"remove @{id.dataset}"
+    if id.dataset and (id.dimension not in BESIDE or id.metric.startswith(("gain_over_", "unknown_tokens"))):
+        return f"{name} is measured on the test rows alone, and this names @{id.dataset}", f"remove @{id.dataset}"
     return _wrong_variant(id, measure, kind) or _wrong_slice(id, measure, groups)
 
 

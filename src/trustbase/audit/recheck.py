@@ -143,7 +143,7 @@ def recheck_findings(
     new = {finding.id: finding for finding in again}
     rows = []
     for finding in recorded:
-        reason = why_not(finding)
+        reason = why_not(finding) or _elsewhere(finding)
         found = new.pop(finding.id, None)
         if reason:
             rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=reason))
@@ -157,6 +157,11 @@ def recheck_findings(
             reason = _UNSETTLED.format(n=tolerance.unsure) if unsettled else "it is measured now, and is not on record"
             rows.append(Rechecked(id, "not recomputable" if unsettled else "different", None, found, reason=reason))
     return rows
+
+
+def _elsewhere(finding: Finding) -> str:
+    """Why a finding about another set than the test rows is not measured again."""
+    return f"it was measured on a set of its own (@{finding.parts.dataset}), which a recheck does not read" if finding.parts.dataset else ""
 
 
 _UNSETTLED = "{n} rows lie so near to their decision that other slices may be the weakest here"

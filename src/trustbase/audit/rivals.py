@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.audit.context import Answers
 from trustbase.data.columns import is_free_text, number_of
+from trustbase.data.stored import StoredTexts, in_memory
 from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
@@ -27,6 +28,7 @@ Rival = Callable[[Split], Answers]
 _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
+_MOST_STORED = 200_000  # training rows, of those that do not stand in memory
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
 
 
@@ -36,8 +38,12 @@ def rival_answers(
     """Train every registered rival on `train` and let it answer `test`.
 
     A rival that does not apply (`why_not`) is left out with a note; one that breaks is left out with a warning, and the
-    quality audit then reports its gain as `failed`.
+    quality audit then reports its gain as `failed`. Of training rows that are stored on disk a seeded part is taken.
     """
+    if isinstance(train.texts, StoredTexts) and len(train) > _MOST_STORED:
+        rows = seeds.generator(seed, "rivals").choice(len(train), _MOST_STORED, replace=False)
+        emit("note", text=f"rivals learn from {_MOST_STORED:,} of the {len(train):,} training rows, which do not all stand in memory")
+        train = in_memory(train, np.sort(rows))
     answers: dict[str, Answers] = {}
     rivals = rivals_of(kind)
     for done, (name, target) in enumerate(rivals.items()):

@@ -145,6 +145,10 @@ class DataOptions(BaseModel):
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
+    out_of_time: str | None = Field(
+        default=None,
+        description="file of later rows, audited for quality and fairness beside the test rows: those findings end in @out-of-time",
+    )
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
         default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
@@ -180,6 +184,10 @@ class DataOptions(BaseModel):
         description="largest share of the training texts' tokens that the base's tokenizer may not know; more is refused before training",
     )
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
+    memory: Literal["auto", "whole", "stream"] = Field(
+        default="auto",
+        description="how rows are read: whole, stream (Parquet alone; texts stay on disk, the splits are the same), or by the files' size",
+    )
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
     id: str | None = Field(default=None, description="column whose values must be unique within a file (or folder)")
@@ -201,7 +209,7 @@ class DataOptions(BaseModel):
             return str(value).lower()
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("train", "validation", "test")
+    @field_validator("train", "validation", "test", "out_of_time")
     @classmethod
     def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
@@ -290,7 +298,7 @@ def _contradictions(options: DataOptions) -> list[str]:
         given = [name for name in ("validation", "test") if getattr(options, name) is not None]
         if given:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
-    for name in ("train", "validation", "test"):
+    for name in ("train", "validation", "test", "out_of_time"):
         path = getattr(options, name)
         if path is not None and not (is_sample(path) or is_database(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))

@@ -105,21 +105,23 @@ class TextTemplate:
 
     def render_table(self, table: pa.Table) -> list[str]:
         """The texts of all rows of a string table (null: empty cell), equal to `render` row by row."""
+        return list(self.column_of(table).to_pylist())
+
+    def column_of(self, table: pa.Table) -> pa.ChunkedArray:
+        """The same as a column of large strings."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        empty = pa.scalar("", pa.large_string())
         if self.plain:
-            return [value or "" for value in table[self.columns[0]].to_pylist()]
+            return pc.fill_null(table[self.columns[0]].cast(pa.large_string()), empty)
         filled = [
             pa.scalar(part, pa.large_string())
             if isinstance(part, str)
             else pc.fill_null(table[part.column].cast(pa.large_string()), pa.scalar(part.missing, pa.large_string()))
             for part in self.parts
         ]
-        if len(filled) == 1:
-            return list(filled[0].to_pylist())
-        joined = pc.binary_join_element_wise(*filled, pa.scalar("", pa.large_string()))
-        return list(joined.to_pylist())
+        return filled[0] if len(filled) == 1 else pc.binary_join_element_wise(*filled, empty)
 
 
 def cell_text(value: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ class Encoded:
     """Token ids of many texts, end to end.
 
     Attributes:
-        ids: int32 `(tokens,)`, special tokens included.
+        ids: int32 `(tokens,)`, special tokens included; of `stored` tokens what is used of such an array (`StoredNumbers`).
         offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
@@ -92,6 +94,60 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     if len(places) < len(parts):
         return whole
     return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
+
+
+class StoredNumbers:
+    """Numbers in a file, read where they are asked for: what is used of an array, without its memory.
+
+    The file is read and not mapped: a mapped one counts as memory of the process as far as its pages, up to megabytes each, were touched.
+    """
+
+    def __init__(self, path: Path, dtype: Any) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._dtype = np.dtype(dtype)
+        self.size: int = path.stat().st_size // int(self._dtype.itemsize)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray[Any]:
+        """The numbers at a slice of step 1, or at an array of places from 0; neighbouring places are read at once."""
+        if isinstance(places, slice):
+            first, last, step = places.indices(self.size)
+            if step != 1:
+                raise ValueError(f"stored numbers are read in order, got step {step}")
+            return self._run(first, max(last - first, 0))
+        asked = np.asarray(places, dtype=np.int64)
+        flat = asked.ravel()
+        starts = np.flatnonzero(np.diff(flat, prepend=-2) != 1)
+        lengths = np.diff(np.append(starts, flat.size))
+        runs = [self._run(first, count) for first, count in zip(flat[starts].tolist(), lengths.tolist(), strict=True)]
+        return np.concatenate([np.zeros(0, self._dtype), *runs]).reshape(asked.shape)
+
+    def _run(self, first: int, count: int) -> NDArray[Any]:
+        if not 0 <= first <= first + count <= self.size:
+            raise IndexError(f"numbers {first} to {first + count} of {self.size}")
+        size = self._dtype.itemsize
+        return np.frombuffer(os.pread(self._file.fileno(), count * size, first * size), self._dtype, count)
+
+
+def stored(parts: Iterable[Encoded], folder: Path) -> Encoded:
+    """All rows of several, in order, with their tokens in files of `folder`; only lengths stand in memory."""
+    lengths, full, told = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], False
+    ids_path, kinds_path = folder / "ids.bin", folder / "segments.bin"
+    with ids_path.open("wb") as ids, kinds_path.open("wb") as kinds:
+        for part in parts:
+            ids.write(part.ids.astype(np.int32, copy=False).tobytes())
+            kinds.write((np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments).tobytes())
+            told = told or part.segments is not None
+            lengths.append(part.lengths)
+            full.append(part.full_lengths)
+    offsets = offsets_of(np.concatenate(lengths))
+    if not offsets[-1]:
+        return joined([])
+    numbers: Any = StoredNumbers(ids_path, np.int32)
+    segments: Any = StoredNumbers(kinds_path, np.uint8) if told else None
+    return Encoded(numbers, offsets, np.concatenate(full), segments)
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trustbase.audit.catalogue import SEEDS, why_never
-from trustbase.finding_id import FindingId
+from trustbase.finding_id import OUT_OF_TIME, FindingId
 from trustbase.model.plain.options import PlainOptions
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
@@ -225,7 +225,9 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
         reasons.append((f"is a gate on {id.dimension}, which `audit:` does not measure", f"add {id.dimension} to audit"))
     named = [column for column, _ in id.slice]  # any group column can be right while it is not known which there are
     groups = recipe.data.groups if isinstance(recipe, Recipe) else []
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind)
+    beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
+    datasets = (OUT_OF_TIME,) if beside else ()
+    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets)
     if reason is None and id.variant == SEEDS and recipe.train.members == 1 and aside.sure("train", "members"):
         reason = f"{id} speaks of the seeds of several trainings, and train.members is 1", "set train.members: 3, or remove this gate"
     if reason is None and isinstance(recipe, PretrainRecipe):

@@ -19,6 +19,8 @@ from trustbase.model.encoded import Encoded, within
 from trustbase.model.ragged import ragged
 from trustbase.model.token_units import read_places
 
+_COUNTED = 1 << 22  # token ids that are counted at once
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -127,20 +129,24 @@ class TokenRows(_Rows):
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
+        self._lengths = np.diff(self._offsets)
         self.labels = np.asarray(labels)
         self._pad_id = pad_id
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self._offsets)
+        return self._lengths
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        return np.union1d(np.flatnonzero(np.bincount(self._ids)), self._pad_id).astype(np.int64)
+        found = np.array([self._pad_id])
+        for start in range(0, self._ids.size, _COUNTED):  # the ids may be in a file that is larger than memory
+            found = np.union1d(found, np.flatnonzero(np.bincount(self._ids[start : start + _COUNTED])))
+        return found.astype(np.int64)
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """Pad the rows to their longest, on the right."""
-        starts, sizes = self._offsets[rows], self.lengths[rows]
+        starts, sizes = self._offsets[rows], self._lengths[rows]
         columns = np.arange(int(sizes.max()))
         real = columns < sizes[:, None]  # (rows, length)
         places = np.minimum(starts[:, None] + columns, self._ids.size - 1)

@@ -33,7 +33,7 @@ from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
 from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
-from trustbase.train.material import Readied, head_alone, ready
+from trustbase.train.material import Readied, head_alone, ready, room_for_tokens
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.objectives.regularised import Regularised, class_weights
 from trustbase.train.options import STOPPING_OF, TrainOptions
@@ -97,9 +97,9 @@ def fit(
     """
     began = time.monotonic()
     options = dealt(options, processes())
-    with trained_together(options, folder, emit) as (world, told):
+    with trained_together(options, folder, emit) as (world, told), room_for_tokens(folder) as files_of:
         parts = (train_split, validation_split)
-        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "folder": folder}
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "folder": folder, "files_of": files_of}
         scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
@@ -136,6 +136,7 @@ def _set(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    files_of: Path,
     features: FeatureOptions | None,
     world: World,
     shard: bool,
@@ -179,6 +180,7 @@ def _set(
         precision=precision,
         device=device,
         folder=folder,
+        files_of=files_of,
         sharers=world.size,
         emit=emit,
         units=task.head == TOKENS,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from trustbase.data.stored import StoredTexts
 from trustbase.errors import UsageError
 from trustbase.events import Emit
 from trustbase.model.adapt import adapted_with, cut_of, frozen_features
@@ -60,6 +63,7 @@ def ready(
     precision: str,
     device: str,
     folder: Path,
+    files_of: Path,
     sharers: int,
     emit: Emit,
     units: bool = False,
@@ -76,6 +80,7 @@ def ready(
         precision: number format of training.
         device: where the model runs.
         folder: takes what memory has no room for.
+        files_of: takes the tokens of splits whose texts are not in memory (`room_for_tokens`).
         sharers: processes that do the same on this machine.
         emit: takes `progress` events.
         units: whether each unit of a text has a target.
@@ -93,9 +98,11 @@ def ready(
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        rows = replace(
-            (encode_units if units else encode)(tokenizer, split.texts, max_length=max_length, emit=emit), columns=columns(split)
-        )
+        if units:
+            rows = encode_units(tokenizer, split.texts, max_length=max_length, emit=emit)
+        else:
+            rows = encode(tokenizer, split.texts, max_length=max_length, store=_store(split, files_of), emit=emit)
+        rows = replace(rows, columns=columns(split))
         if head_alone(model):
             autocast = None if precision == "fp32" else dtype
             features = frozen_features(model, rows, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
@@ -116,6 +123,22 @@ def ready(
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
     encoded, training = found["train"]
     return Readied(encoded, training, found["validation"][1] if "validation" in found else None, computed, cut)
+
+
+@contextmanager
+def room_for_tokens(folder: Path) -> Iterator[Path]:
+    """A folder for tokens that memory may not hold; gone when training is over, or swept by the next call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tokens.", suffix=".part", dir=folder) as place:
+        yield Path(place)
+
+
+def _store(split: Split, files_of: Path) -> Path | None:
+    """Where the tokens of a split go: into a file where its texts are in one."""
+    if not isinstance(split.texts, StoredTexts):
+        return None
+    (files_of / split.name).mkdir()
+    return files_of / split.name
 
 
 def _in_words(cut: Cut, kept: Kept) -> str:

@@ -57,6 +57,8 @@ class Truth(ABC):
     needs_every_label = False
     #: whether a cell may be a list or an object, which is then given as a text of JSON
     nested = False
+    #: whether those of the text may be, too: a text told as its words
+    nested_text = False
 
     @abstractmethod
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
