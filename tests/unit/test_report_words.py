@@ -71,6 +71,7 @@ FAMILIES = {
     "rate": None,
     "rate_about": None,
     "rival": {"majority", "mean", "bag_of_words", "boosting"},
+    "variant": {"seeds"},
     "rival_about": {"majority", "mean", "bag_of_words", "boosting"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
