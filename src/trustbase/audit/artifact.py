@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
+from trustbase.model.questions import KINDS
+from trustbase.model.ragged import ragged
 from trustbase.outputs.answers.base import decided
 from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
@@ -86,7 +88,11 @@ def audit_artifact(
         return run_audit(context, options.dimensions or audited_dimensions(artifact.answer_kind), policy_digest=policy_digest, emit=emit)
 
 
-def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
-    """Scores of many texts `(rows, width)`, by the model's answer kind, with signs of life between parts."""
-    values = askers.ask(ANSWER_KINDS[askers.predictor.info.answer_kind].question, texts, what="scoring the test rows", emit=emit)
+def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[Any]:
+    """Scores of many texts, as `Predictor.scores` gives them, with signs of life between parts."""
+    question = ANSWER_KINDS[askers.predictor.info.answer_kind].question
+    values = askers.ask(question, texts, what="scoring the test rows", emit=emit)
+    if KINDS[question].ragged:
+        width = len(askers.predictor.info.labels.names)
+        return ragged(np.array(value, dtype=np.float64).reshape(-1, width) for value in values)
     return np.array(values, dtype=np.float64).reshape(len(texts), len(askers.predictor.info.labels.names))

@@ -26,6 +26,7 @@ from trustbase.events import Emit, ignore
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.predict import BATCH_TOKENS
 from trustbase.model.questions import KINDS, Question
+from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
@@ -36,7 +37,7 @@ from trustbase.records import Decision, LabelSchema
 
 _ROUNDS = 3
 _TIMED_ROWS = 256  # rows per timing round; agreement is judged on the whole sample
-Decide = Callable[[NDArray[np.float64]], Decision]  # class probabilities `(rows, classes)` of the sample → its decision
+Decide = Callable[[NDArray[Any]], Decision]  # scores of the sample, such as class probabilities `(rows, classes)` → its decision
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Choice:
 
 
 def parity(
-    reference: NDArray[np.float64], scores: NDArray[np.float64], *, labels: LabelSchema, decision: Decision, kind: str = "classes"
+    reference: NDArray[Any], scores: NDArray[Any], *, labels: LabelSchema, decision: Decision, kind: str = "classes"
 ) -> dict[str, Any]:
     """How scores `(rows, width)` agree with those of fp32 torch on the same rows; flips are answers that differ under `decision`."""
     way = answering(kind)
@@ -129,8 +130,8 @@ def choose(
 
 
 def _settle(
-    reference: NDArray[np.float64],
-    own: NDArray[np.float64],
+    reference: NDArray[Any],
+    own: NDArray[Any],
     labels: LabelSchema,
     first: Decision,
     second: Decision,
@@ -242,8 +243,8 @@ class Asked:
     question: str
     labels: LabelSchema
 
-    def scores(self, runtime: Runtime, texts: Sequence[str], emit: Emit = ignore) -> NDArray[np.float64]:
-        """Scores of texts, `(rows, width)`.
+    def scores(self, runtime: Runtime, texts: Sequence[str], emit: Emit = ignore) -> NDArray[Any]:
+        """Scores of texts, `(rows, width)`; of ragged kinds `(rows,)` of tables.
 
         Raises:
             ModelError: some are no finite numbers.
@@ -251,20 +252,20 @@ class Asked:
         kind = KINDS[self.question]
         encodings = runtime.prepare(texts)
         batches = plan_batches(encodings.lengths, batch_tokens=BATCH_TOKENS)
-        parts, said = [], f"scoring with {runtime.name} {runtime.precision}"
+        found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(texts)
+        said = f"scoring with {runtime.name} {runtime.precision}"
         for done, rows in enumerate(batches):
             emit("progress", what=said, done=done, total=len(batches))
-            parts.append((rows, runtime.forward(kind.output, encodings, rows)))
+            for row, values in zip(rows.tolist(), runtime.forward(kind.output, encodings, rows), strict=True):
+                found[row] = values
         emit("progress", what=said, done=len(batches), total=len(batches))
-        outputs = np.empty((len(texts), parts[0][1].shape[1]), dtype=np.float64)
-        for rows, values in parts:
-            outputs[rows] = values
-        if not np.isfinite(outputs).all():
+        if not all(np.isfinite(values).all() for values in found):
             raise ModelError(
                 f"{runtime.name} {runtime.precision} gives NaN or infinities on validation rows",
                 hint="train again; a lower learning rate may help",
             )
-        return np.stack(list(kind.finish(outputs, [Question(kind.name, text) for text in texts], self.labels)))
+        scores = list(kind.finish(kind.rows(found), [Question(kind.name, text) for text in texts], self.labels))
+        return ragged(scores) if kind.ragged else np.stack(scores)
 
 
 def _time(runtimes: dict[tuple[str, str], Runtime], texts: Sequence[str], asked: Asked, emit: Emit) -> dict[tuple[str, str], float]:

@@ -13,6 +13,7 @@ import torch
 
 from trustbase.errors import ModelError
 from trustbase.model.encoded import pad
+from trustbase.model.heads import TOKENS, head_of
 from trustbase.model.tokenizer import encode
 
 
@@ -46,6 +47,7 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
     Raises:
         ModelError: the architecture cannot be exported.
     """
+    first = "output_unit_logits" if head_of([type(model).__name__]) == TOKENS else "output_logits"
     pad_id = int(tokenizer.pad_token_id or 0)
     batch = pad(encode(tokenizer, [*texts[:2], "export"][:2], max_length=max_length), [0, 1], pad_id)
     names = list(batch)  # of pairs, segments too
@@ -58,7 +60,7 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
                 arguments,
                 str(path),
                 input_names=names,
-                output_names=["output_logits", "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
+                output_names=[first, "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
                 dynamo=True,
                 dynamic_shapes=dict.fromkeys(names, dynamic),
                 external_data=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,17 @@ class Encoded:
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
+        unit_places: position in its row of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
+            `(units,)`; None where no units were asked for.
+        unit_bounds: row i has the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(rows + 1,)`; None where there are none.
     """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     full_lengths: NDArray[np.int64]
     segments: NDArray[np.uint8] | None = None
+    unit_places: NDArray[np.int64] | None = None
+    unit_bounds: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -44,9 +49,13 @@ class Encoded:
         picked = np.asarray(rows, dtype=np.int64)
         lengths = self.lengths[picked]
         offsets = offsets_of(lengths)
-        where = np.repeat(self.offsets[picked] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        where = within(self.offsets[picked], lengths)
         segments = None if self.segments is None else self.segments[where]
-        return Encoded(self.ids[where], offsets, self.full_lengths[picked], segments)
+        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments)
+        if self.unit_places is None or self.unit_bounds is None:
+            return taken
+        counts = np.diff(self.unit_bounds)[picked]
+        return replace(taken, unit_places=self.unit_places[within(self.unit_bounds[picked], counts)], unit_bounds=offsets_of(counts))
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -54,6 +63,12 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def within(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of pieces that lie end to end somewhere, one piece after another, `(sum of lengths,)`."""
+    offsets = offsets_of(lengths)
+    return np.asarray(np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1]), dtype=np.int64)
 
 
 def joined(parts: Sequence[Encoded]) -> Encoded:
@@ -67,7 +82,16 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
         offsets_of(np.concatenate([part.lengths for part in parts])),
         np.concatenate([part.full_lengths for part in parts]),
         None if kinds is None else np.concatenate(kinds),
+        *_joined_units(parts),
     )
+
+
+def _joined_units(parts: Sequence[Encoded]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | tuple[None, None]:
+    places = [part.unit_places for part in parts if part.unit_places is not None]
+    bounds = [part.unit_bounds for part in parts if part.unit_bounds is not None]
+    if len(places) != len(parts):
+        return None, None
+    return np.concatenate(places), offsets_of(np.concatenate([np.diff(part) for part in bounds]))
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:

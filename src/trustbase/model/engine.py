@@ -201,9 +201,7 @@ class Engine:
             return
         started = time.perf_counter()
         try:
-            values = np.asarray(self._runtime.forward(plan.output, plan.encodings, rows), dtype=np.float32)
-            if values.ndim != 2 or len(values) != len(rows):
-                raise ValueError(f"the runtime gave shape {values.shape} for {len(rows)} rows")
+            values = _checked(self._runtime.forward(plan.output, plan.encodings, rows), len(rows))
         except Exception as error:  # becomes a typed failure of the question that caused it
             if len(rows) == 1:
                 self._fail_key(plan.keys[int(rows[0])], Failure("runtime", f"{type(error).__name__}: {error}"))
@@ -215,10 +213,11 @@ class Engine:
         self._count(plan.lengths[rows])
         self._settle(plan, rows, values)
 
-    def _settle(self, plan: Plan, rows: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+    def _settle(self, plan: Plan, rows: NDArray[np.int64], values: Sequence[NDArray[np.float32]]) -> None:
         """Store and deliver the rows of one batch; a row that is not finite fails alone and is not kept."""
         finite = [bool(np.isfinite(row).all()) for row in values]
-        values.setflags(write=False)
+        for value in values:
+            value.setflags(write=False)
         done: list[tuple[Waiter, Result | NDArray[np.float32]]] = []
         for index, row in enumerate(rows.tolist()):
             waiters = self._waiting.pop(plan.keys[row])
@@ -277,8 +276,8 @@ class Engine:
 
     def _finish(self, pairs: Sequence[tuple[Waiter, NDArray[np.float32]]]) -> Sequence[Result]:
         kind = pairs[0][0].kind
-        rows = np.stack([row for _, row in pairs]).astype(np.float64)
         try:
+            rows = kind.rows([row for _, row in pairs])
             values = kind.finish(rows, [waiter.question for waiter, _ in pairs], self._labels)
             return [Answer(value, cached=waiter.joined) for (waiter, _), value in zip(pairs, values, strict=True)]
         except Exception as error:  # a kind somebody registered may be wrong; its askers must not hang
@@ -293,3 +292,22 @@ class Engine:
             self._open.pop(request, None)
         if results and not request.cancelled:
             request.deliver(results)
+
+
+def _checked(values: object, rows: int) -> Sequence[NDArray[np.float32]]:
+    """What a runtime gave, row by row.
+
+    Raises:
+        ValueError: neither one array `(rows, width)` nor a list of one table `(units, width)` for each row.
+    """
+    if isinstance(values, list):
+        tables = [np.asarray(table, dtype=np.float32) for table in values]
+        if len(tables) != rows or any(table.ndim != 2 for table in tables):
+            raise ValueError(
+                f"the runtime gave {len(tables)} tables for {rows} rows, of shapes {sorted({table.shape for table in tables})[:3]}"
+            )
+        return tables
+    whole = np.asarray(values, dtype=np.float32)
+    if whole.ndim != 2 or len(whole) != rows:
+        raise ValueError(f"the runtime gave shape {whole.shape} for {rows} rows")
+    return list(whole)

@@ -24,6 +24,7 @@ from trustbase.model.rotary import angles, turned
 Segments = Sequence[NDArray[np.integer]] | None  # of each row, for each token: 1 in the second text of a pair
 
 _GROUP_TOKENS = 8  # starting another attention group costs about as much time as this many tokens of padding
+_KNOWN = frozenset(f"{family}For{what}Classification" for family in ("Bert", "RoFormer") for what in ("Sequence", "Token"))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def packed_tokens(lengths: NDArray[np.integer]) -> int:
 def unsupported(model: Any) -> str | None:
     """Why this model cannot take the packed path, or None where it can."""
     config = model.config
-    if type(model).__name__ not in ("BertForSequenceClassification", "RoFormerForSequenceClassification"):
+    if type(model).__name__ not in _KNOWN:
         return f"{type(model).__name__} is not on the white list"
     if has_added(model):
         return "it holds modules beside its own"
@@ -157,7 +158,7 @@ class _Layer:
 
 
 class PackedBert:
-    """Scores of a `BertForSequenceClassification` or `RoFormerForSequenceClassification`, from packed tokens.
+    """Scores of a BERT or RoFormer with a head for texts or for tokens, from packed tokens.
 
     Args:
         model: the transformers model, in fp32, already on its device; its embeddings and head are used as they are.
@@ -196,6 +197,15 @@ class PackedBert:
         first = self._last_layer_first_token(x, groups, masks)
         read = first.unsqueeze(1)
         logits: torch.Tensor = self._classifier(read if self._pooler is None else self._pooler(read))
+        return logits
+
+    def token_logits(self, rows: Sequence[NDArray[np.integer]], asked: tuple[NDArray[np.int64], NDArray[np.int64]]) -> torch.Tensor:
+        """Logits of some tokens, fp32 `(asked, tags)`, from a head for tokens; `asked` are the row and position of each."""
+        x, groups, masks = self._enter(rows, None)
+        for layer in self._layers:
+            x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
+        begins = np.concatenate([group.start + group.length * np.arange(group.rows) for group in groups])
+        logits: torch.Tensor = self._classifier(x[torch.from_numpy(begins[asked[0]] + asked[1]).to(x.device)])
         return logits
 
     def embedding(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None) -> torch.Tensor:

@@ -22,6 +22,7 @@ from trustbase.model.engine import Engine
 from trustbase.model.faces import LoopFace, ask_and_wait, run_askers
 from trustbase.model.opening import check_options, limit_threads, open_runtime
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result, values_of
+from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Counters, Runtime
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo
@@ -144,11 +145,12 @@ class Predictor:
         self._check_caller()
         return run_askers(coroutines, at_once=at_once)
 
-    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, texts: Sequence[str]) -> NDArray[Any]:
         """What the model's answers are made of, by its answer kind (`recipe.lookup.ANSWER_KINDS`): of classes the probability of each.
 
         Returns:
-            float64 `(rows, len(labels.names))`.
+            float64 `(rows, len(labels.names))`; where an answer is a table (of ragged kinds), an array of objects `(rows,)`, each float64
+            `(units, …)`.
 
         Raises:
             PredictionError: some texts could not be answered; names them.
@@ -197,8 +199,10 @@ class Predictor:
         values = values_of(self.ask_all([Question("log_likelihood", text) for text in texts]))
         return np.array([(value.total, value.tokens) for value in values], dtype=np.float64).reshape(-1, 2)
 
-    def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[np.float64]:
+    def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[Any]:
         values = values_of(self.ask_all([Question(kind, text) for text in texts]))
+        if kind in KINDS and KINDS[kind].ragged:
+            return ragged(values)
         return np.stack(values) if values else np.zeros((0, width))
 
     # ---- the model itself ------------------------------------------------------------------------------------------

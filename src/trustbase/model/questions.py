@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from trustbase.errors import PredictionError, Problem
 from trustbase.records import LabelSchema
 
+UNREAD = np.float32(-1e30)  # every logit of a unit that the model did not read: cut off, or nothing to the tokenizer
+OUTSIDE = "O"  # the tag of units in no entity
 _LISTED = 20  # questions without an answer that an error names
 
-Row = NDArray[np.float32]  # what a runtime gives for one input: logits `(classes,)`, an embedding `(width,)`, …
+#: What a runtime gives for one input: logits `(classes,)`, an embedding `(width,)`; of a ragged kind a table `(units, width)`.
+Row = NDArray[np.float32]
+Rows = NDArray[np.float64] | Sequence[NDArray[np.float64]]  # of several inputs: one array `(rows, width)`, or the table of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,12 @@ class Kind:
         answers: answer kinds of artefacts that can be asked this, or ("*",).
         output: what the runtime must compute: "logits", "embedding", …
         check: refuses wrong parameters with ValueError, before anything runs.
-        finish: runtime rows `(rows, width)` and their questions → one value each.
+        finish: runtime rows and their questions → one value each; rows are one array `(rows, width)`, of a ragged kind a list of tables
+            `(units, width)`.
         modality: how inputs are identified.
         forward_parameters: names of parameters that change the runtime's work, hence the cache key.
         sampled: drawn at random, so neither deduplicated nor cached.
+        ragged: the runtime gives a table for each input, as long as that input.
     """
 
     name: str
@@ -95,10 +101,15 @@ class Kind:
     answers: tuple[str, ...]
     output: str
     check: Callable[[Question, LabelSchema], None]
-    finish: Callable[[NDArray[np.float64], Sequence[Question], LabelSchema], Sequence[Any]]
+    finish: Callable[[Any, Sequence[Question], LabelSchema], Sequence[Any]]
     modality: Modality
     forward_parameters: tuple[str, ...] = ()
     sampled: bool = False
+    ragged: bool = False
+
+    def rows(self, given: Sequence[Row]) -> Rows:
+        """What the runtime gave for some inputs, as `finish` takes it."""
+        return [row.astype(np.float64) for row in given] if self.ragged else np.stack(given).astype(np.float64)
 
 
 def canonical_text(value: Any) -> bytes:
@@ -163,6 +174,17 @@ def _numbers(rows: NDArray[np.float64], questions: Sequence[Question], labels: L
     return _frozen_rows(labels.center + labels.scale * rows)
 
 
+def _token_scores(rows: Sequence[NDArray[np.float64]], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+    outside = np.eye(len(labels.names))[labels.index(OUTSIDE) if OUTSIDE in labels.names else 0]
+    found = []
+    for logits in rows:
+        chances = np.exp(log_softmax(logits)) if len(logits) else logits
+        chances[(logits <= UNREAD).all(axis=1)] = outside  # the model did not see them, so they are in no entity that it knows of
+        chances.setflags(write=False)
+        found.append(chances)
+    return found
+
+
 def _losses(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
     columns = [label_index(question.parameters["label"], labels) for question in questions]
     values = -log_softmax(rows)[np.arange(len(rows)), columns]
@@ -189,6 +211,16 @@ LABEL_SCORES = Kind(
 NUMBER = Kind(
     "number", "the number, in the units of the training rows, float64 (1,)", ("number",), "logits", _no_parameters, _numbers, TEXT
 )
+TOKEN_SCORES = Kind(
+    "token_scores",
+    "probability of each tag for each unit of the text (`data.units`), float64 (units, tags)",
+    ("tokens",),
+    "unit_logits",
+    _no_parameters,
+    _token_scores,
+    TEXT,
+    ragged=True,
+)
 LOSS = Kind("loss", "cross-entropy of a given label, in nats", ("classes",), "logits", _one_label, _losses, TEXT)
 EMBEDDING = Kind(
     "embedding",
@@ -211,7 +243,7 @@ LOG_LIKELIHOOD = Kind(
 
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {kind.name: kind for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, LOSS, EMBEDDING, LOG_LIKELIHOOD)}
+    {kind.name: kind for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD)}
 )
 
 

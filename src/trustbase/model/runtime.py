@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: What `forward` gives: one array `(rows, width)`, or of outputs for each unit a list of one table `(units, width)` for each row.
+Output: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
 
 
 class Encodings(Protocol):
@@ -28,13 +31,13 @@ class Runtime(Protocol):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What `forward` can compute: "logits", "embedding"."""
+        """What `forward` can compute: "logits", "unit_logits", "embedding"."""
 
     def prepare(self, inputs: Sequence[Any]) -> Any:
         """Inputs → `Encodings` (tokenised in one call)."""
 
-    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """`(len(rows), width)` in the order of `rows`."""
+    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> Output:
+        """Of each row of `rows`, in their order."""
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         """Tokens that one batch of these lengths really costs, padding included."""

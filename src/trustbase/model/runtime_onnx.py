@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the Predictor's face: one fp32 graph with two outputs, logits and embedding."""
+"""ONNX Runtime behind the Predictor's face: one fp32 graph with two outputs, logits (of texts or of tokens) and embedding."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.runtime import Output
+from trustbase.model.token_units import by_row, encode_units, read_places
 from trustbase.model.tokenizer import encode
 
 _PREFIX = "output_"  # of the names of the graph's outputs
@@ -32,6 +34,7 @@ class OnnxRuntime:
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
+        self._units = "unit_logits" in self.outputs  # each unit of a text is answered, not the text as a whole
 
     @classmethod
     def open(
@@ -67,16 +70,20 @@ class OnnxRuntime:
         return cls(session, tokenizer, max_length=max_length)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return encode(self._tokenizer, inputs, max_length=self._max_length)
+        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return int(lengths.max()) * len(lengths)
 
-    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> Output:
         batch = pad(encodings, rows, self._pad_id)
         if self._told:  # a graph made for pairs wants segments in any case
             batch.setdefault("token_type_ids", np.zeros_like(batch["input_ids"]))
         else:
             batch.pop("token_type_ids", None)
         (values,) = self._session.run([_PREFIX + output], batch)
-        return np.asarray(values, dtype=np.float32)
+        values = np.asarray(values, dtype=np.float32)
+        if output != "unit_logits":
+            return values
+        part = encodings.take(rows)
+        return by_row(part, values[read_places(part)])

@@ -1,4 +1,4 @@
-"""PyTorch behind the Predictor's face: fp32 or bf16, on CPU or GPU, any `…ForSequenceClassification` of transformers.
+"""PyTorch behind the Predictor's face: fp32 or bf16, on CPU or GPU, any classifier of texts or of tokens that transformers has.
 
 BERT classifiers take the packed path (`packed.py`: no padding, nothing computed that is not read); every other
 architecture runs as transformers wrote it, padded, in bf16 by autocast.
@@ -7,6 +7,7 @@ architecture runs as transformers wrote it, padded, in bf16 by autocast.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import UsageError
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.heads import TOKENS, head_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
+from trustbase.model.runtime import Output
+from trustbase.model.token_units import by_row, encode_units, read_places
 from trustbase.model.tokenizer import encode
 
 
@@ -35,7 +39,6 @@ class TorchRuntime:
     """
 
     name = "torch"
-    outputs: tuple[str, ...] = ("logits", "embedding")
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class TorchRuntime:
         self._max_length = max_length
         self._device = torch.device(device)
         self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
+        self._units = head_of([type(model).__name__]) == TOKENS  # each unit of a text is answered, not the text as a whole
+        self.outputs: tuple[str, ...] = ("unit_logits" if self._units else "logits", "embedding")
         model = model.to(self._device).eval().requires_grad_(False)
         why_not = unsupported(model) if packed else "not asked for"
         self.path = "packed" if why_not is None else f"transformers ({why_not})"
@@ -86,13 +91,15 @@ class TorchRuntime:
         return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return encode(self._tokenizer, inputs, max_length=self._max_length)
+        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
 
-    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def forward(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> Output:
         with torch.inference_mode():
+            if output == "unit_logits":
+                return self._forward_units(encodings, rows)
             if self._packed is not None:
                 return self._forward_packed(self._packed, output, encodings, rows)
             return self._forward_padded(output, encodings, rows)
@@ -108,8 +115,26 @@ class TorchRuntime:
         result[order] = values
         return result
 
+    def _forward_units(self, encodings: Encoded, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """Logits of the units of each row, `(units, tags)`."""
+        order = np.argsort(encodings.lengths[rows], kind="stable")
+        part = encodings.take(rows[order])
+        asked = read_places(part)
+        if self._packed is not None:
+            values = self._packed.token_logits([part.ids[a:b] for a, b in pairwise(part.offsets.tolist())], asked)
+        else:
+            batch = self._padded(part, np.arange(len(part)))
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                logits = self._model(**batch).logits
+            values = logits[tuple(torch.from_numpy(each).to(self._device) for each in asked)]
+        tables = by_row(part, values.float().cpu().numpy())
+        return [tables[place] for place in np.argsort(order, kind="stable")]
+
+    def _padded(self, encodings: Encoded, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}
+
     def _forward_padded(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        batch = {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}
+        batch = self._padded(encodings, rows)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)

@@ -106,7 +106,7 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
         DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
         ValueError: `max_length` leaves no room for a token of text.
     """
-    prefix, suffix = _special_affixes(tokenizer)
+    prefix, suffix = special_affixes(tokenizer)
     room = max_length - prefix - suffix
     if room < 1:
         raise ValueError(f"max_length {max_length} leaves no room for text beside {prefix + suffix} special tokens")
@@ -115,12 +115,12 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
         emit("progress", what="tokenising", done=start, total=len(texts))
         chunk = list(texts[start : start + _CHUNK])
         if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
-            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=_not_text))
+            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=not_text))
             continue
         ids, full = _encode_chunk(tokenizer, chunk, start)
         whole = Encoded(ids, offsets_of(full), full)
         if (full > max_length).any():
-            whole = _cut(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
+            whole = cut_rows(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
         pieces.append(whole)
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
     return joined(pieces)
@@ -128,7 +128,7 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
 
 def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
     """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits."""
-    prefix, suffix = _special_affixes(tokenizer)
+    prefix, suffix = special_affixes(tokenizer)
     whole = encode(tokenizer, texts, max_length=2**40)
     inner = np.ones(len(whole.ids), dtype=bool)
     for k in range(prefix):
@@ -166,7 +166,7 @@ def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> tuple[NDArray
     try:
         lists = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(chunk, add_special_tokens=True)]
     except (TypeError, UnicodeEncodeError, ValueError) as error:
-        raise _not_text(chunk, start, error) from error
+        raise not_text(chunk, start, error) from error
     if not all(lists):  # a tokenizer without special tokens makes nothing of an empty text, and a model needs one token
         filler = next(x for x in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if x is not None)
         lists = [ids or [filler] for ids in lists]
@@ -174,7 +174,7 @@ def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> tuple[NDArray
     return np.fromiter(chain.from_iterable(lists), np.int32, count=int(lengths.sum())), lengths
 
 
-def _not_text(chunk: Sequence[Any], start: int, error: Exception) -> DataError:
+def not_text(chunk: Sequence[Any], start: int, error: Exception) -> DataError:
     problems = []
     for row, text in enumerate(chunk, start):
         if not isinstance(text, str):
@@ -186,7 +186,7 @@ def _not_text(chunk: Sequence[Any], start: int, error: Exception) -> DataError:
     return DataError("Some texts cannot be tokenized", problems=problems, hint="mend or leave out these rows")
 
 
-def _special_affixes(tokenizer: Any) -> tuple[int, int]:
+def special_affixes(tokenizer: Any) -> tuple[int, int]:
     """How many special tokens stand before and after one text."""
     mask = tokenizer.backend_tokenizer.encode("a", add_special_tokens=True).special_tokens_mask
     if 0 not in mask:
@@ -197,7 +197,7 @@ def _special_affixes(tokenizer: Any) -> tuple[int, int]:
     return mask.index(0), mask[::-1].index(0)
 
 
-def _cut(whole: Encoded, max_length: int, suffix: int | None, prefix: int) -> Encoded:
+def cut_rows(whole: Encoded, max_length: int, suffix: int | None, prefix: int) -> Encoded:
     """Drop tokens between the special ones: before the suffix, or (`suffix` None: truncation on the left) after the prefix."""
     lengths = np.minimum(whole.full_lengths, max_length)
     offsets = offsets_of(lengths)
