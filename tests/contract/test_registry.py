@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from trustbase.data.truth.base import truth_of
+from trustbase.outputs.answers.base import answering
 from trustbase.recipe import lookup
 
 TABLES = {
-    "tasks": (lookup.TASKS, 2),
+    "tasks": (lookup.TASKS, 4),
+    "answer_kinds": (lookup.ANSWER_KINDS, 3),
     "adaptations": (lookup.ADAPTATIONS, 7),
     "sources": (lookup.SOURCES, 7),
-    "objectives": (lookup.OBJECTIVES, 10),
-    "audits": (lookup.AUDITS, 7),
-    "rivals": (lookup.RIVALS, 3),
+    "objectives": (lookup.OBJECTIVES, 12),
+    "audits": (lookup.AUDITS, 11),
+    "rivals": (lookup.RIVALS, 4),
     "runtimes": (lookup.RUNTIMES, 3),
     "mitigations": (lookup.MITIGATIONS, 0),
 }
@@ -24,15 +27,31 @@ ENTRIES = [(table, name, entry) for table, (entries, _) in TABLES.items() for na
 
 def test_how_many_things_are_covered() -> None:
     assert {table: len(entries) for table, (entries, _) in TABLES.items()} == {table: count for table, (_, count) in TABLES.items()}
-    assert len(ENTRIES) == 39
+    assert len(ENTRIES) == 51
     tables_in_module = {name for name in vars(lookup) if name.isupper()}
     assert len(tables_in_module) == len(TABLES), f"a table is not covered here: {tables_in_module}"
 
 
 @pytest.mark.parametrize(("table", "name", "entry"), ENTRIES, ids=[f"{table}-{name}" for table, name, _ in ENTRIES])
 def test_every_entry_resolves_and_says_what_it_is(table: str, name: object, entry: lookup.Entry) -> None:
-    assert callable(lookup.load(entry)) or table in ("tasks", "adaptations"), entry.target
+    targets = [entry.target, *entry.others.values()] if isinstance(entry, lookup.Rival) else [entry.target]
+    assert any(targets), f"{name} leads nowhere"
+    for target in filter(None, targets):  # a rival without a first target has no sense for classes
+        assert callable(lookup.load_named(target)) or table in ("tasks", "answer_kinds", "adaptations"), target
     assert 10 < len(entry.about) < 120
+
+
+@pytest.mark.parametrize("kind", list(lookup.ANSWER_KINDS))
+def test_every_answer_kind_has_all_that_a_task_needs(kind: str) -> None:
+    """Truth, decisions, a question, audits of what every model is asked for, and a rival to beat."""
+    from trustbase.model.questions import KINDS
+    from trustbase.train.options import STOPPING_OF
+
+    assert truth_of(kind) is lookup.load_named(lookup.ANSWER_KINDS[kind].truth) and answering(kind).unit
+    assert lookup.ANSWER_KINDS[kind].question in KINDS and STOPPING_OF[kind]
+    assert {"quality", "fairness", "efficiency"} <= set(lookup.audited_dimensions(kind))
+    assert {"bag_of_words", "boosting"} < set(lookup.rivals_of(kind))
+    assert [name for name, task in lookup.TASKS.items() if task.answers == kind]
 
 
 @pytest.mark.parametrize("table", sorted(name for name in vars(lookup) if name.isupper()))
