@@ -130,6 +130,10 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _windows(artifact: ArtifactInfo) -> str:
+    return "" if artifact.stride is None else f" at once; longer texts in windows that overlap by {artifact.stride}, scores averaged"
+
+
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
     labels, decision = artifact.labels, artifact.decision
     adapt = recipe.get("adapt")
@@ -141,7 +145,7 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
         ["adaptation", code(str(method)) if method else "not stated"],
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
-        ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens"],
+        ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens{_windows(artifact)}"],
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],

@@ -17,6 +17,7 @@ from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.load import describe_base
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
@@ -37,6 +38,7 @@ def make_artifact(
     sample: Sequence[str],
     decide: Decide | None = None,
     task: Task = TEXT_CLASSIFICATION,
+    stride: int | None = None,
     device: str | None = None,
     emit: Emit = ignore,
 ) -> ArtifactInfo:
@@ -53,6 +55,7 @@ def make_artifact(
         sample: real texts (validation): candidates are compared on the first of them, the decision is chosen on all.
         decide: from the scores of the whole sample to the decision; by default the highest score answers.
         task: what is predicted.
+        stride: tokens by which windows over longer inputs overlap; None cuts these off.
         device: what candidates of torch run on; by default the device that a Predictor would take.
         emit: where choices are told.
 
@@ -69,11 +72,12 @@ def make_artifact(
     where = device or choose_device()
     usual = _usual(task)
     made: list[ArtifactInfo] = []
+    sequencer = Sequencer.by_task(task.name, max_length, stride)
 
     def fill(staging: Path) -> None:
         form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
-        choice = choose(staging, options, list(sample), max_length, labels, decide or usual, where, emit, task.answer_kind)
-        info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
+        choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
+        info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
         made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
@@ -87,7 +91,7 @@ def _usual(task: Task) -> Decide:
 
 
 def _described(
-    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, max_length: int
+    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, sequencer: Sequencer
 ) -> ArtifactInfo:
     """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
     chosen = choice.chosen
@@ -101,7 +105,8 @@ def _described(
         labels=labels,
         runtime=chosen.runtime,
         precision=chosen.precision,
-        max_length=max_length,
+        max_length=sequencer.max_length,
+        stride=sequencer.stride,
         base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
         revision=base.revision,
         text=text,

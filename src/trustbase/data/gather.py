@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trustbase.data import split
+from trustbase.data import choices, split
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
@@ -82,14 +82,14 @@ def read_sources(options: DataOptions, root: Path, answers: str = "classes") -> 
     if problems:
         raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
-    template = TextTemplate.parse(options.reading, columns, missing=options.missing)
+    template = TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
     sources: dict[str, Source] = {}
     for name in split.SPLITS:
         reference = getattr(options, name)
         if reference is None:
             continue
         try:
-            raw = _read(options, reference, template, root, answers, first=name == "train")
+            raw = _with_choices(_read(options, reference, template, root, answers, first=name == "train"), options.label, template)
             sources[name] = Source(reference, raw, template.render_table(raw.table))
         except DataError as error:
             problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
@@ -118,6 +118,15 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         query=options.query,
     )
     return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
+
+
+def _with_choices(raw: RawTable, label: str, template: TextTemplate) -> RawTable:
+    """The same rows, whose label cells name the right choice where there are choices."""
+    names = choices.choice_names(template)
+    if not names:
+        return raw
+    place = raw.table.column_names.index(label)
+    return replace(raw, table=raw.table.set_column(place, label, choices.named(raw.table[label], names)))
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -174,7 +183,7 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     """Columns that the recipe names and a file does not have."""
     problems = []
     try:
-        template = TextTemplate.parse(options.reading, columns, missing=options.missing)
+        template = TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
         if options.label in template.columns:
             problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
         for name in set(template.whole) & set(options.groups):

@@ -34,6 +34,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             "runtime": info.runtime,
             "precision": info.precision,
             "max_length": info.max_length,
+            **({} if info.stride is None else {"stride": info.stride}),
             "text": info.text,
             **({"columns": list(info.columns)} if info.columns else {}),
             "base": info.base,
@@ -86,6 +87,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         revision=data["revision"],
         text=data["text"],
         columns=tuple(data.get("columns", ())),
+        stride=None if data.get("stride") is None else int(data["stride"]),
         decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
     )

@@ -164,7 +164,7 @@ def _batch(model: nn.Module, rows: Encoded | Mapping[str, Any], device: torch.de
     if isinstance(rows, Encoded):
         if not len(rows):
             raise TrainingError("Reload equality needs at least one row, got none", hint="give some validation rows")
-        arrays: Mapping[str, Any] = pad(rows, np.arange(min(len(rows), _RELOAD_ROWS)), config_of(model).pad_token_id or 0)
+        arrays: Mapping[str, Any] = pad(rows.flat, np.arange(min(len(rows), _RELOAD_ROWS)), config_of(model).pad_token_id or 0)
     else:
         arrays = {name: value for name, value in rows.items() if name != "labels"}
     return {name: torch.as_tensor(value).to(device) for name, value in arrays.items()}

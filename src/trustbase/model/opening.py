@@ -34,6 +34,7 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
         ModelError: no runtime of this version, or files that cannot be read.
         UsageError: the precision or the device does not exist here.
     """
+    from trustbase.model.sequencer import Sequencer
     from trustbase.model.tokenizer import load_tokenizer
 
     if info.runtime not in RUNTIMES:
@@ -42,7 +43,7 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
     # Another precision than what ships: of the weights, which a graph does not hold.
     name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = load_tokenizer(info.folder)
-    settings = {"precision": precision, "device": device, "threads": threads}
+    settings = {"precision": precision, "device": device, "threads": threads, **Sequencer.of(info).unusual}
     runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)
     return tokenizer, runtime
 

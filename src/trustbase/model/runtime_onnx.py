@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
+from trustbase.model.sequencer import TEXT, Sequencer
 from trustbase.model.token_units import by_row, encode_units, read_places
-from trustbase.model.tokenizer import encode
 
 _PREFIX = "output_"  # of the names of the graph's outputs
 
@@ -27,10 +28,10 @@ class OnnxRuntime:
     precision_reason = "the exported graph is fp32"
     path = "graph"
 
-    def __init__(self, session: Any, tokenizer: Any, *, max_length: int) -> None:
+    def __init__(self, session: Any, tokenizer: Any, *, max_length: int, stride: int | None = None, form: str = TEXT) -> None:
         self._session = session
         self._tokenizer = tokenizer
-        self._max_length = max_length
+        self._sequencer = Sequencer(max_length, stride, form)
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
@@ -46,6 +47,8 @@ class OnnxRuntime:
         precision: str = "fp32",
         device: str | None = None,
         threads: int | None = None,
+        stride: int | None = None,
+        form: str = TEXT,
     ) -> OnnxRuntime:
         """Open the graph of an artefact; it is fp32 and runs on the CPU, whatever device the weights could use.
 
@@ -67,10 +70,12 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
             raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
-        return cls(session, tokenizer, max_length=max_length)
+        return cls(session, tokenizer, max_length=max_length, stride=stride, form=form)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
+        if self._units:
+            return encode_units(self._tokenizer, inputs, max_length=self._sequencer.max_length)
+        return self._sequencer.encode(self._tokenizer, inputs)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return int(lengths.max()) * len(lengths)
@@ -84,6 +89,6 @@ class OnnxRuntime:
         (values,) = self._session.run([_PREFIX + output], batch)
         values = np.asarray(values, dtype=np.float32)
         if output != "unit_logits":
-            return values
+            return pooled(values, encodings, rows)
         part = encodings.take(rows)
         return by_row(part, values[read_places(part)])

@@ -20,9 +20,10 @@ from trustbase.errors import UsageError
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.heads import TOKENS, head_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
+from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
+from trustbase.model.sequencer import TEXT, Sequencer
 from trustbase.model.token_units import by_row, encode_units, read_places
-from trustbase.model.tokenizer import encode
 
 
 class TorchRuntime:
@@ -36,6 +37,8 @@ class TorchRuntime:
         device: where it runs.
         reason: why this precision, in words.
         packed: False keeps to the forward pass of transformers (comparisons).
+        stride: tokens by which windows over longer inputs overlap; None cuts these off.
+        form: what an input is (`model.sequencer`).
     """
 
     name = "torch"
@@ -50,11 +53,13 @@ class TorchRuntime:
         device: str = "cpu",
         reason: str = "",
         packed: bool = True,
+        stride: int | None = None,
+        form: str = TEXT,
     ) -> None:
         self.precision = precision
         self.precision_reason = reason
         self._tokenizer = tokenizer
-        self._max_length = max_length
+        self._sequencer = Sequencer(max_length, stride, form)
         self._device = torch.device(device)
         self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
         self._units = head_of([type(model).__name__]) == TOKENS  # each unit of a text is answered, not the text as a whole
@@ -77,6 +82,8 @@ class TorchRuntime:
         device: str | None = None,
         threads: int | None = None,
         packed: bool = True,
+        stride: int | None = None,
+        form: str = TEXT,
     ) -> TorchRuntime:
         """Load the weights of an artefact; `threads` is torch's own, set in the thread that asks.
 
@@ -88,10 +95,13 @@ class TorchRuntime:
             UsageError: the precision does not exist on this device, or the device does not exist here.
         """
         where, chosen, reason = place_of(precision, device)
-        return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
+        settings: dict[str, Any] = {"max_length": max_length, "stride": stride, "form": form, "packed": packed}
+        return cls(load_model(folder), tokenizer, precision=chosen, device=where, reason=reason, **settings)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return (encode_units if self._units else encode)(self._tokenizer, inputs, max_length=self._max_length)
+        if self._units:
+            return encode_units(self._tokenizer, inputs, max_length=self._sequencer.max_length)
+        return self._sequencer.encode(self._tokenizer, inputs)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
@@ -100,9 +110,12 @@ class TorchRuntime:
         with torch.inference_mode():
             if output == "unit_logits":
                 return self._forward_units(encodings, rows)
+            flat, places = encodings.flat, encodings.of_rows(rows)
             if self._packed is not None:
-                return self._forward_packed(self._packed, output, encodings, rows)
-            return self._forward_padded(output, encodings, rows)
+                values = self._forward_packed(self._packed, output, flat, places)
+            else:
+                values = self._forward_padded(output, flat, places)
+        return pooled(values, encodings, rows)
 
     def _forward_packed(self, packed: PackedBert, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         order = np.argsort(encodings.lengths[rows], kind="stable")  # a batch that was halved or filtered is still sorted; be sure

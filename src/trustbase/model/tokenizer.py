@@ -24,6 +24,7 @@ from trustbase.model.encoded import Encoded, joined, offsets_of
 from trustbase.model.folder import check_tokenizer_files
 from trustbase.model.shape import positions_of
 from trustbase.model.token_pairs import encode_pairs, pair_layout
+from trustbase.model.windows import cut_windows
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
 
@@ -92,13 +93,14 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit = ignore) -> Encoded:
-    """Token ids of texts, special tokens added, cut at `max_length`.
+def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, stride: int | None = None, emit: Emit = ignore) -> Encoded:
+    """Token ids of texts, special tokens added, cut at `max_length` or read in windows of that length.
 
     Args:
         tokenizer: from `load_tokenizer`.
         texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them.
-        max_length: most tokens of a row, special tokens included.
+        max_length: most tokens of a sequence, special tokens included.
+        stride: tokens by which the windows of a longer text overlap; None cuts it off.
         emit: takes `progress` events.
 
     Raises:
@@ -115,31 +117,47 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
         emit("progress", what="tokenising", done=start, total=len(texts))
         chunk = list(texts[start : start + _CHUNK])
         if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
-            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=not_text))
+            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, stride=stride, refused=not_text))
             continue
         ids, full = _encode_chunk(tokenizer, chunk, start)
         whole = Encoded(ids, offsets_of(full), full)
         if (full > max_length).any():
-            whole = cut_rows(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
+            right = tokenizer.truncation_side == "right"
+            whole = (
+                cut_rows(whole, max_length, suffix if right else None, prefix)
+                if stride is None
+                else cut_windows(whole, max_length, stride, prefix, suffix)
+            )
         pieces.append(whole)
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
     return joined(pieces)
 
 
-def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
-    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits."""
+def token_stats(
+    tokenizer: Any, texts: Sequence[str], max_length: int, *, whole: Encoded | None = None, windows: bool = False
+) -> TokenStats:
+    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        texts: `(rows,)`.
+        max_length: tokens of a sequence.
+        whole: the texts uncut, where they are read in another way than `encode` does it.
+        windows: whether longer texts are read in windows, so that nothing is cut off.
+    """
     prefix, suffix = special_affixes(tokenizer)
-    whole = encode(tokenizer, texts, max_length=2**40)
+    if whole is None:
+        whole = encode(tokenizer, texts, max_length=2**40)
     inner = np.ones(len(whole.ids), dtype=bool)
     for k in range(prefix):
         inner[whole.offsets[:-1] + k] = False
     for k in range(1, suffix + 1):
         inner[whole.offsets[1:] - k] = False
     unknown_id = tokenizer.unk_token_id
-    pairs = sum(SEPARATOR in text for text in texts)
+    pairs = len(whole.flat) if whole.sequences is not None else sum(SEPARATOR in text for text in texts)
     tokens = int(inner.sum()) - (pairs * pair_layout(tokenizer).between if pairs else 0)
     unknown = 0 if unknown_id is None else int(((whole.ids == unknown_id) & inner).sum())
-    over = np.maximum(whole.full_lengths - max_length, 0)
+    over = np.zeros(len(whole), np.int64) if windows else _over(whole, max_length)
     rows = max(len(whole), 1)
     return TokenStats(
         lengths=whole.full_lengths,
@@ -151,6 +169,12 @@ def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenS
         lost_tokens=float(over.sum()) / max(int(whole.full_lengths.sum()), 1),
         max_length=max_length,
     )
+
+
+def _over(whole: Encoded, max_length: int) -> NDArray[np.int64]:
+    """Tokens that each row loses where none of its sequences may be longer than `max_length`, `(rows,)`."""
+    over = np.maximum(np.diff(whole.offsets) - max_length, 0)
+    return over if whole.sequences is None else np.add.reduceat(over, whole.sequences[:-1])
 
 
 def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int:

@@ -31,6 +31,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
             *_meaningless(recipe),
             *_stopping(recipe),
             *_base(recipe, root),
+            *_windows(recipe),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
             *_mitigations(recipe, aside),
@@ -60,6 +61,23 @@ def _pair(recipe: Recipe) -> Iterator[Found]:
     if not pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
+    choices = TASKS[recipe.task].reads == "choices"
+    if choices and not recipe.data.choices:
+        yield ("data",), f"task {recipe.task} weighs choices, and none are named", "add choices: [COLUMN, COLUMN, …]"
+    if not choices and recipe.data.choices:
+        yield ("data", "choices"), f"data.choices are of a question, and task {recipe.task} has none", "write task: multiple-choice"
+
+
+def _windows(recipe: Recipe) -> Iterator[Found]:
+    """Windows that would hardly move, or of what is not read in windows."""
+    stride, most = recipe.data.stride, recipe.train.max_length // 2
+    if stride is None:
+        return
+    if stride > most:
+        message = f"windows of train.max_length {recipe.train.max_length} that overlap by {stride} would read every token more than twice"
+        yield ("data", "stride"), message, f"set data.stride: {most} or less"
+    if answer_kind(recipe) == "tokens":
+        yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
 def _meaningless(recipe: Recipe) -> Iterator[Found]:

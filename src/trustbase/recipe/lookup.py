@@ -46,10 +46,12 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
+        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), or "choices" (a question and its choices).
     """
 
     answers: str = "classes"
     texts: int = 1
+    reads: str = "text"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ TASKS: dict[str, TaskEntry] = {
         "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
     ),
     "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+    "multiple-choice": TaskEntry("trustbase.model.task:MULTIPLE_CHOICE", "which of several choices answers a question", reads="choices"),
 }
 
 #: What can be asked of a model and audited; base models (`language`) have neither truth nor decision.
@@ -183,6 +186,7 @@ OBJECTIVES: dict[str, Entry] = {
     "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),
+    "multiple-choice": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the right choice"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
     "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
     "next_sentence": Entry("trustbase.train.objectives.pairs:NextSentence", "whether a second segment follows the first (BERT)"),
@@ -243,6 +247,7 @@ RIVALS: dict[str, Rival] = {
         "gradient boosting on the raw columns",
         {"labels": "trustbase.audit.rivals_labels:boosting", "number": "trustbase.audit.rivals_number:boosting"},
     ),
+    "shared_words": Rival("trustbase.audit.rivals_choices:shared_words", "the choice that shares most words with the question"),
 }
 
 
@@ -251,7 +256,8 @@ def rivals_of(kind: str) -> dict[str, str]:
     return {name: target for name, rival in RIVALS.items() if (target := rival.of(kind)) is not None}
 
 
-#: `open(folder, tokenizer=, max_length=, precision=, device=, threads=)` of each, by `runtime` in artifact.json.
+#: `open(folder, tokenizer=, max_length=, stride=, form=, precision=, device=, threads=)` of each (windows and choices only
+#: where the model reads such), by `runtime` in artifact.json.
 RUNTIMES: dict[str, Entry] = {
     "torch": Entry("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
     "onnx": Entry("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),

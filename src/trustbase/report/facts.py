@@ -125,6 +125,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
+        ("stride", t("model.windows", n=artifact["stride"]) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:

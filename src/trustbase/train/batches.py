@@ -14,6 +14,8 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
+from trustbase.model.encoded import within
+from trustbase.model.pooling import MEAN, Pooling
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class Batch:
     owners: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by term of the loss: what each unit belongs to, `(units,)`
     targets: Mapping[str, Tensor] = field(default_factory=dict)  # what an objective compares with
     objective: str = ""  # which of several objectives of one run the batch was made for
+    pooling: Pooling | None = None  # how what the model says of several sequences of a row becomes one; None where each row is one
     idle: bool = False  # made so that all processes ask a divided model equally often: its losses count for nothing
 
     @property
@@ -111,24 +114,41 @@ class TokenRows(_Rows):
         labels: NDArray[Any],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
+        *,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
     ) -> None:
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
         self.labels = np.asarray(labels)
         self._pad_id = pad_id
+        self._sequences = sequences  # which sequences each row owns (`model.encoded`); None where each row is one
+        self._together = together
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self._offsets)
+        """Tokens that each row takes in a padded batch of its like, `(rows,)`."""
+        lengths = np.diff(self._offsets)
+        if self._sequences is None:
+            return lengths
+        return np.asarray(np.diff(self._sequences) * np.maximum.reduceat(lengths, self._sequences[:-1]), dtype=np.int64)
+
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        if self._sequences is None:
+            return super().size(chosen)
+        places = places_of(self._sequences, chosen)
+        return len(places) * int(np.diff(self._offsets)[places].max())
 
     @property
     def tokens(self) -> NDArray[np.int64]:
         return np.union1d(np.flatnonzero(np.bincount(self._ids)), self._pad_id).astype(np.int64)
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """Pad the rows to their longest, on the right."""
-        starts, sizes = self._offsets[rows], self.lengths[rows]
+        """Pad the rows to their longest, on the right; all sequences of each."""
+        lines = rows if self._sequences is None else places_of(self._sequences, rows)
+        starts = self._offsets[lines]
+        sizes = self._offsets[lines + 1] - starts
         columns = np.arange(int(sizes.max()))
         real = columns < sizes[:, None]  # (rows, length)
         places = np.minimum(starts[:, None] + columns, self._ids.size - 1)
@@ -137,7 +157,9 @@ class TokenRows(_Rows):
         if self._segments is not None:
             kinds = np.where(real, self._segments[places], 0).astype(np.int64)
             inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
-        return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
+        labels = torch.from_numpy(self.labels[rows]).to(device)
+        pooling = pooling_of(self._sequences, rows, self._together, device)
+        return Batch(rows, inputs, labels, ids.size, number, {"label": rows}, pooling=pooling)
 
 
 class FeatureRows(_Rows):
@@ -146,8 +168,17 @@ class FeatureRows(_Rows):
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
     """
 
-    def __init__(self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any]) -> None:
-        self._features = features
+    def __init__(
+        self,
+        features: Tensor,
+        lengths: NDArray[np.int64],
+        labels: NDArray[Any],
+        *,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
+    ) -> None:
+        self._features = features  # one for each sequence
+        self._sequences, self._together = sequences, together
         self._lengths = lengths
         self.labels = np.asarray(labels)
 
@@ -163,7 +194,22 @@ class FeatureRows(_Rows):
         return int(self._lengths[chosen].sum())
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """The vectors of these rows, `(rows, width)`."""
-        features = self._features[torch.from_numpy(rows)].to(device)
+        """The vectors of these rows, `(rows, width)`; of rows of several sequences `(sequences, width)`."""
+        lines = rows if self._sequences is None else places_of(self._sequences, rows)
+        features = self._features[torch.from_numpy(lines)].to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
-        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+        pooling = pooling_of(self._sequences, rows, self._together, device)
+        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows}, pooling=pooling)
+
+
+def places_of(sequences: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sequences of these rows, in that order."""
+    return within(sequences[rows], sequences[rows + 1] - sequences[rows])
+
+
+def pooling_of(sequences: NDArray[np.int64] | None, rows: NDArray[np.int64], together: str, device: str) -> Pooling | None:
+    """How the sequences of these rows come together; None where each row is one."""
+    if sequences is None:
+        return None
+    owners = np.repeat(np.arange(len(rows)), sequences[rows + 1] - sequences[rows])
+    return Pooling(torch.from_numpy(owners).to(device), len(rows), together)

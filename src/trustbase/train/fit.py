@@ -22,7 +22,8 @@ from trustbase.model.adapt import frozen_features, head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.encoded import Encoded
 from trustbase.model.options import AdaptOptions
-from trustbase.model.tokenizer import encode, load_tokenizer
+from trustbase.model.sequencer import Sequencer
+from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.batches import FeatureRows, Labelled, TokenRows
@@ -67,6 +68,7 @@ def fit(
     options: TrainOptions,
     folder: Path,
     shard: bool = False,
+    stride: int | None = None,
     emit: Emit = ignore,
 ) -> Trained:
     """Train a task on a base model; the same call on the same folder goes on where it stopped.
@@ -83,6 +85,7 @@ def fit(
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
         shard: divide the model's state over the processes, rather than have each hold all of it.
+        stride: tokens by which windows over longer texts overlap; None cuts these off.
         emit: takes events.
 
     Raises:
@@ -94,7 +97,9 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
-        scene = _set(base, task, labels, train_split, validation_split, adapt=adapt, options=options, world=world, shard=shard, emit=told)
+        sequencer = Sequencer.by_task(task.name, options.max_length, stride)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "sequencer": sequencer, "shard": shard}
+        scene = _set(base, task, labels, train_split, validation_split, **wishes, world=world, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
         route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
@@ -110,7 +115,7 @@ def fit(
             validation=scene.validation,
             judge=Judge(task.scores, task.metrics, scene.usual),
             device=scene.device,
-            fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
+            fingerprint={**_fingerprint(scene, base, labels, train_split, validation_split, adapt), **sequencer.unusual},
             world=world,
             emit=told,
         )
@@ -129,6 +134,7 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    sequencer: Sequencer,
     world: World,
     shard: bool,
     emit: Emit,
@@ -151,10 +157,10 @@ def _set(
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
     parts: dict[str, Labelled] = {}
-    encoded = encode(tokenizer, train_split.texts, max_length=options.max_length, emit=emit)
+    encoded = sequencer.encode(tokenizer, train_split.texts, emit=emit)
     for name, split in (("train", train_split), ("validation", validation_split)):
         if split is not None and len(split):
-            read = encoded if name == "train" else encode(tokenizer, split.texts, max_length=options.max_length, emit=emit)
+            read = encoded if name == "train" else sequencer.encode(tokenizer, split.texts, emit=emit)
             targets = task.targets(split.labels, labels)
             parts[name] = _material(model, tokenizer, read, targets, frozen=frozen, precision=precision, device=device, emit=emit)
     if "train" not in parts:
@@ -196,11 +202,12 @@ def _in_file(split: Split, rows: Sequence[int]) -> str:
 def _material(
     model: nn.Module, tokenizer: Any, rows: Encoded, targets: NDArray[Any], *, frozen: bool, precision: str, device: str, emit: Emit
 ) -> Labelled:
+    several: dict[str, Any] = {"sequences": rows.sequences, "together": rows.together}
     if not frozen:
-        return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments)
+        return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments, **several)
     autocast = None if precision == "fp32" else DTYPES[precision]
-    features = frozen_features(model, rows, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
-    return FeatureRows(features, rows.lengths, targets)
+    features = frozen_features(model, rows.flat, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
+    return FeatureRows(features, rows.lengths, targets, **several)
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:

@@ -19,7 +19,7 @@ _ROUTE_TOLERANCE = 1e-4  # of the largest score, in fp32
 
 
 class Forward:
-    """Scores before softmax of a batch, `(rows, classes)`.
+    """Scores before softmax of a batch, `(rows, classes)`; what a model says of several sequences of a row is put together.
 
     Attributes:
         route: "model" (its own forward) or "quick", for the facts of the run.
@@ -66,6 +66,10 @@ class Forward:
         return f"the quicker route agrees with the model's own to {difference:.1e}"
 
     def _scores(self, batch: Batch) -> Tensor:
+        scores = self._of_sequences(batch)
+        return scores if batch.pooling is None else batch.pooling(scores)
+
+    def _of_sequences(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
                 return self._quick.logits(batch.inputs, self._dtype)

@@ -1,0 +1,68 @@
+"""How one input of a model becomes sequences of tokens: cut, in windows, or with each of its choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trustbase.events import Emit, ignore
+from trustbase.model.choices import encode_choices
+from trustbase.model.encoded import Encoded
+from trustbase.model.tokenizer import TokenStats, encode, token_stats
+from trustbase.recipe.lookup import TASKS
+from trustbase.records import ArtifactInfo
+
+TEXT, CHOICES = "text", "choices"
+
+
+@dataclass(frozen=True)
+class Sequencer:
+    """How a model reads its inputs; what trains it and what asks it must use the same.
+
+    Attributes:
+        max_length: most tokens of a sequence.
+        stride: tokens by which the windows of a longer text overlap; None cuts it off.
+        form: what an input is: "text" (one, or two as a pair), or "choices" (a question and its choices).
+    """
+
+    max_length: int
+    stride: int | None = None
+    form: str = TEXT
+
+    @classmethod
+    def of(cls, info: ArtifactInfo) -> Sequencer:
+        """What an artefact says of itself."""
+        return cls.by_task(info.task, info.max_length, info.stride)
+
+    @classmethod
+    def by_task(cls, task: str, max_length: int, stride: int | None = None) -> Sequencer:
+        """What a task asks for; one that is not registered reads texts."""
+        return cls(max_length, stride, TASKS[task].reads if task in TASKS else TEXT)
+
+    @property
+    def unusual(self) -> dict[str, Any]:
+        """What must be said of it beside `max_length`, as arguments of a runtime."""
+        return {name: value for name, value, usual in (("stride", self.stride, None), ("form", self.form, TEXT)) if value != usual}
+
+    def encode(self, tokenizer: Any, inputs: Sequence[str], *, whole: bool = False, emit: Emit = ignore) -> Encoded:
+        """The sequences of all inputs.
+
+        Args:
+            tokenizer: from `load_tokenizer`.
+            inputs: what the model is asked, `(rows,)`.
+            whole: however long they are, in one piece (for counting).
+            emit: takes `progress` events.
+
+        Raises:
+            ModelError, DataError, ValueError: as `tokenizer.encode`; a question without choices.
+        """
+        length = 2**40 if whole else self.max_length
+        if self.form == CHOICES:
+            return encode_choices(tokenizer, inputs, max_length=length, emit=emit)
+        return encode(tokenizer, inputs, max_length=length, stride=None if whole else self.stride, emit=emit)
+
+    def stats(self, tokenizer: Any, inputs: Sequence[str]) -> TokenStats:
+        """What a tokenizer makes of inputs, and what this reading leaves away of them."""
+        whole = None if self.form == TEXT else self.encode(tokenizer, inputs, whole=True)
+        return token_stats(tokenizer, inputs, self.max_length, whole=whole, windows=self.stride is not None)
