@@ -70,7 +70,7 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
     from trustbase.model.options import AdaptOptions
     from trustbase.model.runtime_torch import TorchRuntime
     from trustbase.model.task import TEXT_CLASSIFICATION
-    from trustbase.train.evaluate import quality
+    from trustbase.model.metrics import class_metrics
     from trustbase.train.fit import fit
     from trustbase.train.options import TrainOptions
 
@@ -98,7 +98,7 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
         parts = [runtime.forward("logits", encoded, part) for part in np.array_split(np.arange(len(test)), max(1, len(test) // 32))]
         logits = np.concatenate(parts).astype(np.float64)
         scores = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-        found = quality(test.labels, scores)
+        found = class_metrics(test.labels, scores)
         size = sum(path.stat().st_size for path in trained.folder.iterdir() if path.suffix == ".safetensors")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
     return {

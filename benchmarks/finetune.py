@@ -39,7 +39,7 @@ from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
 from trustbase.train.batches import TokenRows
-from trustbase.train.evaluate import probabilities, quality
+from trustbase.train.evaluate import CLASSES
 from trustbase.train.forward import Forward
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
@@ -171,7 +171,7 @@ def accuracy(base, model, part: Part) -> float:
     material = TokenRows(encoded.ids, encoded.offsets, part.labels, tokenizer.pad_token_id)
     forward = Forward(model, precision=choose_precision("auto", "cpu")[0], device="cpu", seed=0)
     forward.try_quick(material)
-    return quality(part.labels, probabilities(forward.score, material, device="cpu"))["quality.accuracy"]
+    return CLASSES(forward.score, material)["quality.accuracy"]
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ def type_name(annotation: Any) -> str:
     if origin is Literal:
         return " \\| ".join(f"`{value}`" for value in get_args(annotation))
     if origin in (Union, UnionType):
-        return " \\| ".join(type_name(part) for part in get_args(annotation) if part is not type(None))
+        return " \\| ".join(dict.fromkeys(type_name(part) for part in get_args(annotation) if part is not type(None)))
     if origin is dict:
         return "mapping"
     if origin is not None:
@@ -40,11 +40,11 @@ def type_name(annotation: Any) -> str:
     )
 
 
-def nested(annotation: Any) -> type[BaseModel] | None:
-    """The options model behind an annotation, if there is one."""
+def nested(annotation: Any) -> list[type[BaseModel]]:
+    """The options models behind an annotation: none, one, or one for each form that it may take."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for model in map(nested, get_args(annotation)) if model is not None), None)
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in nested(argument)]
 
 
 def default(field: Any) -> str:
@@ -67,8 +67,9 @@ def section(model: type[BaseModel], path: str) -> list[str]:
         about = (field.description or "").replace("|", "\\|")
         lines.append(f"| `{key}` | {type_name(field.annotation)} | {default(field)} | {about} |")
         below = nested(field.annotation)
-        if below is not None:
-            inner += ["", *section(below, f"{path}.{key}".lstrip("."))]
+        for model in below:
+            form = f" ({model.__name__.removesuffix('Options').lower()})" if len(below) > 1 else ""
+            inner += ["", *section(model, f"{path}.{key}".lstrip(".") + form)]
     return lines + inner
 
 
@@ -81,7 +82,8 @@ def recipe_page() -> str:
         "",
     ]
     lines += section(Recipe, "")
-    for title, table in (("tasks", lookup.TASKS), ("adaptations", lookup.ADAPTATIONS), ("data sources", lookup.SOURCES)):
+    tables = {"tasks": lookup.TASKS, "adaptations": lookup.ADAPTATIONS, "models that can be read": lookup.PLAIN_MODELS}
+    for title, table in (*tables.items(), ("data sources", lookup.SOURCES)):
         lines += ["", f"## What may be named: {title}", "", "| name | what it is |", "|---|---|"]
         lines += [f"| `{name}` | {entry.about} |" for name, entry in table.items()]
     lines += ["", "## What is measured", "", "| dimension | answers | what it asks |", "|---|---|---|"]

@@ -225,6 +225,9 @@ def _read(
     if shown is None:
         problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
         raise UsageError("this audit cannot start", problems=[problem])
+    if info.columns and text is not None and text != info.text:
+        problem = Problem("--text", f"this model reads columns of its own: {', '.join(info.columns)}", "leave --text out")
+        raise UsageError("this audit cannot start", problems=[problem])
     if _texts(info.task) == 2 and len(halves(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustbase import files, pretraining, raw_text, releasing, steps
+from trustbase import files, interpretable, pretraining, raw_text, releasing, steps
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
+from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe import marks
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, Verdict
 from trustbase.stages import Stages, locked
@@ -142,6 +143,8 @@ def _read(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str], crew
 
 def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """A base model and labelled rows to a model for a task."""
+    if isinstance(plan.finetune.base, PlainOptions):
+        return _learn(stages, plan, plan.finetune.base, policy)
     base = steps.choose_base(stages, plan)
     dataset = steps.read_data(stages, plan)
     base = base or steps.build_base(stages, plan, dataset)
@@ -149,6 +152,16 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
     audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew))
+    return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
+
+
+def _learn(stages: Stages, plan: Plan, base: PlainOptions, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
+    """Labelled rows to a model that a person can read."""
+    dataset = steps.read_data(stages, plan)
+    interpretable.describe_data(stages, plan, dataset)
+    trained = interpretable.learn_model(stages, plan, dataset, base)
+    artifact = interpretable.make_plain_artifact(stages, plan, dataset, trained)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, plan.recipe.cluster)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 

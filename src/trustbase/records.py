@@ -162,7 +162,7 @@ class ArtifactInfo:
     task: str
     answer_kind: str
     labels: LabelSchema
-    runtime: str  # torch | onnx
+    runtime: str  # torch | onnx | plain
     precision: str  # fp32 | bf16
     max_length: int
     base: str

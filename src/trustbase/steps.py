@@ -12,6 +12,7 @@ from trustbase import files, seeds
 from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
 from trustbase.machine import machine_key
+from trustbase.model.options import ScratchOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import look, test_rows
@@ -121,7 +122,7 @@ def _refuse_unable(base: BaseModel, recipe: Recipe) -> None:
 def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
     """`base: {from: scratch}`: random weights of the shape asked for, and a tokenizer for the training texts."""
     recipe, target = plan.finetune, stages.folder / "base"
-    assert not isinstance(recipe.base, str)
+    assert isinstance(recipe.base, ScratchOptions)
     wanted, seed = recipe.base, recipe.train.seed
     named = wanted.tokenizer.from_ and find_base(stages, wanted.tokenizer.from_, plan.root)
 

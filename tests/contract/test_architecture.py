@@ -31,7 +31,7 @@ ORDER = (
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing"},
-    {"steps", "raw_text", "pretraining"},
+    {"steps", "raw_text", "pretraining", "interpretable"},
     {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "data_command", "doctor"},
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
     {"cli", "__main__"},

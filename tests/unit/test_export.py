@@ -142,17 +142,17 @@ def test_what_does_not_agree_with_fp32_is_not_shipped(world, monkeypatch):
 def test_parity_counts_differences_and_flips():
     reference = np.array([[0.9, 0.1], [0.51, 0.49], [0.2, 0.8], [0.5, 0.5]])
     other = reference + np.array([[0.01, -0.01], [-0.02, 0.02], [0, 0], [0, 0]])
-    found = export.parity(reference, other)
+    found = export.parity(reference, other, labels=LABELS, decision=Decision())
     assert found["n"] == 4 and found["label_flips"] == 1 and found["label_flip_share"] == 0.25
     assert found["max_difference"] == pytest.approx(0.02)
     assert candidates._refusal(found, ReleaseOptions()) != ""
-    assert candidates._refusal(export.parity(reference, reference), ReleaseOptions()) == ""
+    assert candidates._refusal(export.parity(reference, reference, labels=LABELS, decision=Decision()), ReleaseOptions()) == ""
 
 
 def test_flips_are_counted_under_the_decision_that_answers():
     reference = np.array([[0.9, 0.1], [0.69, 0.31], [0.2, 0.8], [0.5, 0.5]])
     other = reference + np.array([[0, 0], [0.02, -0.02], [0, 0], [-0.02, 0.02]])
-    assert export.parity(reference, other)["label_flips"] == 1  # the last row
+    assert export.parity(reference, other, labels=LABELS, decision=Decision())["label_flips"] == 1  # the last row
     found = export.parity(reference, other, labels=LABELS, decision=Decision(0.3))
     assert found["label_flips"] == 1 and found["threshold"] == 0.3  # the second row, and no longer the last
     assert export.parity(reference, other, labels=LABELS, decision=Decision(0.25))["label_flips"] == 0
@@ -161,9 +161,9 @@ def test_flips_are_counted_under_the_decision_that_answers():
 def test_a_decision_that_jumps_is_not_shipped():
     reference = np.array([[0.9, 0.1], [0.6, 0.4], [0.5, 0.5], [0.2, 0.8]])
     allowed = ReleaseOptions(max_label_flips=0.25)
-    near, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.55), allowed)
+    near, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.55), allowed, "classes")
     assert near.threshold == 0.55 and facts["label_flips_with_its_own"] == 1
-    far, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.05), allowed)
+    far, facts = candidates._settle(reference, reference, LABELS, Decision(0.45), Decision(0.05), allowed, "classes")
     assert far.threshold == 0.45 and facts["threshold_of_artifact"] == 0.05 and facts["label_flips_with_its_own"] == 2
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from trustbase.audit import rivals
+from trustbase.data import terms
 from trustbase.records import LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
@@ -51,11 +52,11 @@ def test_bag_of_words_reads_chinese_by_words(monkeypatch: pytest.MonkeyPatch) ->
     truth = rng.integers(0, 2, 200)
     texts = [f"这家酒店的服务{'非常好' if t else '特别差'}房间{rng.integers(0, 50)}号" for t in truth]
     train, test = split(texts[:150], truth[:150].tolist()), split(texts[150:], truth[150:].tolist())
-    assert rivals.chinese_share(texts) > 0.9 and rivals.chinese_share(["hello 你好 there my friend"]) < 0.3
+    assert terms.chinese_share(texts) > 0.9 and terms.chinese_share(["hello 你好 there my friend"]) < 0.3
     pytest.importorskip("jieba")
     assert (rivals.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
-    monkeypatch.setattr(rivals.util, "find_spec", lambda name: None)  # as on a machine without the segmenter
-    assert rivals._words(texts) == {"analyzer": "char"}
+    monkeypatch.setattr(terms.util, "find_spec", lambda name: None)  # as on a machine without the segmenter
+    assert terms.manner_of(texts) == "characters"
     assert (rivals.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
 
 

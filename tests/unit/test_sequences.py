@@ -1,4 +1,4 @@
-"""Inputs of several sequences: windows are those of transformers, choices are pairs, and every way through a model gives the same answer."""
+"""Inputs of several sequences: windows are those of transformers, choices are pairs, and every way through a model agrees."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.data.cells import inputs_of
 from trustbase.errors import PredictionError
+from trustbase.model.artifact import PLAIN_FILE
 from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -81,7 +82,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
     tell(0, effort.call_seconds + effort.chunk_seconds)
     if context.askers is not None:
         context.askers.rest()
-    if info is not None and (info.folder / "config.json").is_file():
+    if info is not None and any((info.folder / name).is_file() for name in ("config.json", PLAIN_FILE)):
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
     return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
@@ -208,7 +209,8 @@ def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timin
     labels = info.labels if info is not None else context.labels
     way = answering(info.answer_kind if info is not None else "classes")
     largest = float(way.differences(alone, mixed, labels).max())
-    method = f"largest difference over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    of = "a probability" if way.unit == "probability" else "an answer"
+    method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
     findings = [
         Finding.exact("efficiency.batch_invariance", largest, n=n, unit=way.unit, direction="lower", method=method, seed=context.seed)
     ]
@@ -229,7 +231,8 @@ def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
         reason = f"the artefact is {info.precision} and carries no comparison with fp32"
         return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
     n = int(parity["n"])
-    method = f"largest difference from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    of = "a probability" if parity.get("unit", "probability") == "probability" else "an answer"
+    method = f"largest |difference of {of}| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
     largest = Finding.exact(
         "efficiency.parity_max_difference",
         float(parity["max_difference"]),

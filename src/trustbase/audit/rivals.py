@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from importlib import util
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,9 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import Answers
-from trustbase.data.pair import SEPARATOR, halves, sides
+from trustbase.data.columns import is_free_text, number_of
+from trustbase.data.pair import sides
+from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
@@ -29,9 +29,6 @@ _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
-_LEAST_TEXTS = 20  # values of a column, from which it can be seen that nearly all differ
-_TEXT_SHARE = 0.9  # distinct of given values, above which a column that is not numeric is free text
-_CHINESE_SHARE = 0.3  # of the letters, from which words have to be found by segmentation
 
 
 def rival_answers(
@@ -79,13 +76,7 @@ def _have_choices(split: Split) -> bool:
 
 def _learnable(train: Split) -> list[str]:
     """Raw columns that are numbers or categories; a column of texts, each its own, would be a category of noise."""
-    return [name for name in train.table.column_names if not _free_text(train.table.column(name).to_pylist())]
-
-
-def _free_text(values: Sequence[str | None]) -> bool:
-    given = [value for value in values if value]
-    distinct = set(given)
-    return len(given) >= _LEAST_TEXTS and len(distinct) > _TEXT_SHARE * len(given) and any(_number(value) is None for value in distinct)
+    return [name for name in train.table.column_names if not is_free_text(train.table.column(name).to_pylist())]
 
 
 def plain_text(split: Split) -> bool:
@@ -140,22 +131,11 @@ def boosting(train: Split, labels: LabelSchema, seed: int) -> Rival:
 
 def word_vectors(train: Split) -> Any:
     """An unfitted tf-idf vectorizer of words and word pairs for these texts; of pairs of texts also of what both share."""
-    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    least = 2 if len(train) >= 1000 else 1
-    shape: dict[str, Any] = {"min_df": least, "max_features": _MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
-    words = _words(train.texts)
-    if any(SEPARATOR in text for text in train.texts):
-        return TfidfVectorizer(analyzer=partial(_terms_of_pair, find=CountVectorizer(**words).build_analyzer()), **shape)
-    return TfidfVectorizer(ngram_range=(1, 2), **words, **shape)
-
-
-def word_finder(texts: Sequence[str]) -> Callable[[str], list[str]]:
-    """What finds the words of a text in the language of these texts."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    found: Callable[[str], list[str]] = CountVectorizer(**_words(texts)).build_analyzer()
-    return found
+    least, pairs = 2 if len(train) >= 1000 else 1, are_pairs(train.texts)
+    find = finder(manner_of(train.texts), longest=1 if pairs else 2, pairs=pairs)
+    return TfidfVectorizer(analyzer=find, min_df=least, max_features=_MAX_TERMS, sublinear_tf=True, dtype=np.float32)
 
 
 def column_matrix(train: Split) -> tuple[Callable[[Split], NDArray[np.float64]], list[bool]]:
@@ -175,7 +155,7 @@ class _Numbers:
     categorical = False
 
     def __call__(self, values: Sequence[str | None]) -> NDArray[np.float64]:
-        return np.array([number if (number := _number(value)) is not None else np.nan for value in values], dtype=np.float64)
+        return np.array([number if (number := number_of(value)) is not None else np.nan for value in values], dtype=np.float64)
 
 
 class _Categories:
@@ -194,49 +174,7 @@ class _Categories:
 
 def _column_encoder(values: Sequence[str | None]) -> _Numbers | _Categories:
     given = {value for value in values if value}
-    return _Numbers() if given and all(_number(value) is not None for value in given) else _Categories(values)
-
-
-def _number(value: str | None) -> float | None:
-    """A finite number as people write it, or None."""
-    if not value:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _words(texts: Sequence[str]) -> dict[str, Any]:
-    """How the vectorizer finds words in these texts."""
-    if chinese_share(texts) < _CHINESE_SHARE:
-        return {"token_pattern": r"(?u)\b\w+\b"}  # one-character words too: "7 hours"
-    if util.find_spec("jieba") is not None:
-        return {"tokenizer": _segment, "token_pattern": None}
-    return {"analyzer": "char"}
-
-
-def _terms_of_pair(text: str, find: Callable[[str], list[str]]) -> list[str]:
-    """Terms of both texts: each word with the side it stands on, words of both, and the tenth of all words that are in both."""
-    sides = [find(side) for side in halves(text)]
-    both, either = set.intersection(*map(set, sides)), set().union(*sides)
-    shared = f"shared {10 * len(both) // max(len(either), 1)}"
-    return [f"{number} {word}" for number, words in enumerate(sides) for word in words] + [f"both {word}" for word in both] + [shared] * 3
-
-
-def _segment(text: str) -> list[str]:
-    import jieba
-
-    jieba.setLogLevel(60)  # it reports its dictionary on standard error otherwise
-    return [word for word in jieba.cut(text) if not word.isspace()]
-
-
-def chinese_share(texts: Sequence[str], *, sample: int = 1000) -> float:
-    """Share of Han characters among the letters of evenly spaced texts."""
-    step = max(1, len(texts) // sample)
-    letters = [char for text in texts[::step] for char in text[:2000] if char.isalpha()]
-    return sum("\u3400" <= char <= "\u9fff" for char in letters) / len(letters) if letters else 0.0
+    return _Numbers() if given and all(number_of(value) is not None for value in given) else _Categories(values)
 
 
 def _fit(model: Any, inputs: Any, truth: NDArray[np.int64], name: str) -> None:

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival, rival_state, word_finder, word_vectors
+from trustbase.audit.rivals import Rival, rival_state, word_vectors
 from trustbase.data.pair import join, sides
+from trustbase.data.terms import finder, manner_of
 from trustbase.records import LabelSchema, Split
 
 
 def shared_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
     """The choice of whose different words the largest share is in the question; of equals the first. Nothing is learned."""
-    find = word_finder(train.texts)
+    find = finder(manner_of(train.texts), longest=1)
 
     def answer(split: Split) -> Answers:
         return _answers([_shares(text, find) for text in split.texts])

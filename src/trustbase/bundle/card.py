@@ -72,7 +72,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
     dataset = _data_name(recipe)
     front: dict[str, Any] = {
         "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
-        "library_name": "onnxruntime" if artifact.runtime == "onnx" else "transformers",
+        "library_name": {"onnx": "onnxruntime", "plain": "trustbase"}.get(artifact.runtime, "transformers"),
         "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
         "model-index": [
             {
@@ -136,16 +136,22 @@ def _windows(artifact: ArtifactInfo) -> str:
 
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
     labels, decision = artifact.labels, artifact.decision
-    adapt = recipe.get("adapt")
-    method = adapt.get("method") if isinstance(adapt, dict) else adapt
     yield "## Model"
     yield ""
+    made = (
+        [["model", plain(str(artifact.facts["model"]["summary"]))], ["learned by", code(artifact.revision)]]
+        if artifact.runtime == "plain"
+        else [
+            ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
+            ["adaptation", _adaptation(recipe)],
+        ]
+    )
+    reads = f"columns {', '.join(map(code, artifact.columns))}" if artifact.columns else code(readable(artifact.text or "text"))
     rows = [
         ["task", code(artifact.task)],
-        ["base model", f"{code(artifact.base)}, revision {code(artifact.revision)}"],
-        ["adaptation", code(str(method)) if method else "not stated"],
+        *made,
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
-        ["reads", f"{code(readable(artifact.text or 'text'))}, at most {artifact.max_length} tokens{_windows(artifact)}"],
+        ["reads", reads + (f", at most {artifact.max_length} tokens{_windows(artifact)}" if artifact.max_length else "")],
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
@@ -153,6 +159,32 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["model digest", code(str(report.model.get("digest")))],
     ]
     yield from table(["", ""], rows)
+    if artifact.runtime == "plain":
+        yield from _written(artifact.facts["model"])
+
+
+def _written(told: Mapping[str, Any]) -> Iterator[str]:
+    """The model itself, as far as it can be written down: a tree or rules in full, of others what weighs most."""
+    yield f"### {told['title']}"
+    yield ""
+    yield "```text"
+    yield from (line.replace("`", "'") for line in told["lines"])
+    yield "```"
+    yield ""
+
+
+def _adaptation(recipe: Mapping[str, Any]) -> str:
+    """What was trained, as the recipe says, and whether the weights are an average."""
+    adapt, train = recipe.get("adapt"), recipe.get("train")
+    wish = adapt if isinstance(adapt, dict) else {"method": adapt}
+    if not wish.get("method"):
+        return "not stated"
+    said = code(str(wish["method"]))
+    if wish.get("layers") is not None:
+        said += f", the embeddings and the first layers ({plain(str(wish['layers']))})"
+    averaging = train.get("averaging") if isinstance(train, dict) else None
+    method = averaging.get("method") if isinstance(averaging, dict) else averaging
+    return f"{said}; the weights are an average ({code(str(method))})" if method else said
 
 
 def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:

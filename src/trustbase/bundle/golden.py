@@ -19,12 +19,14 @@ from trustbase.bundle.layout import BASE_MODEL, GOLDEN_SCHEMA
 from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
+from trustbase.model.artifact import PLAIN_FILE
 from trustbase.records import ArtifactInfo
 
 #: Largest |Δ probability| that another machine may show: in bf16 the order of additions alone moves the third decimal.
 #: Of a base model it is the difference of a log-likelihood or an embedding as a share of it.
 TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 30)
+_PLAIN_ROWS = 64  # cheap to ask, and a tree has many leaves
 _FALLBACK = ("alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six")
 Ask = Callable[[Sequence[str]], NDArray[np.float64]]
 
@@ -132,9 +134,11 @@ def repeat_golden(record: Mapping[str, Any], predictor: Scorer | LanguageScorer)
 
 def synthetic_rows(folder: Path, template: TextTemplate, *, max_length: int, seed: int) -> list[dict[str, str]]:
     """Rows of made-up values, from one word to more tokens than the model reads."""
-    words = _words(folder)
     rng = seeds.generator(seed, "golden")
     columns = template.columns
+    if (folder / PLAIN_FILE).is_file():
+        return _rows_for_readers(folder, columns, rng)
+    words = _words(folder)
     numeric = set(columns[1::3]) - set(template.whole) if len(columns) > 1 else set()  # many columns of a table are numbers
     rows = []
     for count in (*_WORD_COUNTS, max_length + 1):
@@ -148,6 +152,16 @@ def synthetic_rows(folder: Path, template: TextTemplate, *, max_length: int, see
             }
         )
     return rows
+
+
+def _rows_for_readers(folder: Path, columns: Sequence[str], rng: np.random.Generator) -> list[dict[str, str]]:
+    """Rows out of the values that a plain model itself names, and some that it does not know, so that many of its answers are asked for."""
+    from trustbase.model.plain.store import example_values
+
+    known = example_values(folder)
+    values = [known.get(column) or known.get(None) or list(_FALLBACK) for column in columns]
+    drawn = [{name: each[int(rng.integers(0, len(each)))] for name, each in zip(columns, values, strict=True)} for _ in range(_PLAIN_ROWS)]
+    return [row for row in drawn if any(row.values())]
 
 
 def _words(folder: Path) -> list[str]:

@@ -23,7 +23,7 @@ def choice_names(template: TextTemplate) -> tuple[str, ...]:
 def named(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
     """Label cells as names of choices; a cell that says none of them stays as it is."""
     numbers = {str(number): name for number, name in enumerate(names)}
-    letters = {letter: name for letter, name in zip(string.ascii_uppercase, names, strict=False)}
+    letters = dict(zip(string.ascii_uppercase, names, strict=False))
     meant = {**numbers, **letters, **{name: name for name in names}}  # what is written out counts before what stands for it
     cells = [None if cell is None else meant.get(cell.strip(), cell) for cell in column.to_pylist()]
     return pa.chunked_array([pa.array(cells, column.type)])

@@ -209,13 +209,15 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
     source = sources["train"]
     rows = source.parts.get(of, np.zeros(0, np.int64))
     if not len(rows):
+        if source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
+            raise DataError(f"{source.reference}: no {of} rows are left beside the bad rows", problems=source.raw.bad)
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.raw.table[options.label].take(pa.array(rows))
     try:
         roles = Named(options.label, options.positive, options.favourable, source.reference, choice_names(template))
         return truth.schema(column, roles)
     except DataError as error:
-        if source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
+        if source.raw.bad_rows:
             problems = [*error.problems, *source.raw.bad]
             raise DataError(f"{source.reference}: {error.message}, beside the bad rows", problems=problems) from error
         raise

@@ -141,8 +141,8 @@ class DataOptions(BaseModel):
     stride: int | None = Field(
         default=None,
         ge=0,
-        description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged; absent: "
-        "cut off",
+        description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged; "
+        "absent: they are cut off",
     )
     label: str = Field(description="column of the true label")
     groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")

@@ -1,6 +1,7 @@
 """Texts that are read together: as one string, with a character between them that no row may hold.
 
-Two are a pair; a question and its choices are more. So a pair is hashed, compared, kept and asked about as any other text is, and only what renders it and what makes tokens of it know.
+Two are a pair; a question and its choices are more. So they are hashed, compared, kept and asked about as any other text is, and only what
+renders them and what makes tokens of them know.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from trustbase.model.adaptations.low_rank import adapted_layers
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import Companion, Way, adapted_with, mark, trainable
 from trustbase.model.adaptations.targets import target_names
+from trustbase.model.cut import Cut
 from trustbase.model.folder import CHECKPOINT, read_object
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.heads import SEQUENCE
@@ -26,6 +27,7 @@ __all__ = [
     "adapted_with",
     "base_problems",
     "companion_of",
+    "cut_of",
     "frozen_features",
     "head_only",
     "merge",
@@ -52,6 +54,12 @@ def adapt(model: nn.Module, options: AdaptOptions, *, seed: int) -> nn.Module:
     way_of(options).prepare(model, options, seed=seed)
     mark(model, options)
     return model
+
+
+def cut_of(model: nn.Module) -> Cut | None:
+    """Where a model is cut between frozen layers and trained ones; None where it is not."""
+    options = adapted_with(model)
+    return Cut(model, options.layers) if options is not None and options.layers is not None else None
 
 
 def companion_of(model: nn.Module, total: int) -> Companion | None:

@@ -14,6 +14,7 @@ from trustbase.records import ArtifactInfo, Decision, LabelSchema
 ARTIFACT_SCHEMA = "trustbase/artifact/1"
 ARTIFACT_FILE = "artifact.json"
 ONNX_FILE = "model.onnx"
+PLAIN_FILE = "plain.json"  # of a model that a person can read
 _DEFAULT_LENGTH = 512
 
 

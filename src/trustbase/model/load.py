@@ -12,6 +12,7 @@ from typing import Any
 
 from trustbase import files
 from trustbase.errors import ModelError, UsageError
+from trustbase.model.artifact import PLAIN_FILE
 from trustbase.model.folder import (
     ADAPTER_WEIGHTS,
     CHECKPOINT,
@@ -102,6 +103,8 @@ def _from_path(reference: str, folder: Path) -> BaseModel:
         raise UsageError(
             f"base '{reference}' is a file; a base model is a folder with config.json and model.safetensors", hint="name its folder"
         )
+    for place in (folder, folder / "model", folder / "checkpoints" / "trained"):
+        _refuse_plain(reference, place)
     if (folder / "manifest.json").is_file() and (folder / "model").is_dir():
         return _from_bundle(reference, folder)
     if (folder / "recipe.resolved.yaml").is_file():
@@ -170,6 +173,16 @@ def _from_bundle(reference: str, bundle: Path) -> BaseModel:
 def _checked(reference: str, folder: Path, revision: str, lineage: tuple[str, ...]) -> BaseModel:
     check_model_folder(folder, name=reference)
     return BaseModel(reference, folder, revision, model_digest(folder), _licence(folder) or "unknown", lineage)
+
+
+def _refuse_plain(reference: str, folder: Path) -> None:
+    """A model of plain numbers is finished: no training starts from it."""
+    if (folder / PLAIN_FILE).is_file():
+        kind = read_object(folder / PLAIN_FILE).get("kind")
+        raise UsageError(
+            f"base '{reference}' is a model of plain numbers (kind {kind}), and nothing can be trained from it",
+            hint=f"write base: {kind} to learn one anew from your rows, or name a pretrained model",
+        )
 
 
 def _lineage(folder: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.errors import PredictionError
+from trustbase.errors import ModelError, PredictionError
 from trustbase.model.artifact import read_artifact
 from trustbase.model.cache import AnswerCache, scope_of
 from trustbase.model.engine import Engine
@@ -24,7 +24,7 @@ from trustbase.model.opening import check_options, limit_threads, open_runtime
 from trustbase.model.questions import KINDS, Answer, Failure, Kind, Question, Result, values_of
 from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Counters, Runtime
-from trustbase.recipe.lookup import ANSWER_KINDS
+from trustbase.recipe.lookup import ANSWER_KINDS, RUNTIMES
 from trustbase.records import ArtifactInfo
 
 __all__ = ["Answer", "Counters", "Failure", "Predictor", "Question", "Result", "WhiteBox"]
@@ -296,6 +296,11 @@ def _scope(info: ArtifactInfo, runtime: Runtime) -> bytes:
 
 
 def _load_white_box(info: ArtifactInfo) -> Any:
+    if not RUNTIMES[info.runtime].tokens:
+        raise ModelError(
+            f"{info.folder}: runtime {info.runtime} has no torch weights to lend",
+            hint="what the model is stands in its artifact.json (facts.model), as a person reads it",
+        )
     if info.answer_kind == "language":
         from trustbase.model.runtime_language import load_base as load_model
     else:

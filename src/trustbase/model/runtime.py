@@ -21,7 +21,7 @@ class Encodings(Protocol):
 
 
 class Runtime(Protocol):
-    """What runs the model; `runtime_torch` and `runtime_onnx` are the two of this version."""
+    """What runs the model; `recipe.lookup.RUNTIMES` names those of this version."""
 
     @property
     def name(self) -> str: ...

@@ -75,7 +75,7 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
-    return _build_scorer(base, labels.names, "text-classification", None, seed=seed, dropout=dropout)
+    return _build_scorer(base, labels.names, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
 
 
 def _build_scorer(

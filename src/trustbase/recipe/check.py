@@ -8,8 +8,10 @@ from pathlib import Path
 
 from trustbase.audit.catalogue import why_never
 from trustbase.finding_id import FindingId
+from trustbase.model.plain.options import PlainOptions
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
+from trustbase.recipe.check_plain import plain_problems
 from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
 from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
@@ -104,6 +106,8 @@ def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
     if isinstance(recipe.base, str):
         yield from base_problems(recipe.base, root, ("base",))
         return
+    if isinstance(recipe.base, PlainOptions):
+        return
     shape, tokenizer = recipe.base.model, recipe.base.tokenizer
     for problem in [*model_problems(shape, length=recipe.train.max_length), *tokenizer_problems(tokenizer, shape.family)]:
         yield ("base", *problem.where.split(".")), f"base.{problem.where}: {problem.message}", problem.hint
@@ -124,6 +128,9 @@ def _columns(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
 
 
 def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
+    if isinstance(recipe.base, PlainOptions):
+        yield from plain_problems(recipe, recipe.base)
+        return
     method = recipe.adapt.method
     if method not in ADAPTATIONS:
         yield ("adapt",), f"'{method}' is an adaptation that this version cannot do", f"it can do: {', '.join(ADAPTATIONS)}"
@@ -137,11 +144,14 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
     if recipe.cluster is not None and recipe.cluster.shard:
-        for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0)):
+        for name, usual in (("r_drop", 0.0), ("layer_decay", 1.0), ("averaging", None)):
             if getattr(recipe.train, name) != usual:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
-    if recipe.train.layer_decay < 1 and method == "frozen":
+    if recipe.train.layer_decay < 1 and method == "frozen" and recipe.adapt.layers is None and aside.sure("adapt", "layers"):
         yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
+    if recipe.train.averaging is not None and method == "adalora":
+        message = "averaging would bring back the ranks that adapt: adalora takes away"
+        yield ("train", "averaging"), message, "remove train.averaging, or write adapt: lora"
     if recipe.train.gradient_checkpointing and entry.no_checkpointing:
         message = f"gradient_checkpointing cannot be used: {entry.no_checkpointing}"
         yield ("train", "gradient_checkpointing"), message, "remove train.gradient_checkpointing"

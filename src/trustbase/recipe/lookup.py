@@ -69,6 +69,24 @@ class AnswerKind(Entry):
     of: str = ""
 
 
+@dataclass(frozen=True)
+class Runtime(Entry):
+    """A registered runtime, and whether it reads tokens: then it is opened with the artefact's tokenizer."""
+
+    tokens: bool = True
+
+
+@dataclass(frozen=True)
+class Plain(Entry):
+    """A model that a person can read: `target` is what answers, `learns` what learns it (`module:function`)."""
+
+    learns: str = ""
+
+    def learner(self) -> Any:
+        """What learns it, imported now."""
+        return load(Entry(self.learns, self.about))
+
+
 def load(entry: Entry) -> Any:
     """The thing itself, imported now."""
     return load_named(entry.target)
@@ -123,9 +141,10 @@ ADAPTATIONS: dict[str, Adaptation] = {
     "full": Adaptation("trustbase.model.adaptations.full:FULL", "every parameter is trained"),
     "frozen": Adaptation(
         "trustbase.model.adaptations.frozen:FROZEN",
-        "the body stays as it is; only the head is trained, on outputs computed once",
-        no_shard="it divides what is trained, and adapt: frozen trains the head alone",
-        no_checkpointing="adapt: frozen keeps no activations",
+        "the body, or its first layers, stay as they are; what is above is trained, on outputs computed once",
+        options=("layers",),
+        no_shard="it divides what is trained, and adapt: frozen computes the outputs of the rest beforehand, in one piece",
+        no_checkpointing="adapt: frozen keeps no activations of what is frozen, and was never tried with it above",
     ),
     "lora": Adaptation(
         "trustbase.model.adaptations.lora:LORA",
@@ -164,6 +183,30 @@ ADAPTATIONS: dict[str, Adaptation] = {
         leaves="adapter",
         merges=False,
         no_shard="adapt: prompt changes what enters and leaves the whole body, and was never tried in parts",
+    ),
+}
+
+#: What `base:` names in place of a pretrained model: learned from words and columns alone, and small enough to be read.
+PLAIN_MODELS: dict[str, Plain] = {
+    "linear": Plain(
+        "trustbase.model.plain.linear:LinearModel",
+        "logistic regression: a weight for each word, number and category",
+        learns="trustbase.train.plain.linear:learn",
+    ),
+    "tree": Plain(
+        "trustbase.model.plain.tree:TreeModel",
+        "a decision tree of few questions",
+        learns="trustbase.train.plain.tree:learn",
+    ),
+    "rules": Plain(
+        "trustbase.model.plain.rules:RulesModel",
+        "an ordered list of rules, of which the first that holds answers",
+        learns="trustbase.train.plain.rules:learn",
+    ),
+    "boosting": Plain(
+        "trustbase.model.plain.boosting:BoostingModel",
+        "histogram gradient boosting; plain numbers, but too many to read one by one",
+        learns="trustbase.train.plain.boosting:learn",
     ),
 }
 
@@ -258,10 +301,11 @@ def rivals_of(kind: str) -> dict[str, str]:
 
 #: `open(folder, tokenizer=, max_length=, stride=, form=, precision=, device=, threads=)` of each (windows and choices only
 #: where the model reads such), by `runtime` in artifact.json.
-RUNTIMES: dict[str, Entry] = {
-    "torch": Entry("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
-    "onnx": Entry("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
-    "language": Entry("trustbase.model.runtime_language:LanguageRuntime", "PyTorch, for base models: likelihoods and embeddings"),
+RUNTIMES: dict[str, Runtime] = {
+    "torch": Runtime("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
+    "onnx": Runtime("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),
+    "plain": Runtime("trustbase.model.runtime_plain:PlainRuntime", "numpy, for models that a person can read", tokens=False),
+    "language": Runtime("trustbase.model.runtime_language:LanguageRuntime", "PyTorch, for base models: likelihoods and embeddings"),
 }
 
 MITIGATIONS: dict[str, Entry] = {}

@@ -8,6 +8,7 @@ from trustbase.data.reference import without_secrets
 from trustbase.errors import Problem
 from trustbase.gate.options import FROM
 from trustbase.recipe import marks
+from trustbase.recipe.lookup import PLAIN_MODELS
 
 
 def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Problem]:
@@ -59,6 +60,8 @@ def _written_out(path: tuple[str, ...], value: Any, locate: marks.Locator) -> An
         return value
     if path == ("adapt",) and isinstance(value, str):
         return {"method": value}
+    if path == ("base",) and value in PLAIN_MODELS:
+        return {"kind": value}
     if path == ("gates",) and isinstance(value, str):
         return {FROM: value}
     if path == ("audit",) and isinstance(value, list):

@@ -13,6 +13,7 @@ from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.options import DataOptions
 from trustbase.gate.options import GateOptions
 from trustbase.model.options import DEFAULT_BASE, AdaptOptions, ModelOptions, ScratchOptions, TokenizerOptions
+from trustbase.model.plain.options import PLAIN_OPTIONS, BoostingOptions, LinearOptions, PlainOptions, RulesOptions, TreeOptions
 from trustbase.outputs.options import DecisionOptions
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.options import TrainOptions
@@ -49,11 +50,22 @@ class ReportOptions(BaseModel):
 
 
 def _kind_of_base(value: Any) -> str:
-    return "name" if isinstance(value, str) or value is None else "scratch"
+    if isinstance(value, str) or value is None:
+        return "name"
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if kind in PLAIN_OPTIONS else "scratch"
 
 
 #: Told apart by their form, so that what is wrong with one is not also told of the other.
-Base = Annotated[Annotated[str, Tag("name")] | Annotated[ScratchOptions, Tag("scratch")], Discriminator(_kind_of_base)]
+Base = Annotated[
+    Annotated[str, Tag("name")]
+    | Annotated[ScratchOptions, Tag("scratch")]
+    | Annotated[LinearOptions, Tag("linear")]
+    | Annotated[TreeOptions, Tag("tree")]
+    | Annotated[RulesOptions, Tag("rules")]
+    | Annotated[BoostingOptions, Tag("boosting")],
+    Discriminator(_kind_of_base),
+]
 Schema = Annotated[Literal["trustbase/recipe/1"], Field(alias="schema", description="the recipe format")]
 Purpose = Annotated[PurposeOptions, Field(description="what the model is for")]
 Audit = Annotated[AuditOptions, Field(description="what is measured")]
@@ -70,7 +82,9 @@ class Recipe(BaseModel):
     stage: Literal["finetune"] = Field("finetune", description="which journey to run")
     task: str = Field("text-classification", description="what is predicted")
     base: Base = Field(
-        DEFAULT_BASE, description="hub id, path, package:NAME, an earlier run or bundle; or {from: scratch, …} for random weights"
+        DEFAULT_BASE,
+        description="hub id, path, package:NAME, an earlier run or bundle; {from: scratch, …} for random weights; or a model that a person "
+        "can read: linear, tree, rules, boosting, or {kind: tree, …}",
     )
     data: DataOptions = Field(description="where the rows are, and which columns mean what")
     adapt: AdaptOptions = Field(default=AdaptOptions(), description="how parameters are trained")
@@ -86,14 +100,19 @@ class Recipe(BaseModel):
 
     @field_validator("base", mode="before")
     @classmethod
-    def _name_or_scratch(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "from" not in value:
-            raise ValueError("names no base model: write package:NAME, a folder, or a hub id such as owner/name; or {from: scratch, …}")
+    def _by_form(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.strip() in PLAIN_OPTIONS:  # a folder of such a name is ./NAME
+            return {"kind": value.strip()}
+        if isinstance(value, dict) and "kind" in value and value["kind"] not in PLAIN_OPTIONS:
+            raise ValueError(f"kind is no model that a person can read: expected {', '.join(PLAIN_OPTIONS)}, got {value['kind']!r}")
+        if isinstance(value, dict) and not {"from", "kind"} & set(value):
+            forms = "a hub id such as owner/name; or {from: scratch, …}, or {kind: tree, …}"
+            raise ValueError(f"names no base model: write package:NAME, a folder, or {forms}")
         return value
 
     @field_validator("base")
     @classmethod
-    def _not_empty(cls, value: str | ScratchOptions) -> str | ScratchOptions:
+    def _not_empty(cls, value: str | ScratchOptions | PlainOptions) -> str | ScratchOptions | PlainOptions:
         if isinstance(value, str) and not value.strip():
             raise ValueError("names no base model: expected a hub id, a path, package:NAME, an earlier run or bundle")
         return value.strip() if isinstance(value, str) else value

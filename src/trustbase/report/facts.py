@@ -110,6 +110,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
     if material.pretrained:
         return base_facts(material, t), plain_facts({key: value for key, value in recorded.items() if key not in _NAMED_OF_BASE})
     parity = recorded.pop("parity", None)
+    learned = artifact.get("runtime") == "plain" and recorded.pop("model", None)  # written out below (`report.written`)
     labels = artifact.get("labels") or {}
     rows: list[tuple[str, Any]] = [
         ("base", artifact.get("base") or audited.get("base") or recipe.get("base")),
@@ -117,13 +118,14 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("task", artifact.get("task") or recipe.get("task")),
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
         ("text", readable(str(artifact.get("text") or ""))),
-        ("adaptation", _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
+        ("adaptation", None if learned else _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
         ("parity", _parity(parity)),
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
+        ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
         ("stride", t("model.windows", n=artifact["stride"]) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),

@@ -25,6 +25,7 @@ from trustbase.report.gates import Headline, gate_rows, headline
 from trustbase.report.material import Material, read_material
 from trustbase.report.rivals import rival_table
 from trustbase.report.words import Words, words
+from trustbase.report.written import written_model
 
 T = TypeVar("T")
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -114,6 +115,7 @@ def _view(material: Material, t: Words) -> dict[str, Any]:
         "data": show(t("data.title"), lambda: _data(material, t), Markup()),
         "model": model,
         "model_more": model_more,
+        "written": show(t("model.title"), lambda: written_model(material, t), None),
         "purpose": show(t("purpose.title"), lambda: facts.purpose_facts(material, t), []),
         "looks": facts.looks_words(material, t),
         "looks_title": t("looks.document_title") if material.pretrained else t("looks.title"),

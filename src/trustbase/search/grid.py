@@ -10,6 +10,7 @@ from typing import Any
 
 from trustbase import seeds
 from trustbase.errors import Problem, UsageError
+from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe.schema import PretrainRecipe, Recipe
 
 #: what would make the scores of two trials answers to different questions, and why
@@ -94,6 +95,11 @@ def refuse_incomparable(keys: Sequence[str], recipe: Recipe | PretrainRecipe) ->
     Raises:
         UsageError: with all of them.
     """
+    if isinstance(recipe, Recipe) and isinstance(recipe.base, PlainOptions):
+        raise UsageError(
+            f"a sweep goes over settings of the training loop, which base: {recipe.base.kind} does not go through",
+            hint="run the recipe with other settings under base:, and compare the runs: trustbase compare A B --data FILE",
+        )
     sections = _SECTIONS[recipe.stage]
     problems = []
     for key in keys:

@@ -135,10 +135,12 @@ class TokenRows(_Rows):
         return np.asarray(np.diff(self._sequences) * np.maximum.reduceat(lengths, self._sequences[:-1]), dtype=np.int64)
 
     def size(self, chosen: NDArray[np.int64]) -> int:
-        if self._sequences is None:
-            return super().size(chosen)
-        places = places_of(self._sequences, chosen)
-        return len(places) * int(np.diff(self._offsets)[places].max())
+        lines = self._lines(chosen)
+        return len(lines) * int((self._offsets[lines + 1] - self._offsets[lines]).max())
+
+    def _lines(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sequences of these rows: the lines of their batch."""
+        return rows if self._sequences is None else places_of(self._sequences, rows)
 
     @property
     def tokens(self) -> NDArray[np.int64]:
@@ -146,7 +148,7 @@ class TokenRows(_Rows):
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """Pad the rows to their longest, on the right; all sequences of each."""
-        lines = rows if self._sequences is None else places_of(self._sequences, rows)
+        lines = self._lines(rows)
         starts = self._offsets[lines]
         sizes = self._offsets[lines + 1] - starts
         columns = np.arange(int(sizes.max()))
@@ -160,6 +162,39 @@ class TokenRows(_Rows):
         labels = torch.from_numpy(self.labels[rows]).to(device)
         pooling = pooling_of(self._sequences, rows, self._together, device)
         return Batch(rows, inputs, labels, ids.size, number, {"label": rows}, pooling=pooling)
+
+
+class StateRows(TokenRows):
+    """The same, with what the frozen layers say of every token: the input of the layers above."""
+
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        labels: NDArray[np.int64],
+        pad_id: int,
+        segments: NDArray[np.uint8] | None = None,
+        *,
+        states: Tensor,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
+    ) -> None:
+        super().__init__(ids, offsets, labels, pad_id, segments, sequences=sequences, together=together)
+        self._states = states  # `(tokens, width)`
+
+    @property
+    def tokens(self) -> None:  # type: ignore[override]
+        """No token is looked up in a table that is trained."""
+        return None
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """Padded as ever; a row's padding has the states of its own last token, which nobody attends to."""
+        batch = super().take(rows, device, number)
+        lines = self._lines(rows)
+        starts = self._offsets[lines]
+        sizes = self._offsets[lines + 1] - starts
+        places = starts[:, None] + np.minimum(np.arange(int(sizes.max())), sizes[:, None] - 1)
+        return replace(batch, inputs={**batch.inputs, "states": self._states[torch.from_numpy(places)].to(device)})
 
 
 class FeatureRows(_Rows):

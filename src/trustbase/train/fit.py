@@ -10,26 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from trustbase import files
 from trustbase.device import choose_device, choose_precision
-from trustbase.errors import RecipeError, UsageError
+from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
-from trustbase.model.adapt import frozen_features, head_only
+from trustbase.model.adapt import head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
-from trustbase.model.encoded import Encoded
 from trustbase.model.options import AdaptOptions
 from trustbase.model.sequencer import Sequencer
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
-from trustbase.train.batches import FeatureRows, Labelled, TokenRows
 from trustbase.train.evaluate import Judge
-from trustbase.train.forward import DTYPES, Forward
+from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
+from trustbase.train.material import Readied, head_alone, ready
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.objectives.regularised import Regularised, class_weights
 from trustbase.train.options import STOPPING_OF, TrainOptions
@@ -46,13 +44,10 @@ class _Scene:
     model: nn.Module  # the whole model, as saved
     learner: nn.Module  # what is trained: the model, or its head on features
     tokenizer: Any
-    encoded: Encoded  # training rows
-    material: Labelled
-    validation: Labelled | None
+    readied: Readied
     precision: str
     reason: str
     device: str
-    frozen: bool
     world: World
     usual: str  # what chooses the best checkpoint where the recipe does not say
 
@@ -98,21 +93,21 @@ def fit(
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
         sequencer = Sequencer.by_task(task.name, options.max_length, stride)
-        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "sequencer": sequencer, "shard": shard}
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "sequencer": sequencer, "folder": folder, "shard": shard}
         scene = _set(base, task, labels, train_split, validation_split, **wishes, world=world, emit=told)
         world = scene.world
-        forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed)
-        route = "outputs of the frozen body were computed once" if scene.frozen else _route(forward, scene, options)
+        forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
+        route = "; ".join(part for part in (scene.readied.computed, _route(forward, scene, options)) if part)
         told("note", text=f"training in {scene.precision} on {scene.device}: {scene.reason}; {route}")
         progress = train(
             scene.learner,
             _objective(task, options, labels, train_split),
             partial(plain, named=partial(_in_file, train_split)),
-            scene.material,
+            scene.readied.training,
             options=options,
             folder=folder,
             forward=forward,
-            validation=scene.validation,
+            validation=scene.readied.validation,
             judge=Judge(task.scores, task.metrics, scene.usual),
             device=scene.device,
             fingerprint={**_fingerprint(scene, base, labels, train_split, validation_split, adapt), **sequencer.unusual},
@@ -135,6 +130,7 @@ def _set(
     adapt: AdaptOptions,
     options: TrainOptions,
     sequencer: Sequencer,
+    folder: Path,
     world: World,
     shard: bool,
     emit: Emit,
@@ -142,46 +138,36 @@ def _set(
     """Build the model, tokenize once, and decide on device and precision."""
     device = choose_device()
     precision, reason = choose_precision(options.precision, device)
-    frozen = adapt.method == "frozen"
     tokenizer = load_tokenizer(base.folder)
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, adapt)
-    if shard and (options.r_drop or options.layer_decay < 1):
+    if shard and (options.r_drop or options.layer_decay < 1 or options.averaging is not None):
         raise RecipeError(
-            "cluster.shard was never tried with train.r_drop or train.layer_decay: both look at the model as a whole",
+            "cluster.shard was never tried with train.r_drop, train.layer_decay or train.averaging: they look at the model as a whole",
             hint="remove cluster.shard, or these",
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
     world = placed(model, world, device, options, shard=shard)
-    parts: dict[str, Labelled] = {}
-    encoded = sequencer.encode(tokenizer, train_split.texts, emit=emit)
-    for name, split in (("train", train_split), ("validation", validation_split)):
-        if split is not None and len(split):
-            read = encoded if name == "train" else sequencer.encode(tokenizer, split.texts, emit=emit)
-            targets = task.targets(split.labels, labels)
-            parts[name] = _material(model, tokenizer, read, targets, frozen=frozen, precision=precision, device=device, emit=emit)
-    if "train" not in parts:
-        raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
-    learner = head_only(model) if frozen else model
-    if frozen:
-        precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
-    return _Scene(
+    readied = ready(
         model,
-        learner,
         tokenizer,
-        encoded,
-        parts["train"],
-        parts.get("validation"),
-        precision,
-        reason,
-        device,
-        frozen,
-        world,
-        STOPPING_OF[task.answer_kind][0],
+        {"train": train_split, "validation": validation_split},
+        targets=lambda split: task.targets(split.labels, labels),
+        sequencer=sequencer,
+        precision=precision,
+        device=device,
+        folder=folder,
+        sharers=world.size,
+        emit=emit,
     )
+    learner: nn.Module = model
+    if head_alone(model):
+        learner = head_only(model)
+        precision, reason = "fp32", f"the head alone is trained, in fp32; the body's outputs were computed in {precision} ({reason})"
+    return _Scene(model, learner, tokenizer, readied, precision, reason, device, world, STOPPING_OF[task.answer_kind][0])
 
 
 def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_split: Split) -> Objective:
@@ -199,17 +185,6 @@ def _in_file(split: Split, rows: Sequence[int]) -> str:
     return f"rows {listed(sorted(split.row_numbers[list(rows)].tolist()))} of {split.source}, counted from 1 without a header"
 
 
-def _material(
-    model: nn.Module, tokenizer: Any, rows: Encoded, targets: NDArray[Any], *, frozen: bool, precision: str, device: str, emit: Emit
-) -> Labelled:
-    several: dict[str, Any] = {"sequences": rows.sequences, "together": rows.together}
-    if not frozen:
-        return TokenRows(rows.ids, rows.offsets, targets, int(tokenizer.pad_token_id), rows.segments, **several)
-    autocast = None if precision == "fp32" else DTYPES[precision]
-    features = frozen_features(model, rows.flat, pad_id=int(tokenizer.pad_token_id), device=device, autocast=autocast, emit=emit)
-    return FeatureRows(features, rows.lengths, targets, **several)
-
-
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
     why_not = ADAPTATIONS[adapt.method].no_checkpointing
     if not why_not and not getattr(model, "supports_gradient_checkpointing", False):
@@ -220,11 +195,13 @@ def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
 
 
 def _route(forward: Forward, scene: _Scene, options: TrainOptions) -> str:
+    if scene.learner is not scene.model:
+        return ""
     if options.gradient_checkpointing:
         return "the model's own forward, with gradient checkpointing"
     if scene.world.divided is not None:
         return "the model's own forward, since its state is divided"
-    return forward.try_quick(scene.material)
+    return forward.try_quick(scene.readied.training)
 
 
 def _fingerprint(
@@ -253,8 +230,8 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "total_seconds": seconds,
         "trained_parameters": trained,
         "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
-        "training_rows": len(scene.material.labels),
-        "truncated_rows": int(scene.encoded.truncated.sum()),
+        "training_rows": len(scene.readied.training.labels),
+        "truncated_rows": int(scene.readied.encoded.truncated.sum()),
         "seed": options.seed,
     }
 
@@ -270,6 +247,6 @@ def _finish(scene: _Scene, progress: Progress, options: TrainOptions, folder: Pa
     epochs = float(progress.best_epoch if progress.best_epoch is not None else progress.history[-1]["epoch"])
     # the checkpoint's digest must depend on what was trained, not on how long it took
     save_checkpoint(model, scene.tokenizer, folder, meta={"steps": progress.step, "best_metric": metric, "best_value": value})
-    difference = assert_reload_equal(model, folder, scene.encoded)
+    difference = assert_reload_equal(model, folder, scene.readied.encoded)
     files.write_json(folder.parent / "facts.json", facts)
     return Trained(folder, checkpoint_digest(folder), progress.step, epochs, metric, value, difference, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
+from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
@@ -25,9 +27,17 @@ class Forward:
         route: "model" (its own forward) or "quick", for the facts of the run.
     """
 
-    def __init__(self, model: nn.Module, *, precision: str, device: str, seed: int) -> None:
+    def __init__(self, model: nn.Module, *, precision: str, device: str, seed: int, cut: Cut | None = None) -> None:
+        """Args:
+        model: what is trained.
+        precision: number format of the matrix products.
+        device: where it runs.
+        seed: of the dropout streams.
+        cut: where batches enter the model that hold `states` of its frozen layers.
+        """
         self.route = "model"
         self._model = model
+        self._cut = cut
         self._device = device
         self._dtype = DTYPES[precision]
         self._seed = seed
@@ -54,11 +64,12 @@ class Forward:
             return "the quicker route knows BERT classifiers on a CPU only"
         if in_front(inner.base_model):  # type: ignore[arg-type]
             return "the quicker route does not know what the adaptation puts in front of a text"
-        quick = QuickBert(inner, self._dropout)
+        quick = QuickBert(inner, self._dropout, frozen=0 if self._cut is None else self._cut.layers)
         order = np.argsort(material.lengths, kind="stable")
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
+        batch = replace(batch, inputs={name: each.float() if name == "states" else each for name, each in batch.inputs.items()})
         with torch.inference_mode(), evaluating(self._model):
-            own, other = self._model(**batch.inputs).logits, quick.logits(batch.inputs, torch.float32)
+            own, other = self._own(batch), quick.logits(batch.inputs, torch.float32)
         difference = float((own - other).abs().max())
         if not difference <= _ROUTE_TOLERANCE * max(1.0, float(own.abs().max())):
             return f"the quicker route differs from the model's own by {difference:.1e}"
@@ -73,11 +84,17 @@ class Forward:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
                 return self._quick.logits(batch.inputs, self._dtype)
-            if "features" in batch.inputs:
-                scores: Tensor = self._model(batch.inputs["features"]).logits
-                return scores
-            result: Any = self._model(**batch.inputs)
-            return result.logits  # type: ignore[no-any-return]
+            return self._own(batch)
+
+    def _own(self, batch: Batch) -> Tensor:
+        """By the model's own forward, or by that of its upper part."""
+        if self._cut is not None:
+            return self._cut.logits(batch.inputs)
+        if "features" in batch.inputs:
+            scores: Tensor = self._model(batch.inputs["features"]).logits
+            return scores
+        result: Any = self._model(**batch.inputs)
+        return result.logits  # type: ignore[no-any-return]
 
 
 def unwrapped(model: nn.Module) -> nn.Module | None:

@@ -15,6 +15,7 @@ from trustbase.errors import TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.model.adaptations.shared import Companion
 from trustbase.train import state
+from trustbase.train.averaging import Averaging
 from trustbase.train.batches import Labelled, Material
 from trustbase.train.course import Course
 from trustbase.train.evaluate import CLASSES, Judge
@@ -47,7 +48,8 @@ class Job:
     weights: Mapping[str, float] = field(default_factory=dict)
     world: World = ALONE
     judge: Judge = CLASSES
-    companion: Companion | None = None  # what an adaptation does around each update
+    companion: Companion | None = None  # what an adaptation does around each update, and what averages the weights
+    averaging: Averaging | None = None  # the same, where weights are averaged
     progress: Progress = field(default_factory=Progress)
     trained: Sequence[tuple[str, nn.Parameter]] = ()
     course: Course = field(default_factory=lambda: Course(0, frozenset()))
@@ -132,3 +134,18 @@ def roll_back(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
     job.progress.spikes = before.spikes + 1
     limit = tools.largest.get("loss")
     job.emit("spike", step=before.step + 1, loss=result.loss, limit=limit, checkpoint=name, back_to=job.progress.step, left_out=left_out)
+
+
+def take_best(job: Job) -> None:
+    """The best checkpoint's weights, where it is not the last; of averaged weights the average that was measured there.
+
+    Raises:
+        TrainingError: it was damaged on disk.
+    """
+    if job.validation is not None and job.progress.best_step not in (None, job.progress.step):
+        best = job.folder / state.name_of(job.progress.best_step or 0)
+        state.load_weights(best, job.trained)
+        if job.averaging is not None:
+            job.averaging.load(state.beside_of(best))
+    if job.averaging is not None:
+        job.averaging.settle()

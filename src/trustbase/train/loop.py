@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ from trustbase.errors import Interrupted, TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import companion_of
 from trustbase.train import state
+from trustbase.train.averaging import Averaging, faint
 from trustbase.train.batches import Labelled, Material, idle
 from trustbase.train.course import plot_course
 from trustbase.train.evaluate import CLASSES, Judge, better
 from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
-from trustbase.train.job import Job, Measure, agree, resume, roll_back
+from trustbase.train.job import Job, Measure, agree, resume, roll_back, take_best
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.schedule import make_optimizer, set_learning_rate
@@ -60,7 +61,7 @@ def train(
     world: World = ALONE,
     emit: Emit = ignore,
 ) -> Progress:
-    """Train the parameters that ask for gradients; afterwards the model holds the best checkpoint's.
+    """Train the parameters that ask for gradients; afterwards the model holds the best checkpoint's, averaged where options say so.
 
     Args:
         model: what is trained; stays a plain module.
@@ -100,8 +101,7 @@ def train(
         job.trained = trained
         _run(job, _begun(job, tables), stop)
         world.wait()  # until the last checkpoint stands
-        if validation is not None and job.progress.best_step not in (None, job.progress.step):
-            state.load_weights(folder / state.name_of(job.progress.best_step or 0), trained)
+        take_best(job)
     model.eval()
     return job.progress
 
@@ -110,6 +110,11 @@ def _begun(job: Job, tables: Sequence[UsedRows]) -> UpdateTools:
     """Plan the updates, go on from the last checkpoint where there is one, and start the clock."""
     job.course = plot_course(job.material, job.options)
     job.companion = companion_of(job.model, job.course.total)
+    if job.options.averaging is not None:
+        job.companion = job.averaging = Averaging(job.options.averaging, job.trained, job.companion)
+        told = faint(job.options.averaging, job.course.total)
+        if told:
+            job.emit("note", text=told)
     tools = _tools(job, tables)
     resume(job, tools.optimizer)
     agree(job)
@@ -272,7 +277,10 @@ def _evaluate(job: Job, *, ends_epoch: bool) -> None:
     progress, options = job.progress, job.options
     epochs = progress.epoch + (1.0 if ends_epoch else progress.rows / len(job.material) % 1.0)
     entry: dict[str, Any] = {"step": progress.step, "epoch": epochs, "training_loss": progress.loss_sum / max(1, progress.loss_rows)}
-    entry |= job.world.measured(lambda: _measured(job))
+    if job.averaging is not None:
+        job.averaging.look()
+    with job.averaging.shown() if job.averaging is not None else nullcontext():
+        entry |= job.world.measured(lambda: _measured(job))
     if job.validation is not None:
         metric = options.early_stopping_metric or job.judge.usual
         value = float(entry[metric])
@@ -313,7 +321,9 @@ def _save(job: Job, tools: UpdateTools) -> None:
     job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}
     job.progress.seconds = job.earlier_seconds + began - job.started_at
     job.saved_step = job.progress.step  # also if it fails: it would again
-    beside = job.companion.state() if job.companion is not None else None
+    # what goes along with updates is not needed after the last one, an average is
+    going_on = job.companion is not None and (optimizer is not None or job.averaging is not None)
+    beside = job.companion.state() if job.companion is not None and going_on else None
     path = state.save(job.folder, job.trained, optimizer, job.progress, job.fingerprint, beside=beside, writes=job.world.first)
     job.saved_at = time.monotonic()
     job.emit(

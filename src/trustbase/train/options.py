@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -27,6 +27,30 @@ STOPPING_OF = {
     "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+class AveragingOptions(BaseModel):
+    """Which average of the weights is evaluated and kept, in place of the last ones: a method's name alone, or a mapping."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: Literal["ema", "last"] = Field(
+        description="ema: over all updates, the later the heavier; last: over the last evaluations, alike"
+    )
+    decay: float = Field(0.999, gt=0, lt=1, description="ema: share of the average that stays with each update")
+    count: int = Field(3, ge=2, le=100, description="last: how many evaluations (one an epoch, or as `evaluate_every` says)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"method": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _own_options(self) -> AveragingOptions:
+        other, owner = ("count", "last") if self.method == "ema" else ("decay", "ema")
+        if getattr(self, other) != type(self).model_fields[other].default:
+            raise ValueError(f"{other} belongs to method {owner}, and the method is {self.method}: remove it")
+        return self
 
 
 class TrainOptions(BaseModel):
@@ -80,6 +104,9 @@ class TrainOptions(BaseModel):
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="each layer's learning rate as a share of that of the layer above it; embeddings are the lowest"
+    )
+    averaging: AveragingOptions | None = Field(
+        None, description="an average of the weights is evaluated and kept; the last ones if not given"
     )
     max_length: int = Field(128, ge=4, description="most tokens of a text; the rest is cut off (the data card counts how often)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto takes bf16 where the hardware has it")

@@ -36,6 +36,8 @@ class PretrainOptions(TrainOptions):
             raise ValueError("dropout is the model's own in pretraining: write model: {dropout: …}")
         if self.early_stopping is not None:
             raise ValueError("early_stopping chooses among checkpoints, and pretraining takes the last: remove it")
+        if self.averaging is not None:
+            raise ValueError("averaging was never tried in pretraining: remove it")
         if self.max_length != type(self).model_fields["max_length"].default or self.head_learning_rate is not None:
             raise ValueError("max_length and head_learning_rate belong to fine-tuning: model.context says how much is read")
         stray = [name for name in _OF_LABELS if getattr(self, name) != type(self).model_fields[name].default]

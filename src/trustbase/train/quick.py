@@ -13,7 +13,7 @@ What is saved, and why it changes no answer:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,10 @@ def _masked(x: Tensor, keep: Tensor, scale: float) -> Tensor:
 class QuickBody:
     """The quicker forward of one `BertModel`, `RoFormerModel` or `ElectraModel` (also with LoRA or bottlenecks inside)."""
 
-    def __init__(self, body: Any, dropout: Dropout) -> None:
+    def __init__(self, body: Any, dropout: Dropout, *, frozen: int = 0) -> None:
         self._body = body
         self._dropout = dropout
+        self._frozen = frozen  # layers whose outputs come as `states`, where they come
 
     @staticmethod
     def serves(body: Any) -> bool:
@@ -99,10 +100,12 @@ class QuickBody:
         )
 
     def firsts(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        """Output of each row's first token, `(rows, width)`; `dtype` is that of the residual stream."""
-        x = self._embed(inputs, dtype)  # (rows, length, width)
+        """Output of each row's first token, `(rows, width)`; `dtype` is that of the residual stream.
+
+        Where the inputs hold `states`, `(rows, length, width)`, the embeddings and the first `frozen` layers are not run.
+        """
+        x, (*layers, last) = self._enter(inputs, dtype)
         mask = _additive_mask(inputs.get("attention_mask"), dtype)
-        *layers, last = self._body.encoder.layer
         turns = self._turns(x)
         for layer in layers:
             x = self._layer(layer, x, x, mask, turns)
@@ -123,6 +126,13 @@ class QuickBody:
         rows = None if mask is None else mask if mask.shape[2] == 1 else asked.of_mask(mask)
         outputs = self._layer(last, x, queries, rows, turns and turns.at(asked.padded % x.shape[1]))
         return outputs.flatten(0, 1).index_select(0, asked.found)
+
+    def _enter(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[Tensor, Sequence[Any]]:
+        """What the first layer that is run is given, `(rows, length, width)`, and the layers that are run."""
+        states = inputs.get("states")
+        if states is None:
+            return self._embed(inputs, dtype), self._body.encoder.layer
+        return states.to(dtype), self._body.encoder.layer[self._frozen :]
 
     def _embed(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         table, ids = self._body.embeddings, inputs["input_ids"]
@@ -188,9 +198,9 @@ class Turns:
 class QuickBert:
     """The quicker forward of one `BertForSequenceClassification` or `RoFormerForSequenceClassification`."""
 
-    def __init__(self, classifier: Any, dropout: Dropout) -> None:
+    def __init__(self, classifier: Any, dropout: Dropout, *, frozen: int = 0) -> None:
         self._model = classifier
-        self._body = QuickBody(classifier.base_model, dropout)
+        self._body = QuickBody(classifier.base_model, dropout, frozen=frozen)
         self._dropout = dropout
 
     @staticmethod

@@ -76,7 +76,7 @@ def save(
     """Write one checkpoint whole or not at all, then drop those that nothing needs.
 
     Of a divided model all processes make this call, and one of them writes: it gets the others' parts tensor by tensor. `beside` is what
-    an adaptation knows beside the parameters.
+    an adaptation, or an average of the weights, knows beside the parameters.
 
     Raises:
         TrainingError: asked to save step 0, which is the base model and not training; or the disk refused.
@@ -87,8 +87,8 @@ def save(
     names = {_WEIGHTS: weights_of(trained)}
     if optimizer is not None:
         names[_OPTIMIZER] = _optimizer_tensors(trained, optimizer)
-        if beside is not None:
-            names[_COMPANION] = dict(beside)
+    if beside is not None:
+        names[_COMPANION] = dict(beside)
     if not writes:
         for tensors in names.values():
             for _ in put_together(tensors):

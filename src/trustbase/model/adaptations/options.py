@@ -17,8 +17,14 @@ class AdaptOptions(BaseModel):
 
     method: str = Field(
         "full",
-        description="full: every parameter; frozen: the head alone, on outputs computed once; lora, adalora: low-rank updates; "
-        "adapter: small bottlenecks; prefix, prompt: learned vectors in front of the text",
+        description="full: every parameter; frozen: the head alone, or all above the first `layers`, on outputs computed once; "
+        "lora, adalora: low-rank updates; adapter: small bottlenecks; prefix, prompt: learned vectors in front of the text",
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="frozen: freeze the embeddings and this many of the first layers, train all above; absent: the whole body is frozen",
     )
     rank: int = Field(
         8, ge=1, le=1024, description="lora, adalora: rank of the updates (adalora: the mean at the end); more learns more and costs more"

@@ -1,0 +1,103 @@
+"""A plain model on disk: `plain.json` says what it reads, `plain.safetensors` holds its numbers. Nothing in either can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import files
+from trustbase.errors import ModelError
+from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all, reader_of
+from trustbase.model.plain.shared import PlainModel, Told
+from trustbase.recipe.lookup import PLAIN_MODELS, load
+from trustbase.records import LabelSchema
+
+PLAIN_SCHEMA = "trustbase/plain/1"
+NUMBERS_FILE = "plain.safetensors"
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A plain model with what it reads.
+
+    Attributes:
+        columns: whose cells it is asked with (`data.cells`), in this order; none where it reads the text alone.
+        readers: what makes numbers of text and cells.
+    """
+
+    model: PlainModel
+    columns: tuple[str, ...]
+    readers: tuple[Reader, ...]
+
+    @property
+    def features(self) -> list[Feature]:
+        return all_features(self.readers, self.model.view)
+
+    def logits(self, texts: Sequence[str], cells: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+        """Scores of rows, float64 `(rows, classes)`; `cells` holds those of each row in the order of `columns`."""
+        by_column = dict(zip(self.columns, zip(*cells, strict=True), strict=True)) if self.columns and texts else {}
+        return self.model.logits(read_all(self.readers, self.model.view, texts, by_column))
+
+    def told(self, labels: LabelSchema) -> Told:
+        """The model in words."""
+        said = self.model.told(self.features, labels)
+        if self.model.view != "flags":
+            return said
+        filled = [reader for reader in self.readers if isinstance(reader, Numbers) and any(reader.column in line for line in said.lines)]
+        return replace(said, lines=(*said.lines, *(f"(an empty {reader.column} counts as {reader.fill:g})" for reader in filled)))
+
+
+def write_plain(readable: Readable, folder: Path) -> None:
+    """Write both files into a folder."""
+    from safetensors.numpy import save
+
+    model = readable.model
+    said = {
+        "schema": PLAIN_SCHEMA,
+        "kind": model.kind,
+        "classes": model.classes,
+        "columns": list(readable.columns),
+        "readers": [reader.to_json() for reader in readable.readers],
+    }
+    files.write_json(folder / PLAIN_FILE, said)
+    files.write_bytes(folder / NUMBERS_FILE, save({name: np.ascontiguousarray(array) for name, array in model.arrays.items()}))
+
+
+def read_plain(folder: Path) -> Readable:
+    """Inverse of `write_plain`.
+
+    Raises:
+        ModelError: the files are not there, or hold no plain model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        said = files.read_json(folder / PLAIN_FILE)
+        arrays = load_file(folder / NUMBERS_FILE)
+        return _read(said, arrays)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
+        raise ModelError(f"{folder} holds no plain model that can be read: {error!r}", hint="train it again") from error
+
+
+def _read(said: Any, arrays: dict[str, NDArray[Any]]) -> Readable:
+    if said["schema"] != PLAIN_SCHEMA or said["kind"] not in PLAIN_MODELS:
+        raise ValueError(f"expected {PLAIN_SCHEMA} of {', '.join(PLAIN_MODELS)}, got {said['schema']!r} of {said['kind']!r}")
+    readers = tuple(reader_of(item) for item in said["readers"])
+    columns = tuple(said["columns"])
+    stray = [reader.column for reader in readers if reader.column is not None and reader.column not in columns]
+    if stray:
+        raise ValueError(f"it reads columns that it is not asked with: {stray}")
+    kind: type[PlainModel] = load(PLAIN_MODELS[said["kind"]])
+    return Readable(kind(arrays, len(all_features(readers, kind.view)), int(said["classes"])), columns, readers)
+
+
+def example_values(folder: Path) -> dict[str | None, list[str]]:
+    """Values that each column (None: the text) may have, made from what ships with the model: for inputs of no real row."""
+    return {reader.column: reader.examples() for reader in read_plain(folder).readers}

@@ -1,0 +1,111 @@
+"""A task's rows as material of the loop: tokens, or what a frozen model or its frozen layers say of them, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from torch import nn
+
+from trustbase.errors import UsageError
+from trustbase.events import Emit
+from trustbase.model.adapt import adapted_with, cut_of, frozen_features
+from trustbase.model.cut import Cut
+from trustbase.model.encoded import Encoded
+from trustbase.model.sequencer import Sequencer
+from trustbase.model.states import Kept, frozen_states
+from trustbase.records import Split
+from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows
+from trustbase.train.forward import DTYPES
+
+
+@dataclass(frozen=True, eq=False)
+class Readied:
+    """What training reads.
+
+    Attributes:
+        encoded: the training texts.
+        training: the training rows.
+        validation: those that choose the best checkpoint; None where there are none.
+        computed: what was computed once, in words; empty where nothing was.
+        cut: where batches enter the model, if not at its embeddings.
+    """
+
+    encoded: Encoded
+    training: Labelled
+    validation: Labelled | None
+    computed: str
+    cut: Cut | None
+
+
+def head_alone(model: nn.Module) -> bool:
+    """Whether nothing of a model but its head is trained."""
+    options = adapted_with(model)
+    return options is not None and options.method == "frozen" and options.layers is None
+
+
+def ready(
+    model: nn.Module,
+    tokenizer: Any,
+    splits: Mapping[str, Split | None],
+    *,
+    targets: Callable[[Split], NDArray[Any]],
+    sequencer: Sequencer,
+    precision: str,
+    device: str,
+    folder: Path,
+    sharers: int,
+    emit: Emit,
+) -> Readied:
+    """Tokenize the rows, once, and run what is frozen over them, once.
+
+    Args:
+        model: from `adapt`.
+        tokenizer: its tokenizer.
+        splits: `train`, and `validation` where there are such rows.
+        targets: what the task compares answers with, of each row of a split.
+        sequencer: how a text becomes token sequences.
+        precision: number format of training.
+        device: where the model runs.
+        folder: takes what memory has no room for.
+        sharers: processes that do the same on this machine.
+        emit: takes `progress` events.
+
+    Raises:
+        UsageError: there are no training rows.
+        ModelError: the architecture does not work with what is frozen.
+    """
+    pad_id, dtype, cut, computed = int(tokenizer.pad_token_id), DTYPES[precision], cut_of(model), ""
+    found: dict[str, tuple[Encoded, Labelled]] = {}
+    for name, split in splits.items():
+        if split is None or not len(split):
+            continue
+        rows = sequencer.encode(tokenizer, split.texts, emit=emit)
+        several: dict[str, Any] = {"sequences": rows.sequences, "together": rows.together}
+        if head_alone(model):
+            autocast = None if precision == "fp32" else dtype
+            features = frozen_features(model, rows.flat, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
+            material: Labelled = FeatureRows(features, rows.lengths, targets(split), **several)
+            computed = "outputs of the frozen body were computed once"
+        elif cut is not None:
+            kept = frozen_states(
+                model, cut, rows.flat, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit
+            )
+            material = StateRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, states=kept.states, **several)
+            computed = computed or _in_words(cut, kept)
+        else:
+            material = TokenRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, **several)
+        found[name] = rows, material
+    if "train" not in found:
+        raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
+    encoded, training = found["train"]
+    return Readied(encoded, training, found["validation"][1] if "validation" in found else None, computed, cut)
+
+
+def _in_words(cut: Cut, kept: Kept) -> str:
+    size, place = kept.states.nbytes / 2**20, "a file" if kept.in_file else "memory"
+    layers = "layer" if cut.layers == 1 else f"{cut.layers} layers"
+    return f"outputs of the first {layers} were computed once ({size:.0f} MiB in {place} for the training rows)"
