@@ -101,8 +101,13 @@ def windows_of(encoding: Any, max_length: int, stride: int, *, over: int | None 
         keep = always.copy()
         keep[sides[long][number * step : number * step + room]] = True
         kept.append(keep)
-    parts = ([values[keep] for keep in kept] for values in (ids, kinds, offsets))
-    return Windows(*parts, full=len(ids), unread=len(sides[1 - long]) - len(beside))
+    return Windows(
+        [ids[keep] for keep in kept],
+        [kinds[keep] for keep in kept],
+        [offsets[keep] for keep in kept],
+        full=len(ids),
+        unread=len(sides[1 - long]) - len(beside),
+    )
 
 
 def window_rows(rows: Sequence[Windows], *, told: bool, searched: bool = False) -> Encoded:
