@@ -67,10 +67,10 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
     import numpy as np
 
     from trustbase.model.checkpoint import load_checkpoint
+    from trustbase.model.metrics import class_metrics
     from trustbase.model.options import AdaptOptions
     from trustbase.model.runtime_torch import TorchRuntime
     from trustbase.model.task import TEXT_CLASSIFICATION
-    from trustbase.model.metrics import class_metrics
     from trustbase.train.fit import fit
     from trustbase.train.options import TrainOptions
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
@@ -220,6 +220,7 @@ def _read(
     favourable: str | None,
 ) -> _Rows:
     from trustbase.data.load import load_single
+    from trustbase.data.options import FeatureOptions
 
     shown = text if text is not None else info.text
     if shown is None:
@@ -235,10 +236,11 @@ def _read(
     if reads != "text" and text is not None and info.text is not None and len(sides(shown)) != len(sides(info.text)):
         problem = Problem("--text", f"a model of task {info.task} reads several texts, and knows their columns", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])
-    labels, kind = _labels(info, positive, favourable), info.answer_kind
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", answers=kind)[0]}
+    labels = _labels(info, positive, favourable)
+    read: dict[str, Any] = {"answers": info.answer_kind, "features": FeatureOptions.model_validate(info.features)}
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", **read)[0]}
     if train is not None:
-        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", answers=kind)[0]
+        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]
     return _Rows(splits, labels)
 
 

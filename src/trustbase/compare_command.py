@@ -101,7 +101,7 @@ def compare(
     with ExitStack() as stack:
         infos = _open(stack, (champion, challenger), trust, emit)
         columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
-        splits = _read(data, [info.text or str(text) for info in infos], columns, shared)
+        splits = _read(data, infos, [info.text or str(text) for info in infos], columns, shared)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
         looks = _count_looks(sides, shared, data)
         facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
@@ -182,18 +182,23 @@ def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: st
         yield Problem("--positive", f"the two take another label for the positive one: {', '.join(sorted(named))}", "name it")
 
 
-def _read(data: str | Path, texts: Sequence[str], columns: tuple[str, tuple[str, ...]], labels: LabelSchema) -> list[Split]:
+def _read(
+    data: str | Path, infos: Sequence[ArtifactInfo], texts: Sequence[str], columns: tuple[str, tuple[str, ...]], labels: LabelSchema
+) -> list[Split]:
     """The rows as each of the two reads them.
 
     Raises:
         DataError: the file, a column, or rows cannot be used; every problem of both.
     """
     from trustbase.data.load import load_single
+    from trustbase.data.options import FeatureOptions
 
+    wanted = [(text, FeatureOptions.model_validate(info.features)) for info, text in zip(infos, texts, strict=True)]
     splits, errors = [], []
-    for text in dict.fromkeys(texts):
+    for text, features in wanted[:1] if wanted[0] == wanted[1] else wanted:
         try:
-            splits.append(load_single(str(data), text=text, label=columns[0], groups=columns[1], labels=labels, name="test")[0])
+            read = load_single(str(data), text=text, label=columns[0], groups=columns[1], labels=labels, name="test", features=features)
+            splits.append(read[0])
         except DataError as error:
             errors.append(error)
     if errors:

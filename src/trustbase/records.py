@@ -76,10 +76,11 @@ class Split:
         labels: the truth, by answer kind: of classes the index into the label schema, int64 `(rows,)`; of labels which ones a row
             has, bool `(rows, labels)`; of a number float64 `(rows,)`; of tokens and spans a tuple of each row, object `(rows,)`.
         groups: group column → group of each row as str, missing values as "unknown", `(rows,)`.
-        table: the raw columns that the text is made of (input columns only), for rivals and explanations.
+        table: the raw columns that the model reads (input columns only), in the text or beside it, for rivals and explanations.
         row_numbers: 1-based data row in its source file, int64 `(rows,)`.
         source: where the rows came from, for messages and the data card.
-        digest: `sha256:…` over texts, labels and groups.
+        digest: `sha256:…` over texts (with the cells of `features`), labels and groups.
+        features: columns of `table` that the model reads beside the text, in the order in which their cells are asked (`data.cells`).
     """
 
     name: str
@@ -90,6 +91,7 @@ class Split:
     row_numbers: NDArray[np.int64]
     source: str
     digest: str
+    features: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -172,6 +174,7 @@ class ArtifactInfo:
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
     columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
     stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
+    features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
 
 
 @dataclass(frozen=True)

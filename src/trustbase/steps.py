@@ -230,6 +230,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
         "stride": recipe.data.stride,
+        "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
@@ -255,6 +256,7 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         dataset.splits["validation"],
         adapt=recipe.adapt,
         options=recipe.train,
+        features=recipe.data.features,
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
         stride=recipe.data.stride,
@@ -278,6 +280,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
 
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
+        from trustbase.data.cells import inputs_of
         from trustbase.outputs.answers.base import answering
 
         validation, kind = dataset.splits["validation"], answering(dataset.answers)
@@ -289,7 +292,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             text=dataset.template.source,
             base=base,
             max_length=recipe.train.max_length,
-            sample=validation.texts,
+            sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
             stride=recipe.data.stride,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),

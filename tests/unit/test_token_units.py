@@ -23,6 +23,7 @@ from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime
 from trustbase.model.token_units import by_row, encode_units, read_places, unread
 from trustbase.model.tokenizer import encode, load_tokenizer
+from trustbase.model.unit_tokenizer import unit_tokenizer
 from trustbase.records import ArtifactInfo, LabelSchema
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,7 +105,24 @@ def test_left_truncation_and_byte_level_tokens_keep_their_units(tagger: SimpleNa
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
     bytewise = SimpleNamespace(backend_tokenizer=inner, truncation_side="right", bos_token_id=None, eos_token_id=0, pad_token_id=0)
     encoded = encode_units(bytewise, ["go,go a"], max_length=64)
-    assert encoded.unit_places is not None and encoded.unit_places.tolist() == [0, 2, 3, 5]  # "Ġgo" begins at its blank, and "Ġ" is none
+    assert encoded.unit_places is not None and encoded.unit_places.tolist() == [0, 1, 2, 4]  # "Ġ" alone is no part of a word
+
+
+def test_a_tokenizer_that_joins_han_characters_is_split_and_shown_no_blanks() -> None:
+    """As sentencepiece has it: a sign for a blank before every word, and pieces of several characters."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    signs = "中国人民银行在北京江泽民主席、。deals.,'()-_AUSObm3Mcopiafhn12发布カタナe"
+    pieces = dict.fromkeys(["<unk>", "\u2581", "中国", "人民", "\u2581中国", "\u2581deal", *signs])
+    joins = Tokenizer(models.Unigram([(piece, -float(len(pieces) - place)) for place, piece in enumerate(pieces)], unk_id=0))
+    joins.pre_tokenizer = pre_tokenizers.Metaspace()
+    way = unit_tokenizer(joins)
+    (found,), (bounds,) = way.encoded(["中国人民. deal"])
+    assert found.tokens == ["\u2581", "中", "国", "人", "民", ".", "\u2581deal"] and not way.blanks and len(bounds) == 6
+    assert joins.encode("中国人民").tokens == ["\u2581中国", "人民"] and unit_tokenizer(joins) is way
+    like = SimpleNamespace(backend_tokenizer=joins, truncation_side="right", bos_token_id=None, eos_token_id=0, pad_token_id=0)
+    encoded = encode_units(like, ["中国人民. deal"], max_length=64)
+    assert encoded.unit_places is not None and encoded.unit_places.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_taking_and_joining_rows_takes_their_units_along(tagger: SimpleNamespace) -> None:
@@ -141,7 +159,7 @@ def test_every_runtime_gives_the_logits_of_each_unit(tagger: SimpleNamespace, tm
         np.testing.assert_allclose(table, wanted_logits(tagger, TEXTS[row], 24), atol=2e-5)
     asked = Asked("token_scores", LABELS).scores(runtime, TEXTS)
     assert asked.dtype == object and [len(table) for table in asked] == [len(units(text)) for text in TEXTS]
-    assert asked[3][40].tolist() == [1, 0, 0, 0, 0]  # cut off: in no entity that the model knows of
+    assert asked[3][40, 2:].tolist() == [1, 0, 0, 0, 0]  # cut off: in no entity that the model knows of
 
 
 def info(folder: Path) -> ArtifactInfo:
@@ -157,7 +175,7 @@ def test_the_engine_asks_once_keeps_tables_and_counts_their_bytes(tagger: Simple
         assert predictor.counters.unique == len(TEXTS) and isinstance(again, Answer) and again.cached
         assert cache._bytes == sum(4 * len(TAGS) * len(units(text)) for text in TEXTS)
         np.testing.assert_array_equal(again.value, first[1].value)
-        np.testing.assert_allclose(first[3].value.sum(1), 1)
+        np.testing.assert_allclose(first[3].value[:, 2:].sum(1), 1)
         refused = predictor.ask_all([Question("class_scores", "good")])[0]
         assert isinstance(refused, Failure) and "tokens" in refused.reason
 

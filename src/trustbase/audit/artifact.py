@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.askers.asking import Askers
@@ -17,9 +16,7 @@ from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
-from trustbase.model.questions import KINDS
-from trustbase.model.ragged import ragged
-from trustbase.outputs.answers.base import decided
+from trustbase.outputs.answers.base import answering, decided
 from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.cluster import ClusterOptions
@@ -90,9 +87,6 @@ def audit_artifact(
 
 def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[Any]:
     """Scores of many texts, as `Predictor.scores` gives them, with signs of life between parts."""
-    question = ANSWER_KINDS[askers.predictor.info.answer_kind].question
-    values = askers.ask(question, texts, what="scoring the test rows", emit=emit)
-    if KINDS[question].ragged:
-        width = len(askers.predictor.info.labels.names)
-        return ragged(np.array(value, dtype=np.float64).reshape(-1, width) for value in values)
-    return np.array(values, dtype=np.float64).reshape(len(texts), len(askers.predictor.info.labels.names))
+    info = askers.predictor.info
+    values = askers.ask(ANSWER_KINDS[info.answer_kind].question, texts, what="scoring the test rows", emit=emit)
+    return answering(info.answer_kind).together(values, info.labels)

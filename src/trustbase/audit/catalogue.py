@@ -58,7 +58,7 @@ _OF_BASE = Measure(kinds=_BASE)
 _SET = Measure("set", kinds=_BASE)
 _PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
 _GAP = Measure("gap", by_label=True, kinds=("classes", "labels"))
-_LABELS, _NUMBER = ("labels",), ("number",)
+_LABELS, _NUMBER, _TOKENS = ("labels",), ("number",), ("tokens",)
 _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
 
@@ -68,7 +68,8 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
-        "log_loss": Measure(kinds=("classes", *_LABELS)),
+        "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
+        **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall", "unread_units"), Measure(kinds=_TOKENS)),
         **dict.fromkeys(("exact_match", "hamming_loss"), Measure(kinds=_LABELS)),
         **dict.fromkeys(("rmse", "mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
         **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
@@ -77,7 +78,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "worst_slice_mae": Measure(kinds=_NUMBER),
         "slice_mae": Measure("part", kinds=_NUMBER),
         "slice_accuracy": Measure("part"),
-        **dict.fromkeys(("precision", "recall", "f1"), Measure("label", kinds=("classes", *_LABELS))),
+        **dict.fromkeys(("precision", "recall", "f1"), Measure("label", kinds=("classes", *_LABELS, *_TOKENS))),
         **dict.fromkeys(("perplexity", "masked_accuracy", "token_accuracy", "next_sentence_accuracy", "sentence_order_accuracy"), _OF_BASE),
         **dict.fromkeys(("span_corruption_accuracy", "infilling_accuracy", "replaced_accuracy", "contrastive_accuracy"), _OF_BASE),
         **dict.fromkeys(("probe_accuracy", "contamination"), _SET),
@@ -90,6 +91,8 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "interval_coverage_difference": Measure("gap", kinds=_NUMBER),
         **dict.fromkeys(("mae", "mean_error", "mean_prediction", "interval_coverage"), Measure("group", kinds=_NUMBER)),
         "exact_match_difference": Measure("gap", kinds=_LABELS),
+        **dict.fromkeys(("entity_f1_difference", "entity_recall_difference"), Measure("gap", kinds=_TOKENS)),
+        **dict.fromkeys(("entity_f1", "entity_recall"), Measure("group", kinds=_TOKENS)),
         "exact_match": Measure("group", kinds=_LABELS),
         **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),

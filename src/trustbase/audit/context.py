@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files
@@ -56,11 +55,12 @@ class Answers:
     """What one model (or rival) answered on the test rows.
 
     Attributes:
-        scores: float64 `(rows, len(labels.names))`, of classes their probabilities; None where only labels were given.
+        scores: float64 `(rows, len(labels.names))`, of classes their probabilities, or `(rows,)` of tables; None where only labels were
+            given.
         predicted: answers of the form that `Split.labels` has: of classes the label index, int64 `(rows,)`.
     """
 
-    scores: NDArray[np.float64] | None
+    scores: NDArray[Any] | None
     predicted: NDArray[Any]
 
 

@@ -15,6 +15,7 @@ from trustbase.audit.measure import LEAST_BULK_CALLS, Effort, Timings, measure, 
 from trustbase.audit.options import CostOptions
 from trustbase.audit.stats import Interval, bounded_mean, proportion
 from trustbase.data.cells import inputs_of
+from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
 from trustbase.model.artifact import PLAIN_FILE
 from trustbase.outputs.answers.base import answering
@@ -108,7 +109,7 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
         return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
     from trustbase.model.sequencer import Sequencer
 
-    read = Sequencer.of(info).encode(tokenizer, texts)
+    read = Sequencer.of(info).encode(tokenizer, [text.split(CELL, 1)[0] for text in texts])
     counted, pieces = read.lengths, len(read.flat) / len(read)  # sequences of an input, on average
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
     config, classes = read_config(info.folder), len(info.labels.names)
@@ -204,10 +205,10 @@ def _process(context: AuditContext, timings: Timings) -> list[Finding]:
 
 def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timings) -> list[Finding]:
     """How much an answer depends on its neighbours in the batch."""
-    alone, mixed = np.array(timings.alone), np.array(timings.mixed)
-    n = len(alone)
     labels = info.labels if info is not None else context.labels
     way = answering(info.answer_kind if info is not None else "classes")
+    alone, mixed = way.together(timings.alone, labels), way.together(timings.mixed, labels)
+    n = len(alone)
     largest = float(way.differences(alone, mixed, labels).max())
     of = "a probability" if way.unit == "probability" else "an answer"
     method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"

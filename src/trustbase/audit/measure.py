@@ -166,7 +166,7 @@ def _latency(scorer: Scorer, texts: Sequence[str], effort: Effort, tell: Callabl
         scores = scorer.scores([text])
         latency.append((time.perf_counter() - started) * 1000)
         if len(alone) < min(effort.invariance, len(texts)):
-            alone.append([float(x) for x in scores[0]])
+            alone.append(np.asarray(scores[0], dtype=np.float64).tolist())
         elif time.perf_counter() > end:
             break
     return latency, alone
@@ -204,7 +204,7 @@ def _among_others(scorer: Scorer, texts: Sequence[str], count: int, seed: int) -
     order = seeds.generator(seed, "efficiency", "batches").permutation(min(4 * count, len(texts)))
     scores = scorer.scores([texts[i] for i in order])
     place = np.argsort(order)
-    return [[float(x) for x in scores[place[i]]] for i in range(count)]
+    return [np.asarray(scores[place[i]], dtype=np.float64).tolist() for i in range(count)]
 
 
 def _cycle(texts: Sequence[str], count: int) -> list[str]:

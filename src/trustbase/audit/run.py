@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.machine import machine_facts
+from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
 from trustbase.data.truth.base import written
 from trustbase.errors import Interrupted, UsageError
@@ -82,7 +83,7 @@ def _data_facts(context: Subject) -> dict[str, Any]:
     if isinstance(context, AuditContext) and context.artifact is not None:
         labels = written(context.test, context.labels, context.artifact.answer_kind)
         groups = {name: values.tolist() for name, values in context.test.groups.items()}
-        facts["set"] = digest_set(context.test.texts, labels, groups)
+        facts["set"] = digest_set(inputs_of(context.test, context.test.features), labels, groups)
     return facts
 
 
@@ -165,8 +166,7 @@ def write_scores(path: Path, split: Split, labels: LabelSchema, answers: Answers
     for column, values in split.groups.items():
         columns[f"group:{column}"] = pa.array(values, pa.string()).dictionary_encode()
     if answers.scores is not None:
-        for index, name in enumerate(labels.names):
-            columns[f"score:{name}"] = pa.array(answers.scores[:, index])
+        columns |= way.score_columns(answers.scores, labels)
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer, compression="zstd")
     files.write_bytes(path, buffer.getvalue())

@@ -27,15 +27,15 @@ def read_scores(path: Path, test: Split, info: ArtifactInfo) -> Answers:
         raise DataError(
             f"{path} cannot be read: {error}", hint="run the recipe again with --force, or recheck the bundle with --data"
         ) from error
-    names = [f"score:{name}" for name in info.labels.names]
+    way = answering(info.answer_kind)
+    names = way.score_names(info.labels)
     wanted = ["row", "label", "predicted", *names, *(f"group:{name}" for name in test.groups)]
     problems = [Problem(path.name, f"has no column '{name}'") for name in wanted if name not in table.column_names]
     if not problems and table.num_rows != len(test):
         problems.append(Problem(path.name, f"has {table.num_rows} rows, audited were {len(test)}"))
     if problems:
         raise VerificationError(f"{path} is not what the audit left", problems=problems, hint="take it from a copy")
-    scores = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
-    way = answering(info.answer_kind)
+    scores = way.read_scores(table, info.labels)
     answers = Answers(scores, way.decide(scores, info.labels, info.decision))
     same = {
         "row": table["row"].to_numpy() == test.row_numbers,

@@ -6,9 +6,10 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """What a batch came to: `rows == answered + failed`."""
+    """What a batch came to: `rows == answered + failed`; `unknown` rows hold a name in that column which the model does not know."""
 
     rows: int
     answered: int
@@ -38,6 +39,7 @@ class PredictSummary:
     output: Path
     seconds: float
     manifest_digest: str
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 def predict(
@@ -75,8 +77,9 @@ def predict(
         raise UsageError(f"input and output are the same file: {source}", hint="name another output")
     if target.is_relative_to(checked.folder.resolve()):
         raise UsageError(f"the output {target} would stand inside the bundle and break it", hint="name an output elsewhere")
-    answered, failed = _answer(checked, source, target, emit)
-    return PredictSummary(answered + failed, answered, failed, Path(output), time.monotonic() - started, checked.manifest_digest)
+    answered, failed, unknown = _answer(checked, source, target, emit)
+    seconds = time.monotonic() - started
+    return PredictSummary(answered + failed, answered, failed, Path(output), seconds, checked.manifest_digest, unknown)
 
 
 def _refuse_base(checked: VerifiedBundle) -> None:
@@ -92,26 +95,33 @@ def _refuse_base(checked: VerifiedBundle) -> None:
         )
 
 
-def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int]:
+def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int, dict[str, int]]:
     from trustbase.bundle.golden import repeat_golden
     from trustbase.bundle.rows import read_rows
     from trustbase.data.cells import Reading
+    from trustbase.model.columns import encoder_in
     from trustbase.model.predict import Predictor
 
+    unknown: Counter[str] = Counter()
     answered = failed = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
     with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
         repeat_golden(json.loads(checked.read("golden.json")), predictor)
+        encoder = encoder_in(predictor.info.folder)
         chunks = read_rows(source, Reading.of(predictor.info), quoted=_quoted(checked))
         for chunk in chunks:
             for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
-                lines = answer_rows(predictor, chunk.rows[start : start + ROWS_AT_ONCE])
+                rows = chunk.rows[start : start + ROWS_AT_ONCE]
+                lines = answer_rows(predictor, rows)
+                unknown.update(encoder.unknown([row for row in rows if isinstance(row, str)]) if encoder is not None else {})
                 stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
                 bad = sum("error" in line for line in lines)
                 answered, failed = answered + len(lines) - bad, failed + bad
                 done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
                 emit("progress", what="predict", done=done, total=size)
-    return answered, failed
+    for name, count in sorted(unknown.items()):
+        emit("warning", text=f"column '{name}': {count:,} rows hold a name that the model does not know, and were answered as such")
+    return answered, failed, dict(unknown)
 
 
 def answer_rows(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -146,12 +146,17 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
             ["adaptation", _adaptation(recipe)],
         ]
     )
-    reads = f"columns {', '.join(map(code, artifact.columns))}" if artifact.columns else code(readable(artifact.text or "text"))
+    reads = (
+        f"columns {', '.join(map(code, artifact.columns))}"
+        if artifact.runtime == "plain" and artifact.columns
+        else code(readable(artifact.text or "text"))
+    )
     rows = [
         ["task", code(artifact.task)],
         *made,
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
         ["reads", reads + (f", at most {artifact.max_length} tokens{_windows(artifact)}" if artifact.max_length else "")],
+        *([["table columns, at the head", _columns(artifact)]] if artifact.features else []),
         ["labels", ", ".join(code(name) for name in labels.names)],
         ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")],
         ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")],
@@ -185,6 +190,12 @@ def _adaptation(recipe: Mapping[str, Any]) -> str:
     averaging = train.get("averaging") if isinstance(train, dict) else None
     method = averaging.get("method") if isinstance(averaging, dict) else averaging
     return f"{said}; the weights are an average ({code(str(method))})" if method else said
+
+
+def _columns(artifact: ArtifactInfo) -> str:
+    """Which columns are read beside the text, and as what."""
+    read = (("numbers", artifact.features.get("numeric", ())), ("names", artifact.features.get("categorical", ())))
+    return "; ".join(f"{kind}: {', '.join(map(code, names))}" for kind, names in read if names)
 
 
 def findings_part(report: AuditReport, *, rows: str = "test rows") -> Iterator[str]:

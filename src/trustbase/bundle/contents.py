@@ -111,6 +111,10 @@ def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, kin
             return "has an input without a row or a text"
         if base:
             continue
+        if kind == "tokens":
+            if not isinstance(scores, list) or not scores or not all(_is_unit(line, len(names)) for line in scores):
+                return f"has an input without the bounds of each unit and a probability for each of the {len(names)} tags"
+            continue
         if not isinstance(scores, list) or len(scores) != len(names) or not all(_is_score(score, bounded) for score in scores):
             return f"has an input without one {'probability' if bounded else 'number'} for each of the {len(names)} labels"
     if base:
@@ -120,6 +124,13 @@ def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, kin
 
 def _is_score(value: Any, bounded: bool) -> bool:
     return _is_number(value) and math.isfinite(value) and (not bounded or 0 <= value <= 1)
+
+
+def _is_unit(line: Any, tags: int) -> bool:
+    """Whether a line of a table is that of a unit: where it begins and ends, then the probability of each tag."""
+    if not isinstance(line, list) or len(line) != 2 + tags or not all(_is_score(value, True) for value in line[2:]):
+        return False
+    return all(_is_number(value) and math.isfinite(value) and value >= 0 for value in line[:2]) and line[0] < line[1]
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

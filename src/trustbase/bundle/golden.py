@@ -20,6 +20,7 @@ from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ragged import largest_difference
 from trustbase.records import ArtifactInfo
 
 #: Largest |Δ probability| that another machine may show: in bf16 the order of additions alone moves the third decimal.
@@ -28,13 +29,13 @@ TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}
 _WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 30)
 _PLAIN_ROWS = 64  # cheap to ask, and a tree has many leaves
 _FALLBACK = ("alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "five", "six")
-Ask = Callable[[Sequence[str]], NDArray[np.float64]]
+Ask = Callable[[Sequence[str]], NDArray[Any]]
 
 
 class Scorer(Protocol):
     """What gives class scores: a `Predictor`, or a stand-in."""
 
-    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]: ...
+    def scores(self, texts: Sequence[str]) -> NDArray[Any]: ...
 
 
 def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int = 0) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def golden_record(artifact: ArtifactInfo, ask: Ask | None = None, *, seed: int =
         ModelError: the artefact answers with something else.
     """
     reading = Reading.of(artifact)
-    rows = synthetic_rows(artifact.folder, reading.template, max_length=artifact.max_length, seed=seed)
+    rows = synthetic_rows(artifact.folder, reading, max_length=artifact.max_length, seed=seed)
     texts = [reading.render(row) for row in rows]
     base = artifact.answer_kind == BASE_MODEL
     asks, outputs = base_outputs(artifact, texts, ask) if base else ("", _scores(artifact, texts, ask))
@@ -76,12 +77,31 @@ def _scores(artifact: ArtifactInfo, texts: Sequence[str], ask: Ask | None) -> li
     Raises:
         ModelError: the artefact answers with something that is no score of its kind.
     """
-    scores = np.asarray(ask(texts) if ask is not None else _ask(artifact, texts), dtype=np.float64)
+    given = ask(texts) if ask is not None else _ask(artifact, texts)
+    if artifact.answer_kind == "tokens":
+        return _tables(artifact, texts, given)
+    scores = np.asarray(given, dtype=np.float64)
     shape = (len(texts), len(artifact.labels.names))
     classes = artifact.answer_kind == "classes"
     if scores.shape != shape or not np.isfinite(scores).all() or (classes and np.abs(scores.sum(axis=1) - 1).max() > 1e-3):
         raise ModelError(f"{artifact.folder}: the golden inputs need probabilities {shape}, got {scores.shape}", hint="check the artefact")
     return [{"probabilities" if classes else "scores": [float(p) for p in line]} for line in scores]
+
+
+def _tables(artifact: ArtifactInfo, texts: Sequence[str], given: NDArray[Any]) -> list[dict[str, Any]]:
+    """The table of each text: bounds of its units, and probabilities.
+
+    Raises:
+        ModelError: the artefact answers with something else.
+    """
+    width = 2 + len(artifact.labels.names)
+    for table in given:
+        chances = table[:, 2:] if table.ndim == 2 and table.shape[1] == width else None
+        if chances is None or not np.isfinite(table).all() or (len(table) and np.abs(chances.sum(axis=1) - 1).max() > 1e-3):
+            raise ModelError(
+                f"{artifact.folder}: the golden inputs need tables (units, {width}), got {table.shape}", hint="check the artefact"
+            )
+    return [{"scores": table.tolist()} for table in given]
 
 
 def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageScorer) -> float:
@@ -107,12 +127,28 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageS
         raise ModelError("the golden rows render to other texts than when the bundle was made", hint="use the version that made the bundle")
     if "asks" in record:
         return base_difference(record, cast(LanguageScorer, predictor), texts)
+    if record.get("answers") == "tokens":
+        return _apart(inputs, cast(Scorer, predictor).scores(texts))
     name = "scores" if "answers" in record else "probabilities"
     expected = np.array([item[name] for item in inputs], dtype=np.float64)
     found = np.asarray(cast(Scorer, predictor).scores(texts), dtype=np.float64)
     if found.shape != expected.shape:
         raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
     difference = np.abs(found - expected) / float(record.get("unit", 1.0))
+    return float(difference.max()) if np.isfinite(difference).all() else float("inf")
+
+
+def _apart(inputs: Sequence[Mapping[str, Any]], found: NDArray[Any]) -> float:
+    """The largest difference between tables.
+
+    Raises:
+        ModelError: of other units or tags.
+    """
+    try:
+        expected = [np.array(item["scores"], dtype=np.float64) for item in inputs]
+        difference = largest_difference(expected, list(found))
+    except ValueError as error:
+        raise ModelError(f"the golden outputs are of another form: {error}", hint="is this the bundle's model?") from error
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
 
@@ -132,17 +168,18 @@ def repeat_golden(record: Mapping[str, Any], predictor: Scorer | LanguageScorer)
     return difference
 
 
-def synthetic_rows(folder: Path, template: TextTemplate, *, max_length: int, seed: int) -> list[dict[str, str]]:
+def synthetic_rows(folder: Path, reading: Reading, *, max_length: int, seed: int) -> list[dict[str, str]]:
     """Rows of made-up values, from one word to more tokens than the model reads."""
     rng = seeds.generator(seed, "golden")
-    columns = template.columns
+    columns, template = reading.needed, reading.template
     if (folder / PLAIN_FILE).is_file():
         return _rows_for_readers(folder, columns, rng)
-    words = _words(folder)
-    numeric = set(columns[1::3]) - set(template.whole) if len(columns) > 1 else set()  # many columns of a table are numbers
+    words, texts = _words(folder), template.columns
+    numeric = set(texts[1::3]) - set(template.whole) if len(texts) > 1 else set()  # many columns of a table are numbers
+    numeric = numeric - set(reading.columns) | set(reading.numeric)
     rows = []
     for count in (*_WORD_COUNTS, max_length + 1):
-        share = -(-count // (len(columns) - len(numeric)))
+        share = -(-count // max(1, len(set(texts) - numeric)))
         rows.append(
             {
                 column: str(int(rng.integers(0, 100)))
@@ -177,7 +214,7 @@ def _words(folder: Path) -> list[str]:
     return kept or list(_FALLBACK)
 
 
-def _ask(artifact: ArtifactInfo, texts: Sequence[str]) -> NDArray[np.float64]:
+def _ask(artifact: ArtifactInfo, texts: Sequence[str]) -> NDArray[Any]:
     from trustbase.model.predict import Predictor
 
     with Predictor.open(artifact) as predictor:

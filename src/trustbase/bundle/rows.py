@@ -143,7 +143,7 @@ def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawT
 
 def _rows(raw: RawTable, reading: Reading) -> list[Row]:
     """Good and bad rows in file order, checked as training rows are."""
-    checked = check_rows(raw, text=reading.template.whole, shown=reading.template.composed)
+    checked = check_rows(raw, text=reading.template.whole, shown=reading.template.composed, cells=reading.columns, numeric=reading.numeric)
     inputs = reading.render_table(checked.table) if len(checked) else []
     rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), inputs, strict=True))
     rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]

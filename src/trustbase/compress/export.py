@@ -16,6 +16,7 @@ from trustbase.events import Emit, ignore
 from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
+from trustbase.model.columns import encoder_in
 from trustbase.model.load import describe_base
 from trustbase.model.sequencer import Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
@@ -52,7 +53,8 @@ def make_artifact(
         text: the recipe's text column or template.
         base: the base model, named by reference and revision in the artefact.
         max_length: tokens after which an input is cut.
-        sample: real texts (validation): candidates are compared on the first of them, the decision is chosen on all.
+        sample: real inputs (validation; with their cells, where columns are read): candidates are compared on the first of them, the
+            decision is chosen on all.
         decide: from the scores of the whole sample to the decision; by default the highest score answers.
         task: what is predicted.
         stride: tokens by which windows over longer inputs overlap; None cuts these off.
@@ -94,7 +96,7 @@ def _described(
     choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, sequencer: Sequencer
 ) -> ArtifactInfo:
     """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
-    chosen = choice.chosen
+    chosen, encoder = choice.chosen, encoder_in(folder)
     if chosen.runtime != "onnx":
         (folder / ONNX_FILE).unlink(missing_ok=True)
     return ArtifactInfo(
@@ -110,6 +112,8 @@ def _described(
         base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
         revision=base.revision,
         text=text,
+        columns=encoder.names if encoder is not None else (),
+        features=encoder.features if encoder is not None else {},
         decision=choice.decision,
     )
 

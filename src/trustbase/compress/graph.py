@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from trustbase.errors import ModelError
+from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import pad
+from trustbase.model.fused import COLUMNS, network_of
 from trustbase.model.heads import TOKENS, head_of
-from trustbase.model.tokenizer import encode
+from trustbase.model.sequencer import Sequencer
 
 
 class _BothOutputs(torch.nn.Module):
@@ -25,9 +27,15 @@ class _BothOutputs(torch.nn.Module):
         self.model = model
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        columns: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         kinds = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        if columns is not None:
+            kinds[COLUMNS] = columns
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, **kinds)
         states = outputs.hidden_states if getattr(outputs, "hidden_states", None) is not None else outputs.encoder_hidden_states
         mask = attention_mask.unsqueeze(-1).to(states[-1].dtype)
@@ -41,7 +49,8 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
         model: a transformers classifier in fp32.
         tokenizer: its tokenizer, for example inputs.
         path: `model.onnx`.
-        texts: at least two example texts; two rows of more than one token, so that no dimension is taken for a constant.
+        texts: at least two example inputs (with their cells, of a model that reads columns); two rows of more than one token, so that
+            no dimension is taken for a constant.
         max_length: tokens after which an input is cut.
 
     Raises:
@@ -49,20 +58,24 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
     """
     first = "output_unit_logits" if head_of([type(model).__name__]) == TOKENS else "output_logits"
     pad_id = int(tokenizer.pad_token_id or 0)
-    batch = pad(encode(tokenizer, [*texts[:2], "export"][:2], max_length=max_length), [0, 1], pad_id)
-    names = list(batch)  # of pairs, segments too
-    arguments = tuple(torch.from_numpy(batch[name]) for name in names)
+    network = network_of(model)
+    encoder = network.encoder if network is not None else None
+    examples = [*texts[:2], "export"][:2]
+    batch = pad(encode_inputs(tokenizer, encoder, examples, Sequencer(max_length)), [0, 1], pad_id)
+    names = list(batch)  # of pairs, segments too; of a model that reads columns, these
+    arguments = {name: torch.from_numpy(batch[name]) for name in names}
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
         with torch.no_grad(), _quiet():
             torch.onnx.export(
                 _BothOutputs(model).eval(),
-                arguments,
+                (),
                 str(path),
+                kwargs=arguments,
                 input_names=names,
                 output_names=[first, "output_embedding"],  # plain "embedding" is what the exporter calls its own nodes
                 dynamo=True,
-                dynamic_shapes=dict.fromkeys(names, dynamic),
+                dynamic_shapes={name: {0: torch.export.Dim.DYNAMIC} if name == COLUMNS else dynamic for name in names},
                 external_data=False,
                 verbose=False,
             )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
@@ -86,7 +87,14 @@ def find_audited_rows(
 
 
 def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> Split:
-    read = {"format": options.format, "missing": options.missing, "quoted": options.quoted, "groups": options.groups, "answers": kind}
+    read = {
+        "features": options.features,
+        "format": options.format,
+        "missing": options.missing,
+        "quoted": options.quoted,
+        "groups": options.groups,
+        "answers": kind,
+    }
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 
@@ -104,7 +112,7 @@ def _divided(options: DataOptions, labels: LabelSchema, seed: int, kind: str, em
 
 def _set_digest(split: Split, labels: LabelSchema, kind: str) -> str:
     groups = {name: values.tolist() for name, values in split.groups.items()}
-    return digest_set(split.texts, written(split, labels, kind), groups)
+    return digest_set(inputs_of(split, split.features), written(split, labels, kind), groups)
 
 
 def _other(found: Mapping[str, str], recorded: Mapping[str, object]) -> Problem:

@@ -15,7 +15,7 @@ from trustbase.data.markdown import in_code, plain, section, several, share
 from trustbase.data.order import order_page
 from trustbase.data.scripts import count_scripts
 from trustbase.errors import DataError
-from trustbase.records import Split
+from trustbase.records import LabelSchema, Split
 
 SCHEMA = "trustbase/data-card/1"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -61,9 +61,10 @@ def data_card(
         "attribution": facts["attribution"],
         "sources": facts["sources"],
         "text": facts["text"],
+        "features": facts["features"],
         "label": {
             "column": facts["label"],
-            "names": list(schema.names),
+            "names": _names(facts, schema),
             "positive": schema.positive,
             "positive_assumed": schema.positive_assumed,
             "favourable": schema.favourable,
@@ -152,6 +153,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         _lengths(card),
         _languages(card),
         _scripts(card),
+        _features(card),
         _missing(card),
         _repeats(card),
     ]
@@ -190,12 +192,22 @@ def _rows(card: Mapping[str, Any]) -> str:
     return section("Rows", ["split", "rows", "duplicates removed", "how it came to be"], rows)
 
 
+def _names(facts: Mapping[str, Any], schema: LabelSchema) -> list[str]:
+    """What is counted in the parts: labels, or types of entities; else what the scores stand for."""
+    counted = [name for part in facts["splits"].values() for name in part["labels"]]
+    return list(dict.fromkeys(counted)) or list(schema.names)
+
+
 def _labels(card: Mapping[str, Any]) -> str:
     parts = card["splits"]
     if all("numbers" in part for part in parts.values()):
         names = list(dict.fromkeys(name for part in parts.values() for name in part["numbers"]))
         rows = [[plain(name.replace("_", " ")), *(f"{part['numbers'][name]:,.6g}" for part in parts.values())] for name in names]
         return section("Labels", [card["label"]["column"], *parts], rows)
+    counted = next((part["counted"] for part in parts.values() if "counted" in part), None)
+    if counted is not None:  # several may stand in a row, so they are no share of the rows
+        rows = [[in_code(name), *(f"{part['labels'][name]:,}" for part in parts.values())] for name in card["label"]["names"]]
+        return section("Labels", [counted, *parts], rows)
     rows = [[in_code(name), *(share(part["labels"][name], part["rows"]) for part in parts.values())] for name in card["label"]["names"]]
     return section("Labels", ["label", *parts], rows)
 
@@ -248,6 +260,19 @@ def _scripts(card: Mapping[str, Any]) -> str:
         rows.append([name, letters, f"{part['scripts']['texts_without_letters']:.2%}"])
     how = next(iter(card["splits"].values()))["scripts"]["how"]
     return section("Writing systems", ["split", "letters", "texts without letters"], rows) + f"\n\nHow: {how}."
+
+
+def _features(card: Mapping[str, Any]) -> str:
+    """Columns read beside the text: as what, how often empty, and how often with a name that no training row has."""
+    kinds, parts = card["features"], card["splits"]
+    rows = []
+    for kind, word in (("numeric", "numbers"), ("categorical", "names")):
+        for column in kinds[kind]:
+            empty = [share(part["missing"][column], part["rows"]) for part in parts.values()]
+            new = [f"{part['new_names'].get(column, 0):,}" if kind == "categorical" else "-" for part in parts.values()]
+            rows.append([in_code(column), word, *empty, *new])
+    heads = ["column", "read as", *(f"empty, {name}" for name in parts), *(f"new names, {name}" for name in parts)]
+    return section("Table columns beside the text", heads, rows) if rows else ""
 
 
 def _missing(card: Mapping[str, Any]) -> str:

@@ -26,15 +26,17 @@ class Reading:
     Attributes:
         template: what makes the text.
         columns: whose cells are asked too, in this order.
+        numeric: those of them whose cells must be numbers where they are not empty.
     """
 
     template: TextTemplate
     columns: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, info: ArtifactInfo) -> Reading:
         """What an artefact says that it reads."""
-        return cls(TextTemplate.parse(info.text or "text", None), info.columns)
+        return cls(TextTemplate.parse(info.text or "text", None), info.columns, tuple(info.features.get("numeric", ())))
 
     @property
     def needed(self) -> tuple[str, ...]:

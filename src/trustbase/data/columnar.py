@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def read_parquet(
     columns: Sequence[str] | None = None,
     source: str | None = None,
     whole: Collection[str] = (),
+    nested: Collection[str] = (),
 ) -> RawTable:
     """Read columns of a Parquet file as text; `line` of a bad row is its row.
 
@@ -39,6 +41,7 @@ def read_parquet(
         columns: the columns wanted; all of them by default.
         source: name for messages; the path by default.
         whole: columns whose numbers must be whole, such as the label.
+        nested: columns that may hold lists and structures; their cells are the JSON of these.
 
     Raises:
         DataError: not Parquet, a column is not there, or is of a kind that is no text.
@@ -52,7 +55,8 @@ def read_parquet(
         Problem(source, f"column '{name}' appears more than once") for name in dict.fromkeys(wanted) if schema.names.count(name) > 1
     ]
     if not problems:
-        problems = [problem for name in wanted if (problem := refuse_type(schema.field(name), source, name in whole))]
+        plain = [name for name in wanted if name not in nested or not pa.types.is_nested(schema.field(name).type)]
+        problems = [problem for name in plain if (problem := refuse_type(schema.field(name), source, name in whole))]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
     try:
@@ -90,7 +94,7 @@ def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
     """Every column as strings, NaN and "" as null, and the rows that hold bytes which are no UTF-8."""
     columns, bad = [], {}
     for name in table.column_names:
-        column = table[name]
+        column = as_json(table[name])
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if pa.types.is_floating(column.type):
@@ -101,6 +105,14 @@ def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
         text = column.cast(pa.string())
         columns.append(pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text))
     return pa.table(columns, names=table.column_names), [bad[row] for row in sorted(bad)]
+
+
+def as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of lists or structures as their JSON; any other as it is."""
+    if not pa.types.is_nested(column.type):
+        return column
+    cells = [None if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(cells, pa.string())])
 
 
 def _not_utf8(column: pa.ChunkedArray) -> list[int]:

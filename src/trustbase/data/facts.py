@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trustbase.data import clean, groups, labels, split
+from trustbase.data.cells import inputs_of
 from trustbase.data.gather import Source, all_bad
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import readable
@@ -24,7 +26,7 @@ from trustbase.records import LabelSchema, Split
 def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[str, Source]) -> dict[str, Any]:
     """Files, bad rows, text and split rule, as they are before any row became part of a split."""
     sample = find_sample(options.train) if is_sample(options.train) else None
-    shown = groups.shown_to_model(template, options.groups)
+    shown = groups.shown_to_model(template, options.groups, options.features.columns)
     return {
         "sources": {name: _file(source) for name, source in sources.items()},
         "bad_rows": _bad(sources),
@@ -35,6 +37,7 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
             "pair": bool(template.sides),
             **({"choices": len(template.sides) - 1} if len(template.sides) > 2 else {}),
         },
+        "features": options.features.model_dump(),
         "label": options.label,
         "groups": {
             "columns": list(options.groups),
@@ -45,8 +48,20 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
         "licence": options.licence or (sample.licence if sample else None),
         "attribution": sample.attribution if sample else None,
         "splits": {},
-        "notes": [f"the text template shows the group column '{name}' to the model" for name in shown] + _unordered(options),
+        "notes": [_shown(name, template) for name in shown]
+        + [f"{name}: {note}" for name, source in sources.items() for note in _found(source)]
+        + _unordered(options),
     }
+
+
+def _found(source: Source) -> list[str]:
+    """What reading found of the form of rows and labels."""
+    return [*source.raw.notes, *(source.truth.notes if source.truth is not None else ())]
+
+
+def _shown(name: str, template: TextTemplate) -> str:
+    by = "the text template shows" if name in template.columns else "data.features shows"
+    return f"{by} the group column '{name}' to the model"
 
 
 def _unordered(options: DataOptions) -> list[str]:
@@ -59,7 +74,8 @@ def split_facts(
     part: Split, schema: LabelSchema, source: Source, truth: Truth, *, missing: Mapping[str, int], **more: Any
 ) -> dict[str, Any]:
     """Counts of one split."""
-    repeats = clean.count_repeats(pa.array(part.texts, pa.large_string()), truth.codes(part.labels, schema))
+    inputs = pa.array(inputs_of(part, part.features), pa.large_string())
+    repeats = clean.count_repeats(inputs, truth.codes(part.labels, schema))
     return {
         "rows": len(part),
         "source": public_name(source.reference),
@@ -75,9 +91,11 @@ def split_facts(
 
 def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
     """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
-    texts = {name: pa.array(part.texts, pa.large_string()) for name, part in splits.items()}
+    texts = {name: pa.array(inputs_of(part, part.features), pa.large_string()) for name, part in splits.items()}
     pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
     shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
+    for name, part in splits.items():
+        facts["splits"][name]["new_names"] = _new_names(splits.get("train", part), part, facts["features"]["categorical"])
     notes = list(facts["notes"])
     for pair, rows in shared.items():
         one, other = pair.split("/")
@@ -93,6 +111,15 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
         notes.append(f"{len(schema.names):,} labels for {rows:,} rows: is '{facts['label']}' the right column?")
     notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
     return {"overlap": shared, "notes": notes}
+
+
+def _new_names(train: Split, part: Split, columns: Sequence[str]) -> dict[str, int]:
+    """Rows of a part whose name in a column stands in no training row."""
+    found = {}
+    for column in columns:
+        given = part.table[column].drop_null()
+        found[column] = len(given) - int(pc.sum(pc.is_in(given, value_set=train.table[column].combine_chunks())).as_py() or 0)
+    return found
 
 
 def public_name(reference: str) -> str:

@@ -19,7 +19,7 @@ from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
-from trustbase.data.truth.base import Read
+from trustbase.data.truth.base import Read, truth_of
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
 
@@ -103,10 +103,13 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
     extra += [options.id] if options.id else []
     key = options.split.key
     extra += [key] if key else []
-    wanted = list(dict.fromkeys([*template.columns, options.label, *options.groups, *extra]))
-    optional = set(options.groups) - set(template.columns) - {key}
+    features = options.features.columns
+    wanted = list(dict.fromkeys([*template.columns, *features, options.label, *options.groups, *extra]))
+    optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
+    truth = truth_of(answers)
+    nested = [options.label, *template.whole] if truth.nested else []
     raw = read_table(
         reference,
         root=root,
@@ -116,8 +119,18 @@ def _read(options: DataOptions, reference: str, template: TextTemplate, root: Pa
         whole=whole,
         quoted=options.quoted,
         query=options.query,
+        nested=nested,
     )
-    return check_rows(raw, label=options.label, text=template.whole, shown=template.composed, unique=options.id)
+    table, notes = truth.tidy(raw.table, template.whole, options.label)
+    return check_rows(
+        replace(raw, table=table, notes=raw.notes + notes),
+        label=options.label,
+        text=template.whole,
+        shown=template.composed,
+        cells=features,
+        numeric=options.features.numeric,
+        unique=options.id,
+    )
 
 
 def _with_choices(raw: RawTable, label: str, template: TextTemplate) -> RawTable:
@@ -192,6 +205,7 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     except DataError as error:
         problems += error.problems
     named = [("data.label", options.label), *(("data.groups", name) for name in options.groups)]
+    named += [(f"data.features.{kind}", name) for kind in ("numeric", "categorical") for name in getattr(options.features, kind)]
     if options.id is not None:
         named.append(("data.id", options.id))
     if options.split.key is not None:

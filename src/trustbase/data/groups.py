@@ -49,6 +49,6 @@ def named_groups(rows: NDArray[np.int64], *, least: int = LEAST_NAMED, most: int
     return np.sort(large[np.argsort(-rows[large], kind="stable")][:most])
 
 
-def shown_to_model(template: TextTemplate, names: Sequence[str]) -> list[str]:
-    """Group columns that the text shows to the model because it names them."""
-    return [name for name in names if name in template.columns]
+def shown_to_model(template: TextTemplate, names: Sequence[str], features: Sequence[str] = ()) -> list[str]:
+    """Group columns that the model sees, because the text or the features name them."""
+    return [name for name in names if name in template.columns or name in features]

@@ -63,7 +63,9 @@ def keys_of(data: bytes, *, lines: int | None = None) -> list[str]:
     return [name for name in found if not _SURROGATE.search(name)]  # no recipe can name such a key
 
 
-def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = (), whole: Collection[str] = ()) -> Parsed:
+def parse(
+    data: bytes, columns: Sequence[str], *, optional: Collection[str] = (), whole: Collection[str] = (), nested: Collection[str] = ()
+) -> Parsed:
     """All rows of the file.
 
     Args:
@@ -71,6 +73,7 @@ def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = ()
         columns: the keys wanted.
         optional: keys that may be absent, which is then an empty cell.
         whole: keys whose numbers must be whole, such as the label.
+        nested: keys whose values may be lists and objects; their cells are the JSON of these.
     """
     kept: list[list[str | None]] = [[] for _ in columns]
     needed = [name for name in columns if name not in optional]
@@ -82,7 +85,7 @@ def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = ()
         stop = len(data) if stop < 0 else stop
         row += 1
         try:
-            values = _row(data[position:stop], columns, needed, whole)
+            values = _row(data[position:stop], columns, needed, whole, nested)
         except _RefusedError as refused:
             bad.append(BadRow(row, row, refused.kind, refused.detail))
         else:
@@ -95,7 +98,7 @@ def parse(data: bytes, columns: Sequence[str], *, optional: Collection[str] = ()
     return Parsed(table, rows, rows, bad, exact=True)
 
 
-def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Collection[str]) -> list[str | None]:
+def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Collection[str], nested: Collection[str]) -> list[str | None]:
     value = _decode(line)
     if not isinstance(value, dict):
         raise _RefusedError("not a JSON object", f"got {_kind_of(value)}")
@@ -103,6 +106,10 @@ def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Coll
     if missing:
         raise _RefusedError("missing key", ", ".join(f"'{name}'" for name in missing))
     escaped = b"\\u" in line  # only an escape can write half of a surrogate pair
+    lists = [name for name in columns if name in nested and isinstance(value.get(name), list | dict)]
+    if lists:  # read again, as plain JSON, whose numbers are numbers
+        again = json.loads(line.decode("utf-8"))
+        value |= {name: json.dumps(again[name], ensure_ascii=False) for name in lists}
     return [_cell(value.get(name), name, whole, escaped) for name in columns]
 
 

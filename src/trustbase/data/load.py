@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
+from trustbase.data.cells import with_cells
 from trustbase.data.choices import choice_names
 from trustbase.data.digest import digest_rows
 from trustbase.data.divide import divide
 from trustbase.data.facts import facts_across, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
-from trustbase.data.options import DataOptions
+from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
 from trustbase.data.pair import sides
 from trustbase.data.reference import Format
@@ -116,6 +117,7 @@ def load_single(
     favourable: str | None = None,
     quoted: bool = True,
     answers: str = "classes",
+    features: FeatureOptions | None = None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -133,12 +135,15 @@ def load_single(
         favourable: label that counts as selected, where `labels` is not given.
         quoted: whether cells of a csv or tsv file may be quoted.
         answers: answer kind of the model or task: how the label column is read.
+        features: columns that the model reads beside the text.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     try:
-        return _load_single(str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers)
+        return _load_single(
+            str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers, features
+        )
     except DataError as error:  # nobody wrote a recipe here, so no section of one is named
         told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
         raise DataError(error.message, hint=error.hint, problems=told) from error
@@ -158,9 +163,12 @@ def _load_single(
     favourable: str | None,
     quoted: bool,
     answers: str,
+    features: FeatureOptions | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     values = {"train": path, **_texts(text), "label": label, "groups": list(groups)}
-    named = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
+    named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
+    if features is not None:
+        named["features"] = features.model_dump()
     options = options_of({**values, **named})
     truth = truth_of(answers)
     template, sources = read_sources(options, root or Path(), answers)
@@ -264,25 +272,28 @@ def make_split(
     values = source.truth.values
     found = len(rows)
     if options.deduplicate:
-        texts = pa.array([source.texts[row] for row in rows], pa.large_string())
+        own = source.raw.table.take(pa.array(rows))
+        texts = pa.array(with_cells([source.texts[row] for row in rows], own, options.features.columns), pa.large_string())
         rows = rows[clean.one_of_each(texts, truth.codes(values[rows], schema))]
     distinct = len(rows)
     rows = _sample(rows, getattr(options.sample, name, None), seed, name)
     table = source.raw.table.take(pa.array(rows))
     texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
-    written = truth.write(values[rows], schema)
-    digest = digest_rows(texts_, written, {column: values.tolist() for column, values in grouped.items()})
+    features = options.features.columns
+    named = {column: groups_.tolist() for column, groups_ in grouped.items()}
+    digest = digest_rows(with_cells(texts_, table, features), truth.write(values[rows], schema), named)
     made = Split(
         name=name,
         texts=texts_,
         labels=values[rows],
         groups=grouped,
-        table=table.select(list(template.columns)),
+        table=table.select(list(dict.fromkeys([*template.columns, *features]))),
         row_numbers=source.raw.row_numbers[rows],
         source=source.reference,
         digest=digest,
+        features=features,
     )
-    used = dict.fromkeys([*template.columns, *options.groups])
+    used = dict.fromkeys([*template.columns, *features, *options.groups])
     missing = {column: table[column].null_count for column in used}
     counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
     trimmed = labels.label_texts(table[options.label])[1]

@@ -127,5 +127,6 @@ def join(tables: Sequence[RawTable], digest: str, reference: str) -> RawTable:
         digest=digest,
         size=sum(table.size for table in tables),
         exact=any(table.exact for table in tables),
+        notes=tuple(dict.fromkeys(f"{table.source}: {note}" for table in tables for note in table.notes)),
         files=tuple((start + 1, table.source) for table, start in zip(tables, starts, strict=False)),
     )

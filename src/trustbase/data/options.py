@@ -10,9 +10,6 @@ from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
 
-_LATER_KEYS = {
-    "features": "table columns beside the text",
-}
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
 
@@ -117,14 +114,30 @@ class RowSampleOptions(BaseModel):
     test: int | None = Field(default=None, ge=1, description="test rows to use")
 
 
+class FeatureOptions(BaseModel):
+    """Table columns that the model reads beside the text, as numbers and as names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    numeric: list[str] = Field(default_factory=list, description="columns of numbers; an empty cell is a state of its own")
+    categorical: list[str] = Field(
+        default_factory=list, description="columns of names; an empty cell, and a name that training hardly showed, are states of their own"
+    )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of them, numbers first: the order in which their cells are asked."""
+        return (*self.numeric, *self.categorical)
+
+
 class DataOptions(BaseModel):
     """Where the rows are, and which columns mean what."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)  # what is refused may hold a password
 
     train: str = Field(
-        description="csv, tsv, jsonl (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
-        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income or sample:reviews-zh"
+        description="csv, tsv, jsonl, conll (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
+        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income, sample:reviews-zh or sample:people-daily-ner"
     )
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
@@ -143,6 +156,9 @@ class DataOptions(BaseModel):
         ge=0,
         description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged; "
         "absent: they are cut off",
+    )
+    features: FeatureOptions = Field(
+        default_factory=FeatureOptions, description="table columns read beside the text, at the head: {numeric: [...], categorical: [...]}"
     )
     label: str = Field(description="column of the true label")
     groups: list[str] = Field(default_factory=list, description="columns to audit by; shown to the model only if the template names them")
@@ -175,12 +191,9 @@ class DataOptions(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _later_and_own_split(cls, value: Any) -> Any:
+    def _with_own_split(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        later = [f"{key}: this version cannot read {what}" for key, what in _LATER_KEYS.items() if key in value]
-        if later:
-            raise ValueError("; ".join(later))
         return {**value, "split": _own_split(value)} if value.get("split") is None else value
 
     @field_validator("positive", "favourable", mode="before")
@@ -255,6 +268,20 @@ def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     return dict(_MISSING_SPLIT)
 
 
+def _impossible_features(options: DataOptions) -> list[str]:
+    """Features that are the label, named twice, or the text itself."""
+    columns, found = options.features.columns, []
+    if options.label in columns:
+        found.append(f"features names the label '{options.label}': the model would be shown the answer")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        found.append(f"features names {', '.join(twice)} more than once; a column is numeric or categorical")
+    whole = [name for name in columns if name in (options.text, options.text_pair)]
+    if whole:
+        found.append(f"features names {', '.join(whole)}, which is the text itself, and nearly every row would be a category of its own")
+    return found
+
+
 def _contradictions(options: DataOptions) -> list[str]:
     found = []
     for where, text in options.read_together.items():
@@ -271,6 +298,7 @@ def _contradictions(options: DataOptions) -> list[str]:
         found.append("stride makes windows of long texts, and a question is read whole with each of its choices; take one out")
     if options.text in options.choices:
         found.append(f"'{options.text}' is the question and a choice")
+    found += _impossible_features(options)
     if options.label in options.groups:
         found.append(f"the label '{options.label}' cannot be a group column")
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})

@@ -10,18 +10,16 @@ from urllib.parse import parse_qsl
 
 from trustbase.data.samples import SAMPLES, is_sample
 
-Format = Literal["csv", "tsv", "jsonl", "parquet"]
+Format = Literal["csv", "tsv", "jsonl", "parquet", "conll"]
 
 SUFFIXES: dict[str, Format] = {
     **{".csv": "csv", ".tsv": "tsv", ".tab": "tsv"},
     **{".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"},
+    **{".conll": "conll", ".bio": "conll", ".iob": "conll"},
 }
 COMPRESSIONS = {".gz": "gz", ".bz2": "bz2", ".xz": "xz", ".zst": "zst"}
 ZIP = ".zip"  # its one file says what it holds
 _LATER_SUFFIXES = {
-    ".conll": "CoNLL files",
-    ".bio": "CoNLL files",
-    ".iob": "CoNLL files",
     ".xlsx": "spreadsheets",
     ".json": "a JSON document (write one JSON object a line and call it .jsonl)",
 }
@@ -96,7 +94,7 @@ def refuse_source(value: str, *, database: bool = True) -> None:
         raise ValueError(f"'{value}': this version does not fetch labelled data sets of a hub; {fetch_first(value.removeprefix(HUB))}")
     suffix, compression = suffix_of(value)
     if suffix in _LATER_SUFFIXES:
-        raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl and parquet")
+        raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl, parquet and conll")
     if compression and SUFFIXES.get(suffix) == "parquet":
         raise ValueError(f"'{value}': Parquet is compressed inside already; unpack it and name the .parquet file")
 

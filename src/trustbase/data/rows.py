@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ class RawTable:
         size: bytes of the file.
         exact: whether the strict reader had to go through the file row by row.
         files: where the rows are of several files in turn, the first row number and the name of each.
+        notes: what was found of their form, for log and card.
     """
 
     table: pa.Table
@@ -72,6 +74,7 @@ class RawTable:
     size: int
     exact: bool = False
     files: tuple[tuple[int, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_numbers)
@@ -106,6 +109,8 @@ def check_rows(
     label: str | None = None,
     text: Sequence[str] = (),
     shown: Sequence[Sequence[str]] = (),
+    cells: Sequence[str] = (),
+    numeric: Sequence[str] = (),
     unique: str | None = None,
     cell_limit: int = CELL_LIMIT,
 ) -> RawTable:
@@ -116,6 +121,8 @@ def check_rows(
         label: column that must not be empty.
         text: columns that must not be empty: texts as they stand.
         shown: columns of each template; not all of one may be empty.
+        cells: columns whose cells are asked beside the text; they may be empty.
+        numeric: those of them whose cells must be numbers where they are not empty.
         unique: column whose values must not repeat.
         cell_limit: bytes that no cell may exceed.
     """
@@ -134,7 +141,9 @@ def check_rows(
         mark(_empty(raw.table[name]), f"column '{name}' (text) is empty")
     for names in shown:
         mark(_all_null(raw.table, names), "every column of the template is empty")
-    for name in dict.fromkeys([*text, *(name for names in shown for name in names)]):
+    for name in numeric:
+        _check_numbers(raw.table[name], name, mark)
+    for name in dict.fromkeys([*text, *(name for names in shown for name in names), *cells]):
         held = pc.fill_null(pc.match_substring(raw.table[name], SEPARATOR), False)
         if pc.any(held).as_py():
             mark(held, f"column '{name}' holds U+001F, which stands between the texts of a pair")
@@ -163,6 +172,23 @@ def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
         nul = pc.fill_null(pc.match_substring(column, "\0"), False)
         if pc.any(nul).as_py():
             mark(nul, f"NUL character in column '{name}'")
+
+
+def _check_numbers(column: pa.ChunkedArray, name: str, mark: Mark) -> None:
+    encoded = column.combine_chunks().dictionary_encode()
+    wrong = [code for code, value in enumerate(encoded.dictionary.to_pylist()) if finite_number(value) is None]
+    if wrong:
+        codes = pc.fill_null(encoded.indices, -1)
+        mark(pc.is_in(codes, value_set=pa.array(wrong, codes.type)), f"column '{name}' (numeric feature) is not a finite number")
+
+
+def finite_number(cell: str) -> float | None:
+    """A number as tables write it (`39`, `-2.5`, `1e3`); None for anything else, NaN and infinities among it."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in cell else None
 
 
 def _blank_to_null(table: pa.Table, *, keep: Collection[str]) -> pa.Table:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trustbase import files
+from trustbase.data.cells import with_cells
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
 from trustbase.data.template import TextTemplate
@@ -63,7 +64,8 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
         "labels": dataset.labels.to_json(),
         "text": {"source": dataset.template.source, "columns": list(dataset.template.columns)},
         "splits": {
-            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups)} for name, part in dataset.splits.items()
+            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups), "features": list(part.features)}
+            for name, part in dataset.splits.items()
         },
         "facts": dataset.facts,
         "digest": dataset.digest,
@@ -89,8 +91,10 @@ def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchem
     groups = {group: np.array(table[_GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
     inputs = [column for column in table.column_names if column.startswith(_COLUMN)]
     texts, values = table[_TEXT].to_pylist(), truth.from_arrow(table[_LABEL], schema)
-    digest = digest_rows(texts, truth.write(values, schema), {column: values.tolist() for column, values in groups.items()})
+    features = tuple(saved.get("features", ()))
+    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
+    named = {column: members.tolist() for column, members in groups.items()}
+    digest = digest_rows(with_cells(texts, raw, features), truth.write(values, schema), named)
     if digest != saved["digest"]:
         raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved['digest']}", hint="run again with --force")
-    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
-    return Split(name, texts, values, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest)
+    return Split(name, texts, values, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest, features)

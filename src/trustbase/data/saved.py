@@ -62,7 +62,8 @@ def read_saved(path: Path, wanted: Wanted) -> RawTable:
     names = _label_names(_json(path / _INFO, source).get("features"))
     whole = set(wanted.whole) - set(names)
     problems = [unknown_column(source, name, schema.names) for name in columns if name not in schema.names]
-    problems = problems or [found for name in columns if (found := refuse_type(schema.field(name), source, name in whole))]
+    plain = [name for name in columns if name not in wanted.nested or not pa.types.is_nested(schema.field(name).type)]
+    problems = problems or [found for name in plain if (found := refuse_type(schema.field(name), source, name in whole))]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
     table = pa.concat_tables([_read(part, source).select(columns) for part in parts])
@@ -123,8 +124,22 @@ def _label_names(features: Any) -> dict[str, list[str]]:
     """Columns whose whole numbers stand for names, and the names."""
     if not isinstance(features, dict):
         return {}
-    found = {column: kind.get("names") for column, kind in features.items() if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"}
+    found = {column: kind.get("names") for column, given in features.items() if (kind := _class_label(given)) is not None}
     return {column: [str(name) for name in names] for column, names in found.items() if isinstance(names, list) and names}
+
+
+def _class_label(kind: Any) -> dict[str, Any] | None:
+    """What is said of a column of numbers that stand for names, or of lists of such; None of any other."""
+    if isinstance(kind, list) and len(kind) == 1:
+        kind = kind[0]
+    if isinstance(kind, dict) and kind.get("_type") in ("Sequence", "List", "LargeList"):
+        kind = kind.get("feature")
+    return kind if isinstance(kind, dict) and kind.get("_type") == "ClassLabel" else None
+
+
+def _name(code: Any, known: list[str]) -> str:
+    """The name that a number stands for; the number itself where it has none, which no truth takes for a name."""
+    return known[code] if isinstance(code, int) and 0 <= code < len(known) else str(code)
 
 
 def _named(table: pa.Table, names: dict[str, list[str]]) -> tuple[pa.Table, list[BadRow]]:
@@ -132,6 +147,9 @@ def _named(table: pa.Table, names: dict[str, list[str]]) -> tuple[pa.Table, list
     bad = []
     for column in set(names) & set(table.column_names):
         known, codes = names[column], table[column]
+        if pa.types.is_list(codes.type) or pa.types.is_large_list(codes.type):
+            lists = [None if cell is None else [_name(code, known) for code in cell] for cell in codes.to_pylist()]
+            table = table.set_column(table.column_names.index(column), column, pa.array(lists, pa.list_(pa.string())))
         if not pa.types.is_integer(codes.type):
             continue
         inside = pc.and_(pc.greater_equal(codes, _LEAST), pc.less(codes, len(known)))

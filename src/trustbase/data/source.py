@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trustbase import files
-from trustbase.data import archive, delimited, jsonl
+from trustbase.data import archive, conll, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
 from trustbase.data.database import database_columns, database_digest
@@ -77,6 +77,8 @@ def _columns_of(path: Path, source: str, format: Format | None, quoted: bool) ->
     if kind == "parquet":
         return parquet_columns(path, source)
     data = plain(content(path, source, _HEAD), source)
+    if kind == "conll":
+        return conll.columns_of(data)
     if kind == "jsonl":
         complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
@@ -101,6 +103,7 @@ def read_table(
     whole: Collection[str] = (),
     quoted: bool = True,
     query: str | None = None,
+    nested: Collection[str] = (),
 ) -> RawTable:
     """Read the rows of a file, of all files of a folder or glob, of a database, or of a sample, in whatever format it is.
 
@@ -113,23 +116,24 @@ def read_table(
         whole: columns whose numbers must be whole, such as the label.
         quoted: whether csv/tsv cells may be quoted.
         query: which rows of a database.
+        nested: columns whose cells may be lists and objects, where a format has such; they become the JSON that they are.
 
     Raises:
         DataError: the file as a whole cannot be read; bad rows are in the result instead.
     """
     if is_database(reference):
-        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query))
+        return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query, nested))
     path = locate(reference, root)
     if is_sample(reference):
-        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted))
+        return _read("sample", path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     if is_saved(path):
-        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted))
+        return _read("saved", path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     if not is_many(path, root):
-        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted))
+        return _read(format_of(existing(path, reference), format), path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     parts, kind = _several(path, reference, root, format)
     if columns is None:
         columns = read_columns(reference, root=root, format=format, quoted=quoted)
-    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted)))
+    tables = each(parts, lambda part: _read(kind, part.path, Wanted(part.name, columns, optional, whole, quoted, nested=nested)))
     return join(tables, digest_of_many([(table.source, table.digest) for table in tables], path, reference), reference)
 
 
@@ -163,7 +167,7 @@ class Wanted:
 
     Attributes:
         source: the name of the file in messages, as the recipe says it.
-        columns, optional, whole, quoted, query: as in `read_table`.
+        columns, optional, whole, quoted, query, nested: as in `read_table`.
     """
 
     source: str
@@ -172,6 +176,7 @@ class Wanted:
     whole: Collection[str] = ()
     quoted: bool = True
     query: str | None = None
+    nested: Collection[str] = ()
 
 
 def read_csv(path: Path, wanted: Wanted) -> RawTable:
@@ -186,12 +191,26 @@ def read_tsv(path: Path, wanted: Wanted) -> RawTable:
 
 def read_json_lines(path: Path, wanted: Wanted) -> RawTable:
     """One JSON object a line."""
-    return read_jsonl(path, columns=wanted.columns, source=wanted.source, optional=wanted.optional, whole=wanted.whole)
+    named = {"optional": wanted.optional, "whole": wanted.whole, "nested": wanted.nested}
+    return read_jsonl(path, columns=wanted.columns, source=wanted.source, **named)
+
+
+def read_conll(path: Path, wanted: Wanted) -> RawTable:
+    """One token a line."""
+    contents = content(existing(path, wanted.source), wanted.source)
+    data = plain(contents, wanted.source)
+    known = conll.columns_of(data)
+    columns = known if wanted.columns is None else list(wanted.columns)
+    missing = [unknown_column(wanted.source, name, known) for name in columns if name not in known]
+    if missing:
+        raise DataError(f"{wanted.source} does not hold the columns that are asked for", problems=missing)
+    parsed, notes = conll.parse(data, columns)
+    return replace(_raw(parsed, path, contents, wanted.source), notes=notes)
 
 
 def read_parquet_file(path: Path, wanted: Wanted) -> RawTable:
     """Apache Parquet."""
-    return read_parquet(path, columns=wanted.columns, source=wanted.source, whole=wanted.whole)
+    return read_parquet(path, columns=wanted.columns, source=wanted.source, whole=wanted.whole, nested=wanted.nested)
 
 
 def read_shipped(path: Path, wanted: Wanted) -> RawTable:
@@ -233,6 +252,7 @@ def read_jsonl(
     source: str | None = None,
     optional: Collection[str] = (),
     whole: Collection[str] = (),
+    nested: Collection[str] = (),
 ) -> RawTable:
     """Read one JSON object a line.
 
@@ -243,7 +263,7 @@ def read_jsonl(
     contents = content(existing(path, source), source)
     data = plain(contents, source)
     wanted = jsonl.keys_of(data) if columns is None else list(columns)
-    parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole)
+    parsed = jsonl.parse(data, wanted, optional=set(wanted) if columns is None else optional, whole=whole, nested=nested)
     if parsed.total and columns is not None:
         absent = [name for name in wanted if parsed.table[name].null_count == len(parsed.table)]
         known = jsonl.keys_of(data) if absent else []

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Bounds = NDArray[np.int64]  # `(units, 2)`: first character of each unit, and the one after its last
 
 #: scripts that are written without blanks and whose characters are words or parts of words: Han and kana
-_ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _ASCII = re.compile(r"[^\W_]+|\S")  # the same for texts that hold nothing else
 
 
@@ -44,7 +44,7 @@ def apart(text: str, bounds: Bounds) -> tuple[str, Bounds]:
 
 def alone(text: str) -> bool:
     """Whether a text is one character of a script that is written without blanks."""
-    return len(text) == 1 and re.fullmatch(f"[{_ALONE}]", text) is not None
+    return len(text) == 1 and re.fullmatch(f"[{ALONE}]", text) is not None
 
 
 def touched(bounds: Bounds, start: int, end: int) -> tuple[int, int]:
@@ -63,7 +63,7 @@ def ends_at_units(bounds: Bounds, spans: Sequence[tuple[int, int]]) -> list[bool
 def _pattern() -> re.Pattern[str]:
     """One character alone, or a word with the marks that combine with its letters, or any other sign."""
     marks = "".join(map(re.escape, _combining()))
-    return re.compile(f"[{_ALONE}][{marks}]*|[^\\W_](?:[^\\W_{_ALONE}]|[{marks}])*|\\S")
+    return re.compile(f"[{ALONE}][{marks}]*|[^\\W_](?:[^\\W_{ALONE}]|[{marks}])*|\\S")
 
 
 def _combining() -> list[str]:

@@ -13,7 +13,7 @@ from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import Companion, Way, adapted_with, mark, trainable
 from trustbase.model.adaptations.targets import target_names
 from trustbase.model.cut import Cut
-from trustbase.model.folder import CHECKPOINT, read_object
+from trustbase.model.folder import CHECKPOINT, COLUMNS_FILE, read_object
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.heads import SEQUENCE
 from trustbase.model.pretrained import empty_classifier, origin_of, read_config, refuse_impossible, set_origin
@@ -125,6 +125,9 @@ def base_problems(base: BaseModel, options: AdaptOptions, *, max_length: int, he
 def _not_plain(base: BaseModel) -> list[Problem]:
     """A base that is a model of ours with a module beside its weights: a new head would be trained on the weights alone."""
     said = read_object(base.folder / CHECKPOINT) if (base.folder / CHECKPOINT).is_file() else {}
+    if (base.folder / COLUMNS_FILE).is_file():
+        what = f"base '{base.reference}' was trained with data.features, and the network that reads them is part of its answers"
+        return [Problem("base", what, "name the base that it was trained on")]
     method = str((said.get("adaptation") or {}).get("method", ""))
     if said.get("kind") not in ("adapter", "adapted") or method not in ADAPTATIONS or ADAPTATIONS[method].merges:
         return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase import files
+from trustbase.data.tags import is_tag
 from trustbase.errors import ModelError
 from trustbase.records import ArtifactInfo, Decision, LabelSchema
 
@@ -38,6 +39,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             **({} if info.stride is None else {"stride": info.stride}),
             "text": info.text,
             **({"columns": list(info.columns)} if info.columns else {}),
+            **({"features": {kind: list(names) for kind, names in info.features.items()}} if info.features else {}),
             "base": info.base,
             "revision": info.revision,
             "decision": info.decision.to_json(),
@@ -89,6 +91,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         text=data["text"],
         columns=tuple(data.get("columns", ())),
         stride=None if data.get("stride") is None else int(data["stride"]),
+        features=data.get("features", {}),
         decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
     )
@@ -102,16 +105,20 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         )
     config = _read_mapping(folder / "config.json")
     architecture = (config.get("architectures") or ["?"])[0]
-    if not str(architecture).endswith("ForSequenceClassification"):
+    tagger = str(architecture).endswith("ForTokenClassification")
+    if not tagger and not str(architecture).endswith("ForSequenceClassification"):
         raise ModelError(
             f"{folder}: {architecture} has no classification head, so it gives no class scores", hint="fine-tune it first: trustbase run"
         )
     names = _label_names(config)
+    if tagger and not all(map(is_tag, names)):
+        hint = "name its labels O, B-TYPE and I-TYPE in config.json (id2label)"
+        raise ModelError(f"{folder}: its labels are no tags of entities: {', '.join(names[:8])}", hint=hint)
     return ArtifactInfo(
         folder=folder,
         digest=artifact_digest(folder),
-        task="text-classification",
-        answer_kind="classes",
+        task="token-classification" if tagger else "text-classification",
+        answer_kind="tokens" if tagger else "classes",
         labels=LabelSchema(names, positive=names[-1], favourable=names[-1]),
         runtime="torch",
         precision="fp32",

@@ -14,17 +14,20 @@ import trustbase
 from trustbase import files
 from trustbase.errors import ModelError, TrainingError, TrustbaseError
 from trustbase.model.adapt import adapted_with, merges, trainable, way_of
-from trustbase.model.adaptations.shared import Leaves, is_added, mark
+from trustbase.model.adaptations.shared import Leaves, is_added, load_whole, mark
+from trustbase.model.columns import encoder_in
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.folder import (
     ADAPTED_WEIGHTS,
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     CHECKPOINT,
+    COLUMNS_FILE,
     check_model_folder,
     model_digest,
     read_object,
 )
+from trustbase.model.fused import fuse, network_of
 from trustbase.model.heads import head_of
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
@@ -35,7 +38,11 @@ from trustbase.records import BaseModel
 
 SCHEMA = "trustbase/checkpoint/1"
 RELOAD_LIMIT = 1e-6
-_WEIGHTS = {"adapter": ADAPTER_WEIGHTS, "adapted": ADAPTED_WEIGHTS}  # by kind; other kinds are plain transformers folders
+_WEIGHTS = {
+    "adapter": ADAPTER_WEIGHTS,
+    "adapted": ADAPTED_WEIGHTS,
+    "fused": ADAPTED_WEIGHTS,
+}  # by kind; others are plain transformers folders
 _RELOAD_ROWS = 32
 
 
@@ -57,18 +64,24 @@ def save_checkpoint(model: nn.Module, tokenizer: Any, folder: Path, *, meta: Map
     """
     options = adapted_with(model)
     leaves = way_of(options).leaves if options is not None else None
-    kind = "model" if leaves is None else "adapted" if whole and not merges(model) else "adapter"
+    plain = "model" if network_of(model) is None else "fused"  # all weights, and the network that reads columns
+    kind = plain if leaves is None else "adapted" if whole and not merges(model) else "adapter"
 
     def fill(staging: Path) -> None:
         with quiet():
             if options is not None and leaves is not None:
                 _write_added(model, staging, options, leaves, kind)
+            elif kind == "fused":
+                _write_whole(model, staging, model.state_dict(), kind)
             else:
                 cast(Any, model).save_pretrained(staging)
             if tokenizer is not None:
                 tokenizer.save_pretrained(staging)
         _scrub(staging / "tokenizer_config.json", ("name_or_path", "is_local", "local_files_only", "tokenizer_file", "vocab_file"))
         _scrub(staging / "config.json", ("_name_or_path", "name_or_path"))
+        network = network_of(model)
+        if network is not None:
+            files.write_json(staging / COLUMNS_FILE, network.encoder.to_json())
         files.write_json(staging / CHECKPOINT, _description(model, options, kind, meta))
 
     parameters = [parameter for _, parameter in trainable(model)] if kind == "adapter" else list(model.parameters())
@@ -98,12 +111,15 @@ def load_checkpoint(folder: Path, *, base: BaseModel | None = None) -> tuple[nn.
             hint="use the version that wrote it",
         )
     kind = str(description.get("kind", "model"))
-    if any((kind == other) != (folder / name).is_file() for other, name in _WEIGHTS.items()):
+    holds = {name for name in _WEIGHTS.values() if (folder / name).is_file()}
+    if holds != ({_WEIGHTS[kind]} if kind in _WEIGHTS else set()) or (kind == "fused" and not (folder / COLUMNS_FILE).is_file()):
         raise ModelError(f"'{folder.name}' does not hold what its {CHECKPOINT} says", hint="take it from a sound copy")
     if kind == "adapter":
         model = _load_adapter(folder, description, base)
     elif kind == "adapted":
         model = _load_adapted(folder, description)
+    elif kind == "fused":
+        model = _load_fused(folder, description)
     else:
         model = load_classifier(folder, check=False)
         if description:
@@ -188,13 +204,21 @@ def _description(model: nn.Module, options: AdaptOptions | None, kind: str, meta
 
 def _write_added(model: nn.Module, folder: Path, options: AdaptOptions, leaves: Leaves, kind: str) -> None:
     """What was added and the head; of kind `adapted` all weights beside it, and no base that another tool could fetch."""
-    from safetensors.torch import save_file
-
     origin = origin_of(model)
     reference = origin.described.get("reference") if origin and kind == "adapter" else None  # PEFT would write the base's folder
-    files.write_json(folder / ADAPTER_CONFIG, leaves.settings(model, options) | {"base_model_name_or_path": reference})
-    state = leaves.state(model) if kind == "adapter" else _apart(model.state_dict())
-    save_file({name: tensor.contiguous().cpu() for name, tensor in state.items()}, folder / _WEIGHTS[kind], metadata={"format": "pt"})
+    settings = leaves.settings(model, options) | {"base_model_name_or_path": reference}
+    if network_of(model) is not None:
+        settings.pop("peft_type", None)  # without the network of columns PEFT would answer, and wrongly: so it refuses
+    files.write_json(folder / ADAPTER_CONFIG, settings)
+    _write_whole(model, folder, leaves.state(model) if kind == "adapter" else model.state_dict(), kind)
+
+
+def _write_whole(model: nn.Module, folder: Path, state: Mapping[str, torch.Tensor], kind: str) -> None:
+    """Weights under the name of their kind, and the configuration."""
+    from safetensors.torch import save_file
+
+    apart = {name: tensor.contiguous().cpu() for name, tensor in _apart(state).items()}
+    save_file(apart, folder / _WEIGHTS[kind], metadata={"format": "pt"})
     files.write_text(folder / "config.json", config_of(model).to_json_string(use_diff=False))
 
 
@@ -217,7 +241,7 @@ def _load_adapter(folder: Path, description: Mapping[str, Any], base: BaseModel 
     config = read_object(folder / "config.json")
     labels = [config["id2label"][str(index)] for index in range(len(config["id2label"]))]
     head = head_of(config.get("architectures"))
-    model = load_classifier(base.folder, label_names=labels, pad_id=config.get("pad_token_id"), head=head)
+    model = _with_columns(load_classifier(base.folder, label_names=labels, pad_id=config.get("pad_token_id"), head=head), folder)
     config_of(model).problem_type = config.get("problem_type")
     _put_back(model, folder, description, load_file(folder / ADAPTER_WEIGHTS))
     set_origin(model, Origin(str(description["task"]), wanted, base=base))
@@ -229,11 +253,31 @@ def _load_adapted(folder: Path, description: Mapping[str, Any]) -> nn.Module:
     from safetensors.torch import load_file
 
     state = load_file(folder / ADAPTED_WEIGHTS)
-    model = load_classifier(folder, weights={name: tensor for name, tensor in state.items() if not is_added(name)}, check=False)
+    plain = load_classifier(folder, weights={name: tensor for name, tensor in state.items() if not is_added(name)}, check=False)
+    model = _with_columns(plain, folder)
     head = set(head_names(model))
     _put_back(model, folder, description, {name: tensor for name, tensor in state.items() if is_added(name) or name in head})
     set_origin(model, Origin(str(description["task"]), description["base"] or {}, adaptation=description["adaptation"]))
     return model.eval()
+
+
+def _load_fused(folder: Path, description: Mapping[str, Any]) -> nn.Module:
+    """All weights and the network that reads columns, from one file."""
+    from safetensors.torch import load_file
+
+    state = load_file(folder / ADAPTED_WEIGHTS)
+    plain = load_classifier(folder, weights={name: tensor for name, tensor in state.items() if not is_added(name)}, check=False)
+    model = _with_columns(plain, folder)
+    own = {name: tensor for name, tensor in state.items() if is_added(name)}
+    load_whole(model, {name for name in model.state_dict() if is_added(name)}, own)
+    set_origin(model, Origin(str(description["task"]), description["base"] or {}, adaptation=description["adaptation"]))
+    return model.eval()
+
+
+def _with_columns(model: nn.Module, folder: Path) -> nn.Module:
+    """The network that reads columns in its place, its weights yet to come; nothing where the folder tells of none."""
+    encoder = encoder_in(folder)
+    return model if encoder is None else fuse(model, encoder, seed=0)
 
 
 def _put_back(model: nn.Module, folder: Path, description: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> None:

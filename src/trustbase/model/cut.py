@@ -135,6 +135,8 @@ class Cut:
             last = states[torch.arange(len(states), device=states.device), real.sum(dim=1) - 1]
             filled = torch.where(real[:, :, None], states, last[:, None])  # as `train.batches.StateRows` fills rows up
             parts = self.logits({**inputs, "states": filled})
+            if whole.dim() > 2:
+                whole, parts = whole[real], parts[real]
         difference = float((whole - parts).abs().max())
         if not difference <= _TRIAL_TOLERANCE * max(1.0, float(whole.abs().max())):
             raise self._impossible(f"its logits then differ by {difference:.2g} from those of the whole model")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Encoded:
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
+        columns: places and codes of the row's table columns (`model.columns`), fp32 `(rows, columns)`; None for texts alone.
         unit_places: position in its row of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
             `(units,)`; None where no units were asked for.
         unit_bounds: row i has the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(rows + 1,)`; None where there are none.
@@ -38,6 +40,7 @@ class Encoded:
     offsets: NDArray[np.int64]
     full_lengths: NDArray[np.int64]
     segments: NDArray[np.uint8] | None = None
+    columns: NDArray[np.float32] | None = None
     unit_places: NDArray[np.int64] | None = None
     unit_bounds: NDArray[np.int64] | None = None
     sequences: NDArray[np.int64] | None = None
@@ -76,7 +79,8 @@ class Encoded:
         """The same with a row for each sequence."""
         if self.sequences is None:
             return self
-        return replace(self, full_lengths=np.diff(self.offsets), sequences=None, unread=None)
+        columns = None if self.columns is None else np.repeat(self.columns, np.diff(self.sequences), axis=0)
+        return replace(self, full_lengths=np.diff(self.offsets), columns=columns, sequences=None, unread=None)
 
     def of_rows(self, rows: NDArray[np.integer] | Sequence[int]) -> NDArray[np.int64]:
         """The sequences of these rows, in that order."""
@@ -87,16 +91,22 @@ class Encoded:
         """The named rows, in that order."""
         picked = np.asarray(rows, dtype=np.int64)
         if self.sequences is not None:
-            bounds = offsets_of(np.diff(self.sequences)[picked])
-            unread = None if self.unread is None else self.unread[picked]
-            part = self.flat.take(self.of_rows(picked))
-            return replace(part, full_lengths=self.full_lengths[picked], sequences=bounds, together=self.together, unread=unread)
+            part = replace(self.flat, columns=None).take(self.of_rows(picked))
+            return replace(
+                part,
+                full_lengths=self.full_lengths[picked],
+                sequences=offsets_of(np.diff(self.sequences)[picked]),
+                together=self.together,
+                unread=None if self.unread is None else self.unread[picked],
+                columns=None if self.columns is None else self.columns[picked],
+            )
         lengths = self.lengths[picked]
         offsets = offsets_of(lengths)
         where = within(self.offsets[picked], lengths)
         segments = None if self.segments is None else self.segments[where]
         characters = None if self.characters is None else self.characters[where]
-        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, characters=characters)
+        columns = None if self.columns is None else self.columns[picked]
+        taken = Encoded(self.ids[where], offsets, self.full_lengths[picked], segments, columns, characters=characters)
         if self.unit_places is None or self.unit_bounds is None:
             return taken
         counts = np.diff(self.unit_bounds)[picked]
@@ -127,8 +137,11 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
         offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
         np.concatenate([part.full_lengths for part in parts]),
         None if kinds is None else np.concatenate(kinds),
-        *_joined_units(parts),
     )
+    places = [part.unit_places for part in parts if part.unit_places is not None]
+    bounds = [np.diff(part.unit_bounds) for part in parts if part.unit_bounds is not None]
+    if len(places) == len(parts):
+        return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
     several = [part for part in parts if part.sequences is not None]
     if not several:
         return whole
@@ -143,29 +156,23 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     )
 
 
-def _joined_units(parts: Sequence[Encoded]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | tuple[None, None]:
-    places = [part.unit_places for part in parts if part.unit_places is not None]
-    bounds = [part.unit_bounds for part in parts if part.unit_bounds is not None]
-    if len(places) != len(parts):
-        return None, None
-    return np.concatenate(places), offsets_of(np.concatenate([np.diff(part) for part in bounds]))
-
-
-def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[np.int64]]:
+def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:
     """One batch, padded on the right to its longest row; rows of several sequences give a line for each of these.
 
     Returns:
-        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`. Nothing else is needed: models
-        take position 0… and segment 0 by default.
+        `input_ids` and `attention_mask`, int64 `(batch, longest)`; of pairs also `token_type_ids`, and `columns`
+        `(batch, columns)` where there are any. Nothing else is needed: models take position 0… and segment 0 by default.
     """
     part = encoded.take(rows).flat
     lengths = part.lengths
     mask = np.arange(int(lengths.max(initial=0)))[None, :] < lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = part.ids
-    batch = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    batch: dict[str, NDArray[Any]] = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
     if part.segments is not None:
         kinds = np.zeros(mask.shape, dtype=np.int64)
         kinds[mask] = part.segments
         batch["token_type_ids"] = kinds
+    if part.columns is not None:
+        batch["columns"] = part.columns
     return batch

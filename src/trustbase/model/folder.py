@@ -16,6 +16,7 @@ CHECKPOINT = "trustbase.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTED_WEIGHTS = "adapted_model.safetensors"  # base, module and head: under a name that no other tool takes for the base alone
+COLUMNS_FILE = "columns.json"  # how table columns become numbers; beside the weights of a network that reads them
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
@@ -86,7 +87,7 @@ def weight_files(folder: Path, *, name: str | None = None) -> list[str]:
 
 def model_files(folder: Path) -> list[str]:
     """The files that make up a model: settings, vocabulary and weights (all at the top of its folder)."""
-    fixed = [name for name in (*SETTINGS, *VOCABULARIES, INDEX, ADAPTER_CONFIG) if (folder / name).is_file()]
+    fixed = [name for name in (*SETTINGS, *VOCABULARIES, INDEX, ADAPTER_CONFIG, COLUMNS_FILE) if (folder / name).is_file()]
     return sorted({*fixed, *weight_files(folder)})
 
 

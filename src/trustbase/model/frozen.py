@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trustbase.data.batch import plan_batches
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
-from trustbase.model.encoded import Encoded, pad
+from trustbase.model.encoded import Encoded, pad, within
+from trustbase.model.fused import COLUMNS, show_columns
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
+from trustbase.model.token_units import read_places
 
 _TOLERANCE = 1e-4
 
@@ -22,8 +25,8 @@ _TOLERANCE = 1e-4
 class HeadOnly(nn.Module):
     """The head of a model, sharing its parameters: what is trained here is trained in the model.
 
-    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` and returns an object with
-    `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
+    `forward(features)` takes pooled features `(rows, width)` from `frozen_features` (and the rows' table columns, where the model reads
+    any) and returns an object with `.logits` `(rows, classes)`. In training mode only the head's own dropout is on.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -35,8 +38,9 @@ class HeadOnly(nn.Module):
         shell._modules[prefix] = _StandIn(getattr(model, prefix))
         self.shell = shell
 
-    def forward(self, features: torch.Tensor) -> Any:
-        """Logits of pooled features `(rows, width)`."""
+    def forward(self, features: torch.Tensor, columns: torch.Tensor | None = None) -> Any:
+        """Logits of pooled features `(rows, width)`, `(rows, classes)`; of a head for tokens `(rows, 1, tags)`."""
+        show_columns(self.shell, {COLUMNS: columns})
         return self.shell(inputs_embeds=features[:, None, :])
 
 
@@ -81,7 +85,7 @@ def frozen_features(
     autocast: torch.dtype | None = None,
     emit: Emit = ignore,
 ) -> torch.Tensor:
-    """What the frozen body says of each text, pooled as its head pools: fp32 on the CPU, `(rows, width)`.
+    """What the frozen body says of each text, pooled as its head pools: fp32 on the CPU, `(rows, width)`; or of each unit that is read.
 
     The body runs once, without dropout, so that the result does not depend on epoch, order or seed. On the first
     rows, head-on-features is compared with the whole model, so that an architecture that pools in another way is
@@ -105,28 +109,41 @@ def frozen_features(
     try:
         _check_head(model, encoded, pad_id, where)
         rows: torch.Tensor | None = None
+        bounds = _feature_bounds(encoded)
         plan = plan_batches(encoded.lengths, batch_tokens=batch_tokens)
         for done, batch in enumerate(plan):
             emit("progress", what="outputs of the frozen body", done=done, total=len(plan))
             with torch.autocast(where.type, dtype=autocast, enabled=autocast is not None):
-                pooled = _pooled(model, _tensors(encoded, batch, pad_id, where)).float().cpu()
+                pooled = _pooled(model, encoded.take(batch), pad_id, where).float().cpu()
             if rows is None:
-                rows = torch.empty(len(encoded), pooled.shape[1])
-            rows[torch.from_numpy(batch)] = pooled
+                rows = torch.empty(int(bounds[-1]), pooled.shape[1])
+            rows[torch.from_numpy(within(bounds[batch], np.diff(bounds)[batch]))] = pooled
         emit("progress", what="outputs of the frozen body", done=len(plan), total=len(plan))
     finally:
         model.train(training)
     return rows if rows is not None else torch.empty(0, 0)
 
 
+def _feature_bounds(encoded: Encoded) -> NDArray[np.int64]:
+    """Where the features of each row begin and end: one a row, or one for each unit that is read, `(rows + 1,)`."""
+    if encoded.unit_places is None or encoded.unit_bounds is None:
+        return np.arange(len(encoded) + 1)
+    return np.asarray(np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds], dtype=np.int64)
+
+
 def _tensors(encoded: Encoded, rows: Any, pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array).to(device) for name, array in pad(encoded, rows, pad_id).items()}
 
 
-def _pooled(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The hidden state that the head looks at: the last token's in decoders, the mean where configured, else the first's."""
+def _pooled(model: nn.Module, part: Encoded, pad_id: int, device: torch.device) -> torch.Tensor:
+    """The hidden state that the head looks at: each unit's first token where units are tagged, else the last token's in decoders, the mean
+    where configured, and the first's.
+    """
+    batch = {name: tensor for name, tensor in _tensors(part, np.arange(len(part)), pad_id, device).items() if name != COLUMNS}
     hidden: torch.Tensor = getattr(model, body_prefix(model))(**batch).last_hidden_state
     mask = batch["attention_mask"]
+    if part.unit_places is not None:
+        return hidden[tuple(torch.from_numpy(each).to(device) for each in read_places(part))]
     if hasattr(model, "score"):
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
     if getattr(config_of(model), "classifier_pooling", "cls") == "mean":
@@ -138,12 +155,17 @@ def _check_head(model: nn.Module, encoded: Encoded, pad_id: int, device: torch.d
     rows = np.arange(min(4, len(encoded)))
     if not len(rows):
         return
-    batch = _tensors(encoded, rows, pad_id, device)
+    part = encoded.take(rows)
+    batch = _tensors(part, rows, pad_id, device)
     kind = type(model).__name__
     try:
         with quiet():  # decoders warn that padding is not seen in embeddings; there is none
-            on_features = head_only(model).eval()(_pooled(model, batch)).logits
-        difference = float((on_features - model(**batch).logits).abs().max())
+            on_features = head_only(model).eval()(_pooled(model, part, pad_id, device), batch.get(COLUMNS)).logits
+            whole = model(**batch).logits
+            if part.unit_places is not None:
+                asked = tuple(torch.from_numpy(each).to(device) for each in read_places(part))
+                whole, on_features = whole[asked], on_features.flatten(0, 1)
+        difference = float((on_features - whole).abs().max())
     except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
         raise _not_frozen(kind, f"{type(error).__name__}: {error}") from error
     if not difference <= _TOLERANCE:

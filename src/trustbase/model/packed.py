@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name)
 from numpy.typing import NDArray
 
-from trustbase.model.adaptations.shared import has_added
+from trustbase.model.adaptations.shared import body_of, has_added
+from trustbase.model.fused import network_of
 from trustbase.model.rotary import angles, turned
 
 Segments = Sequence[NDArray[np.integer]] | None  # of each row, for each token: 1 in the second text of a pair
@@ -67,7 +68,7 @@ def unsupported(model: Any) -> str | None:
     config = model.config
     if type(model).__name__ not in _KNOWN:
         return f"{type(model).__name__} is not on the white list"
-    if has_added(model):
+    if has_added(body_of(model)):
         return "it holds modules beside its own"
     if config.hidden_act != "gelu":
         return f"activation {config.hidden_act}"
@@ -187,15 +188,23 @@ class PackedBert:
         layers = list(body.encoder.layer)
         self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
         self._last_rows = _Layer(layers[-1], self._heads, torch.float32, last=True)
-        self._pooler, self._classifier = getattr(body, "pooler", None), model.classifier
+        self._pooler, self._classifier, self._network = getattr(body, "pooler", None), model.classifier, network_of(model)
 
-    def logits(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None) -> torch.Tensor:
-        """Class logits, fp32 `(rows, classes)`; `rows` are token ids, sorted by length, `segments` which text of a pair each belongs to."""
+    def logits(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None, columns: torch.Tensor | None = None) -> torch.Tensor:
+        """Class logits, fp32 `(rows, classes)`.
+
+        Args:
+            rows: token ids, sorted by length.
+            segments: which text of a pair each token belongs to.
+            columns: places and codes of table columns, fp32 `(rows, columns)`, of a model that reads any.
+        """
         x, groups, masks = self._enter(rows, segments)
         for layer in self._layers[:-1]:
             x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         first = self._last_layer_first_token(x, groups, masks)
         read = first.unsqueeze(1)
+        if self._network is not None:
+            self._network.shown.columns = columns
         logits: torch.Tensor = self._classifier(read if self._pooler is None else self._pooler(read))
         return logits
 

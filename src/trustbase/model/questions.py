@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.data.tags import OUTSIDE
+from trustbase.data.units import units
 from trustbase.errors import PredictionError, Problem
 from trustbase.records import LabelSchema
 
 UNREAD = np.float32(-1e30)  # every logit of a unit that the model did not read: cut off, or nothing to the tokenizer
-OUTSIDE = "O"  # the tag of units in no entity
 _LISTED = 20  # questions without an answer that an error names
 
 #: What a runtime gives for one input: logits `(classes,)`, an embedding `(width,)`; of a ragged kind a table `(units, width)`.
@@ -177,11 +178,12 @@ def _numbers(rows: NDArray[np.float64], questions: Sequence[Question], labels: L
 def _token_scores(rows: Sequence[NDArray[np.float64]], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
     outside = np.eye(len(labels.names))[labels.index(OUTSIDE) if OUTSIDE in labels.names else 0]
     found = []
-    for logits in rows:
+    for logits, question in zip(rows, questions, strict=True):
         chances = np.exp(log_softmax(logits)) if len(logits) else logits
         chances[(logits <= UNREAD).all(axis=1)] = outside  # the model did not see them, so they are in no entity that it knows of
-        chances.setflags(write=False)
-        found.append(chances)
+        table = np.concatenate([units(question.input), chances], axis=1)
+        table.setflags(write=False)
+        found.append(table)
     return found
 
 
@@ -213,7 +215,7 @@ NUMBER = Kind(
 )
 TOKEN_SCORES = Kind(
     "token_scores",
-    "probability of each tag for each unit of the text (`data.units`), float64 (units, tags)",
+    "bounds of each unit of the text (`data.units`) and the probability of each tag, float64 (units, 2 + tags)",
     ("tokens",),
     "unit_logits",
     _no_parameters,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def ragged(rows: Iterable[Any]) -> Ragged:
     return found
 
 
-def largest_difference(rows: Sequence[Any], others: Sequence[Any]) -> NDArray[np.float64]:
+def largest_difference(rows: Iterable[Any], others: Iterable[Any]) -> NDArray[np.float64]:
     """The largest |difference| between the numbers of two tables, row by row, float64 `(rows,)`.
 
     Raises:

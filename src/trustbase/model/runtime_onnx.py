@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
+from trustbase.model.columns import ColumnEncoder, encode_inputs, encoder_in
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
-from trustbase.model.sequencer import TEXT, Sequencer
-from trustbase.model.token_units import by_row, encode_units, read_places
+from trustbase.model.sequencer import TEXT, UNITS, Sequencer
+from trustbase.model.token_units import by_row, read_places
 
 _PREFIX = "output_"  # of the names of the graph's outputs
 
@@ -28,14 +29,24 @@ class OnnxRuntime:
     precision_reason = "the exported graph is fp32"
     path = "graph"
 
-    def __init__(self, session: Any, tokenizer: Any, *, max_length: int, stride: int | None = None, form: str = TEXT) -> None:
+    def __init__(
+        self,
+        session: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        stride: int | None = None,
+        form: str = TEXT,
+        encoder: ColumnEncoder | None = None,
+    ) -> None:
         self._session = session
+        self._encoder = encoder
         self._tokenizer = tokenizer
-        self._sequencer = Sequencer(max_length, stride, form)
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
         self._units = "unit_logits" in self.outputs  # each unit of a text is answered, not the text as a whole
+        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else form)
 
     @classmethod
     def open(
@@ -70,12 +81,10 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
             raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
-        return cls(session, tokenizer, max_length=max_length, stride=stride, form=form)
+        return cls(session, tokenizer, max_length=max_length, stride=stride, form=form, encoder=encoder_in(folder))
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        if self._units:
-            return encode_units(self._tokenizer, inputs, max_length=self._sequencer.max_length)
-        return self._sequencer.encode(self._tokenizer, inputs)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, self._sequencer)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return int(lengths.max()) * len(lengths)

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import UsageError
+from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.fused import COLUMNS, network_of
 from trustbase.model.heads import TOKENS, head_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
 from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
-from trustbase.model.sequencer import TEXT, Sequencer
-from trustbase.model.token_units import by_row, encode_units, read_places
+from trustbase.model.sequencer import TEXT, UNITS, Sequencer
+from trustbase.model.token_units import by_row, read_places
 
 
 class TorchRuntime:
@@ -59,12 +61,14 @@ class TorchRuntime:
         self.precision = precision
         self.precision_reason = reason
         self._tokenizer = tokenizer
-        self._sequencer = Sequencer(max_length, stride, form)
         self._device = torch.device(device)
         self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
         self._units = head_of([type(model).__name__]) == TOKENS  # each unit of a text is answered, not the text as a whole
+        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else form)
         self.outputs: tuple[str, ...] = ("unit_logits" if self._units else "logits", "embedding")
         model = model.to(self._device).eval().requires_grad_(False)
+        network = network_of(model)
+        self._encoder = network.encoder if network is not None else None
         why_not = unsupported(model) if packed else "not asked for"
         self.path = "packed" if why_not is None else f"transformers ({why_not})"
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -99,9 +103,7 @@ class TorchRuntime:
         return cls(load_model(folder), tokenizer, precision=chosen, device=where, reason=reason, **settings)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        if self._units:
-            return encode_units(self._tokenizer, inputs, max_length=self._sequencer.max_length)
-        return self._sequencer.encode(self._tokenizer, inputs)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, self._sequencer)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
@@ -122,8 +124,11 @@ class TorchRuntime:
         places = [slice(encodings.offsets[row], encodings.offsets[row + 1]) for row in rows[order]]
         tokens = [encodings.ids[place] for place in places]
         segments = None if encodings.segments is None else [encodings.segments[place] for place in places]
-        ask = packed.logits if output == "logits" else packed.embedding
-        values = ask(tokens, segments).float().cpu().numpy()
+        if output == "logits":
+            columns = None if encodings.columns is None else torch.from_numpy(encodings.columns[rows[order]]).to(self._device)
+            values = packed.logits(tokens, segments, columns).float().cpu().numpy()
+        else:
+            values = packed.embedding(tokens, segments).float().cpu().numpy()
         result = np.empty_like(values)
         result[order] = values
         return result
@@ -149,6 +154,8 @@ class TorchRuntime:
     def _forward_padded(self, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         batch = self._padded(encodings, rows)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if output != "logits":
+                batch.pop(COLUMNS, None)  # an embedding is the text's
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
 

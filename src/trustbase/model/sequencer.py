@@ -9,11 +9,12 @@ from typing import Any
 from trustbase.events import Emit, ignore
 from trustbase.model.choices import encode_choices
 from trustbase.model.encoded import Encoded
+from trustbase.model.token_units import encode_units
 from trustbase.model.tokenizer import TokenStats, encode, token_stats
 from trustbase.recipe.lookup import TASKS
 from trustbase.records import ArtifactInfo
 
-TEXT, CHOICES = "text", "choices"
+TEXT, UNITS, CHOICES = "text", "units", "choices"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Sequencer:
     Attributes:
         max_length: most tokens of a sequence.
         stride: tokens by which the windows of a longer text overlap; None cuts it off.
-        form: what an input is: "text" (one, or two as a pair), or "choices" (a question and its choices).
+        form: what an input is: "text" (one, or two as a pair), "units" (of one text, each answered), or "choices" (a question and its
+            choices).
     """
 
     max_length: int
@@ -60,9 +62,11 @@ class Sequencer:
         length = 2**40 if whole else self.max_length
         if self.form == CHOICES:
             return encode_choices(tokenizer, inputs, max_length=length, emit=emit)
+        if self.form == UNITS:
+            return encode_units(tokenizer, inputs, max_length=length, emit=emit)
         return encode(tokenizer, inputs, max_length=length, stride=None if whole else self.stride, emit=emit)
 
     def stats(self, tokenizer: Any, inputs: Sequence[str]) -> TokenStats:
         """What a tokenizer makes of inputs, and what this reading leaves away of them."""
-        whole = None if self.form == TEXT else self.encode(tokenizer, inputs, whole=True)
+        whole = None if self.form in (TEXT, UNITS) else self.encode(tokenizer, inputs, whole=True)
         return token_stats(tokenizer, inputs, self.max_length, whole=whole, windows=self.stride is not None)

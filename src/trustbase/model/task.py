@@ -37,10 +37,11 @@ class Task:
         name: as in the recipe.
         answer_kind: what an audit can ask about ("classes", …).
         build: base model and labels → a plain transformers model.
-        loss: model and batch (tensors, with `labels`) → loss per row in fp32, `(rows,)`.
-        row_losses: logits and labels → the same, where logits are at hand.
-        scores: logits → scores in fp32, `(rows, width)`: of classes and labels probabilities, of a number standard deviations.
-        targets: truth as in `Split.labels` → what `labels` of a batch are cut from, `(rows, …)`.
+        loss: model and batch (tensors, with `labels`) → loss per row in fp32, `(rows,)`; of a head for tokens `(rows, length)`.
+        row_losses: logits and labels → the same, where logits are at hand; of a head for tokens, of each unit.
+        scores: logits → scores in fp32, `(rows, width)`: of classes, labels and tags probabilities, of a number standard deviations.
+        targets: truth as in `Split.labels`, label schema and texts → what `labels` of a batch are cut from, `(rows, …)`; where units
+            are tagged, an array of objects `(rows,)`, each the tags of a row.
         metrics: targets and scores `(rows, …)` → values of what early stopping may watch, by finding id; the first is the usual one.
         head: which head its models have (`heads.HEADS`).
     """
@@ -51,7 +52,7 @@ class Task:
     loss: Callable[[nn.Module, Batch], torch.Tensor]
     row_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     scores: Callable[[torch.Tensor], torch.Tensor]
-    targets: Callable[[NDArray[Any], LabelSchema], NDArray[Any]]
+    targets: Callable[[NDArray[Any], LabelSchema, Sequence[str]], NDArray[Any]]
     metrics: Metrics
     head: str = SEQUENCE
 
@@ -75,13 +76,15 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
-    return _build_scorer(base, labels.names, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
 
 
-def _build_scorer(
-    base: BaseModel, names: Sequence[str], task: str, problem_type: str | None, *, seed: int, dropout: float | None
+def build_scorer(
+    base: BaseModel, names: Sequence[str], task: str, problem_type: str | None, *, seed: int, dropout: float | None, head: str = SEQUENCE
 ) -> nn.Module:
-    """A model of texts with one logit for each name; `problem_type` is what transformers calls what they mean."""
+    """A model with one logit for each name, of the whole text or, by its head, of each token; `problem_type` is what transformers calls
+    what they mean.
+    """
     from trustbase.model.tokenizer import load_tokenizer
 
     weights = None
@@ -92,7 +95,7 @@ def _build_scorer(
         weights = merge(load_checkpoint(base.folder)[0]).state_dict()
     tokenizer = load_tokenizer(base.folder)
     model = load_classifier(
-        base.folder, label_names=names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights, head=SEQUENCE
+        base.folder, label_names=names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights, head=head
     )
     _check_vocabulary(base, model, tokenizer)
     config_of(model).problem_type = problem_type
@@ -141,7 +144,7 @@ def build_multiple_choice(base: BaseModel, labels: LabelSchema, *, seed: int, dr
     """
     if len(labels.names) < 2:
         raise ModelError(f"Multiple choice needs at least two choices, got {list(labels.names)}", hint="name more columns in data.choices")
-    model = _build_scorer(base, (CHOICE,), "multiple-choice", None, seed=seed, dropout=dropout)
+    model: nn.Module = build_scorer(base, (CHOICE,), "multiple-choice", None, seed=seed, dropout=dropout)
     _check_pairs(base, model)
     return model
 
@@ -184,7 +187,7 @@ def build_multi_label(base: BaseModel, labels: LabelSchema, *, seed: int, dropou
     Raises:
         ModelError: as there; one label is enough.
     """
-    return _build_scorer(base, labels.names, "multi-label-classification", "multi_label_classification", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "multi-label-classification", "multi_label_classification", seed=seed, dropout=dropout)
 
 
 def build_regression(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
@@ -193,7 +196,7 @@ def build_regression(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
     Raises:
         ModelError: as there.
     """
-    return _build_scorer(base, labels.names, "regression", "regression", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "regression", "regression", seed=seed, dropout=dropout)
 
 
 def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -210,11 +213,11 @@ def _loss_of(row_losses: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -
     return lambda model, batch: row_losses(logits_of(model, batch), batch["labels"])
 
 
-def _as_they_are(truth: NDArray[Any], labels: LabelSchema) -> NDArray[Any]:
+def _as_they_are(truth: NDArray[Any], labels: LabelSchema, texts: Sequence[str]) -> NDArray[Any]:
     return truth
 
 
-def _standardised(truth: NDArray[Any], labels: LabelSchema) -> NDArray[Any]:
+def _standardised(truth: NDArray[Any], labels: LabelSchema, texts: Sequence[str]) -> NDArray[Any]:
     return np.asarray((truth - labels.center) / labels.scale, dtype=np.float32)
 
 
@@ -235,7 +238,7 @@ MULTI_LABEL_CLASSIFICATION = Task(
     _loss_of(binary_cross_entropy),
     binary_cross_entropy,
     lambda logits: logits.float().sigmoid(),
-    lambda truth, labels: truth.astype(np.float32),
+    lambda truth, labels, texts: truth.astype(np.float32),
     label_metrics,
 )
 REGRESSION = Task(

@@ -1,7 +1,6 @@
 """Texts to token ids with the place of each unit: a unit is answered by its first token, whatever the tokenizer makes of it.
 
-The tokenizer reads the units with one blank between them (`data.units.apart`), so that no token belongs to two of them. To a tokenizer
-that splits at blanks and marks anyway, as BERT's does, that is the same text.
+The tokenizer reads texts in a way in which no token belongs to two units (`unit_tokenizer`).
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.data.units import Bounds, apart, units
+from trustbase.data.units import Bounds
 from trustbase.events import Emit, ignore
 from trustbase.model.encoded import Encoded, joined, offsets_of
 from trustbase.model.questions import UNREAD
 from trustbase.model.tokenizer import cut_rows, not_text, special_affixes
+from trustbase.model.unit_tokenizer import unit_tokenizer
 
 _CHUNK = 2048
+_BLANKS = ("\u2581", "Ġ")  # tokens that stand for a blank, of sentencepiece and of byte-level tokenizers
 
 
 def encode_units(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit = ignore) -> Encoded:
@@ -70,8 +71,7 @@ def by_row(part: Encoded, values: NDArray[np.float32]) -> list[NDArray[np.float3
 
 def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> Encoded:
     try:
-        spaced = [apart(text, units(text)) for text in chunk]
-        found = tokenizer.backend_tokenizer.encode_batch([text for text, _ in spaced], add_special_tokens=True)
+        found, units_of = unit_tokenizer(tokenizer.backend_tokenizer).encoded(chunk)
     except (AttributeError, TypeError, UnicodeEncodeError, ValueError) as error:
         raise not_text(chunk, start, error) from error
     lists = [encoding.ids for encoding in found]
@@ -83,7 +83,9 @@ def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> Encoded:
     lengths = np.fromiter(map(len, lists), np.int64, count=len(lists))
     ids = np.fromiter(chain.from_iterable(lists), np.int32, count=int(lengths.sum()))
     spans = np.fromiter(chain.from_iterable(chain.from_iterable(offsets)), np.int64, count=2 * len(ids)).reshape(-1, 2)
-    places, bounds = _first_tokens([bounds for _, bounds in spaced], spans, lengths)
+    blanks = [each for sign in _BLANKS if (each := tokenizer.backend_tokenizer.token_to_id(sign)) is not None]
+    spans[np.isin(ids, blanks)] = 0  # a sign for the blank before a word is no part of it, though some say so
+    places, bounds = _first_tokens(units_of, spans, lengths)
     return Encoded(ids, offsets_of(lengths), lengths, unit_places=places, unit_bounds=bounds)
 
 

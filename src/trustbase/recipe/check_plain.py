@@ -24,6 +24,9 @@ def plain_problems(recipe: Recipe, base: PlainOptions) -> Iterator[Found]:
     if recipe.task in TASKS and recipe.task not in CLASSIFICATION:
         message = f"{named} answers with one label, and task {recipe.task} wants another answer"
         yield ("base",), message, f"it can do: {', '.join(CLASSIFICATION)}"
+    if recipe.data.features.columns:
+        message = f"data.features stand beside a text at a network's head, and {named} reads the columns of data.text themselves"
+        yield ("data", "features"), message, "name them in a template: data.text: '{age} {job}'"
     if _changed(recipe.adapt):
         message = f"adapt: {recipe.adapt.method} says how a pretrained model is trained, and {named} is learned from the rows alone"
         yield ("adapt",), message, "remove adapt"

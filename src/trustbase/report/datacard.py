@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from trustbase.report.facts import columns_read
 from trustbase.report.formats import show
 from trustbase.report.words import Words
 
@@ -35,6 +36,7 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.licence"), card.get("licence")),
         (t("data.attribution"), card.get("attribution")),
         (t("data.text"), text.get("template")),
+        (t("data.features"), columns_read(card.get("features"), t)),
         (t("data.label"), label.get("column")),
         (t("data.shown"), t("list.pair").join(map(str, shown)) or t("value.none") if groups else None),
         (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),
@@ -110,6 +112,9 @@ def _warnings(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t
 
 def _labels(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
     names = [str(name) for name in (card.get("label") or {}).get("names") or []]
+    if any("counted" in part for part in parts.values()):  # several may stand in a row
+        counts = [(name, [f"{(part.get('labels') or {}).get(name, 0):,}" for part in parts.values()]) for name in names]
+        return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], counts)
     rows = [(name, [_share((part.get("labels") or {}).get(name), part.get("rows"), t) for part in parts.values()]) for name in names]
     return _table(t("data.labels"), t("table.class"), [t.of("split", name) for name in parts], rows)
 

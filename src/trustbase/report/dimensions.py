@@ -10,6 +10,7 @@ from typing import Any
 from trustbase.finding_id import DIMENSIONS
 from trustbase.records import Finding
 from trustbase.report import charts
+from trustbase.report.entities import entity_blocks
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
@@ -112,10 +113,10 @@ def finding_row(finding: Finding, t: Words) -> Block:
 
 
 def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Confusion matrix, reliability curve, labels, weakest slices."""
+    """Confusion matrix, reliability curve, labels, errors of entities, weakest slices."""
     labels = [str(name) for name in evidence.get("labels") or evidence.get("classes") or []]
     blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
-    blocks += [_per_label(evidence.get("classes"), t), _slices(evidence.get("slices"), t)]
+    blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t), _slices(evidence.get("slices"), t)]
     return [block for block in blocks if block]
 
 

@@ -118,6 +118,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("task", artifact.get("task") or recipe.get("task")),
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40])),
         ("text", readable(str(artifact.get("text") or ""))),
+        ("features", columns_read(artifact.get("features"), t)),
         ("adaptation", None if learned else _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
@@ -133,6 +134,13 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
     if recipe:
         rows.append(("mitigation", _one_line(recipe.get("mitigate")) or t("model.no_mitigation")))
     return [(t(f"model.{key}"), str(value)) for key, value in rows if value not in (None, "")], plain_facts(recorded)
+
+
+def columns_read(features: Any, t: Words) -> str:
+    """Table columns that are read beside the text, by kind."""
+    kinds = features if isinstance(features, Mapping) else {}
+    read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical")]
+    return t("list.items").join(f"{t('list.pair').join(names)} ({kind})" for kind, names in read if names)
 
 
 def _one_line(value: Any) -> str:

@@ -20,7 +20,7 @@ _PREFIX = "gain_over_"
 
 @dataclass(frozen=True)
 class RivalRow:
-    """One rival: its accuracy, the model's paired gain over it, and the outcome."""
+    """One rival: its accuracy (of entities their F1), the model's paired gain over it, and the outcome."""
 
     key: str
     name: str
@@ -43,6 +43,8 @@ class RivalTable:
     model: RivalRow | None
     rows: list[RivalRow]
     axis: Markup | None
+    intro: str
+    measure: str  # what is told of each
 
     @property
     def one_reason(self) -> str:
@@ -63,7 +65,9 @@ def rival_table(material: Material, t: Words) -> RivalTable:
     if rows:
         own = answers.get("model") or _own(material.find("quality.accuracy"))
         model = _row("model", None, own, None, t)
-    return RivalTable(model, rows, charts.axis(scale, lambda value: show(value, "points", t)) if scale else None)
+    entities = any("entity_f1" in answer for answer in answers.values())
+    words = (t("rivals.intro_entities"), t("rivals.entity_f1")) if entities else (t("rivals.intro"), t("rivals.accuracy"))
+    return RivalTable(model, rows, charts.axis(scale, lambda value: show(value, "points", t)) if scale else None, *words)
 
 
 def _own(accuracy: Finding | None) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
         key=name,
         name=label,
         about=t.table.get(f"rival_about.{name}", ""),
-        accuracy=show(answer.get("accuracy"), "percent", t),
+        accuracy=show(answer.get("accuracy", answer.get("entity_f1")), "percent", t),
         accuracy_interval=interval(answer.get("low"), answer.get("high"), "percent", t),
         auroc=show(answer.get("auroc"), "number", t),
         gain=value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
-from trustbase.model.encoded import within
+from trustbase.model.encoded import Encoded, within
 from trustbase.model.pooling import MEAN, Pooling
+from trustbase.model.ragged import ragged
+from trustbase.model.token_units import read_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,9 @@ class Labelled(Material, Protocol):
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
 
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        """What was computed for a batch, row by row."""
+
 
 class _Rows(ABC):
     """What all labelled rows share."""
@@ -93,6 +99,9 @@ class _Rows(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return values
 
     def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
         return plan_batches(self.lengths, batch_tokens=batch_tokens, rng=seeds.generator(seed, "batches", epoch))
@@ -114,10 +123,12 @@ class TokenRows(_Rows):
         labels: NDArray[Any],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
+        columns: NDArray[np.float32] | None = None,
         *,
         sequences: NDArray[np.int64] | None = None,
         together: str = MEAN,
     ) -> None:
+        self._columns = columns  # of a table, `(rows, columns)`; None for texts alone
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
@@ -159,6 +170,8 @@ class TokenRows(_Rows):
         if self._segments is not None:
             kinds = np.where(real, self._segments[places], 0).astype(np.int64)
             inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[owners_of(self._sequences, rows)]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
         pooling = pooling_of(self._sequences, rows, self._together, device)
         return Batch(rows, inputs, labels, ids.size, number, {"label": rows}, pooling=pooling)
@@ -198,7 +211,7 @@ class StateRows(TokenRows):
 
 
 class FeatureRows(_Rows):
-    """Outputs of a frozen body, one vector a row: the input of the head alone.
+    """Outputs of a frozen body, one vector a row, and the row's table columns where there are any: the input of the head alone.
 
     Lengths stay those of the texts, so that `batch_tokens` gives the batches it gives in any other adaptation.
     """
@@ -208,11 +221,13 @@ class FeatureRows(_Rows):
         features: Tensor,
         lengths: NDArray[np.int64],
         labels: NDArray[Any],
+        columns: NDArray[np.float32] | None = None,
         *,
         sequences: NDArray[np.int64] | None = None,
         together: str = MEAN,
     ) -> None:
         self._features = features  # one for each sequence
+        self._columns = columns
         self._sequences, self._together = sequences, together
         self._lengths = lengths
         self.labels = np.asarray(labels)
@@ -231,15 +246,98 @@ class FeatureRows(_Rows):
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of these rows, `(rows, width)`; of rows of several sequences `(sequences, width)`."""
         lines = rows if self._sequences is None else places_of(self._sequences, rows)
-        features = self._features[torch.from_numpy(lines)].to(device)
+        inputs = {"features": self._features[torch.from_numpy(lines)].to(device)}
+        if self._columns is not None:
+            inputs["columns"] = torch.from_numpy(self._columns[owners_of(self._sequences, rows)]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
         pooling = pooling_of(self._sequences, rows, self._together, device)
-        return Batch(rows, {"features": features}, labels, int(self._lengths[rows].sum()), number, {"label": rows}, pooling=pooling)
+        return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows}, pooling=pooling)
+
+
+class UnitRows(_Rows):
+    """Texts whose units have a tag each: `rows` as they are, with the tags of the units that are read, which alone have part in a loss."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        rows: the same texts; what labels they have does not matter.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        self._rows, self._encoded = rows, encoded
+        self.labels = labels
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self._rows.lengths
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        return self._rows.tokens
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """The rows, padded; `labels` are the tags of all units that are read, `(read,)`, and `targets` say where each of them stands."""
+        batch, part = self._rows.take(rows, device, number), self._encoded.take(rows)
+        owners, positions = read_places(part)
+        asked = {"places": owners * batch.inputs["input_ids"].shape[1] + positions, "owners": owners}
+        targets = {name: torch.from_numpy(places).to(device) for name, places in asked.items()}
+        return replace(batch, labels=torch.from_numpy(_read(self.labels[rows], part)).to(device), targets=targets)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return unit_tables(self._encoded.take(rows), values)
+
+
+class UnitFeatureRows(FeatureRows):
+    """Outputs of a frozen body for every unit that is read: the input of a head for tokens alone."""
+
+    def __init__(self, features: Tensor, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        features: `(read, width)`, in the order of rows and units.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        super().__init__(features, encoded.lengths, labels)
+        self._encoded = encoded
+        assert encoded.unit_bounds is not None and encoded.unit_places is not None
+        self._bounds = np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds]  # of each row among the features
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """The vectors of the units of these rows, `(read, width)`."""
+        part = self._encoded.take(rows)
+        starts = self._bounds[rows]
+        counts = self._bounds[rows + 1] - starts
+        features = self._features[torch.from_numpy(within(starts, counts))].to(device)
+        owners = torch.from_numpy(np.repeat(np.arange(len(rows)), counts)).to(device)
+        labels = torch.from_numpy(_read(self.labels[rows], part)).to(device)
+        return Batch(rows, {"features": features}, labels, self.size(rows), number, {"label": rows}, {"owners": owners})
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        return unit_tables(self._encoded.take(rows), values)
+
+
+def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:
+    """The tags of the units that are read, `(read,)`."""
+    assert part.unit_places is not None
+    tags = np.concatenate([*labels, np.zeros(0, np.int64)])
+    return np.asarray(tags[part.unit_places >= 0], dtype=np.int64)
+
+
+def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
+    """Probabilities of the units that a model reads, `(read, tags)`, as a table for each row; the first tag is that of all others."""
+    assert part.unit_places is not None and part.unit_bounds is not None
+    whole = np.zeros((len(part.unit_places), values.shape[1]))
+    whole[:, 0] = part.unit_places < 0
+    whole[part.unit_places >= 0] = values
+    return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))
 
 
 def places_of(sequences: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The sequences of these rows, in that order."""
     return within(sequences[rows], sequences[rows + 1] - sequences[rows])
+
+
+def owners_of(sequences: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of each of their sequences, in that order."""
+    return rows if sequences is None else np.repeat(rows, sequences[rows + 1] - sequences[rows])
 
 
 def pooling_of(sequences: NDArray[np.int64] | None, rows: NDArray[np.int64], together: str, device: str) -> Pooling | None:

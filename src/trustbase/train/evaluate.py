@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,14 +51,18 @@ def scored(
     *,
     device: str,
     emit: Emit = ignore,
-) -> NDArray[np.float64]:
-    """Scores of every row, float64 `(rows, width)`; `scores` makes them of what `forward` gives."""
+) -> NDArray[Any]:
+    """Scores of every row, float64 `(rows, width)`, or `(rows,)` of tables where units are tagged.
+
+    `scores` makes them of what `forward` gives.
+    """
     parts, order = [], []
     plan = plan_batches(material.lengths, batch_tokens=_SCORING_TOKENS)
     with torch.inference_mode():
         for done, rows in enumerate(plan):
             emit("progress", what="scoring the validation rows", done=done, total=len(plan))
-            parts.append(scores(forward(material.take(rows, device)).to(torch.float64)).cpu().numpy().astype(np.float64))
+            values = scores(forward(material.take(rows, device)).to(torch.float64)).cpu().numpy().astype(np.float64)
+            parts.append(material.by_row(rows, values))
             order.append(rows)
     emit("progress", what="scoring the validation rows", done=len(plan), total=len(plan))
     result = np.concatenate(parts)

@@ -13,17 +13,23 @@ import torch
 from torch import nn
 
 from trustbase import files
+from trustbase.data.options import FeatureOptions
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import head_only
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
+from trustbase.model.columns import ColumnEncoder
+from trustbase.model.encoded import Encoded
+from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
 from trustbase.model.sequencer import Sequencer
+from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
+from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
 from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
@@ -62,6 +68,7 @@ def fit(
     adapt: AdaptOptions,
     options: TrainOptions,
     folder: Path,
+    features: FeatureOptions | None = None,
     shard: bool = False,
     stride: int | None = None,
     emit: Emit = ignore,
@@ -79,6 +86,7 @@ def fit(
         adapt: which parameters are trained.
         options: how.
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
+        features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
         stride: tokens by which windows over longer texts overlap; None cuts these off.
         emit: takes events.
@@ -92,9 +100,10 @@ def fit(
     began = time.monotonic()
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
+        parts = (train_split, validation_split)
         sequencer = Sequencer.by_task(task.name, options.max_length, stride)
-        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "sequencer": sequencer, "folder": folder, "shard": shard}
-        scene = _set(base, task, labels, train_split, validation_split, **wishes, world=world, emit=told)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "sequencer": sequencer, "folder": folder}
+        scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
         route = "; ".join(part for part in (scene.readied.computed, _route(forward, scene, options)) if part)
@@ -131,6 +140,7 @@ def _set(
     options: TrainOptions,
     sequencer: Sequencer,
     folder: Path,
+    features: FeatureOptions | None,
     world: World,
     shard: bool,
     emit: Emit,
@@ -150,12 +160,25 @@ def _set(
         )
     if shard and ADAPTATIONS[adapt.method].no_shard:
         raise RecipeError(f"cluster.shard cannot be used: {ADAPTATIONS[adapt.method].no_shard}", hint="remove cluster.shard")
+    if features is not None and features.columns:
+        fuse(model, ColumnEncoder.of(train_split.table, features), seed=options.seed)
+        learn_columns(
+            model,
+            train_split,
+            task.targets(train_split.labels, labels, train_split.texts),
+            _objective(task, options, labels, train_split),
+            options,
+            emit,
+        )
+        if shard:
+            raise RecipeError("cluster.shard was never tried with data.features", hint="remove one of them")
     world = placed(model, world, device, options, shard=shard)
     readied = ready(
         model,
         tokenizer,
         {"train": train_split, "validation": validation_split},
-        targets=lambda split: task.targets(split.labels, labels),
+        targets=lambda split: task.targets(split.labels, labels, split.texts),
+        columns=lambda split: columns_of(model, split),
         sequencer=sequencer,
         precision=precision,
         device=device,
@@ -163,6 +186,7 @@ def _set(
         sharers=world.size,
         emit=emit,
     )
+    _warn_unread(readied.encoded, options, emit)
     learner: nn.Module = model
     if head_alone(model):
         learner = head_only(model)
@@ -183,6 +207,20 @@ def _objective(task: Any, options: TrainOptions, labels: LabelSchema, train_spli
 def _in_file(split: Split, rows: Sequence[int]) -> str:
     """Rows of a split as they are found in their file: a split is hashed and sampled, so that its own order helps nobody."""
     return f"rows {listed(sorted(split.row_numbers[list(rows)].tolist()))} of {split.source}, counted from 1 without a header"
+
+
+def _warn_unread(encoded: Encoded, options: TrainOptions, emit: Emit) -> None:
+    """Units beyond the cut are learned from no more, and answered with no entity."""
+    if encoded.unit_places is None:
+        return
+    lost = unread(encoded)
+    if lost.any():
+        share = lost.sum() / max(len(encoded.unit_places), 1)
+        emit(
+            "warning",
+            text=f"{int(lost.sum()):,} units of {int((lost > 0).sum()):,} training texts ({share:.1%} of all units) are not read: they lie "
+            f"beyond train.max_length ({options.max_length} tokens) or are nothing to the tokenizer; they are answered with no entity",
+        )
 
 
 def _checkpoint_gradients(model: Any, adapt: AdaptOptions) -> None:
@@ -215,6 +253,11 @@ def _fingerprint(
         "validation": None if validation_split is None else validation_split.digest,
         "adapt": adapt.model_dump(mode="json"),
         "precision": scene.precision,
+        **(
+            {"features": {kind: list(names) for kind, names in network.encoder.features.items()}}
+            if (network := network_of(scene.model)) is not None
+            else {}
+        ),
     }
 
 
@@ -232,6 +275,7 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
         "training_rows": len(scene.readied.training.labels),
         "truncated_rows": int(scene.readied.encoded.truncated.sum()),
+        **({} if scene.readied.encoded.unit_places is None else {"unread_units": int(unread(scene.readied.encoded).sum())}),
         "seed": options.seed,
     }
 

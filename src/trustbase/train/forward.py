@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from trustbase import seeds
 from trustbase.model.adaptations.shared import in_front
 from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
+from trustbase.model.fused import COLUMNS
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -21,7 +21,9 @@ _ROUTE_TOLERANCE = 1e-4  # of the largest score, in fp32
 
 
 class Forward:
-    """Scores before softmax of a batch, `(rows, classes)`; what a model says of several sequences of a row is put together.
+    """Scores before softmax of a batch, `(rows, classes)`; where units are tagged, of those that are read, `(units, tags)`.
+
+    What a model says of several sequences of a row is put together.
 
     Attributes:
         route: "model" (its own forward) or "quick", for the facts of the run.
@@ -61,7 +63,7 @@ class Forward:
         """Take the quicker route if it knows the model and agrees with it; returns the reason in words."""
         inner = unwrapped(self._model)
         if self._device != "cpu" or inner is None or not QuickBert.serves(inner):
-            return "the quicker route knows BERT classifiers on a CPU only"
+            return "the quicker route knows BERT's classifiers of texts and tokens on a CPU only"
         if in_front(inner.base_model):  # type: ignore[arg-type]
             return "the quicker route does not know what the adaptation puts in front of a text"
         quick = QuickBert(inner, self._dropout, frozen=0 if self._cut is None else self._cut.layers)
@@ -69,7 +71,7 @@ class Forward:
         batch = material.take(np.unique(np.concatenate([order[:2], order[-2:]])), self._device)
         batch = replace(batch, inputs={name: each.float() if name == "states" else each for name, each in batch.inputs.items()})
         with torch.inference_mode(), evaluating(self._model):
-            own, other = self._own(batch), quick.logits(batch.inputs, torch.float32)
+            own, other = self._own(batch), quick.logits(batch.inputs, torch.float32, batch.targets.get("places"))
         difference = float((own - other).abs().max())
         if not difference <= _ROUTE_TOLERANCE * max(1.0, float(own.abs().max())):
             return f"the quicker route differs from the model's own by {difference:.1e}"
@@ -83,18 +85,21 @@ class Forward:
     def _of_sequences(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
-                return self._quick.logits(batch.inputs, self._dtype)
+                return self._quick.logits(batch.inputs, self._dtype, batch.targets.get("places"))
             return self._own(batch)
 
     def _own(self, batch: Batch) -> Tensor:
         """By the model's own forward, or by that of its upper part."""
+        scores: Tensor
         if self._cut is not None:
-            return self._cut.logits(batch.inputs)
-        if "features" in batch.inputs:
-            scores: Tensor = self._model(batch.inputs["features"]).logits
-            return scores
-        result: Any = self._model(**batch.inputs)
-        return result.logits  # type: ignore[no-any-return]
+            scores = self._cut.logits(batch.inputs)
+        elif "features" in batch.inputs:
+            scores = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
+            return scores.flatten(0, 1) if scores.dim() > 2 else scores
+        else:
+            scores = self._model(**batch.inputs).logits
+        places = batch.targets.get("places")
+        return scores if places is None else scores.flatten(0, 1).index_select(0, places)
 
 
 def unwrapped(model: nn.Module) -> nn.Module | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,10 +16,10 @@ from trustbase.events import Emit
 from trustbase.model.adapt import adapted_with, cut_of, frozen_features
 from trustbase.model.cut import Cut
 from trustbase.model.encoded import Encoded
-from trustbase.model.sequencer import Sequencer
+from trustbase.model.sequencer import UNITS, Sequencer
 from trustbase.model.states import Kept, frozen_states
 from trustbase.records import Split
-from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows
+from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.forward import DTYPES
 
 
@@ -53,6 +54,7 @@ def ready(
     splits: Mapping[str, Split | None],
     *,
     targets: Callable[[Split], NDArray[Any]],
+    columns: Callable[[Split], NDArray[np.float32] | None],
     sequencer: Sequencer,
     precision: str,
     device: str,
@@ -67,6 +69,7 @@ def ready(
         tokenizer: its tokenizer.
         splits: `train`, and `validation` where there are such rows.
         targets: what the task compares answers with, of each row of a split.
+        columns: table columns that the model reads beside the text, of each row of a split.
         sequencer: how a text becomes token sequences.
         precision: number format of training.
         device: where the model runs.
@@ -80,24 +83,33 @@ def ready(
     """
     pad_id, dtype, cut, computed = int(tokenizer.pad_token_id), DTYPES[precision], cut_of(model), ""
     found: dict[str, tuple[Encoded, Labelled]] = {}
+    units = sequencer.form == UNITS  # each unit of a text has a target
+
+    def told(split: Split) -> NDArray[Any]:
+        return np.zeros(len(split), np.int64) if units else targets(split)  # tags of units stand beside the rows
+
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        rows = sequencer.encode(tokenizer, split.texts, emit=emit)
+        rows = replace(sequencer.encode(tokenizer, split.texts, emit=emit), columns=columns(split))
         several: dict[str, Any] = {"sequences": rows.sequences, "together": rows.together}
         if head_alone(model):
             autocast = None if precision == "fp32" else dtype
             features = frozen_features(model, rows.flat, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
-            material: Labelled = FeatureRows(features, rows.lengths, targets(split), **several)
+            material: Labelled = FeatureRows(features, rows.lengths, targets(split), rows.columns, **several)
+            if units:
+                material = UnitFeatureRows(features, rows, targets(split))
             computed = "outputs of the frozen body were computed once"
         elif cut is not None:
             kept = frozen_states(
                 model, cut, rows.flat, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit
             )
-            material = StateRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, states=kept.states, **several)
+            tokens: TokenRows = StateRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, states=kept.states, **several)
+            material = UnitRows(tokens, rows, targets(split)) if units else tokens
             computed = computed or _in_words(cut, kept)
         else:
-            material = TokenRows(rows.ids, rows.offsets, targets(split), pad_id, rows.segments, **several)
+            tokens = TokenRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns, **several)
+            material = UnitRows(tokens, rows, targets(split)) if units else tokens
         found[name] = rows, material
     if "train" not in found:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")

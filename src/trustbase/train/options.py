@@ -14,6 +14,9 @@ STOPPING_METRICS = {
     "quality.weighted_f1": "higher",
     "quality.micro_f1": "higher",
     "quality.exact_match": "higher",
+    "quality.entity_f1": "higher",
+    "quality.entity_precision": "higher",
+    "quality.entity_recall": "higher",
     "quality.log_loss": "lower",
     "quality.brier": "lower",
     "quality.rmse": "lower",
@@ -24,6 +27,7 @@ STOPPING_METRICS = {
 STOPPING_OF = {
     "classes": ("quality.log_loss", "quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.brier"),
     "labels": ("quality.log_loss", "quality.micro_f1", "quality.macro_f1", "quality.exact_match"),
+    "tokens": ("quality.entity_f1", "quality.entity_precision", "quality.entity_recall", "quality.log_loss"),
     "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -65,6 +69,12 @@ class TrainOptions(BaseModel):
     accumulation: int = Field(1, ge=1, description="batches per update; every row of an update weighs the same")
     learning_rate: float = Field(1e-4, gt=0, lt=1, description="highest learning rate")
     head_learning_rate: float | None = Field(None, gt=0, lt=1, description="learning rate of the new head; like the body's where not given")
+    feature_learning_rate: float = Field(
+        1e-3, gt=0, lt=1, description="highest learning rate of the network that reads table columns (data.features)"
+    )
+    feature_epochs: int = Field(
+        6, ge=0, le=1000, description="passes over the table columns alone, in seconds, before text and columns are trained together"
+    )
     optimizer: Literal["adamw", "adafactor", "muon"] = Field(
         "adamw",
         description="adafactor: less memory, its learning rate is relative to each weight's size (1e-2 is usual); muon: orthogonal updates "
@@ -113,7 +123,8 @@ class TrainOptions(BaseModel):
     early_stopping: int | None = Field(None, ge=1, description="stop after this many evaluations without improvement")
     early_stopping_metric: str | None = Field(
         None,
-        description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse",
+        description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse, "
+        "of entities quality.entity_f1",
     )
     evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
     save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")

@@ -24,8 +24,10 @@ from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from trustbase import seeds
+from trustbase.model.fused import show_columns
 from trustbase.model.rotary import angles, turned
 
+_TAGGERS = frozenset({"BertForTokenClassification", "RoFormerForTokenClassification"})
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
 
 
@@ -113,9 +115,8 @@ class QuickBody:
 
     def states(self, inputs: Mapping[str, Tensor], places: Tensor, dtype: torch.dtype) -> Tensor:
         """Outputs at some places of the flat batch, `(places,)` → `(places, width)`: the last layer computes no others."""
-        x = self._embed(inputs, dtype)
+        x, (*layers, last) = self._enter(inputs, dtype)
         mask = block_mask(inputs, dtype)
-        *layers, last = self._body.encoder.layer
         turns = self._turns(x)
         for layer in layers:
             x = self._layer(layer, x, x, mask, turns)
@@ -196,7 +197,7 @@ class Turns:
 
 
 class QuickBert:
-    """The quicker forward of one `BertForSequenceClassification` or `RoFormerForSequenceClassification`."""
+    """The quicker forward of a BERT or RoFormer with a head for texts or for tokens."""
 
     def __init__(self, classifier: Any, dropout: Dropout, *, frozen: int = 0) -> None:
         self._model = classifier
@@ -205,14 +206,23 @@ class QuickBert:
 
     @staticmethod
     def serves(model: Any) -> bool:
-        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler, or RoFormer's."""
+        """Whether this route knows the model: a bidirectional BERT classifier with its own pooler, or RoFormer's; or a tagger of either."""
+        if type(model).__name__ in _TAGGERS:
+            return QuickBody.serves(model.base_model)
         if type(model).__name__ == "RoFormerForSequenceClassification":
             return QuickBody.serves(model.roformer)
         return type(model).__name__ == "BertForSequenceClassification" and QuickBody.serves(model.bert) and model.bert.pooler is not None
 
-    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        """Scores before softmax, `(rows, classes)`; `dtype` is that of the residual stream."""
+    def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
+        """Scores before softmax, `(rows, classes)`; of a head for tokens those at `places` of the flat batch, `(places, tags)`.
+
+        `dtype` is that of the residual stream.
+        """
+        if places is not None:
+            tags: Tensor = self._model.classifier(self._dropout(self._body.states(inputs, places, dtype), self._model.dropout.p))
+            return tags
         firsts, head = self._body.firsts(inputs, dtype), self._model.classifier
+        show_columns(self._model, inputs)
         if hasattr(head, "out_proj"):
             p = head.dropout.p
             inner = ACT2FN[head.config.hidden_act](head.dense(self._dropout(firsts, p)))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from trustbase.model.fused import is_column_part
 from trustbase.train.depth import depths
 from trustbase.train.optimizers import adafactor, adamw, hidden_matrices, muon
 from trustbase.train.options import TrainOptions
@@ -65,6 +66,8 @@ def make_optimizer(model: nn.Module, trained: Sequence[tuple[str, nn.Parameter]]
     for name, parameter in trained:
         decay = 0.0 if name in plain_names else options.weight_decay
         rate = options.head_learning_rate if options.head_learning_rate is not None and name in head else options.learning_rate
+        if is_column_part(name):
+            rate = options.feature_learning_rate
         if depth is not None:
             rate *= options.layer_decay ** depth(name)
         groups.setdefault((decay, rate), []).append(parameter)

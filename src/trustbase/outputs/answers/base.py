@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,7 +14,8 @@ from trustbase.outputs.options import DecisionOptions
 from trustbase.recipe.lookup import ANSWER_KINDS, load
 from trustbase.records import Decision, LabelSchema
 
-Scores = NDArray[np.float64]  # `(rows, len(labels.names))`
+#: `(rows, len(labels.names))`; where an answer is a table, `(rows,)` of such (`model.ragged`)
+Scores = NDArray[Any]
 
 
 class Answering(ABC):
@@ -45,6 +46,26 @@ class Answering(ABC):
     @abstractmethod
     def columns(self, answers: NDArray[Any], labels: LabelSchema) -> pa.Array:
         """Answers (or truths) as a column of `scores.parquet`."""
+
+    def together(self, rows: Sequence[Any], labels: LabelSchema) -> Scores:
+        """What one input after another was answered with, as lists or arrays, as scores."""
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(labels.names))
+
+    def score_names(self, labels: LabelSchema) -> list[str]:
+        """The columns of `scores.parquet` that hold scores."""
+        return [f"score:{name}" for name in labels.names]
+
+    def score_columns(self, scores: Scores, labels: LabelSchema) -> dict[str, pa.Array]:
+        """Scores as columns of `scores.parquet`, by name."""
+        return {name: pa.array(scores[:, index]) for index, name in enumerate(self.score_names(labels))}
+
+    def read_scores(self, table: pa.Table, labels: LabelSchema) -> Scores:
+        """Inverse of `score_columns`.
+
+        Raises:
+            KeyError: a column is not there.
+        """
+        return np.stack([table[name].to_numpy().astype(np.float64) for name in self.score_names(labels)], axis=1)
 
     def differences(self, scores: Scores, reference: Scores, labels: LabelSchema) -> NDArray[np.float64]:
         """How far two answers of one row lie apart, in `unit`, `(rows,)`."""

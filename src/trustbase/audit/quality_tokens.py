@@ -1,0 +1,177 @@
+"""The quality audit of entities: F1, precision and recall of all and of each type, what kinds of errors there are, and rivals.
+
+Findings are `quality.entity_f1`, `.entity_precision`, `.entity_recall`, `.log_loss`, `.gain_over_…`, `.unknown_tokens`, `.unread_units`,
+and precision, recall and F1 of each type. `evidence/quality.json` holds the table of types, the table of errors and the rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from trustbase import seeds
+from trustbase.audit.context import AuditContext
+from trustbase.audit.entities import STATISTICS, f1, fates, interval, mixed_up, sums_of
+from trustbase.audit.guard import guarded
+from trustbase.audit.quality import slice_id
+from trustbase.audit.ratios import share_of
+from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.rivals import why_not
+from trustbase.audit.stats import Floats, Interval
+from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.data.tags import tags_of, types_of
+from trustbase.recipe.lookup import rivals_of
+from trustbase.records import Finding
+
+_BOUNDS = 2  # columns of a table of scores before its probabilities
+_LEAST_SCORE = float(np.finfo(np.float64).eps)
+
+
+def audit_tokens(context: AuditContext) -> list[Finding]:
+    """All quality findings of entities."""
+    whole = [guarded(context, f"quality.entity_{name}", "higher", partial(_whole, context, name)) for name in STATISTICS]
+    each = {name: _of_type(context, name) for name in types_of(context.labels.names)}
+    gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in rivals_of("tokens")}
+    context.evidence.write("quality", _evidence(context, each, gains))
+    return [
+        *whole,
+        guarded(context, "quality.log_loss", "lower", lambda: _log_loss(context)),
+        *gains.values(),
+        guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
+        guarded(context, "quality.unread_units", "lower", lambda: _unread(context)),
+        *(finding for findings in each.values() for finding in findings),
+    ]
+
+
+def _shared(context: AuditContext, unit: str = "share") -> dict[str, Any]:
+    return {"direction": "higher", "confidence": context.confidence, "unit": unit}
+
+
+def _whole(context: AuditContext, name: str) -> Finding:
+    return _measured(context, f"quality.entity_{name}", name, sums_of(context.answers.predicted, context.test.labels), least=1)
+
+
+def _measured(context: AuditContext, id: str, name: str, sums: Floats, *, least: int) -> Finding:
+    """A statistic of entities with its interval; `insufficient` where there are too few of what it speaks of."""
+    _, told, true = (int(total) for total in sums.sum(axis=0))
+    n, which = {"precision": (told, "answered"), "recall": (true, "true"), "f1": (min(told, true) if least > 1 else true, "true")}[name]
+    if n < least:
+        return Finding.without_value(id, "insufficient", f"{n} {which} entities, fewer than {least}", n=n, **_shared(context))
+    if len(sums) < LEAST_UNITS:
+        return Finding.without_value(id, "insufficient", f"{len(sums)} rows, fewer than {LEAST_UNITS}", n=n, **_shared(context))
+    found = interval(sums, STATISTICS[name], rng=seeds.generator(context.seed, "quality", id), confidence=context.confidence)
+    return found.finding(id, seed=context.seed, **_shared(context))
+
+
+def _of_type(context: AuditContext, label: str) -> list[Finding]:
+    sums, found = sums_of(context.answers.predicted, context.test.labels, label), []
+    for name in ("precision", "recall", "f1"):
+        id = slice_id("quality", name, (("label", label),))
+        if id is not None:  # a type that the id grammar cannot hold stands in the evidence alone
+            measure = partial(_measured, context, id, name, sums, least=context.minimum_cell)
+            found.append(guarded(context, id, "higher", measure))
+    return found
+
+
+def _log_loss(context: AuditContext) -> Finding:
+    """Mean over the units of the negative log-probability of the true tag; rows are resampled."""
+    shared: dict[str, Any] = {**_shared(context, "nats a unit"), "direction": "lower"}
+    scores = context.answers.scores
+    if scores is None:
+        return Finding.without_value("quality.log_loss", "not_applicable", "only answers were given, no scores", **shared)
+    rows = []
+    for table, entities in zip(scores, context.test.labels, strict=True):
+        spans = [(*_units(table, start, end), name) for start, end, name in entities]
+        tags = tags_of(spans, len(table), context.labels.names)
+        own = np.clip(table[np.arange(len(table)), _BOUNDS + tags], _LEAST_SCORE, None)
+        rows.append((-np.log(own).sum(), len(table)))
+    sums = np.array(rows, dtype=np.float64)
+    rng = seeds.generator(context.seed, "quality", "log_loss")
+    found = of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=context.confidence, least=0.0, n=len(sums))
+    return found.finding("quality.log_loss", seed=context.seed, **shared)
+
+
+def _units(table: Floats, start: int, end: int) -> tuple[int, int]:
+    """The units that share a character with `[start, end)`."""
+    first = int(np.searchsorted(table[:, 1], start, side="right"))
+    return first, max(first, int(np.searchsorted(table[:, 0], end, side="left")))
+
+
+def _unread(context: AuditContext) -> Finding:
+    """Share of the test rows' units that the model does not read, as they lie beyond its longest text."""
+    id, shared = "quality.unread_units", {**_shared(context), "direction": "lower"}
+    if context.predictor is None or context.artifact is None or context.predictor.tokenizer is None:
+        return Finding.without_value(id, "not_applicable", "answers were given without a model", **shared)
+    from trustbase.model.token_units import encode_units, unread
+
+    encoded = encode_units(context.predictor.tokenizer, list(context.test.texts), max_length=context.artifact.max_length)
+    assert encoded.unit_bounds is not None
+    lost = unread(encoded)
+    found = share_of(lost, np.diff(encoded.unit_bounds), confidence=context.confidence)
+    if lost.any():
+        text = f"{found.value:.1%} of the words of the test texts are not read (they lie beyond {context.artifact.max_length} tokens)"
+        context.emit("warning", text=f"{text}: entities there count as missed", finding=id)
+    return found.finding(id, **shared)
+
+
+def _gain(context: AuditContext, name: str) -> Finding:
+    """How much higher the model's F1 is than a rival's on the same rows, which are resampled together; or why there is none."""
+    id, rival = f"quality.gain_over_{name}", context.rivals.get(name)
+    shared = _shared(context, "entity F1")
+    if rival is not None:
+        truth = context.test.labels
+        both = np.concatenate([sums_of(context.answers.predicted, truth), sums_of(rival.predicted, truth)], axis=1)
+        rng = seeds.generator(context.seed, "quality", id)
+        found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=int(both[:, 2].sum()))
+        return found.finding(id, seed=context.seed, **shared)
+    if context.train is None:
+        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
+    reason = why_not(name, context.train)
+    if reason is not None:
+        return Finding.without_value(id, "not_applicable", reason, **shared)
+    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+
+
+def _difference(sums: Floats) -> Floats:
+    return f1(sums[..., :3]) - f1(sums[..., 3:])
+
+
+def _evidence(context: AuditContext, each: dict[str, list[Finding]], gains: dict[str, Finding]) -> dict[str, Any]:
+    told, truth = context.answers.predicted, context.test.labels
+    of_true, of_told = fates(told, truth)
+    return {
+        "labels": list(each),
+        "decision": context.decision.to_json(),
+        "classes": [_type_row(context, label, findings) for label, findings in each.items()],
+        "entity_errors": {"true": of_true, "answered": of_told, "mixed_up": mixed_up(told, truth)},
+        "rivals": list(_rival_rows(context, gains)),
+    }
+
+
+def _type_row(context: AuditContext, label: str, findings: list[Finding]) -> dict[str, Any]:
+    sums = sums_of(context.answers.predicted, context.test.labels, label).sum(axis=0)
+    row: dict[str, Any] = {"label": label, "n": int(sums[2])}
+    measured = {finding.parts.metric: finding for finding in findings if finding.status == "ok"}
+    for name, statistic in STATISTICS.items():
+        value, found = float(statistic(sums)), measured.get(name)
+        low, high = (found.low, found.high) if found is not None else (None, None)
+        row |= {name: value if np.isfinite(value) else None, f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> Iterable[dict[str, Any]]:
+    for name, answers in (("model", context.answers), *context.rivals.items()):
+        sums = sums_of(answers.predicted, context.test.labels)
+        found = _f1_of(context, name, sums)
+        row: dict[str, Any] = {"name": name, "entity_f1": found.value, "low": found.low, "high": found.high} if found else {"name": name}
+        gain = gains.get(name)
+        yield row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+
+
+def _f1_of(context: AuditContext, name: str, sums: Floats) -> Interval | None:
+    if len(sums) < LEAST_UNITS or not np.isfinite(f1(sums.sum(axis=0))):
+        return None
+    return interval(sums, f1, rng=seeds.generator(context.seed, "quality", "rival", name), confidence=context.confidence)
