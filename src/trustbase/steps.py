@@ -229,7 +229,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
-        "stride": recipe.data.stride,
+        "stride": [recipe.data.stride, recipe.decision.max_answer_tokens],
         "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
@@ -260,6 +260,7 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
         stride=recipe.data.stride,
+        answer_tokens=recipe.decision.max_answer_tokens,
         emit=emit,
     )
     return trained.to_json(folder)
@@ -295,6 +296,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
             stride=recipe.data.stride,
+            answer_tokens=recipe.decision.max_answer_tokens,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )

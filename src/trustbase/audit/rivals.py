@@ -63,7 +63,7 @@ def why_not(name: str, train: Split) -> str | None:
     """Why a rival does not apply to this data; None where it does."""
     if name == "boosting" and plain_text(train):
         return "the text is one plain column, so there are no raw columns to learn from"
-    if name == "shared_words" and not _have_choices(train):
+    if name == "shared_words" and train.labels.dtype != object and not _have_choices(train):
         return "there is no question with choices whose words could be compared"
     if name == "boosting" and not _learnable(train):
         return "nearly every value of the raw columns is a text of its own, so there are no categories or numbers to learn from"

@@ -18,7 +18,8 @@ from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.columns import encoder_in
 from trustbase.model.load import describe_base
-from trustbase.model.sequencer import Sequencer
+from trustbase.model.searching import MOST_TOKENS
+from trustbase.model.sequencer import CONTEXT, Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
@@ -40,6 +41,7 @@ def make_artifact(
     decide: Decide | None = None,
     task: Task = TEXT_CLASSIFICATION,
     stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     device: str | None = None,
     emit: Emit = ignore,
 ) -> ArtifactInfo:
@@ -58,6 +60,7 @@ def make_artifact(
         decide: from the scores of the whole sample to the decision; by default the highest score answers.
         task: what is predicted.
         stride: tokens by which windows over longer inputs overlap; None cuts these off.
+        answer_tokens: of the longest answer, where texts are searched for one.
         device: what candidates of torch run on; by default the device that a Predictor would take.
         emit: where choices are told.
 
@@ -74,7 +77,7 @@ def make_artifact(
     where = device or choose_device()
     usual = _usual(task)
     made: list[ArtifactInfo] = []
-    sequencer = Sequencer.by_task(task.name, max_length, stride)
+    sequencer = Sequencer.by_task(task.name, max_length, stride, answer_tokens)
 
     def fill(staging: Path) -> None:
         form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
@@ -109,6 +112,7 @@ def _described(
         precision=chosen.precision,
         max_length=sequencer.max_length,
         stride=sequencer.stride,
+        answer_tokens=sequencer.answer_tokens if sequencer.form == CONTEXT else None,
         base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
         revision=base.revision,
         text=text,

@@ -165,7 +165,7 @@ def _load_single(
     answers: str,
     features: FeatureOptions | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, **_texts(text), "label": label, "groups": list(groups)}
+    values = {"train": path, **_texts(text, answers), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
@@ -183,9 +183,11 @@ def _load_single(
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
 
-def _texts(text: str) -> dict[str, Any]:
+def _texts(text: str, answers: str) -> dict[str, Any]:
     """Texts that are read together, by the options that name them."""
     first, *others = sides(text)
+    if answers == "span" and len(others) == 1:
+        return {"question": first, "text": others[0]}
     return {"text": first, "text_pair": others[0] if len(others) == 1 else None, "choices": others if len(others) > 1 else []}
 
 

@@ -146,6 +146,9 @@ class DataOptions(BaseModel):
     text_pair: str | None = Field(
         default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
     )
+    question: str | None = Field(
+        default=None, description="task question-answering: column or template of the question; text is searched for its answer"
+    )
     choices: list[str] = Field(
         default_factory=list,
         description="task multiple-choice: two or more columns (or templates) of choices, in the order that is read; label names the right "
@@ -224,7 +227,7 @@ class DataOptions(BaseModel):
             raise ValueError(f"'{value}' must not hold any of {{ }} |, which have a meaning in templates")
         return value
 
-    @field_validator("text", "text_pair")
+    @field_validator("text", "text_pair", "question")
     @classmethod
     def _one_text(cls, value: str | None) -> str | None:
         if value is not None and SEPARATOR in value:
@@ -243,6 +246,8 @@ class DataOptions(BaseModel):
     @property
     def read_together(self) -> dict[str, str]:
         """The texts that the model reads, in its order, by the key that names each."""
+        if self.question is not None:
+            return {"data.question": self.question, "data.text": self.text}
         texts = {"data.text": self.text} | ({} if self.text_pair is None else {"data.text_pair": self.text_pair})
         return texts | {f"data.choices.{number}": choice for number, choice in enumerate(self.choices)}
 
@@ -296,6 +301,10 @@ def _contradictions(options: DataOptions) -> list[str]:
         found.append("choices and text_pair are both named: a question has choices, or stands in a pair")
     if options.choices and options.stride is not None:
         found.append("stride makes windows of long texts, and a question is read whole with each of its choices; take one out")
+    if options.question is not None and (options.choices or options.text_pair is not None):
+        found.append("question is asked of text alone, and choices or text_pair stand beside it; take them out")
+    if options.question == options.text:
+        found.append(f"question and text are both '{options.text}'")
     if options.text in options.choices:
         found.append(f"'{options.text}' is the question and a choice")
     found += _impossible_features(options)

@@ -28,7 +28,7 @@ from trustbase.model.folder import (
     read_object,
 )
 from trustbase.model.fused import fuse, network_of
-from trustbase.model.heads import head_of
+from trustbase.model.heads import head_of, outputs_of
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import Origin, config_of, head_names, load_classifier, origin_of, set_origin
@@ -172,7 +172,7 @@ def assert_reload_equal(model: nn.Module, folder: Path, rows: Encoded | Mapping[
 
 
 def _probabilities(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    scores: torch.Tensor = model(**batch).logits.float().softmax(dim=-1)
+    scores: torch.Tensor = outputs_of(model(**batch)).float().softmax(dim=-1)
     return scores
 
 

@@ -15,7 +15,8 @@ from trustbase.model.columns import ColumnEncoder, encode_inputs, encoder_in
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
-from trustbase.model.sequencer import TEXT, UNITS, Sequencer
+from trustbase.model.searching import MOST_TOKENS, best_spans
+from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
 
 _PREFIX = "output_"  # of the names of the graph's outputs
@@ -37,6 +38,7 @@ class OnnxRuntime:
         max_length: int,
         stride: int | None = None,
         form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
         encoder: ColumnEncoder | None = None,
     ) -> None:
         self._session = session
@@ -45,8 +47,8 @@ class OnnxRuntime:
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
-        self._units = "unit_logits" in self.outputs  # each unit of a text is answered, not the text as a whole
-        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else form)
+        self._units, self._spans = ("unit_logits" in self.outputs), ("span" in self.outputs)  # what is answered is not the text as a whole
+        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else CONTEXT if self._spans else form, answer_tokens)
 
     @classmethod
     def open(
@@ -60,6 +62,7 @@ class OnnxRuntime:
         threads: int | None = None,
         stride: int | None = None,
         form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
     ) -> OnnxRuntime:
         """Open the graph of an artefact; it is fp32 and runs on the CPU, whatever device the weights could use.
 
@@ -81,7 +84,9 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
             raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
-        return cls(session, tokenizer, max_length=max_length, stride=stride, form=form, encoder=encoder_in(folder))
+        return cls(
+            session, tokenizer, max_length=max_length, stride=stride, form=form, answer_tokens=answer_tokens, encoder=encoder_in(folder)
+        )
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
         return encode_inputs(self._tokenizer, self._encoder, inputs, self._sequencer)
@@ -97,6 +102,10 @@ class OnnxRuntime:
             batch.pop("token_type_ids", None)
         (values,) = self._session.run([_PREFIX + output], batch)
         values = np.asarray(values, dtype=np.float32)
+        if output == "span":
+            part = encodings.take(rows)
+            lengths = part.flat.lengths.tolist()
+            return best_spans([table[:length] for table, length in zip(values, lengths, strict=True)], part, self._sequencer.answer_tokens)
         if output != "unit_logits":
             return pooled(values, encodings, rows)
         part = encodings.take(rows)

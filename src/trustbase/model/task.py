@@ -110,12 +110,12 @@ def build_pair_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dr
         ModelError: as there; or the tokenizer cannot tell two texts apart, or tells the model of a second text that it has no embedding of.
     """
     model = build_classifier(base, labels, seed=seed, dropout=dropout)
-    _check_pairs(base, model)
+    check_pairs(base, model)
     set_origin(model, Origin("text-pair-classification", describe_base(base), base=base))
     return model
 
 
-def _check_pairs(base: BaseModel, model: nn.Module) -> None:
+def check_pairs(base: BaseModel, model: nn.Module) -> None:
     """Whether a model can read two texts together.
 
     Raises:
@@ -145,7 +145,7 @@ def build_multiple_choice(base: BaseModel, labels: LabelSchema, *, seed: int, dr
     if len(labels.names) < 2:
         raise ModelError(f"Multiple choice needs at least two choices, got {list(labels.names)}", hint="name more columns in data.choices")
     model: nn.Module = build_scorer(base, (CHOICE,), "multiple-choice", None, seed=seed, dropout=dropout)
-    _check_pairs(base, model)
+    check_pairs(base, model)
     return model
 
 

@@ -76,13 +76,13 @@ class Windows:
     unread: int
 
 
-def windows_of(encoding: Any, max_length: int, stride: int, *, over: int | None = None) -> Windows:
+def windows_of(encoding: Any, max_length: int, stride: int | None, *, over: int | None = None) -> Windows:
     """The windows of a pair that `tokenizers` encoded whole; of a single text, its own.
 
     Args:
         encoding: a `tokenizers.Encoding`.
         max_length: most tokens of a window.
-        stride: tokens that neighbours share; half of what a window holds of the text at most.
+        stride: tokens that neighbours share; half of what a window holds of the text at most. None: the first window alone.
         over: which text is windowed, 0 or 1; None: the longer one.
     """
     ids, kinds = np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.uint8)
@@ -92,8 +92,8 @@ def windows_of(encoding: Any, max_length: int, stride: int, *, over: int | None 
     room = max_length - int((whose == -1).sum())
     beside = sides[1 - long][: max(room // 2, room - len(sides[long]))]
     room -= len(beside)
-    step = room - min(stride, room // 2)
-    count = int(window_counts(np.array([len(sides[long])]), room, room - step)[0])
+    step = room - min(stride or 0, room // 2)
+    count = 1 if stride is None else int(window_counts(np.array([len(sides[long])]), room, room - step)[0])
     always = (whose == -1) | np.isin(np.arange(len(ids)), beside)
     offsets = np.where((whose == long)[:, None], np.array(encoding.offsets, np.int32).reshape(-1, 2), np.int32(-1))
     kept = []
@@ -106,7 +106,7 @@ def windows_of(encoding: Any, max_length: int, stride: int, *, over: int | None 
         [kinds[keep] for keep in kept],
         [offsets[keep] for keep in kept],
         full=len(ids),
-        unread=len(sides[1 - long]) - len(beside),
+        unread=len(sides[1 - long]) - len(beside) + (max(0, len(sides[long]) - room) if stride is None else 0),
     )
 
 

@@ -46,8 +46,8 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
-        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), or "choices" (a
-            question and its choices).
+        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
+            question and its choices), or "context" (a question and the text that is searched for its answer).
     """
 
     answers: str = "classes"
@@ -116,6 +116,12 @@ TASKS: dict[str, TaskEntry] = {
         reads="units",
     ),
     "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+    "question-answering": TaskEntry(
+        "trustbase.model.answering:QUESTION_ANSWERING",
+        "the part of a text that answers a question about it, or none",
+        answers="span",
+        reads="context",
+    ),
     "multiple-choice": TaskEntry("trustbase.model.task:MULTIPLE_CHOICE", "which of several choices answers a question", reads="choices"),
 }
 
@@ -134,6 +140,13 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.labels:LABELS",
         question="label_scores",
         of="a model that gives any number of labels",
+    ),
+    "span": AnswerKind(
+        "trustbase.outputs.answers.span:SPAN",
+        "a part of the row's own text, or none",
+        truth="trustbase.data.truth.span:SPANS",
+        question="span_scores",
+        of="a model that answers questions from a text",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -246,6 +259,7 @@ OBJECTIVES: dict[str, Entry] = {
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
     "token-classification": Entry("trustbase.train.objectives.tokens:tokens", "cross-entropy of each unit's tag, the mean over a text"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),
+    "question-answering": Entry("trustbase.train.objectives.span:span", "cross-entropy of an answer's first and last token"),
     "multiple-choice": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the right choice"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
     "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
@@ -262,6 +276,10 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("fairness", "classes"): Entry("trustbase.audit.fairness:audit_classes", "how answers and errors differ between groups"),
     ("quality", "labels"): Entry("trustbase.audit.quality_labels:audit_labels", "how often sets of labels, and single labels, are right"),
     ("fairness", "labels"): Entry("trustbase.audit.fairness_labels:audit_labels", "how answers and errors differ between groups, by label"),
+    ("quality", "span"): Entry(
+        "trustbase.audit.quality_span:audit_span", "how often answers are exactly right, and how many words of them"
+    ),
+    ("fairness", "span"): Entry("trustbase.audit.fairness_span:audit_span", "how answers to questions differ between groups"),
     ("quality", "number"): Entry("trustbase.audit.quality_number:audit_number", "how far numbers are off, and whether intervals hold"),
     ("fairness", "number"): Entry("trustbase.audit.fairness_number:audit_number", "how numbers and errors differ between groups"),
     ("quality", "tokens"): Entry("trustbase.audit.quality_tokens:audit_tokens", "how many entities are found, and which errors are made"),
@@ -313,7 +331,12 @@ RIVALS: dict[str, Rival] = {
         "gradient boosting on the raw columns",
         {"labels": "trustbase.audit.rivals_labels:boosting", "number": "trustbase.audit.rivals_number:boosting"},
     ),
-    "shared_words": Rival("trustbase.audit.rivals_choices:shared_words", "the choice that shares most words with the question"),
+    "shared_words": Rival(
+        "trustbase.audit.rivals_choices:shared_words",
+        "the choice, or part of the sentence, that shares most words with the question",
+        {"span": "trustbase.audit.rivals_span:shared_words"},
+    ),
+    "no_answer": Rival("", "never an answer", {"span": "trustbase.audit.rivals_span:no_answer"}),
 }
 
 

@@ -24,7 +24,6 @@ SCHEMA = "trustbase/recipe/1"
 #: Sections that a later version will read; naming one is refused, never ignored.
 LATER_SECTIONS = ("federated", "monitor", "private", "search", "serve")
 LATER_TASKS = (
-    "question-answering",
     "relation-extraction",
     "token-classification",
 )

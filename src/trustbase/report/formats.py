@@ -31,7 +31,9 @@ Kind = Literal[
     "other",
 ]
 
-_PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks entity_f1"
+_PERCENT = (
+    "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks entity_f1 token_f1"
+)
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
 _OF_BASE = "masked token next_sentence sentence_order span_corruption infilling replaced contrastive probe"  # accuracies of a base model
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
@@ -40,10 +42,24 @@ KINDS: dict[str, Kind] = {
     **{f"quality.{name}": "percent" for name in _PERCENT.split()},
     **{f"fairness.{name}": "percent" for name in _FAIR_PERCENT.split()},
     **{f"fairness.{name}": "points" for name in _POINTS.split()},
-    **{f"quality.{name}": "percent" for name in ("entity_precision", "entity_recall", "unread_units")},
-    **{f"fairness.{name}": "percent" for name in ("entity_f1", "entity_recall")},
-    **{f"fairness.{name}_difference": "points" for name in ("entity_f1", "entity_recall")},
-    **{f"quality.gain_over_{rival}": "points" for rival in ("majority", "bag_of_words", "boosting", "dictionary", "window")},
+    **{
+        f"quality.{name}": "percent"
+        for name in (
+            "entity_precision",
+            "entity_recall",
+            "unread_units",
+            "exact_match",
+            "has_answer_token_f1",
+            "has_answer_exact_match",
+            "no_answer_accuracy",
+        )
+    },
+    **{f"fairness.{name}": "percent" for name in ("entity_f1", "entity_recall", "token_f1")},
+    **{f"fairness.{name}_difference": "points" for name in ("entity_f1", "entity_recall", "token_f1")},
+    **{
+        f"quality.gain_over_{rival}": "points"
+        for rival in ("majority", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer")
+    },
     **{f"quality.{name}_accuracy": "percent" for name in _OF_BASE.split()},
     "quality.perplexity": "magnitude",
     "quality.contamination": "percent",

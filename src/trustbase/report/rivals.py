@@ -66,7 +66,10 @@ def rival_table(material: Material, t: Words) -> RivalTable:
         own = answers.get("model") or _own(material.find("quality.accuracy"))
         model = _row("model", None, own, None, t)
     entities = any("entity_f1" in answer for answer in answers.values())
-    words = (t("rivals.intro_entities"), t("rivals.entity_f1")) if entities else (t("rivals.intro"), t("rivals.accuracy"))
+    answered = any("token_f1" in answer for answer in answers.values())
+    words = (t("rivals.intro"), t("rivals.accuracy"))
+    if entities or answered:
+        words = (t(f"rivals.intro_{'entities' if entities else 'answers'}"), t(f"rivals.{'entity' if entities else 'token'}_f1"))
     return RivalTable(model, rows, charts.axis(scale, lambda value: show(value, "points", t)) if scale else None, *words)
 
 
@@ -95,7 +98,7 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], scale: char
         key=name,
         name=label,
         about=t.table.get(f"rival_about.{name}", ""),
-        accuracy=show(answer.get("accuracy", answer.get("entity_f1")), "percent", t),
+        accuracy=show(answer.get("accuracy", answer.get("entity_f1", answer.get("token_f1"))), "percent", t),
         accuracy_interval=interval(answer.get("low"), answer.get("high"), "percent", t),
         auroc=show(answer.get("auroc"), "number", t),
         gain=value,

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
+from trustbase.model.contexts import positions
 from trustbase.model.encoded import Encoded, within
 from trustbase.model.pooling import MEAN, Pooling
 from trustbase.model.ragged import ragged
+from trustbase.model.searching import best_spans
 from trustbase.model.token_units import read_places
 
 
@@ -312,6 +314,44 @@ class UnitFeatureRows(FeatureRows):
 
     def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
         return unit_tables(self._encoded.take(rows), values)
+
+
+class SpanRows(_Rows):
+    """Questions and texts: `rows` as they are, with both ends of the answer in each window."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any], most: int) -> None:
+        """Args:
+        rows: the same inputs; what labels they have does not matter.
+        encoded: from `encode_contexts`.
+        labels: array of objects, the text that is searched and its answers, `(rows,)`.
+        most: tokens of the longest answer that is looked for.
+        """
+        self._rows, self._encoded, self._most = rows, encoded, most
+        self.labels = labels
+        self._ends, self.fates = positions(encoded, ragged(spans for _, spans in labels))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self._rows.lengths
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        return self._rows.tokens
+
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        return self._rows.size(chosen)
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """All windows of the rows, padded; `labels` are first and last token of the answer in each, `(windows, 2)`."""
+        batch = self._rows.take(rows, device, number)
+        assert batch.pooling is not None
+        labels = torch.from_numpy(self._ends[self._encoded.of_rows(rows)]).to(device)
+        return replace(batch, labels=labels, targets={"owners": batch.pooling.owners}, pooling=None)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        part = self._encoded.take(rows)
+        lengths = part.flat.lengths.tolist()
+        return best_spans([table[:length] for table, length in zip(values, lengths, strict=True)], part, self._most).astype(np.float64)
 
 
 def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
 from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
+from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.sequencer import Sequencer
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
@@ -71,6 +72,7 @@ def fit(
     features: FeatureOptions | None = None,
     shard: bool = False,
     stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     emit: Emit = ignore,
 ) -> Trained:
     """Train a task on a base model; the same call on the same folder goes on where it stopped.
@@ -89,6 +91,7 @@ def fit(
         features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
         stride: tokens by which windows over longer texts overlap; None cuts these off.
+        answer_tokens: of the longest answer, where texts are searched for one.
         emit: takes events.
 
     Raises:
@@ -101,7 +104,7 @@ def fit(
     options = dealt(options, processes())
     with trained_together(options, folder, emit) as (world, told):
         parts = (train_split, validation_split)
-        sequencer = Sequencer.by_task(task.name, options.max_length, stride)
+        sequencer = Sequencer.by_task(task.name, options.max_length, stride, answer_tokens)
         wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "sequencer": sequencer, "folder": folder}
         scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world

@@ -13,6 +13,7 @@ from trustbase.model.adaptations.shared import in_front
 from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
 from trustbase.model.fused import COLUMNS
+from trustbase.model.heads import outputs_of
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -97,7 +98,7 @@ class Forward:
             scores = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
             return scores.flatten(0, 1) if scores.dim() > 2 else scores
         else:
-            scores = self._model(**batch.inputs).logits
+            scores = outputs_of(self._model(**batch.inputs))
         places = batch.targets.get("places")
         return scores if places is None else scores.flatten(0, 1).index_select(0, places)
 

@@ -16,10 +16,10 @@ from trustbase.events import Emit
 from trustbase.model.adapt import adapted_with, cut_of, frozen_features
 from trustbase.model.cut import Cut
 from trustbase.model.encoded import Encoded
-from trustbase.model.sequencer import UNITS, Sequencer
+from trustbase.model.sequencer import CONTEXT, UNITS, Sequencer
 from trustbase.model.states import Kept, frozen_states
 from trustbase.records import Split
-from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows, UnitFeatureRows, UnitRows
+from trustbase.train.batches import FeatureRows, Labelled, SpanRows, StateRows, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.forward import DTYPES
 
 
@@ -83,10 +83,10 @@ def ready(
     """
     pad_id, dtype, cut, computed = int(tokenizer.pad_token_id), DTYPES[precision], cut_of(model), ""
     found: dict[str, tuple[Encoded, Labelled]] = {}
-    units = sequencer.form == UNITS  # each unit of a text has a target
+    units, spans = sequencer.form == UNITS, sequencer.form == CONTEXT  # each unit of a text has a target, or a part of it is one
 
     def told(split: Split) -> NDArray[Any]:
-        return np.zeros(len(split), np.int64) if units else targets(split)  # tags of units stand beside the rows
+        return np.zeros(len(split), np.int64) if units or spans else targets(split)  # these targets stand beside the rows
 
     for name, split in splits.items():
         if split is None or not len(split):
@@ -110,6 +110,8 @@ def ready(
         else:
             tokens = TokenRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns, **several)
             material = UnitRows(tokens, rows, targets(split)) if units else tokens
+        if spans:
+            material = SpanRows(tokens, rows, targets(split), sequencer.answer_tokens)
         found[name] = rows, material
     if "train" not in found:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
