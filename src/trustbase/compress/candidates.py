@@ -30,6 +30,7 @@ from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -98,7 +99,7 @@ def choose(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     labels: LabelSchema,
     decide: Decide,
     device: str,
@@ -107,7 +108,7 @@ def choose(
 ) -> Choice:
     """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
     wanted, notes = _wanted(options, device)
-    runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit)
+    runtimes = _build(folder, options, sample, sequencer, device, wanted, notes, emit)
     texts = sample[: options.sample]
     asked = Asked(ANSWER_KINDS[kind].question, labels)
     whole = asked.scores(runtimes["torch", "fp32"], sample, emit)
@@ -155,7 +156,7 @@ def _build(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     device: str,
     wanted: set[tuple[str, str]],
     notes: list[str],
@@ -165,17 +166,16 @@ def _build(
     said, total = "building the candidates", len(wanted | {("torch", "fp32")})
     emit("progress", what=said, done=0, total=total)
     tokenizer = load_tokenizer(folder)
-    runtimes: dict[tuple[str, str], Runtime] = {
-        ("torch", "fp32"): TorchRuntime(load_model(folder), tokenizer, max_length=max_length, device=device)
-    }
+    reading: dict[str, Any] = {"max_length": sequencer.max_length, **sequencer.unusual}
+    runtimes: dict[tuple[str, str], Runtime] = {("torch", "fp32"): TorchRuntime(load_model(folder), tokenizer, device=device, **reading)}
     if ("torch", "bf16") in wanted:
-        bf16 = TorchRuntime(load_model(folder), tokenizer, max_length=max_length, precision="bf16", device=device)
+        bf16 = TorchRuntime(load_model(folder), tokenizer, precision="bf16", device=device, **reading)
         runtimes["torch", "bf16"] = bf16
     if ("onnx", "fp32") in wanted:
         emit("progress", what=said, done=len(runtimes), total=total)
         try:
-            export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=sample[:2], max_length=max_length)
-            runtimes["onnx", "fp32"] = OnnxRuntime.open(folder, tokenizer=tokenizer, max_length=max_length)
+            export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=sample[:2], max_length=sequencer.max_length)
+            runtimes["onnx", "fp32"] = OnnxRuntime.open(folder, tokenizer=tokenizer, **reading)
         except ModelError as error:
             if options.runtime == "onnx":
                 raise

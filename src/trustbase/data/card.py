@@ -192,7 +192,7 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Digest**: `{card['digest']}`",
         f"- **Licence**: {plain(card['licence'])}",
         *([f"- **Attribution**: {plain(card['attribution'])}"] if card["attribution"] else []),
-        f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
+        f"- **Text**: {_together(text) if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
         *_said_of_labels(label),
         f"- **Group columns**: {', '.join(map(in_code, groups['columns'])) or 'none'}; "
         f"shown to the model: {', '.join(map(in_code, groups['shown_to_model'])) or 'none'}",
@@ -327,3 +327,8 @@ def _bad_rows(card: Mapping[str, Any]) -> str:
 
 def _notes(card: Mapping[str, Any]) -> str:
     return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in card["notes"]) if card["notes"] else ""
+
+
+def _together(text: Mapping[str, Any]) -> str:
+    """What several texts are that are read together."""
+    return f"question and its {text['choices']} choices" if text.get("choices") else "pair of texts"

@@ -25,12 +25,14 @@ class Named:
         column: the label column.
         positive, favourable: labels with a role; None where none is named.
         source: the file, for messages.
+        choices: names of the choices of a question, in the order that the model scores them; none where labels are found in the rows.
     """
 
     column: str
     positive: str | None = None
     favourable: str | None = None
     source: str = "train"
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

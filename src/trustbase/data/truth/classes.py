@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ class Classes(Truth):
 
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         found = labels.label_texts(column)[0].unique().to_pylist()
-        return labels.make_schema(found, positive=named.positive, favourable=named.favourable, source=named.source)
+        if not named.choices:
+            return labels.make_schema(found, positive=named.positive, favourable=named.favourable, source=named.source)
+        schema = labels.make_schema(named.choices, positive=named.positive, favourable=named.favourable, source=named.source)
+        return replace(schema, names=named.choices)  # scored in the order in which they are read
 
     def read(self, column: pa.ChunkedArray, schema: LabelSchema, texts: Sequence[str], *, whose: str) -> Read:
         cells, trimmed = labels.label_texts(column)
