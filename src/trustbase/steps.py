@@ -212,11 +212,14 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
 
     def compute() -> dict[str, Any]:
         from trustbase.data.card import card_markdown, data_card
-        from trustbase.model.sequencer import Sequencer
+        from trustbase.model.sequencer import CONTEXT, Sequencer
         from trustbase.model.tokenizer import load_tokenizer
 
         tokenizer, reading = load_tokenizer(base.folder), Sequencer.by_task(recipe.task, max_length, stride)
         card = data_card(dataset, tokenizer_stats=lambda texts: reading.stats(tokenizer, texts), licence=recipe.data.licence)
+        if reading.form == CONTEXT:
+            for name, split in dataset.splits.items():
+                card["splits"][name]["answers"] = reading.answers(tokenizer, split.texts, split.labels)
         files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(card))
         return {}
@@ -235,6 +238,11 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     warning = check_unknown_tokens(card, base=base.reference, allowed=plan.finetune.data.allow_unknown_tokens)
     if warning:
         stages.log("warning", text=warning)
+    unread = card["splits"]["train"].get("answers", {}).get("not_read", 0)
+    if unread:
+        stages.log(
+            "warning", text=f"{unread:,} training answers lie where the model does not read: data.stride reads longer texts in windows"
+        )
     guesses = {part["languages"]["how"] for part in card["splits"].values()}
     for how in sorted(how for how in guesses if how.startswith(NOT_GUESSED)):
         stages.log("warning", text=f"languages of the texts were {how}")

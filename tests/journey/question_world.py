@@ -1,4 +1,4 @@
-"""Texts that hold an animal, a tool and a city (or not), and questions for one of them: what is asked never stands in the answer."""
+"""Texts with an animal, a tool and a city (or not), and questions for one of them: nothing that is asked stands in the answer."""
 
 from __future__ import annotations
 

@@ -258,10 +258,18 @@ def _lengths(card: Mapping[str, Any]) -> str:
         f"- {name}: {part['tokens']['truncated_share']:.2%} of the texts are truncated"
         + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
         + f", {part['tokens']['unknown_share']:.2%} of the tokens are unknown to the tokenizer"
+        + _answers(part.get("answers"))
         for name, part in card["splits"].items()
         if part["tokens"]
     ]
     return "\n\n".join([table, "\n".join(lines)]) if lines else table
+
+
+def _answers(found: Mapping[str, int] | None) -> str:
+    """How many answers a model of tokens can tell, where texts are searched for them."""
+    if not found:
+        return ""
+    return f"; {found['between_tokens']:,} answers begin or end within a token, {found['not_read']:,} lie where the model does not read"
 
 
 def _languages(card: Mapping[str, Any]) -> str:

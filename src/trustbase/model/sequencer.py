@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trustbase.events import Emit, ignore
 from trustbase.model.choices import encode_choices
-from trustbase.model.contexts import encode_contexts
+from trustbase.model.contexts import encode_contexts, positions
 from trustbase.model.encoded import Encoded
 from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.token_units import encode_units
@@ -88,3 +91,10 @@ class Sequencer:
         """What a tokenizer makes of inputs, and what this reading leaves away of them."""
         whole = None if self.form in (TEXT, UNITS) else self.encode(tokenizer, inputs, whole=True)
         return token_stats(tokenizer, inputs, self.max_length, whole=whole, windows=self.stride is not None)
+
+    def answers(self, tokenizer: Any, inputs: Sequence[str], truth: NDArray[Any]) -> dict[str, int]:
+        """Rows whose answers tokens tell to the character (or that have none), whose answers begin or end within a token, and whose
+        answers no window holds; of inputs whose text is searched.
+        """
+        fates = positions(self.encode(tokenizer, inputs), truth)[1]
+        return dict(zip(("found", "between_tokens", "not_read"), np.bincount(fates, minlength=3).tolist(), strict=True))

@@ -28,7 +28,7 @@ from trustbase import seeds
 from trustbase.model.fused import show_columns
 from trustbase.model.rotary import angles, turned
 
-_OF_TOKENS = frozenset({"BertForTokenClassification", "RoFormerForTokenClassification"})
+_OF_TOKENS = frozenset(f"{family}For{what}" for family in ("Bert", "RoFormer") for what in ("TokenClassification", "QuestionAnswering"))
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
 
 
