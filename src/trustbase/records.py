@@ -184,6 +184,8 @@ class ArtifactInfo:
     decision: Decision = field(default_factory=Decision)
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
     columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
+    stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
+    answer_tokens: int | None = None  # of the longest answer, where texts are searched for one
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
     members: int = 1  # trainings whose mean answers; more than one lie in `member-0/`, `member-1/`, …
 

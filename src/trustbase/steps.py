@@ -71,7 +71,8 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
             save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
-    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time"})  # none makes other rows
+    # none of these makes other rows: stride is asked of card and model, the others of where rows stand
+    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time", "stride"})
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
@@ -94,7 +95,8 @@ def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
         save_dataset(later, target)
         return {"digest": later.digest}
 
-    asked = options.model_dump(mode="json", include={"text", "text_pair", "label", "groups", "missing", "quoted", "format", "split"})
+    texts = {"text", "text_pair", "question", "choices"}
+    asked = options.model_dump(mode="json", include={*texts, "label", "groups", "missing", "quoted", "format", "split"})
     source = source_digest(options.out_of_time, plan.root)
     named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
     inputs = {"options": asked, "source": source, "data": named}
@@ -208,21 +210,31 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     from trustbase.data.card import check_unknown_tokens
     from trustbase.data.languages import NOT_GUESSED
 
-    max_length, target = plan.finetune.train.max_length, stages.folder
+    recipe, target = plan.finetune, stages.folder
+    max_length, stride = recipe.train.max_length, recipe.data.stride
 
     def compute() -> dict[str, Any]:
         from trustbase.data.card import card_markdown, data_card
-        from trustbase.model.tokenizer import load_tokenizer, token_stats
+        from trustbase.model.sequencer import CONTEXT, Sequencer
+        from trustbase.model.tokenizer import load_tokenizer
 
-        tokenizer = load_tokenizer(base.folder)
-        card = data_card(
-            dataset, tokenizer_stats=lambda texts: token_stats(tokenizer, texts, max_length), licence=plan.finetune.data.licence
-        )
+        tokenizer, reading = load_tokenizer(base.folder), Sequencer.by_task(recipe.task, max_length, stride)
+        card = data_card(dataset, tokenizer_stats=lambda texts: reading.stats(tokenizer, texts), licence=recipe.data.licence)
+        if reading.form == CONTEXT:
+            for name, split in dataset.splits.items():
+                card["splits"][name]["answers"] = reading.answers(tokenizer, split.texts, split.labels)
         files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(card))
         return {}
 
-    inputs = {"data": dataset.digest, "base": base.digest, "max_length": max_length, "licence": plan.finetune.data.licence}
+    inputs = {
+        "data": dataset.digest,
+        "base": base.digest,
+        "max_length": max_length,
+        "stride": stride,
+        "task": recipe.task,
+        "licence": recipe.data.licence,
+    }
     outputs = ["data_card.json", "data_card.md"]
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
@@ -233,6 +245,11 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         stages.log("warning", text=text)
     if warning:
         stages.log("warning", text=warning)
+    unread = card["splits"]["train"].get("answers", {}).get("not_read", 0)
+    if unread:
+        stages.log(
+            "warning", text=f"{unread:,} training answers lie where the model does not read: data.stride reads longer texts in windows"
+        )
     guesses = {part["languages"]["how"] for part in card["splits"].values()}
     for how in sorted(how for how in guesses if how.startswith(NOT_GUESSED)):
         stages.log("warning", text=f"languages of the texts were {how}")
@@ -256,6 +273,7 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
+        "stride": [recipe.data.stride, recipe.decision.max_answer_tokens],
         "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
@@ -291,6 +309,8 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         features=recipe.data.features,
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
+        stride=recipe.data.stride,
+        answer_tokens=recipe.decision.max_answer_tokens,
         emit=emit,
     )
     return trained.to_json(folder)
@@ -325,6 +345,8 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             max_length=recipe.train.max_length,
             sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
+            stride=recipe.data.stride,
+            answer_tokens=recipe.decision.max_answer_tokens,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )

@@ -65,7 +65,7 @@ _OF_BASE = Measure(kinds=_BASE)
 _SET = Measure("set", kinds=_BASE)
 _PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
 _GAP = Measure("gap", by_label=True, kinds=("classes", "labels"))
-_LABELS, _NUMBER, _TOKENS = ("labels",), ("number",), ("tokens",)
+_LABELS, _NUMBER, _TOKENS, _SPAN = ("labels",), ("number",), ("tokens",), ("span",)
 _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
 
@@ -79,8 +79,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
         "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
         **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall", "unread_units"), Measure(kinds=_TOKENS)),
-        "exact_match": Measure(kinds=_LABELS, further=(SEEDS,)),
+        "exact_match": Measure(kinds=(*_LABELS, *_SPAN), further=(SEEDS,)),
         "hamming_loss": Measure(kinds=_LABELS),
+        **dict.fromkeys(("token_f1", "has_answer_token_f1", "has_answer_exact_match", "no_answer_accuracy"), Measure(kinds=_SPAN)),
         "rmse": Measure(kinds=_NUMBER, further=(SEEDS,)),
         **dict.fromkeys(("mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
         **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
@@ -101,10 +102,12 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("mae_difference", "mean_error_difference", "mean_prediction_difference"), Measure("gap", kinds=_NUMBER)),
         "interval_coverage_difference": Measure("gap", kinds=_NUMBER),
         **dict.fromkeys(("mae", "mean_error", "mean_prediction", "interval_coverage"), Measure("group", kinds=_NUMBER)),
-        "exact_match_difference": Measure("gap", kinds=_LABELS),
+        "exact_match_difference": Measure("gap", kinds=(*_LABELS, *_SPAN)),
+        "token_f1_difference": Measure("gap", kinds=_SPAN),
         **dict.fromkeys(("entity_f1_difference", "entity_recall_difference"), Measure("gap", kinds=_TOKENS)),
         **dict.fromkeys(("entity_f1", "entity_recall"), Measure("group", kinds=_TOKENS)),
-        "exact_match": Measure("group", kinds=_LABELS),
+        "exact_match": Measure("group", kinds=(*_LABELS, *_SPAN)),
+        "token_f1": Measure("group", kinds=_SPAN),
         **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),

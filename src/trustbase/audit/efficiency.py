@@ -108,23 +108,30 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
     if len(texts) < _LEAST_TEXTS:
         reason = f"{len(texts)} distinct test texts, fewer than the minimum of {_LEAST_TEXTS}"
         return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
-    from trustbase.model.tokenizer import encode
+    from trustbase.model.sequencer import Sequencer
 
-    counted = encode(tokenizer, [text.split(CELL, 1)[0] for text in texts], max_length=info.max_length).lengths
+    read = Sequencer.of(info).encode(tokenizer, [text.split(CELL, 1)[0] for text in texts])
+    counted, pieces = read.lengths, len(read.flat) / len(read)  # sequences of an input, on average
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
     config, classes, members = read_config(first_part(info.folder)), len(info.labels.names), info.members
     value, low, high = (
-        members * flops(config, sizes, tokens, classes)[0] for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
+        members * pieces * flops(config, sizes, tokens / pieces, classes)[0]
+        for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
     )
-    method, times = flops(config, sizes, lengths.value, classes)[1], f"; of {members} members together" if members > 1 else ""
+    method = flops(config, sizes, lengths.value / pieces, classes)[1]
+    times = f"; of {members} members together" if members > 1 else ""
     return Interval(
         min(low, value),
         max(high, value),
-        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted{times}",
+        f"{method}, at the mean of {lengths.value:.1f} tokens{_in_pieces(pieces)}; padding not counted{times}",
         "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,
     ).finding("efficiency.flops_per_input", direction="lower", confidence=context.confidence, unit="FLOPs")
+
+
+def _in_pieces(pieces: float) -> str:
+    return "" if pieces == 1 else f" in {pieces:.2f} sequences an input"
 
 
 def _latencies(context: AuditContext, timings: Timings) -> list[Finding]:

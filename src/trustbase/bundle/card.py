@@ -134,6 +134,10 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _windows(artifact: ArtifactInfo) -> str:
+    return "" if artifact.stride is None else f" at once; longer texts in windows that overlap by {artifact.stride}, scores averaged"
+
+
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
     decision, several = artifact.decision, artifact.members > 1
     yield "## Model"
@@ -156,7 +160,7 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         *made,
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
         *([["members", f"{artifact.members} trainings that differ in their seeds: the mean of their scores answers"]] if several else []),
-        ["reads", reads + (f", at most {artifact.max_length} tokens" if artifact.max_length else "")],
+        ["reads", reads + (f", at most {artifact.max_length} tokens{_windows(artifact)}" if artifact.max_length else "")],
         *([["table columns, at the head", _columns(artifact)]] if artifact.features else []),
         *_answers(artifact),
         ["decision", plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],

@@ -135,6 +135,8 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageS
     found = np.asarray(cast(Scorer, predictor).scores(texts), dtype=np.float64)
     if found.shape != expected.shape:
         raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
+    if record.get("answers") == "span":  # where an answer lies is no distance, and made-up texts hold many that are as good
+        found, expected = found[:, 2:], expected[:, 2:]
     difference = np.abs(found - expected) / float(record.get("unit", 1.0))
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 

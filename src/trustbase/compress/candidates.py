@@ -32,6 +32,7 @@ from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -100,7 +101,7 @@ def choose(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     labels: LabelSchema,
     decide: Decide,
     device: str,
@@ -109,7 +110,7 @@ def choose(
 ) -> Choice:
     """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
     wanted, notes = _wanted(options, device)
-    runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit, kind)
+    runtimes = _build(folder, options, sample, sequencer, device, wanted, notes, emit, kind)
     texts = sample[: options.sample]
     asked = Asked(ANSWER_KINDS[kind].question, labels)
     whole = asked.scores(runtimes["torch", "fp32"], sample, emit)
@@ -157,7 +158,7 @@ def _build(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     device: str,
     wanted: set[tuple[str, str]],
     notes: list[str],
@@ -169,9 +170,10 @@ def _build(
     emit("progress", what=said, done=0, total=total)
     parts = parts_of(folder)
     tokenizer = load_tokenizer(parts[0])
+    reading: dict[str, Any] = {"max_length": sequencer.max_length, **sequencer.unusual}
 
     def torch_in(precision: str) -> Runtime:
-        settings: dict[str, Any] = {"max_length": max_length, "precision": precision, "device": device}
+        settings: dict[str, Any] = {"precision": precision, "device": device, **reading}
         return together([TorchRuntime(load_model(part), tokenizer, **settings) for part in parts], kind)
 
     runtimes = {("torch", "fp32"): torch_in("fp32")}
@@ -181,8 +183,8 @@ def _build(
         emit("progress", what=said, done=len(runtimes), total=total)
         try:
             for part in parts:
-                export_onnx(load_model(part), tokenizer, part / ONNX_FILE, texts=sample[:2], max_length=max_length)
-            graphs: list[Runtime] = [OnnxRuntime.open(part, tokenizer=tokenizer, max_length=max_length) for part in parts]
+                export_onnx(load_model(part), tokenizer, part / ONNX_FILE, texts=sample[:2], max_length=sequencer.max_length)
+            graphs: list[Runtime] = [OnnxRuntime.open(part, tokenizer=tokenizer, **reading) for part in parts]
             runtimes["onnx", "fp32"] = together(graphs, kind)
         except ModelError as error:
             if options.runtime == "onnx":

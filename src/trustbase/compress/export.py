@@ -19,6 +19,8 @@ from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.columns import encoder_in
 from trustbase.model.ensemble import member_folder, parts_of
 from trustbase.model.load import describe_base
+from trustbase.model.searching import MOST_TOKENS
+from trustbase.model.sequencer import CONTEXT, Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
@@ -39,6 +41,8 @@ def make_artifact(
     sample: Sequence[str],
     decide: Decide | None = None,
     task: Task = TEXT_CLASSIFICATION,
+    stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     device: str | None = None,
     emit: Emit = ignore,
 ) -> ArtifactInfo:
@@ -56,6 +60,8 @@ def make_artifact(
             decision is chosen on all.
         decide: from the scores of the whole sample to the decision; by default the highest score answers.
         task: what is predicted.
+        stride: tokens by which windows over longer inputs overlap; None cuts these off.
+        answer_tokens: of the longest answer, where texts are searched for one.
         device: what candidates of torch run on; by default the device that a Predictor would take.
         emit: where choices are told.
 
@@ -72,11 +78,12 @@ def make_artifact(
     where = device or choose_device()
     usual = _usual(task)
     made: list[ArtifactInfo] = []
+    sequencer = Sequencer.by_task(task.name, max_length, stride, answer_tokens)
 
     def fill(staging: Path) -> None:
         form = _write_all(trained, staging, base=base, merged=options.weights == "merged")
-        choice = choose(staging, options, list(sample), max_length, labels, decide or usual, where, emit, task.answer_kind)
-        info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
+        choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
+        info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
         made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
@@ -90,7 +97,7 @@ def _usual(task: Task) -> Decide:
 
 
 def _described(
-    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, max_length: int
+    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, sequencer: Sequencer
 ) -> ArtifactInfo:
     """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
     chosen, parts = choice.chosen, parts_of(folder)
@@ -106,7 +113,9 @@ def _described(
         labels=labels,
         runtime=chosen.runtime,
         precision=chosen.precision,
-        max_length=max_length,
+        max_length=sequencer.max_length,
+        stride=sequencer.stride,
+        answer_tokens=sequencer.answer_tokens if sequencer.form == CONTEXT else None,
         base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
         revision=base.revision,
         text=text,

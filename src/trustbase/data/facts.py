@@ -35,6 +35,7 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
             "columns": list(template.columns),
             "plain": template.plain,
             "pair": bool(template.sides),
+            **({"choices": len(template.sides) - 1} if len(template.sides) > 2 else {}),
         },
         "features": options.features.model_dump(),
         "label": options.label,

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trustbase.data import split
+from trustbase.data import choices, split
 from trustbase.data.coded import Coded, coded
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
@@ -111,7 +111,7 @@ def read_sources(options: DataOptions, root: Path, answers: str = "classes") -> 
     template = template_of(options, root)
 
     def read(name: str, reference: str) -> Source:
-        raw = _read(options, reference, template, root, answers, first=name == "train")
+        raw = with_choices(_read(options, reference, template, root, answers, first=name == "train"), options.label, template)
         return Source(reference, raw, template.render_table(raw.table))
 
     return template, each_source(options, read)
@@ -127,7 +127,7 @@ def template_of(options: DataOptions, root: Path) -> TextTemplate:
     if problems:
         raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
-    return TextTemplate.parse(options.reading, columns, missing=options.missing)
+    return TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
 
 
 def each_source(options: DataOptions, read: Callable[[str, str], _S]) -> dict[str, _S]:
@@ -187,6 +187,15 @@ def asked_of(options: DataOptions, template: TextTemplate, answers: str = "class
     return {"columns": wanted, "optional": optional, "whole": tuple(whole), "nested": nested}
 
 
+def with_choices(raw: RawTable, label: str, template: TextTemplate) -> RawTable:
+    """The same rows, whose label cells name the right choice where there are choices."""
+    names = choices.choice_names(template)
+    if not names:
+        return raw
+    place = raw.table.column_names.index(label)
+    return replace(raw, table=raw.table.set_column(place, label, choices.named(raw.table[label], names)))
+
+
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
     """Stop on bad rows, or leave them out where the recipe tolerates that many.
 
@@ -243,7 +252,7 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     """Columns that the recipe names and a file does not have."""
     problems = []
     try:
-        template = TextTemplate.parse(options.reading, columns, missing=options.missing)
+        template = TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
         if options.label in template.columns:
             problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
         for name in set(template.whole) & set(options.groups):

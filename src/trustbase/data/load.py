@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.cells import inputs_of, with_cells
+from trustbase.data.choices import choice_names
 from trustbase.data.digest import digest_numbers, digest_rows
 from trustbase.data.divide import divide, read_keys
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
@@ -21,7 +22,7 @@ from trustbase.data.gather import Source, check_columns, judge_bad_rows, options
 from trustbase.data.marked import three_columns
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
-from trustbase.data.pair import halves
+from trustbase.data.pair import sides
 from trustbase.data.reference import Format
 from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
@@ -107,14 +108,15 @@ def assemble(
     """
     truth = truth_of(answers)
     divide(options, sources)
-    schema = schema_of(options, sources, truth)
+    schema = schema_of(options, sources, truth, template)
     read_truth(options, schema, sources, truth, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     splits, facts["splits"], shared = make(schema)
     _refuse_few({name: len(part) for name, part in splits.items()})
-    _refuse_unlearnable(splits["train"], schema, truth)
+    if not choice_names(template):  # a choice is weighed by what it says, and not by its place
+        _refuse_unlearnable(splits["train"], schema, truth)
     facts.update(facts_across(splits, facts, schema, shared()))
     _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
@@ -155,7 +157,8 @@ def load_single(
 
     Args:
         path: the file, or `sample:NAME`.
-        text: a column, or a template over columns; of a pair, both (`trustbase.data.pair.join`); with entities, `marked.columns_of`.
+        text: a column, or a template over columns; of texts that are read together, all (`trustbase.data.pair.join`); with entities,
+            `marked.columns_of`.
         label: column of the true label.
         groups: columns to audit by.
         labels: the labels of a model that is to be audited; taken from the file where there are none.
@@ -199,7 +202,7 @@ def _load_single(
     features: FeatureOptions | None,
     entity: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, **_columns_read(text), "label": label, "groups": list(groups)}
+    values = {"train": path, **_texts(text, answers), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
@@ -214,18 +217,20 @@ def _load_single(
         rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
     read_keys(options, sources)
-    schema = schema_of(options, sources, truth, of=name) if labels is None else _renamed(labels, positive, favourable)
+    schema = schema_of(options, sources, truth, template, of=name) if labels is None else _renamed(labels, positive, favourable)
     read_truth(options, schema, sources, truth, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
 
-def _columns_read(text: str) -> dict[str, str | None]:
+def _texts(text: str, answers: str) -> dict[str, Any]:
     """The options that say what the model reads, from what `DataOptions.reading` makes of them."""
     if (named := three_columns(text)) is not None:
         return dict(zip(("text", "head", "tail"), named, strict=True))
-    first, *second = halves(text)
-    return {"text": first, "text_pair": second[0] if second else None}
+    first, *others = sides(text)
+    if answers == "span" and len(others) == 1:
+        return {"question": first, "text": others[0]}
+    return {"text": first, "text_pair": others[0] if len(others) == 1 else None, "choices": others if len(others) > 1 else []}
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -253,7 +258,7 @@ def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: T
     return files.digest_json({**told, "entities": owners} if owners else told)
 
 
-def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth, of: str = "train") -> LabelSchema:
+def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth, template: TextTemplate, of: str = "train") -> LabelSchema:
     """What scores stand for, from the training rows (from the only rows, where one file is read alone)."""
     source = sources["train"]
     rows = source.parts.get(of, np.zeros(0, np.int64))
@@ -263,7 +268,8 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.label_cells(options.label, rows)
     try:
-        return truth.schema(column, Named(options.label, options.positive, options.favourable, source.reference, options.no_relation))
+        roles = Named(options.label, options.positive, options.favourable, source.reference, options.no_relation, choice_names(template))
+        return truth.schema(column, roles)
     except DataError as error:
         if source.raw.bad_rows:
             problems = [*error.problems, *source.raw.bad]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trustbase.data import split
 from trustbase.data.coded import Coded, Coder, coded
 from trustbase.data.columnar import parquet_bytes, parquet_pieces
-from trustbase.data.gather import Source, asked_of, checks_of
+from trustbase.data.gather import Source, asked_of, checks_of, with_choices
 from trustbase.data.many import Listed
 from trustbase.data.options import DataOptions
 from trustbase.data.rows import BadRow, RawTable, blank_to_null, check_rows, first_place, in_quotes
@@ -60,7 +60,7 @@ class Pieces:
         options, template = self._options, self._template
         for piece in self._raw():
             named: dict[str, Any] = {"unique": options.id, "repeats": self._repeats}
-            yield check_rows(piece, **named, **checks_of(options, template))
+            yield with_choices(check_rows(piece, **named, **checks_of(options, template)), options.label, template)
 
     def _described(self, root: Path) -> RawTable:
         """Digest, size and files of a source whose rows stay where they are."""
@@ -159,7 +159,7 @@ def is_large(options: DataOptions, root: Path) -> bool:
 
 def _bytes_used(part: Listed, options: DataOptions, named: set[str]) -> int:
     columns = pq.read_schema(part.path).names
-    shown = TextTemplate.parse(options.reading, columns, missing=options.missing).columns
+    shown = TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together)).columns
     return parquet_bytes(part.path, {*named, *shown}, part.name)
 
 

@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextTemplate:
-    """A text column, or literal text with `{column}` places; or two of these, whose texts are read as a pair.
+    """A text column, or literal text with `{column}` places; or several of these, whose texts are read together.
 
     `{column|words}` writes `words` where that cell is empty, `{{` and `}}` stand for braces. `source` carries all of it, so that a
     bundle needs nothing else to render its inputs as the training rows were rendered.
@@ -37,7 +37,7 @@ class TextTemplate:
         source: canonical text that `parse` turns into an equal template.
         parts: literal strings and cells, in order; a plain column is one cell.
         plain: whether the text is one column as it stands.
-        sides: the two templates of a pair (`trustbase.data.pair`); none where there is one text.
+        sides: the templates of texts that are read together (`trustbase.data.pair`); none where there is one text.
         entities: columns of two spans in a plain text, head and tail, which are marked in it (`trustbase.data.marked`).
     """
 
@@ -48,19 +48,20 @@ class TextTemplate:
     entities: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING) -> TextTemplate:
+    def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING, names: Sequence[str] = ()) -> TextTemplate:
         """Read a column name or template.
 
         Args:
             text: what the recipe's `data.text` says; for a pair or a text with entities, what `DataOptions.reading` makes of all.
             columns: the columns there are, or None where they are not known (names are then taken as they stand).
             missing: what is written for an empty cell that does not say it itself.
+            names: what the texts that are read together are called in messages.
 
         Raises:
             DataError: no such column, or braces that do not pair; every problem, with "did you mean".
         """
         if SEPARATOR in text:
-            return cls._pair(text, columns, missing)
+            return cls._together(text, columns, missing, names)
         if (named := marked.three_columns(text)) is not None:
             return cls._marked(text, named, columns)
         braces = "{" in text or "}" in text
@@ -76,18 +77,22 @@ class TextTemplate:
         return cls(_canonical(parts), tuple(parts), plain=False)
 
     @classmethod
-    def _pair(cls, text: str, columns: Sequence[str] | None, missing: str) -> TextTemplate:
+    def _together(cls, text: str, columns: Sequence[str] | None, missing: str, names: Sequence[str]) -> TextTemplate:
         sides: list[TextTemplate] = []
         problems: list[Problem] = []
-        for where, side in zip(("data.text", "data.text_pair"), text.split(SEPARATOR), strict=True):
+        parts = text.split(SEPARATOR)
+        known = names or ("data.text", "data.text_pair", *(f"data.choices.{number}" for number in range(1, len(parts))))
+        for where, side in zip(known, parts, strict=False):
             try:
                 sides.append(cls.parse(side, columns, missing=missing))
             except DataError as error:
                 problems += [replace(problem, where=where) for problem in error.problems]
         if problems:
-            raise DataError("data.text and data.text_pair are not columns or templates over these columns", problems=problems)
+            told = " and ".join(dict.fromkeys(problem.where for problem in problems))
+            raise DataError(f"{told} cannot be read as columns or templates over these columns", problems=problems)
         source = SEPARATOR.join(side.source for side in sides)
-        return cls(source, (*sides[0].parts, SEPARATOR, *sides[1].parts), plain=False, sides=tuple(sides))
+        joined = [part for side in sides for part in (SEPARATOR, *side.parts)][1:]
+        return cls(source, tuple(joined), plain=False, sides=tuple(sides))
 
     @classmethod
     def _marked(cls, text: str, named: Sequence[str], columns: Sequence[str] | None) -> TextTemplate:

@@ -40,7 +40,7 @@ def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes
     template, sources = read_sources(options, root, answers)
     source = sources["train"]
     source.parts = {ALL: np.arange(len(source.raw))}
-    schema = schema_of(options, sources, truth, of=ALL)
+    schema = schema_of(options, sources, truth, template, of=ALL)
     read_truth(options, schema, sources, truth, whose="of these rows")
     judge_bad_rows(options, sources, ignore)
     facts = source_facts(options, template, sources)

@@ -36,13 +36,15 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
         ModelError: no runtime of this version, or files that cannot be read.
         UsageError: the precision or the device does not exist here.
     """
+    from trustbase.model.sequencer import Sequencer
+
     if info.runtime not in RUNTIMES:
         known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
         raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
     # Another precision than what ships: of the weights, which a graph does not hold.
     name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = _tokenizer(info) if RUNTIMES[name].tokens else None
-    settings = {"precision": precision, "device": device, "threads": threads}
+    settings = {"precision": precision, "device": device, "threads": threads, **Sequencer.of(info).unusual}
     opened = load(RUNTIMES[name])
     folders = [info.folder] if info.members == 1 else members_of(info.folder, info.members)
     runtimes: list[Runtime] = [opened.open(each, tokenizer=tokenizer, max_length=info.max_length, **settings) for each in folders]

@@ -224,6 +224,15 @@ TOKEN_SCORES = Kind(
     TEXT,
     ragged=True,
 )
+SPAN_SCORES = Kind(
+    "span_scores",
+    "the best answer that a text holds: its characters, its share, that of the best other one, and whether there is one, float64 (5,)",
+    ("span",),
+    "span",
+    _no_parameters,
+    _embeddings,
+    TEXT,
+)
 LOSS = Kind("loss", "cross-entropy of a given label, in nats", ("classes",), "logits", _one_label, _losses, TEXT)
 EMBEDDING = Kind(
     "embedding",
@@ -261,7 +270,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            *(CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
+            *(CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
             *(of_members(kind) for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER)),
         )
     }

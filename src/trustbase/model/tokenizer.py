@@ -27,6 +27,7 @@ from trustbase.model.folder import check_tokenizer_files
 from trustbase.model.shape import positions_of
 from trustbase.model.token_marks import encode_marked, too_far
 from trustbase.model.token_pairs import encode_pairs, pair_layout
+from trustbase.model.windows import cut_windows
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
 
@@ -97,13 +98,16 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, store: Path | None = None, emit: Emit = ignore) -> Encoded:
-    """Token ids of texts, special tokens added, cut at `max_length`.
+def encode(
+    tokenizer: Any, texts: Sequence[str], *, max_length: int, stride: int | None = None, store: Path | None = None, emit: Emit = ignore
+) -> Encoded:
+    """Token ids of texts, special tokens added, cut at `max_length` or read in windows of that length.
 
     Args:
         tokenizer: from `load_tokenizer`.
         texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them, entities marked as `data.marked` does.
-        max_length: most tokens of a row, special tokens included.
+        max_length: most tokens of a sequence, special tokens included.
+        stride: tokens by which the windows of a longer text overlap; None cuts it off.
         store: a folder that gets the tokens, so that they do not stand in memory; None where they may.
         emit: takes `progress` events.
 
@@ -112,11 +116,11 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, store: Path
         DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
         ValueError: `max_length` leaves no room for a token of text.
     """
-    pieces = _encoded(tokenizer, texts, max_length, emit)
+    pieces = _encoded(tokenizer, texts, max_length, stride, emit)
     return joined(list(pieces)) if store is None else stored(pieces, store)
 
 
-def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, emit: Emit) -> Iterator[Encoded]:
+def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, stride: int | None, emit: Emit) -> Iterator[Encoded]:
     """What `encode` gives, some texts at a time."""
     prefix, suffix = special_affixes(tokenizer)
     room = max_length - prefix - suffix
@@ -126,7 +130,7 @@ def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, emit: Emit) 
         emit("progress", what="tokenising", done=start, total=len(texts))
         chunk = list(texts[start : start + _CHUNK])
         if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
-            yield encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=not_text)
+            yield encode_pairs(tokenizer, chunk, start, max_length=max_length, stride=stride, refused=not_text)
             continue
         if any(isinstance(text, str) and HEAD in text for text in chunk):
             yield encode_marked(tokenizer, chunk, start, max_length=max_length, refused=not_text)
@@ -134,30 +138,49 @@ def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, emit: Emit) 
         ids, full = _encode_chunk(tokenizer, chunk, start)
         whole = Encoded(ids, offsets_of(full), full)
         if (full > max_length).any():
-            whole = cut_rows(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
+            right = tokenizer.truncation_side == "right"
+            whole = (
+                cut_rows(whole, max_length, suffix if right else None, prefix)
+                if stride is None
+                else cut_windows(whole, max_length, stride, prefix, suffix)
+            )
         yield whole
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
 
 
-def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
-    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits."""
+def token_stats(
+    tokenizer: Any, texts: Sequence[str], max_length: int, *, whole: Encoded | None = None, windows: bool = False
+) -> TokenStats:
+    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        texts: `(rows,)`.
+        max_length: tokens of a sequence.
+        whole: the texts uncut, where they are read in another way than `encode` does it.
+        windows: whether longer texts are read in windows, so that nothing is cut off.
+    """
     prefix, suffix = special_affixes(tokenizer)
     unknown_id = tokenizer.unk_token_id
     tokens = unknown = 0
-    found = [np.zeros(0, np.int64)]
-    for whole in _encoded(tokenizer, texts, 2**40, ignore):
-        inner = np.ones(len(whole.ids), dtype=bool)
+    lengths, over = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for piece in _encoded(tokenizer, texts, 2**40, None, ignore) if whole is None else [whole]:
+        inner = np.ones(len(piece.ids), dtype=bool)
         for k in range(prefix):
-            inner[whole.offsets[:-1] + k] = False
+            inner[piece.offsets[:-1] + k] = False
         for k in range(1, suffix + 1):
-            inner[whole.offsets[1:] - k] = False
+            inner[piece.offsets[1:] - k] = False
         tokens += int(inner.sum())
-        unknown += 0 if unknown_id is None else int(((whole.ids == unknown_id) & inner).sum())
-        found.append(whole.full_lengths)
-    lengths = np.concatenate(found)
-    pairs = sum(SEPARATOR in text for text in texts)
+        unknown += 0 if unknown_id is None else int(((piece.ids == unknown_id) & inner).sum())
+        lengths.append(piece.full_lengths)
+        over.append(np.zeros(len(piece), np.int64) if windows else _over(piece, max_length))
+    pairs = len(whole.flat) if whole is not None and whole.sequences is not None else sum(SEPARATOR in text for text in texts)
     tokens -= pairs * pair_layout(tokenizer).between if pairs else 0
-    over = np.maximum(lengths - max_length, 0)
+    parted = int(too_far(tokenizer, texts, max_length).sum())
+    return _stats(np.concatenate(lengths), np.concatenate(over), tokens, unknown, max_length, parted)
+
+
+def _stats(lengths: NDArray[np.int64], over: NDArray[np.int64], tokens: int, unknown: int, max_length: int, parted: int) -> TokenStats:
     rows = max(len(lengths), 1)
     return TokenStats(
         lengths=lengths,
@@ -168,8 +191,14 @@ def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenS
         truncated_rows=int((over > 0).sum()),
         lost_tokens=float(over.sum()) / max(int(lengths.sum()), 1),
         max_length=max_length,
-        parted_rows=int(too_far(tokenizer, texts, max_length).sum()),
+        parted_rows=parted,
     )
+
+
+def _over(whole: Encoded, max_length: int) -> NDArray[np.int64]:
+    """Tokens that each row loses where none of its sequences may be longer than `max_length`, `(rows,)`."""
+    over = np.maximum(np.diff(whole.offsets) - max_length, 0)
+    return over if whole.sequences is None else np.add.reduceat(over, whole.sequences[:-1])
 
 
 def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int:

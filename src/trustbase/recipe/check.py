@@ -34,6 +34,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
             *_stopping(recipe),
             *_members(recipe),
             *_base(recipe, root),
+            *_windows(recipe),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
             *_mitigations(recipe, aside),
@@ -64,6 +65,37 @@ def _pair(recipe: Recipe) -> Iterator[Found]:
     if not pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
+    yield from _question(recipe)
+    choices = TASKS[recipe.task].reads == "choices"
+    if choices and not recipe.data.choices:
+        yield ("data",), f"task {recipe.task} weighs choices, and none are named", "add choices: [COLUMN, COLUMN, …]"
+    if not choices and recipe.data.choices:
+        yield ("data", "choices"), f"data.choices are of a question, and task {recipe.task} has none", "write task: multiple-choice"
+
+
+def _question(recipe: Recipe) -> Iterator[Found]:
+    """Whether task and data agree on whether there is a question; and what cannot be trained for it."""
+    asked = TASKS[recipe.task].reads == "context"
+    if asked and recipe.data.question is None:
+        yield ("data",), f"task {recipe.task} asks a question about data.text, and none is named", "add question: COLUMN"
+    if not asked and recipe.data.question is not None:
+        message = f"data.question is asked of a text, and task {recipe.task} asks none"
+        yield ("data", "question"), message, "write task: question-answering"
+    if asked and recipe.adapt.method == "frozen" and recipe.adapt.layers is None:
+        message = "adapt: frozen keeps one vector of each text, and here every token may be an answer"
+        yield ("adapt",), message, "write adapt: {method: frozen, layers: N}, or lora"
+
+
+def _windows(recipe: Recipe) -> Iterator[Found]:
+    """Windows that would hardly move, or of what is not read in windows."""
+    stride, most = recipe.data.stride, recipe.train.max_length // 2
+    if stride is None:
+        return
+    if stride > most:
+        message = f"windows of train.max_length {recipe.train.max_length} that overlap by {stride} would read every token more than twice"
+        yield ("data", "stride"), message, f"set data.stride: {most} or less"
+    if answer_kind(recipe) == "tokens":
+        yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
 def _entities(recipe: Recipe) -> Iterator[Found]:

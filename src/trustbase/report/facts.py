@@ -130,6 +130,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("decision", _decision(artifact, t)),
         ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
+        ("stride", t("model.windows", n=artifact["stride"]) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:

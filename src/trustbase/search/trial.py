@@ -258,6 +258,7 @@ def _finetune(plan: Plan, dataset: Dataset, base: BaseModel, folder: Path, emit:
         adapt=recipe.adapt,
         options=_once(recipe.train),
         folder=folder,
+        stride=recipe.data.stride,
         emit=emit,
     )
     kept = ("step", "tokens", "seconds", "precision", "device", "threads", "trained_parameters", "parameters")

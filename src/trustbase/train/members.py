@@ -14,6 +14,7 @@ from trustbase.events import Emit, ignore
 from trustbase.model.checkpoint import checkpoint_digest
 from trustbase.model.ensemble import member_folder
 from trustbase.model.options import AdaptOptions
+from trustbase.model.searching import MOST_TOKENS
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.fit import fit
@@ -39,6 +40,8 @@ def fit_members(
     folder: Path,
     features: FeatureOptions | None = None,
     shard: bool = False,
+    stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     emit: Emit = ignore,
 ) -> Trained:
     """Train as many members as `options.members` says; the same call on the same folder goes on where it stopped.
@@ -54,7 +57,7 @@ def fit_members(
     Raises:
         UsageError: answers of this kind have no mean.
     """
-    wishes: dict[str, Any] = {"adapt": adapt, "features": features, "shard": shard}
+    wishes: dict[str, Any] = {"adapt": adapt, "features": features, "shard": shard, "stride": stride, "answer_tokens": answer_tokens}
     if options.members == 1:
         return fit(base, task, labels, train_split, validation_split, options=options, folder=folder, emit=emit, **wishes)
     if not ANSWER_KINDS[task.answer_kind].averaged:
@@ -101,6 +104,7 @@ def _inputs(
             "adapt": wishes["adapt"].model_dump(mode="json"),
             "options": options.model_dump(mode="json"),
             "features": None if features is None else features.model_dump(mode="json"),
+            "reading": [wishes["stride"], wishes["answer_tokens"]],
         }
     )
 
