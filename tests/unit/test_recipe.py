@@ -120,7 +120,7 @@ def test_nothing_is_concluded_from_what_could_not_be_read(folder: Path, text: st
         ("  train: rows.csv\n  text: text\n  label: label\n  grups: [sex]\n", ["'data.grups'"]),
         ("  train: rows.csv\n  text: text\n  label: label\n  groups: [sex, sexx, [1]]\n", ["'sexx'", "'data.groups.2'"]),
         ("  train: rows.csv\n  text: label\n  label: label\n  groups: [sex, sexx]\n", ["are the same column", "'sexx'"]),
-        ("  train: rows.csv\n  text: txet\n  label: label\n  groups: [sex]\n  stride: 9\n", ["'txet'", "stride: this version"]),
+        ("  train: rows.csv\n  text: txet\n  label: label\n  groups: [sex]\n  stride: -9\n", ["'txet'", "'data.stride'"]),
         ("  train: rows.csvv\n  text: text\n  label: label\n  groups: [sex]\n", ["does not end in"]),
         ("  train: rows.csv\n  text: [text]\n  label: label\n  groups: [sex]\n", ["'data.text'"]),
         ("  - rows.csv\n", ["'data': must be a section of keys"]),
