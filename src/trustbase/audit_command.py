@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
+from trustbase.data.marked import three_columns
 from trustbase.data.pair import halves, join, sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
@@ -144,7 +145,14 @@ def audit(
         workers=workers,
         text_pair=text_pair,
     )
-    limits = _policy(policy, only, groups, ("classes",) if predictions is not None else tuple(ANSWER_KINDS), given=predictions is not None)
+    limits = _policy(
+        policy,
+        only,
+        groups,
+        ("classes",) if predictions is not None else tuple(ANSWER_KINDS),
+        given=predictions is not None,
+        neutral=predictions is None,
+    )
     if predictions is not None:
         call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
         report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
@@ -152,7 +160,9 @@ def audit(
         from trustbase.bundle.subject import open_subject
 
         with open_subject(str(model), emit) as (info, own):
-            limits = _policy(policy, only, groups, (info.answer_kind,), given=False)  # now it is known what the model answers
+            limits = _policy(
+                policy, only, groups, (info.answer_kind,), given=False, neutral=info.labels.neutral is not None
+            )  # now it is known
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             shown = text if text is None or text_pair is None else join(text, text_pair)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable)
@@ -177,7 +187,9 @@ def output_folder(out: str | Path) -> Path:
     return folder
 
 
-def _policy(path: str | Path | None, only: Sequence[str], groups: Sequence[str], kinds: Sequence[str], *, given: bool) -> Policy | None:
+def _policy(
+    path: str | Path | None, only: Sequence[str], groups: Sequence[str], kinds: Sequence[str], *, given: bool, neutral: bool = True
+) -> Policy | None:
     """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
 
     Raises:
@@ -188,21 +200,21 @@ def _policy(path: str | Path | None, only: Sequence[str], groups: Sequence[str],
     from trustbase.gate.policy import read_policy
 
     def never(id: FindingId) -> tuple[str, str] | None:
-        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind) for kind in kinds]
+        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, neutral) for kind in kinds]
         return None if None in found else found[0]
 
     possible = set(GIVEN_DIMENSIONS if given else DIMENSIONS)
     return read_policy(Path(path), never=never)
 
 
-def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str) -> tuple[str, str] | None:
+def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, neutral: bool) -> tuple[str, str] | None:
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
 
     existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups, kind)
+    never = why_never(id, groups, kind, neutral=neutral)
     if never is not None:
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")
@@ -233,6 +245,9 @@ def _read(
         raise UsageError("this audit cannot start", problems=[problem])
     if info.columns and text is not None and text != info.text:
         problem = Problem("--text", f"this model reads columns of its own: {', '.join(info.columns)}", "leave --text out")
+        raise UsageError("this audit cannot start", problems=[problem])
+    if three_columns(info.text or "") is not None and text is not None and text != info.text:
+        problem = Problem("--text", "this model reads a text and two entities in it, by columns of its own", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])
     if _texts(info.task) == 2 and len(halves(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")

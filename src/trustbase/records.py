@@ -33,6 +33,8 @@ class LabelSchema:
     outcome that fairness metrics call being selected. Each says whether the recipe named it or it was assumed. A task without
     them takes the last name for both and marks it as assumed.
 
+    `neutral` is the label that says that nothing holds, where the recipe names one: F1 over all others together leaves it out.
+
     `center` and `scale` are the mean and spread of a number in the training rows: a score of 0 and of 1 stand for `center` and
     `center + scale`. Models learn such scores, as numbers far from 0 are learned badly and have no place in bf16.
     """
@@ -44,6 +46,7 @@ class LabelSchema:
     favourable_assumed: bool = True
     center: float = 0.0
     scale: float = 1.0
+    neutral: str | None = None
 
     @property
     def binary(self) -> bool:
@@ -54,10 +57,12 @@ class LabelSchema:
         return self.names.index(name)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON; the scale only where there is one."""
+        """As JSON; scale and neutral label only where there is one."""
         found = asdict(self) | {"names": list(self.names)}
         if self.center == 0.0 and self.scale == 1.0:
             del found["center"], found["scale"]
+        if self.neutral is None:
+            del found["neutral"]
         return found
 
     @classmethod
@@ -123,15 +128,19 @@ class Trained:
     best_value: float
     reload_difference: float  # max |Δ probability| between memory and disk on a batch
     facts: Mapping[str, Any] = field(default_factory=dict)  # precision and its reason, seconds, tokens, threads …
+    members: tuple[Trained, ...] = ()  # of several trainings that answer together; `folder` then holds theirs
 
     def to_json(self, root: Path) -> dict[str, Any]:
         """As JSON, with the folder relative to `root`."""
-        return {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        found = {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        del found["members"]
+        return found | ({"members": [member.to_json(root) for member in self.members]} if self.members else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], root: Path) -> Trained:
         """Inverse of `to_json`."""
-        return cls(**{**data, "folder": root / data["folder"]})
+        members = tuple(cls.from_json(member, root) for member in data.get("members", ()))
+        return cls(**{**data, "folder": root / data["folder"], "members": members})
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,7 @@ class ArtifactInfo:
     stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
     answer_tokens: int | None = None  # of the longest answer, where texts are searched for one
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
+    members: int = 1  # trainings whose mean answers; more than one lie in `member-0/`, `member-1/`, …
 
 
 @dataclass(frozen=True)

@@ -157,12 +157,14 @@ def build_base(stages: Stages, plan: Plan, dataset: Dataset) -> BaseModel:
 
     def compute() -> dict[str, Any]:
         from trustbase.model.scratch import write_scratch_base
+        from trustbase.model.token_marks import spoken
         from trustbase.model.tokenizer import load_tokenizer
         from trustbase.model.vocabulary import train_as_asked
 
         folder = named.folder if named else target / "tokenizer"
         if not named:
-            train_as_asked(wanted.tokenizer, dataset.splits["train"].texts, wanted.model.family, wanted.model.context, folder)
+            read = [spoken(text)[0] for text in dataset.splits["train"].texts]
+            train_as_asked(wanted.tokenizer, read, wanted.model.family, wanted.model.context, folder)
         origin = named.reference if named else f"{wanted.tokenizer.train}, trained on the training texts ({dataset.digest})"
         built = write_scratch_base(wanted.model, load_tokenizer(folder), target / "model", seed=seed, tokenizer_from=origin)
         _refuse_unable(replace(built, reference="scratch"), recipe)
@@ -189,7 +191,8 @@ def _check_reference(reference: str, root: Path) -> None:
         return  # resolve_base says what is wrong with it
     if parsed.kind == "path":
         folder = (root / Path(parsed.name).expanduser()).resolve()
-        _check_signer(folder if folder.name == "model" else folder / "model")
+        within = next((place for place in (folder, folder.parent) if place.name == "model"), None)  # itself, or a member of it
+        _check_signer(within or folder / "model")
 
 
 def _check_signer(model: Path) -> None:
@@ -236,6 +239,10 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
     warning = check_unknown_tokens(card, base=base.reference, allowed=plan.finetune.data.allow_unknown_tokens)
+    parted = sum(part["tokens"].get("entities_parted", 0) for part in card["splits"].values())
+    if parted:
+        text = f"{parted:,} texts have more than train.max_length ({max_length}) tokens between their entities: what lies there is not read"
+        stages.log("warning", text=text)
     if warning:
         stages.log("warning", text=warning)
     unread = card["splits"]["train"].get("answers", {}).get("not_read", 0)
@@ -271,9 +278,15 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
-    outputs = ["checkpoints/trained"]
+    outputs = [f"checkpoints/member-{place}/trained" for place in range(recipe.train.members)] if recipe.train.members > 1 else []
     result = stages.run(
-        "train", inputs=inputs, code=MODEL_CODE, outputs=outputs, compute=compute, clear=["checkpoints"], any_machine=True
+        "train",
+        inputs=inputs,
+        code=MODEL_CODE,
+        outputs=outputs or ["checkpoints/trained"],
+        compute=compute,
+        clear=["checkpoints"],
+        any_machine=True,
     )  # checkpoints of other inputs are never resumed; a trained model is one wherever it was trained
     try:
         return Trained.from_json(result, stages.folder)
@@ -283,9 +296,9 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
 
 def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emit: Emit) -> dict[str, Any]:
     """What training the run's rows leaves, as JSON."""
-    from trustbase.train.fit import fit
+    from trustbase.train.members import fit_members
 
-    trained = fit(
+    trained = fit_members(
         base,
         load(TASKS[recipe.task]),
         dataset.labels,

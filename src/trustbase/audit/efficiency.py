@@ -18,6 +18,7 @@ from trustbase.data.cells import inputs_of
 from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -83,7 +84,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
     tell(0, effort.call_seconds + effort.chunk_seconds)
     if context.askers is not None:
         context.askers.rest()
-    if info is not None and any((info.folder / name).is_file() for name in ("config.json", PLAIN_FILE)):
+    if info is not None and any((first_part(info.folder) / name).is_file() for name in ("config.json", PLAIN_FILE)):
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
     return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
@@ -112,15 +113,17 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
     read = Sequencer.of(info).encode(tokenizer, [text.split(CELL, 1)[0] for text in texts])
     counted, pieces = read.lengths, len(read.flat) / len(read)  # sequences of an input, on average
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
-    config, classes = read_config(info.folder), len(info.labels.names)
-    value, method = flops(config, sizes, lengths.value / pieces, classes)
-    bounds = (max(lengths.low, 1.0), lengths.high)
-    low, high = (pieces * flops(config, sizes, tokens / pieces, classes)[0] for tokens in bounds)
-    value *= pieces
+    config, classes, members = read_config(first_part(info.folder)), len(info.labels.names), info.members
+    value, low, high = (
+        members * pieces * flops(config, sizes, tokens / pieces, classes)[0]
+        for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
+    )
+    method = flops(config, sizes, lengths.value / pieces, classes)[1]
+    times = f"; of {members} members together" if members > 1 else ""
     return Interval(
         min(low, value),
         max(high, value),
-        f"{method}, at the mean of {lengths.value:.1f} tokens{_in_pieces(pieces)}; padding not counted",
+        f"{method}, at the mean of {lengths.value:.1f} tokens{_in_pieces(pieces)}; padding not counted{times}",
         "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,

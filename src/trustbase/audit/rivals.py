@@ -17,7 +17,7 @@ from trustbase.audit.context import Answers
 from trustbase.data.columns import is_free_text, number_of
 from trustbase.data.pair import sides
 from trustbase.data.stored import StoredTexts, in_memory
-from trustbase.data.terms import are_pairs, finder, manner_of
+from trustbase.data.terms import are_marked, are_pairs, finder, manner_of
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
@@ -67,6 +67,8 @@ def rival_answers(
 
 def why_not(name: str, train: Split) -> str | None:
     """Why a rival does not apply to this data; None where it does."""
+    if name == "boosting" and are_marked(train.texts):
+        return "beside the text there are only the places of entities in it, so there are no raw columns to learn from"
     if name == "boosting" and plain_text(train):
         return "the text is one plain column, so there are no raw columns to learn from"
     if name == "shared_words" and train.labels.dtype != object and not _have_choices(train):
@@ -107,7 +109,8 @@ def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:
 def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
     """Word and word-pair weights (tf-idf) with logistic regression; Chinese by segmented words, or by characters and pairs.
 
-    Of a pair of texts: the words of each, those in both, and how much they share. Of a question, so with each of its choices.
+    Of a pair of texts: the words of each, those in both, and how much they share. Of a text with marked entities also their words, those
+    between them, and which comes first. Of a question, so with each of its choices.
     """
     if _have_choices(train):
         from trustbase.audit.rivals_choices import bag_of_words as of_choices

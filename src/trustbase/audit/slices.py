@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -14,6 +14,8 @@ from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.rivals import plain_text
 from trustbase.audit.stats import normal_quantile, proportion_bounds
+from trustbase.data.marked import parts
+from trustbase.data.terms import are_marked
 
 _MAX_VALUES = 25  # of a column that is sliced by its values; a column with more is sliced by quartiles where it is numeric
 _LONGEST_VALUE = 40  # characters; a column with longer values holds texts, which are not written anywhere
@@ -111,6 +113,9 @@ def partitions(context: AuditContext) -> Iterator[Partition]:
 def _columns(context: AuditContext, *, skip: Mapping[str, Any]) -> Iterator[Partition]:
     """Columns of the template with few values, and quartiles of the numeric ones; never a text column as it stands."""
     table = context.test.table
+    if are_marked(context.test.texts):
+        yield from _entities(context.test.texts)
+        table = table.select(list(context.test.features))
     if plain_text(context.test):
         return
     for column in table.column_names:
@@ -122,6 +127,18 @@ def _columns(context: AuditContext, *, skip: Mapping[str, Any]) -> Iterator[Part
             yield "column", (column,), codes, [(name or "missing",) for name in names]
         elif (numbers := _numeric(names)) is not None and (quarters := _quartiles(numbers[codes], "")) is not None:
             yield "column", (column,), quarters[0], quarters[1]
+
+
+def _entities(texts: Sequence[str]) -> Iterator[Partition]:
+    """What is known of two marked entities: their types, and how far apart they stand; where they stand in the text says nothing."""
+    found = [parts(text) for text in texts]
+    for which, column in enumerate(("head type", "tail type")):
+        codes, names = _coded(np.array([item.types[which] if item else "" for item in found], dtype=object))
+        if any(names) and len(names) <= _MAX_VALUES:
+            yield "column", (column,), codes, [(name or "missing",) for name in names]
+    apart = np.array([len(item.between) if item else 0 for item in found], dtype=np.float64)
+    if (quarters := _quartiles(apart, "characters")) is not None:
+        yield "column", ("between entities",), quarters[0], quarters[1]
 
 
 def _texts(names: list[str]) -> bool:

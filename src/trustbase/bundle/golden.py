@@ -20,6 +20,7 @@ from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.model.ragged import largest_difference
 from trustbase.records import ArtifactInfo
 
@@ -177,6 +178,8 @@ def synthetic_rows(folder: Path, reading: Reading, *, max_length: int, seed: int
     if (folder / PLAIN_FILE).is_file():
         return _rows_for_readers(folder, columns, rng)
     words, texts = _words(folder), template.columns
+    if template.entities:
+        columns, texts = tuple(name for name in columns if name not in template.entities), template.whole
     numeric = set(texts[1::3]) - set(template.whole) if len(texts) > 1 else set()  # many columns of a table are numbers
     numeric = numeric - set(reading.columns) | set(reading.numeric)
     rows = []
@@ -190,7 +193,17 @@ def synthetic_rows(folder: Path, reading: Reading, *, max_length: int, seed: int
                 for column in columns
             }
         )
-    return rows
+    return [_with_entities(row, template, rng) for row in rows] if template.entities else rows
+
+
+def _with_entities(row: dict[str, str], template: TextTemplate, rng: np.random.Generator) -> dict[str, str]:
+    """The row with two words of its text as entities, in any order; a text of one word is doubled."""
+    [column], text = template.whole, row[template.whole[0]]
+    text = text if " " in text else f"{text} {text}"
+    ends = np.cumsum([len(word) + 1 for word in text.split(" ")]) - 1
+    begins = np.array([0, *(ends[:-1] + 1)])
+    spans = [f"{begins[i]}:{ends[i]}" for i in rng.permutation(len(ends))[:2].tolist()]
+    return {**row, column: text, **dict(zip(template.entities, spans, strict=True))}
 
 
 def _rows_for_readers(folder: Path, columns: Sequence[str], rng: np.random.Generator) -> list[dict[str, str]]:
@@ -205,7 +218,7 @@ def _rows_for_readers(folder: Path, columns: Sequence[str], rng: np.random.Gener
 
 def _words(folder: Path) -> list[str]:
     """Whole words of the artefact's tokenizer, in a fixed order; a few plain ones where it has none."""
-    path = folder / "tokenizer.json"
+    path = first_part(folder) / "tokenizer.json"
     if not path.is_file():
         return list(_FALLBACK)
     from tokenizers import Tokenizer

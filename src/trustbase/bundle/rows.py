@@ -59,7 +59,7 @@ def read_rows(path: Path, reading: Reading, *, quoted: bool = True, block: int =
         raise DataError(f"the input {path} is compressed, and answers are given from plain files", hint="unpack it first")
     kind = format_of(path)
     if kind == "parquet":
-        raw = read_parquet(path, columns=reading.needed, source=path.name)
+        raw = read_parquet(path, columns=reading.needed, source=path.name, nested=reading.template.entities)
         yield from _chunks(_rows(raw, reading), path.stat().st_size)
         return
     header = read_columns(str(path), root=Path(), format=kind, quoted=quoted)
@@ -75,7 +75,7 @@ def _json_blocks(
 ) -> Iterator[Chunk]:
     done = 0
     for data in _blocks(stream, path, block, lambda buffer, last: len(buffer) if last else buffer.rfind(b"\n") + 1):
-        parsed = jsonl.parse(data, reading.needed)
+        parsed = jsonl.parse(data, reading.needed, nested=reading.template.entities)
         yield Chunk(_rows(_raw(parsed, path, rows=done, lines=done), reading), stream.tell())
         done += parsed.total
 
@@ -143,7 +143,14 @@ def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawT
 
 def _rows(raw: RawTable, reading: Reading) -> list[Row]:
     """Good and bad rows in file order, checked as training rows are."""
-    checked = check_rows(raw, text=reading.template.whole, shown=reading.template.composed, cells=reading.columns, numeric=reading.numeric)
+    checked = check_rows(
+        raw,
+        text=reading.template.whole,
+        shown=reading.template.composed,
+        spans=reading.template.entities,
+        cells=reading.columns,
+        numeric=reading.numeric,
+    )
     inputs = reading.render_table(checked.table) if len(checked) else []
     rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), inputs, strict=True))
     rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]

@@ -17,6 +17,7 @@ from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.columns import encoder_in
+from trustbase.model.ensemble import member_folder, parts_of
 from trustbase.model.load import describe_base
 from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.sequencer import CONTEXT, Sequencer
@@ -48,7 +49,7 @@ def make_artifact(
     """Make the folder that is audited and served.
 
     Args:
-        trained: a checkpoint that reloads equal.
+        trained: a checkpoint that reloads equal, or several whose mean answers.
         folder: where the artefact goes; replaced as a whole.
         options: what the recipe asks for.
         labels: the label schema, in score order.
@@ -80,7 +81,7 @@ def make_artifact(
     sequencer = Sequencer.by_task(task.name, max_length, stride, answer_tokens)
 
     def fill(staging: Path) -> None:
-        form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
+        form = _write_all(trained, staging, base=base, merged=options.weights == "merged")
         choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
         made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
@@ -99,9 +100,11 @@ def _described(
     choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, sequencer: Sequencer
 ) -> ArtifactInfo:
     """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
-    chosen, encoder = choice.chosen, encoder_in(folder)
+    chosen, parts = choice.chosen, parts_of(folder)
+    encoder = encoder_in(parts[0])
     if chosen.runtime != "onnx":
-        (folder / ONNX_FILE).unlink(missing_ok=True)
+        for part in parts:
+            (part / ONNX_FILE).unlink(missing_ok=True)
     return ArtifactInfo(
         folder=folder,
         digest="",
@@ -119,6 +122,7 @@ def _described(
         columns=encoder.names if encoder is not None else (),
         features=encoder.features if encoder is not None else {},
         decision=choice.decision,
+        members=len(parts),
     )
 
 
@@ -128,12 +132,21 @@ def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict
         "why": choice.why,
         "weights": form,
         "trained_digest": trained.digest,
+        **({"member_seeds": [int(member.facts["seed"]) for member in trained.members]} if trained.members else {}),
         "base_digest": base.digest,
         "parity": choice.chosen.parity,
         "candidates": [candidate.to_json() for candidate in choice.candidates],
         "device": choice.chosen.device,
         "decision": choice.settled,
     }
+
+
+def _write_all(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
+    """The one trained model, or each of several in a folder of its own; what the files hold is the same in all."""
+    if not trained.members:
+        return _write_weights(trained, folder, base=base, merged=merged)
+    forms = [_write_weights(each, member_folder(folder, place), base=base, merged=merged) for place, each in enumerate(trained.members)]
+    return forms[0]
 
 
 def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
@@ -145,6 +158,7 @@ def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: b
     model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
     if tokenizer is None:
         tokenizer = load_tokenizer(base.folder)
+    folder.mkdir(exist_ok=True)
     inner, plain = folder / "weights.part", merges(model)
     shipped = merge(model) if merged and plain else model
     save_checkpoint(shipped, tokenizer, inner, meta={"trained_digest": trained.digest}, whole=merged)

@@ -140,6 +140,7 @@ def _split_card(
             "truncated_share": float(seen.truncated),
             "unknown_share": float(seen.unknown_tokens),
             "max_length": getattr(seen, "max_length", None),
+            **({"entities_parted": parted} if (parted := getattr(seen, "parted_rows", 0)) else {}),
         }
     return card
 
@@ -258,6 +259,7 @@ def _lengths(card: Mapping[str, Any]) -> str:
         f"- {name}: {part['tokens']['truncated_share']:.2%} of the texts are truncated"
         + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
         + f", {part['tokens']['unknown_share']:.2%} of the tokens are unknown to the tokenizer"
+        + (f"; {parted:,} texts lose what stands between their entities" if (parted := part["tokens"].get("entities_parted")) else "")
         + _answers(part.get("answers"))
         for name, part in card["splits"].items()
         if part["tokens"]

@@ -165,6 +165,7 @@ def checks_of(options: DataOptions, template: TextTemplate) -> dict[str, Any]:
         "label": options.label,
         "text": template.whole,
         "shown": template.composed,
+        "spans": template.entities,
         "cells": features.columns,
         "numeric": features.numeric,
     }
@@ -181,7 +182,7 @@ def asked_of(options: DataOptions, template: TextTemplate, answers: str = "class
     optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
-    nested = [options.label] if truth.nested else []
+    nested = [*([options.label] if truth.nested else []), *template.entities]
     nested += template.whole if truth.nested_text else []
     return {"columns": wanted, "optional": optional, "whole": tuple(whole), "nested": nested}
 

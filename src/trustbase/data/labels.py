@@ -18,7 +18,14 @@ from trustbase.records import LabelSchema
 SUSPECT = ("nan", "null", "none", "n/a", "na", "<na>", "?")
 
 
-def make_schema(found: Sequence[str], *, positive: str | None = None, favourable: str | None = None, source: str = "train") -> LabelSchema:
+def make_schema(
+    found: Sequence[str],
+    *,
+    positive: str | None = None,
+    favourable: str | None = None,
+    neutral: str | None = None,
+    source: str = "train",
+) -> LabelSchema:
     """The label schema of these labels, sorted by name.
 
     Where the recipe names no positive label the last by name is taken, where it names no favourable one the positive is; both are
@@ -33,7 +40,7 @@ def make_schema(found: Sequence[str], *, positive: str | None = None, favourable
         problems.append(
             Problem(source, f"needs at least two labels, found {len(names)}: {', '.join(names) or 'none'}", "is this the column of labels?")
         )
-    for where, name in (("data.positive", positive), ("data.favourable", favourable)):
+    for where, name in (("data.positive", positive), ("data.favourable", favourable), ("data.no_relation", neutral)):
         if name is not None and name not in names:
             close = get_close_matches(name, names, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"labels: {', '.join(names[:20])}"
@@ -41,7 +48,9 @@ def make_schema(found: Sequence[str], *, positive: str | None = None, favourable
     if problems:
         raise DataError("the labels are not as described", problems=problems)
     chosen = positive if positive is not None else names[-1]
-    return LabelSchema(names, chosen, favourable if favourable is not None else chosen, positive is None, favourable is None)
+    return LabelSchema(
+        names, chosen, favourable if favourable is not None else chosen, positive is None, favourable is None, neutral=neutral
+    )
 
 
 def label_texts(column: pa.ChunkedArray) -> tuple[pa.Array, int]:

@@ -19,6 +19,7 @@ from trustbase.data.digest import digest_numbers, digest_rows
 from trustbase.data.divide import divide, read_keys
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
+from trustbase.data.marked import three_columns
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
 from trustbase.data.pair import sides
@@ -156,7 +157,8 @@ def load_single(
 
     Args:
         path: the file, or `sample:NAME`.
-        text: a column, or a template over columns; of texts that are read together, all (`trustbase.data.pair.join`).
+        text: a column, or a template over columns; of texts that are read together, all (`trustbase.data.pair.join`); with entities,
+            `marked.columns_of`.
         label: column of the true label.
         groups: columns to audit by.
         labels: the labels of a model that is to be audited; taken from the file where there are none.
@@ -222,7 +224,9 @@ def _load_single(
 
 
 def _texts(text: str, answers: str) -> dict[str, Any]:
-    """Texts that are read together, by the options that name them."""
+    """The options that say what the model reads, from what `DataOptions.reading` makes of them."""
+    if (named := three_columns(text)) is not None:
+        return dict(zip(("text", "head", "tail"), named, strict=True))
     first, *others = sides(text)
     if answers == "span" and len(others) == 1:
         return {"question": first, "text": others[0]}
@@ -248,7 +252,7 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
 
 def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: TextTemplate) -> str:
     """`sha256:…` of all that a later stage can see."""
-    named = [schema.names, schema.positive, schema.favourable]
+    named = [schema.names, schema.positive, schema.favourable, *([] if schema.neutral is None else [schema.neutral])]
     told = {"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source}
     owners = {name: digest_numbers(part.entities) for name, part in splits.items() if part.entities is not None}
     return files.digest_json({**told, "entities": owners} if owners else told)
@@ -264,7 +268,7 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.label_cells(options.label, rows)
     try:
-        roles = Named(options.label, options.positive, options.favourable, source.reference, choice_names(template))
+        roles = Named(options.label, options.positive, options.favourable, source.reference, options.no_relation, choice_names(template))
         return truth.schema(column, roles)
     except DataError as error:
         if source.raw.bad_rows:
@@ -277,7 +281,8 @@ def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) 
     """A model's own labels, with the positive and favourable ones that the caller names."""
     if positive is None and favourable is None:
         return schema
-    named = labels.make_schema(schema.names, positive=positive or schema.positive, favourable=favourable or schema.favourable)
+    one, other = positive or schema.positive, favourable or schema.favourable
+    named = labels.make_schema(schema.names, positive=one, favourable=other, neutral=schema.neutral)
     assumed = (positive is None and schema.positive_assumed, favourable is None and schema.favourable_assumed)
     return replace(named, names=schema.names, positive_assumed=assumed[0], favourable_assumed=assumed[1])
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
+from trustbase.data import marked
 from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
@@ -150,6 +151,12 @@ class DataOptions(BaseModel):
     text_pair: str | None = Field(
         default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
     )
+    head: str | None = Field(
+        default=None,
+        description="task relation-extraction: column of the first entity, characters of the text: `[start, end]`, "
+        '`{"start", "end", "type"}` or start:end, end exclusive',
+    )
+    tail: str | None = Field(default=None, description="task relation-extraction: column of the second entity, as head")
     question: str | None = Field(
         default=None, description="task question-answering: column or template of the question; text is searched for its answer"
     )
@@ -177,6 +184,9 @@ class DataOptions(BaseModel):
     )
     favourable: str | None = Field(
         default=None, description="outcome that counts as selected in fairness (default: positive, said to be assumed)"
+    )
+    no_relation: str | None = Field(
+        default=None, description="label that says that nothing holds; quality.relation_f1 is the F1 over all others together"
     )
     split: SplitOptions = Field(default_factory=SplitOptions, description="which rows are for training, choosing and testing")
     deduplicate: bool = Field(
@@ -210,7 +220,7 @@ class DataOptions(BaseModel):
             return value
         return {**value, "split": _own_split(value)} if value.get("split") is None else value
 
-    @field_validator("positive", "favourable", mode="before")
+    @field_validator("positive", "favourable", "no_relation", mode="before")
     @classmethod
     def _label_as_text(cls, value: Any) -> Any:
         if isinstance(value, bool):  # YAML reads `true` as a boolean; the files hold it as text
@@ -238,9 +248,11 @@ class DataOptions(BaseModel):
             raise ValueError(f"'{value}' must not hold any of {{ }} |, which have a meaning in templates")
         return value
 
-    @field_validator("text", "text_pair", "question")
+    @field_validator("text", "text_pair", "question", "head", "tail")
     @classmethod
     def _one_text(cls, value: str | None) -> str | None:
+        if value is not None and any(sign in value for sign in (marked.HEAD, marked.TAIL)):
+            raise ValueError("holds U+000E or U+000F, which stand around entities; name them as head and tail")
         if value is not None and SEPARATOR in value:
             raise ValueError("holds U+001F, which stands between the texts of a pair; name the second one as text_pair")
         return value
@@ -264,7 +276,9 @@ class DataOptions(BaseModel):
 
     @property
     def reading(self) -> str:
-        """What the model reads, as `TextTemplate.parse` takes it: the text, both texts of a pair, or a question and its choices."""
+        """What the model reads, as `TextTemplate.parse` takes it: the text, texts read together, or the text and the entities in it."""
+        if self.head is not None and self.tail is not None:
+            return marked.columns_of(self.text, self.head, self.tail)
         return join(*self.read_together.values())
 
     @model_validator(mode="after")
@@ -292,14 +306,31 @@ def _impossible_features(options: DataOptions) -> list[str]:
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         found.append(f"features names {', '.join(twice)} more than once; a column is numeric or categorical")
-    whole = [name for name in columns if name in (options.text, options.text_pair)]
+    whole = [name for name in columns if name in (options.text, options.text_pair, options.head, options.tail)]
     if whole:
         found.append(f"features names {', '.join(whole)}, which is the text itself, and nearly every row would be a category of its own")
     return found
 
 
-def _contradictions(options: DataOptions) -> list[str]:
+def _impossible_entities(options: DataOptions) -> list[str]:
+    """Entities whose other one is not named, or that are no spans of a column."""
+    named = [name for name in ("head", "tail") if getattr(options, name) is not None]
+    if not named:
+        return []
+    if len(named) == 1:
+        return [f"{named[0]} is one of two entities: name the column of the other as {'tail' if named[0] == 'head' else 'head'}"]
     found = []
+    if "{" in options.text or "}" in options.text:
+        found.append("head and tail count characters of one column, and text is a template; name the column")
+    if options.text_pair is not None:
+        found.append("head and tail are entities of one text, and text_pair names a second one; keep one of both")
+    if len({options.text, options.head, options.tail, options.label}) < 4:
+        found.append("text, head, tail and label must be four columns")
+    return found
+
+
+def _contradictions(options: DataOptions) -> list[str]:
+    found = _impossible_entities(options)
     for where, text in options.read_together.items():
         name = where.removeprefix("data.")
         if text == options.label:

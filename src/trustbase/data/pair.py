@@ -6,6 +6,8 @@ renders them and what makes tokens of them know.
 
 from __future__ import annotations
 
+from trustbase.data import marked
+
 CELL = "\x1e"  # "record separator": stands before each cell that a model is asked with (`data.cells`)
 SEPARATOR = "\x1f"  # "unit separator": made for this, and in no text that people write
 _READABLE = " ↔ "
@@ -27,5 +29,5 @@ def halves(text: str) -> tuple[str, ...]:
 
 
 def readable(text: str) -> str:
-    """The same for people to read."""
-    return text.replace(SEPARATOR, _READABLE)
+    """The same for people to read; of a text with marked entities likewise (`data.marked`)."""
+    return marked.readable(text.replace(SEPARATOR, _READABLE))

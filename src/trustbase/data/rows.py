@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trustbase.data import marked
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem
 
@@ -110,6 +111,7 @@ def check_rows(
     label: str | None = None,
     text: Sequence[str] = (),
     shown: Sequence[Sequence[str]] = (),
+    spans: Sequence[str] = (),
     cells: Sequence[str] = (),
     numeric: Sequence[str] = (),
     unique: str | None = None,
@@ -123,6 +125,7 @@ def check_rows(
         label: column that must not be empty.
         text: columns that must not be empty: texts as they stand.
         shown: columns of each template; not all of one may be empty.
+        spans: columns of two spans in the text of `text`, which are marked in it.
         cells: columns whose cells are asked beside the text; they may be empty.
         numeric: those of them whose cells must be numbers where they are not empty.
         unique: column whose values must not repeat.
@@ -146,6 +149,12 @@ def check_rows(
         mark(_all_null(raw.table, names), "every column of the template is empty")
     for name in numeric:
         _check_numbers(raw.table[name], name, mark)
+    if spans:
+        for index, (found, detail) in marked.faults(raw.table, (*text, *spans)).items():
+            kinds.setdefault(index, []).extend(found)
+            details[index] = detail
+        held = pc.fill_null(pc.match_substring_regex(raw.table[text[0]], f"[{marked.HEAD}{marked.TAIL}{marked.TYPED}]"), False)
+        mark(held, f"column '{text[0]}' holds U+0002, U+000E or U+000F, which stand around entities")
     for name in dict.fromkeys([*text, *(name for names in shown for name in names), *cells]):
         held = pc.fill_null(pc.match_substring(raw.table[name], SEPARATOR), False)
         if pc.any(held).as_py():
@@ -158,7 +167,7 @@ def check_rows(
     if unique is not None:
         for index, first in repeats_in(raw, unique, repeats).items():
             kinds.setdefault(index, []).append(f"column '{unique}' repeats an earlier value")
-            details[index] = first
+            details[index] = f"{details[index]}; {first}" if index in details else first
     return raw.without([raw.as_bad(index, "; ".join(found), details.get(index, "")) for index, found in sorted(kinds.items())])
 
 

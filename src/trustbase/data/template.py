@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from trustbase.data import marked
 from trustbase.data.pair import SEPARATOR
 from trustbase.errors import DataError, Problem
 
@@ -37,19 +38,21 @@ class TextTemplate:
         parts: literal strings and cells, in order; a plain column is one cell.
         plain: whether the text is one column as it stands.
         sides: the templates of texts that are read together (`trustbase.data.pair`); none where there is one text.
+        entities: columns of two spans in a plain text, head and tail, which are marked in it (`trustbase.data.marked`).
     """
 
     source: str
     parts: tuple[str | Cell, ...]
     plain: bool
     sides: tuple[TextTemplate, ...] = ()
+    entities: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING, names: Sequence[str] = ()) -> TextTemplate:
         """Read a column name or template.
 
         Args:
-            text: what the recipe's `data.text` says; for a pair, what `DataOptions.reading` makes of both.
+            text: what the recipe's `data.text` says; for a pair or a text with entities, what `DataOptions.reading` makes of all.
             columns: the columns there are, or None where they are not known (names are then taken as they stand).
             missing: what is written for an empty cell that does not say it itself.
             names: what the texts that are read together are called in messages.
@@ -59,6 +62,8 @@ class TextTemplate:
         """
         if SEPARATOR in text:
             return cls._together(text, columns, missing, names)
+        if (named := marked.three_columns(text)) is not None:
+            return cls._marked(text, named, columns)
         braces = "{" in text or "}" in text
         if (columns is not None and text in columns) or (columns is None and not braces):
             return cls(text, (Cell(text, ""),), plain=True)
@@ -89,14 +94,28 @@ class TextTemplate:
         joined = [part for side in sides for part in (SEPARATOR, *side.parts)][1:]
         return cls(source, tuple(joined), plain=False, sides=tuple(sides))
 
+    @classmethod
+    def _marked(cls, text: str, named: Sequence[str], columns: Sequence[str] | None) -> TextTemplate:
+        keys = ("data.text", "data.head", "data.tail")
+        problems = [
+            unknown_column(key, name, columns) for key, name in zip(keys, named, strict=True) if columns is not None and name not in columns
+        ]
+        if problems:
+            raise DataError("data.text, data.head and data.tail are not columns", problems=problems)
+        return cls(text, tuple(Cell(name, "") for name in named), plain=False, entities=tuple(named[1:]))
+
     @property
     def whole(self) -> tuple[str, ...]:
         """Columns that are a text as they stand, so that none of their cells may be empty."""
+        if self.entities:
+            return self.columns[:1]
         return tuple(side.columns[0] for side in self.sides or (self,) if side.plain)
 
     @property
     def composed(self) -> tuple[tuple[str, ...], ...]:
         """The columns of each text that is made from several; not all of them may be empty in a row."""
+        if self.entities:
+            return ()
         return tuple(side.columns for side in self.sides or (self,) if not side.plain)
 
     @property
@@ -105,7 +124,14 @@ class TextTemplate:
         return tuple(dict.fromkeys(part.column for part in self.parts if isinstance(part, Cell)))
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The text of one row; a column that is not in `row` counts as an empty cell."""
+        """The text of one row; a column that is not in `row` counts as an empty cell.
+
+        Raises:
+            ValueError: entities that are none of the text (`marked.faults` finds such rows).
+        """
+        if self.entities:
+            text, head, tail = (cell_text(row.get(name)) for name in self.columns)
+            return marked.marked_cells(text, head, tail)
         return "".join(part if isinstance(part, str) else (cell_text(row.get(part.column)) or part.missing) for part in self.parts)
 
     def render_table(self, table: pa.Table) -> list[str]:
@@ -117,6 +143,9 @@ class TextTemplate:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if self.entities:
+            rows = zip(*(table[name].to_pylist() for name in self.columns), strict=True)
+            return pa.chunked_array([[marked.marked_cells(*cells) for cells in rows]], pa.large_string())
         empty = pa.scalar("", pa.large_string())
         if self.plain:
             return pc.fill_null(table[self.columns[0]].cast(pa.large_string()), empty)

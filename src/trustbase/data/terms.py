@@ -8,6 +8,7 @@ from functools import partial
 from importlib import util
 from typing import Literal, get_args
 
+from trustbase.data import marked
 from trustbase.data.pair import SEPARATOR, halves
 
 Manner = Literal["words", "segmented", "characters"]
@@ -29,18 +30,25 @@ def manner_of(texts: Sequence[str]) -> Manner:
 def finder(manner: Manner, *, longest: int = 2, pairs: bool = False) -> Finder:
     """What finds the terms of a text, capitals read as small letters.
 
+    In a text with marked entities (`data.marked`), those of each entity, of what stands between, and which comes first are terms too.
+
     Args:
         manner: how words are found.
         longest: most words (or characters) of a term; 2 gives single ones and neighbours.
         pairs: whether a text is two (`data.pair`): then each term says on which side it stands, and those in both are told too.
     """
     single = partial(_terms, manner=manner, longest=longest)
-    return partial(_terms_of_pair, find=single) if pairs else single
+    return partial(_terms_of_pair, find=single) if pairs else partial(_terms_of_marked, find=single)
 
 
 def are_pairs(texts: Sequence[str]) -> bool:
     """Whether any of these texts is a pair."""
     return any(SEPARATOR in text for text in texts)
+
+
+def are_marked(texts: Sequence[str]) -> bool:
+    """Whether any of these is a text with marked entities."""
+    return any(marked.HEAD in text for text in texts)
 
 
 def _terms(text: str, manner: Manner, longest: int) -> list[str]:
@@ -51,6 +59,18 @@ def _terms(text: str, manner: Manner, longest: int) -> list[str]:
     words = _segment(lowered) if manner == "segmented" else _WORD.findall(lowered)
     runs = (zip(*(words[start:] for start in range(size)), strict=False) for size in range(2, longest + 1))
     return [*words, *(" ".join(run) for sizes in runs for run in sizes)]
+
+
+def _terms_of_marked(text: str, find: Finder) -> list[str]:
+    """Terms of the text; where entities are marked also their words and types, the words between them, and which of both comes first."""
+    found = marked.parts(text)
+    if found is None:
+        return find(text)
+    order = ("head first",) if found.head_first else ("tail first",)
+    words = (found.head, found.tail) if found.head_first else (found.tail, found.head)
+    whole = f"{found.before}{words[0]}{found.between}{words[1]}{found.after}"
+    named = (("head", found.head), ("tail", found.tail), ("between", found.between), *zip(("type", "of"), found.types, strict=True))
+    return [*find(whole), *order, *(f"{where} {term}" for where, part in named for term in find(part))]
 
 
 def _terms_of_pair(text: str, find: Finder) -> list[str]:

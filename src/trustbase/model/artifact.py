@@ -44,6 +44,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             "text": info.text,
             **({"columns": list(info.columns)} if info.columns else {}),
             **({"features": {kind: list(names) for kind, names in info.features.items()}} if info.features else {}),
+            **({"members": info.members} if info.members > 1 else {}),
             "base": info.base,
             "revision": info.revision,
             "decision": info.decision.to_json(),
@@ -97,6 +98,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         stride=data.get("stride"),
         answer_tokens=data.get("answer_tokens"),
         features=data.get("features", {}),
+        members=int(data.get("members", 1)),
         decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
     )

@@ -149,6 +149,21 @@ def build_multiple_choice(base: BaseModel, labels: LabelSchema, *, seed: int, dr
     return model
 
 
+def build_relation_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """A classifier of texts with two marked entities, otherwise as `build_classifier`.
+
+    Raises:
+        ModelError: as there; or the tokenizer does not know the signs that are put around entities.
+    """
+    from trustbase.model.token_marks import check_signs
+    from trustbase.model.tokenizer import load_tokenizer
+
+    check_signs(load_tokenizer(base.folder), base.reference)
+    model = build_classifier(base, labels, seed=seed, dropout=dropout)
+    set_origin(model, Origin("relation-extraction", describe_base(base), base=base))
+    return model
+
+
 def _check_vocabulary(base: BaseModel, model: nn.Module, tokenizer: Any) -> None:
     """A token without an embedding would stop training in the middle, with an index error that says nothing."""
     known = config_of(model).vocab_size
@@ -228,6 +243,7 @@ def _classes(name: str, build: Build) -> Task:
 
 TEXT_CLASSIFICATION = _classes("text-classification", build_classifier)
 TEXT_PAIR_CLASSIFICATION = _classes("text-pair-classification", build_pair_classifier)
+RELATION_EXTRACTION = _classes("relation-extraction", build_relation_classifier)
 MULTIPLE_CHOICE = Task(
     "multiple-choice", "classes", build_multiple_choice, choice_losses, cross_entropy, probabilities, _as_they_are, class_metrics
 )

@@ -1,7 +1,8 @@
 """Texts to token ids, fast: ragged arrays straight from the Rust tokenizer, padded only when a batch is cut.
 
 The result equals `tokenizer(texts, truncation=True, max_length=…)` of transformers (a test holds it), and of a pair of texts
-(`trustbase.data.pair`) that of `tokenizer(first, second, …)`, of which the longer text is cut first. Truncation is
+(`trustbase.data.pair`) that of `tokenizer(first, second, …)`, of which the longer text is cut first; of a text
+with marked entities a window around both is kept (`model.token_marks`). Truncation is
 done here and not by the tokenizer, so that nothing is set on a shared object, the settings that a `tokenizer.json`
 carries (128 tokens for sentence-transformers) have no say, and the full length of each text is known.
 """
@@ -17,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.data.marked import HEAD
 from trustbase.data.pair import SEPARATOR
 from trustbase.errors import DataError, ModelError, Problem
 from trustbase.events import Emit, ignore
 from trustbase.model.encoded import Encoded, joined, offsets_of, stored
 from trustbase.model.folder import check_tokenizer_files
 from trustbase.model.shape import positions_of
+from trustbase.model.token_marks import encode_marked, too_far
 from trustbase.model.token_pairs import encode_pairs, pair_layout
 from trustbase.model.windows import cut_windows
 
@@ -42,6 +45,7 @@ class TokenStats:
         truncated_rows: texts that lose tokens, counted.
         lost_tokens: share of all tokens that truncation cuts off, in [0, 1].
         max_length: the limit that `truncated` speaks of.
+        parted_rows: texts whose two marked entities stand too far apart for one window, counted.
     """
 
     lengths: NDArray[np.int64]
@@ -52,6 +56,7 @@ class TokenStats:
     truncated_rows: int
     lost_tokens: float
     max_length: int
+    parted_rows: int = 0
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -100,7 +105,7 @@ def encode(
 
     Args:
         tokenizer: from `load_tokenizer`.
-        texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them.
+        texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them, entities marked as `data.marked` does.
         max_length: most tokens of a sequence, special tokens included.
         stride: tokens by which the windows of a longer text overlap; None cuts it off.
         store: a folder that gets the tokens, so that they do not stand in memory; None where they may.
@@ -126,6 +131,9 @@ def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, stride: int 
         chunk = list(texts[start : start + _CHUNK])
         if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
             yield encode_pairs(tokenizer, chunk, start, max_length=max_length, stride=stride, refused=not_text)
+            continue
+        if any(isinstance(text, str) and HEAD in text for text in chunk):
+            yield encode_marked(tokenizer, chunk, start, max_length=max_length, refused=not_text)
             continue
         ids, full = _encode_chunk(tokenizer, chunk, start)
         whole = Encoded(ids, offsets_of(full), full)
@@ -168,10 +176,11 @@ def token_stats(
         over.append(np.zeros(len(piece), np.int64) if windows else _over(piece, max_length))
     pairs = len(whole.flat) if whole is not None and whole.sequences is not None else sum(SEPARATOR in text for text in texts)
     tokens -= pairs * pair_layout(tokenizer).between if pairs else 0
-    return _stats(np.concatenate(lengths), np.concatenate(over), tokens, unknown, max_length)
+    parted = int(too_far(tokenizer, texts, max_length).sum())
+    return _stats(np.concatenate(lengths), np.concatenate(over), tokens, unknown, max_length, parted)
 
 
-def _stats(lengths: NDArray[np.int64], over: NDArray[np.int64], tokens: int, unknown: int, max_length: int) -> TokenStats:
+def _stats(lengths: NDArray[np.int64], over: NDArray[np.int64], tokens: int, unknown: int, max_length: int, parted: int) -> TokenStats:
     rows = max(len(lengths), 1)
     return TokenStats(
         lengths=lengths,
@@ -182,6 +191,7 @@ def _stats(lengths: NDArray[np.int64], over: NDArray[np.int64], tokens: int, unk
         truncated_rows=int((over > 0).sum()),
         lost_tokens=float(over.sum()) / max(int(lengths.sum()), 1),
         max_length=max_length,
+        parted_rows=parted,
     )
 
 

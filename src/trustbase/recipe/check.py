@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from trustbase.audit.catalogue import why_never
+from trustbase.audit.catalogue import SEEDS, why_never
 from trustbase.finding_id import OUT_OF_TIME, FindingId
 from trustbase.model.plain.options import PlainOptions
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
 from trustbase.recipe.check_plain import plain_problems
 from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
-from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
+from trustbase.recipe.lookup import ADAPTATIONS, ANSWER_KINDS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, PretrainRecipe, Recipe
 from trustbase.train.options import STOPPING_OF
@@ -32,6 +32,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
             *_task(recipe),
             *_meaningless(recipe),
             *_stopping(recipe),
+            *_members(recipe),
             *_base(recipe, root),
             *_windows(recipe),
             *_columns(recipe, root, aside),
@@ -47,6 +48,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
 def _task(recipe: Recipe) -> Iterator[Found]:
     if recipe.task in TASKS:
         yield from _pair(recipe)
+        yield from _entities(recipe)
         return
     if recipe.task in LATER_TASKS:
         yield ("task",), f"'{recipe.task}' is a task that this version of Trustbase cannot do yet", f"it can do: {', '.join(TASKS)}"
@@ -96,6 +98,17 @@ def _windows(recipe: Recipe) -> Iterator[Found]:
         yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
+def _entities(recipe: Recipe) -> Iterator[Found]:
+    """Whether task and data agree on entities in the text."""
+    wanted, named = TASKS[recipe.task].entities, [name for name in ("head", "tail") if getattr(recipe.data, name) is not None]
+    if wanted and not named:
+        message = f"task {recipe.task} asks about two entities in the text, and data names no columns of them"
+        yield ("data",), message, "add head: COLUMN and tail: COLUMN"
+    if named and not wanted:
+        message = f"data.{named[0]} is an entity in the text, and task {recipe.task} asks about none"
+        yield ("data", named[0]), message, "write task: relation-extraction"
+
+
 def _meaningless(recipe: Recipe) -> Iterator[Found]:
     """What the recipe asks for although the task's answers have no such thing."""
     from trustbase.outputs.answers.base import answering
@@ -113,6 +126,17 @@ def _stopping(recipe: Recipe) -> Iterator[Found]:
     if metric is not None and metric not in known:
         message = f"'{metric}' is not measured while a model of task {recipe.task} is trained"
         yield ("train", "early_stopping_metric"), message, f"it can watch: {', '.join(known)}"
+
+
+def _members(recipe: Recipe) -> Iterator[Found]:
+    """Several trainings whose answers have no mean, or that several processes would have to make one after the other."""
+    if recipe.train.members == 1 or isinstance(recipe.base, PlainOptions):
+        return
+    if not ANSWER_KINDS[answer_kind(recipe)].averaged:
+        message = f"is the mean of what several models answer, and the answers of task {recipe.task} have none in this version"
+        yield ("train", "members"), message, "remove train.members"
+    if recipe.cluster is not None:
+        yield ("train", "members"), "several members were never trained by several processes", "remove train.members, or cluster"
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
@@ -247,7 +271,16 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
     groups = recipe.data.groups if isinstance(recipe, Recipe) else []
     beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
     datasets = (OUT_OF_TIME,) if beside else ()
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets)
+    neutral = not isinstance(recipe, Recipe) or recipe.data.no_relation is not None or not aside.sure("data", "no_relation")
+    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets, neutral=neutral)
+    if (
+        reason is None
+        and isinstance(recipe, Recipe)
+        and id.variant == SEEDS
+        and recipe.train.members == 1
+        and aside.sure("train", "members")
+    ):
+        reason = f"{id} speaks of the seeds of several trainings, and train.members is 1", "set train.members: 3, or remove this gate"
     if reason is None and isinstance(recipe, PretrainRecipe):
         reason = unmeasured(id, recipe, aside)
     if reason is not None:

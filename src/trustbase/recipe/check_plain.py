@@ -23,6 +23,8 @@ def plain_problems(recipe: Recipe, base: PlainOptions) -> Iterator[Found]:
     named = f"base: {base.kind}"
     if recipe.task in TASKS and recipe.task not in CLASSIFICATION:
         message = f"{named} answers with one label, and task {recipe.task} wants another answer"
+        if TASKS[recipe.task].entities:
+            message = f"{named} counts words, and does not see which of them are the entities that task {recipe.task} asks about"
         yield ("base",), message, f"it can do: {', '.join(CLASSIFICATION)}"
     if recipe.data.features.columns:
         message = f"data.features stand beside a text at a network's head, and {named} reads the columns of data.text themselves"

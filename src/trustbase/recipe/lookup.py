@@ -46,12 +46,14 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
+        entities: how many entities are marked in the text (`data.head`, `data.tail`).
         reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
             question and its choices), or "context" (a question and the text that is searched for its answer).
     """
 
     answers: str = "classes"
     texts: int = 1
+    entities: int = 0
     reads: str = "text"
 
 
@@ -64,12 +66,14 @@ class AnswerKind(Entry):
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
         contrasts: how two models of it are compared; empty where that cannot be done.
+        averaged: what takes the mean of several models' outputs (`train.members`); empty where there is none.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
     contrasts: str = ""
+    averaged: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,9 @@ TASKS: dict[str, TaskEntry] = {
         "one label for two texts together, such as whether one follows from the other",
         texts=2,
     ),
+    "relation-extraction": TaskEntry(
+        "trustbase.model.task:RELATION_EXTRACTION", "which relation holds between two entities of a text", entities=2
+    ),
     "multi-label-classification": TaskEntry(
         "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
     ),
@@ -136,6 +143,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="class_scores",
         of="a model that gives classes",
         contrasts="trustbase.audit.challenge:CLASSES",
+        averaged="trustbase.model.ensemble:mean_of_classes",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -144,6 +152,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="label_scores",
         of="a model that gives any number of labels",
         contrasts="trustbase.audit.challenge_answers:LABELS",
+        averaged="trustbase.model.ensemble:mean_of_labels",
     ),
     "span": AnswerKind(
         "trustbase.outputs.answers.span:SPAN",
@@ -159,6 +168,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="number",
         of="a model that gives a number",
         contrasts="trustbase.audit.challenge_answers:NUMBER",
+        averaged="trustbase.model.ensemble:mean_of_numbers",
     ),
     "tokens": AnswerKind(
         "trustbase.outputs.answers.tokens:TOKENS",
@@ -261,6 +271,7 @@ SOURCES: dict[str, Entry] = {
 OBJECTIVES: dict[str, Entry] = {
     "text-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
     "text-pair-classification": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true label"),
+    "relation-extraction": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the true relation"),
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
     "token-classification": Entry("trustbase.train.objectives.tokens:tokens", "cross-entropy of each unit's tag, the mean over a text"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),

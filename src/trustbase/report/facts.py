@@ -124,6 +124,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
+        ("members", t("model.of_members", n=artifact["members"]) if artifact.get("members") else None),
         ("parity", _parity(parity, t)),
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),

@@ -120,9 +120,9 @@ def _quieter(emit: Emit) -> Emit:
 
 
 def _once(options: TrainOptions) -> TrainOptions:
-    """The same training, scored in its end alone, by one measure, and told to no tracker."""
+    """The same training, once, scored in its end alone, by one measure, and told to no tracker."""
     measured = {"evaluate_every": _NEVER, "early_stopping": None, "early_stopping_metric": None}
-    return options.model_copy(update={**measured, "report_to": ()})
+    return options.model_copy(update={**measured, "report_to": (), "members": 1})
 
 
 def set_bench(stages: Stages, plan: Plan, *, seed: int) -> Bench:

@@ -86,7 +86,7 @@ def fit(
         train_split: the training rows.
         validation_split: rows that choose the best checkpoint; None or empty takes the last.
         adapt: which parameters are trained.
-        options: how.
+        options: how; one training, whatever its `members` (`train.members` trains several).
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
         features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.

@@ -136,6 +136,12 @@ class TrainOptions(BaseModel):
         (), description="experiment trackers to report to, where installed"
     )
     seed: int = Field(0, ge=0, description="seed of every random stream of training")
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="trainings, alike but for their seeds, whose mean answers (an ensemble), at a cost that grows alike",
+    )
 
     @field_validator("report_to", mode="before")
     @classmethod

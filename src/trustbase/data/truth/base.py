@@ -23,7 +23,7 @@ class Named:
 
     Attributes:
         column: the label column.
-        positive, favourable: labels with a role; None where none is named.
+        positive, favourable, neutral: labels with a role; None where none is named.
         source: the file, for messages.
         choices: names of the choices of a question, in the order that the model scores them; none where labels are found in the rows.
     """
@@ -32,6 +32,7 @@ class Named:
     positive: str | None = None
     favourable: str | None = None
     source: str = "train"
+    neutral: str | None = None
     choices: tuple[str, ...] = ()
 
 

@@ -27,6 +27,7 @@ class Labels(Answering):
         "train.r_drop": "compares distributions over labels, and here each label has one of its own",
         "data.positive": "is one of two labels, and here a row may have several",
         "data.favourable": "is one outcome of several, and here each label is audited as one",
+        "data.no_relation": "is one label of several, and here a row may have none",
     }
 
     def decide(self, scores: Scores, labels: LabelSchema, decision: Decision) -> NDArray[Any]:

@@ -34,6 +34,7 @@ class Number(Answering):
         "train.r_drop": "compares distributions over labels, and the answer is a number",
         "data.positive": "is a label, and the truth is a number",
         "data.favourable": "is a label, and the truth is a number",
+        "data.no_relation": "is a label, and the truth is a number",
     }
 
     def decide(self, scores: Scores, labels: LabelSchema, decision: Decision) -> NDArray[Any]:

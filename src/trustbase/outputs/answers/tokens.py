@@ -38,6 +38,7 @@ class Tokens(Answering):
         "data.features": "are columns of a whole row, and here units of its text are answered",
         "data.positive": _NO_LABEL,
         "data.favourable": _NO_LABEL,
+        "data.no_relation": "is a label of a whole text, and here each entity has a type",
     }
 
     def decide(self, scores: Scores, labels: LabelSchema, decision: Decision) -> NDArray[Any]:
