@@ -126,7 +126,7 @@ def of_kind(make: Make, kind: str) -> Make:
     return lambda **more: make(kind=kind, **more)
 
 
-def check_audit(audit: Audit, make: Make) -> None:
+def check_audit(audit: Audit, make: Make, *, least: int = 8) -> None:
     """Repeatable, about the answers it is given, honest about n and about cells that are too small; and it only reads."""
     context = make()
     before = inputs(context)
@@ -134,7 +134,7 @@ def check_audit(audit: Audit, make: Make) -> None:
     assert inputs(context) == before, "the audit changed what it was given"
     assert facts(found) == facts(audit(make())), "the same inputs and seed gave other findings"
     measured = {finding.id: finding for finding in found if finding.status == "ok"}
-    assert len(measured) >= 8, "hardly anything was measured"
+    assert len(measured) >= least, "hardly anything was measured"
     for finding in measured.values():
         assert finding.low <= finding.value <= finding.high  # type: ignore[operator]
         assert finding.n or finding.low == finding.high, f"{finding.id} has an interval, but no n"

@@ -102,6 +102,7 @@ def test_how_many_tasks_are_covered() -> None:
     names = [
         "text-classification",
         "text-pair-classification",
+        "relation-extraction",
         "multi-label-classification",
         "token-classification",
         "regression",

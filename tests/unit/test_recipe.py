@@ -169,9 +169,9 @@ def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
     assert "section 'serve' is one that this version of Trustbase cannot do yet" in message
 
 
-def test_later_task_and_unknown_adaptation(folder: Path) -> None:
+def test_a_task_without_its_columns_and_an_unknown_adaptation(folder: Path) -> None:
     message = problems(folder, GOOD + "task: relation-extraction\n")
-    assert "cannot do yet" in message
+    assert "head: COLUMN" in message
     message = problems(folder, GOOD + "adapt: ia3\n")
     assert "ia3" in message and "lora, adalora, adapter, prefix, prompt" in message
 
