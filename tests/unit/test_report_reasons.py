@@ -32,6 +32,7 @@ from trustbase.data.tags import tag_names
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
+from trustbase.model.encoded import Encoded, offsets_of
 from trustbase.model.questions import Answer, Likelihood, Question
 from trustbase.model.ragged import ragged
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
@@ -199,6 +200,10 @@ class Fake:
     def clear_cache(self) -> None: ...
 
 
+def encoded(lengths: list[int]) -> Encoded:
+    return Encoded(np.zeros(sum(lengths), np.int32), offsets_of(np.array(lengths)), np.array(lengths))
+
+
 def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
     """A stand-in that is timed, one that is timed too seldom, and an artefact that tells nothing, something, or breaks."""
     ctx = context(folder, split(90, 2), 2, predictor=Fake(), options=AuditOptions(cost=CostOptions(currency="EUR")))
@@ -221,7 +226,7 @@ def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
         found.add(("reason", error.value.message))
     head = b'{"w": {"shape": [2, 2], "dtype": "F32", "data_offsets": [0, 16]}}'
     (model / "m.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(16))
-    monkeypatch.setattr("trustbase.model.tokenizer.encode", lambda t, texts, **more: SimpleNamespace(lengths=[len(x) for x in texts]))
+    monkeypatch.setattr("trustbase.model.sequencer.encode", lambda t, texts, **more: encoded([len(x) for x in texts]))
     tokenized = replace(ctx, predictor=SimpleNamespace(tokenizer=object()), artifact=info)  # type: ignore[arg-type]
     for kind in (info, replace(info, facts={})):
         found |= finding_texts(efficiency._counted(tokenized, kind, [f"text {i}" for i in range(120)]))
