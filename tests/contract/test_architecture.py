@@ -112,6 +112,7 @@ def test_options_are_leaves() -> None:
             "trustbase.data.samples",
             "trustbase.data.reference",
             "trustbase.data.pair",
+            "trustbase.data.marked",
         }
         assert own - allowed <= set(names), f"{name} imports {own - allowed}"
 

@@ -96,7 +96,8 @@ def check_task(task: Task, objective: Objective, base: Any) -> None:
 
 
 def test_how_many_tasks_are_covered() -> None:
-    names = ["text-classification", "text-pair-classification", "multi-label-classification", "token-classification", "regression"]
+    names = ["text-classification", "text-pair-classification", "relation-extraction", "multi-label-classification"]
+    names += ["token-classification", "regression"]
     assert [name for name, _ in REGISTERED] == names == [name for name in OBJECTIVES if name in TASKS]
     assert {task.answer_kind for _, task in REGISTERED} == {*CASES, *BY_UNIT} == set(ANSWER_KINDS)
     assert [task.answer_kind for _, task in REGISTERED] == [entry.answers for entry in TASKS.values()]

@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 HEAD, TAIL = "\x0e", "\x0f"  # before and after the first and the second entity; control characters that no text holds
 TYPED = "\x02"  # "start of text": stands between an entity's type, which may be empty, and its words

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
-from trustbase.data import marked
+from trustbase.data.marked import HEAD, TAIL, columns_of
 from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
@@ -235,7 +235,7 @@ class DataOptions(BaseModel):
     @field_validator("text", "text_pair", "head", "tail")
     @classmethod
     def _one_text(cls, value: str | None) -> str | None:
-        if value is not None and any(sign in value for sign in (marked.HEAD, marked.TAIL)):
+        if value is not None and any(sign in value for sign in (HEAD, TAIL)):
             raise ValueError("holds U+000E or U+000F, which stand around entities; name them as head and tail")
         if value is not None and SEPARATOR in value:
             raise ValueError("holds U+001F, which stands between the texts of a pair; name the second one as text_pair")
@@ -245,7 +245,7 @@ class DataOptions(BaseModel):
     def reading(self) -> str:
         """What the model reads, as `TextTemplate.parse` takes it: the text, both texts of a pair, or the text and the entities in it."""
         if self.head is not None and self.tail is not None:
-            return marked.columns_of(self.text, self.head, self.tail)
+            return columns_of(self.text, self.head, self.tail)
         return self.text if self.text_pair is None else join(self.text, self.text_pair)
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ So a pair is hashed, compared, kept and asked about as any other text is, and on
 
 from __future__ import annotations
 
-from trustbase.data import marked
+from trustbase.data.marked import readable as marks_readable
 
 CELL = "\x1e"  # "record separator": stands before each cell that a model is asked with (`data.cells`)
 SEPARATOR = "\x1f"  # "unit separator": made for this, and in no text that people write
@@ -24,4 +24,4 @@ def halves(text: str) -> tuple[str, ...]:
 
 def readable(text: str) -> str:
     """The same for people to read; of a text with marked entities likewise (`data.marked`)."""
-    return marked.readable(text.replace(SEPARATOR, _READABLE))
+    return marks_readable(text.replace(SEPARATOR, _READABLE))
