@@ -2,11 +2,11 @@
 
     python benchmarks/ner.py [--rows N] [--test-rows N] [--seeds K] [--people-daily --base runs/base-zh/bundle] [--out FILE]
 
-Made-up sentences whose names tell nothing of their type, which the last cue before them does; or with `--people-daily` those of the tagged
-corpus. Both sides train one epoch from the same base on the same rows, on the first token of each unit; `Trainer`
-with its defaults (batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has it). Runs alternate. The clock of
-training runs from texts to weights. Then each answers the test rows: a `transformers` pipeline as it comes, and our
-Predictor, on the same trained weights, so that both F1 differ only by how they were asked.
+Made-up sentences whose names tell nothing of their type, which the last cue before them does; or with `--people-daily` those of the
+tagged corpus. Both sides train one epoch from the same base on the same rows, on the first token of each unit; `Trainer` with its defaults
+(batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has it). Runs alternate. The clock of training runs from
+texts to weights. Then each answers the test rows: a `transformers` pipeline as it comes (grouped by first token), and our Predictor, on the
+same trained weights, so that both F1 differ only by how they were asked.
 """
 
 from __future__ import annotations

@@ -139,6 +139,8 @@ def variants(measure: Measure) -> str:
     """The variants of a metric, as they stand behind its name."""
     if measure.variants:
         return " ".join(f"#{variant}" for variant in measure.variants)
+    if measure.further:
+        return "` `#" + "` `#".join(measure.further)
     return "` `#LABEL" if measure.by_label else ""
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trustbase.report.html import report as report
     from trustbase.search.scaling import scaling as scaling
     from trustbase.search.sweep import sweep as sweep
+    from trustbase.wheelhouse_command import wheelhouse as wheelhouse
 
 _HOMES = {
     "audit": "trustbase.audit_command",
@@ -41,11 +42,13 @@ _HOMES = {
     "scaling": "trustbase.search.scaling",
     "sweep": "trustbase.search.sweep",
     "verify": "trustbase.bundle.verify",
+    "wheelhouse": "trustbase.wheelhouse_command",
 }
 
 __all__ = [
     *("Predictor", "__version__"),
     *("audit", "compare", "corpus", "data", "doctor", "init", "predict", "recheck", "report", "run", "scaling", "sweep", "verify"),
+    "wheelhouse",
 ]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 DIMENSIONS = ("quality", "fairness", "privacy", "explanation", "robustness", "safety", "efficiency", "compliance")
 
+OUT_OF_TIME = "out-of-time"  # the data set of later rows, as ids name it
+
 _ID = re.compile(
     r"(?P<dimension>[a-z]+)\.(?P<metric>[a-z0-9_]+)"
     r"(?:\[(?P<slice>(?:\\.|[^\\\]])+)\])?"

@@ -147,11 +147,12 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
         return _learn(stages, plan, plan.finetune.base, policy)
     base = steps.choose_base(stages, plan)
     dataset = steps.read_data(stages, plan)
+    later = steps.read_later(stages, plan, dataset)
     base = base or steps.build_base(stages, plan, dataset)
     steps.describe_data(stages, plan, dataset, base)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew))
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew), later)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 

@@ -20,7 +20,7 @@ from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
-    from trustbase.audit.context import Answers
+    from trustbase.audit.context import Answers, AuditContext
     from trustbase.audit.recheck import Rechecked
     from trustbase.bundle.verify import VerifiedBundle
     from trustbase.model.predict import Predictor
@@ -263,7 +263,7 @@ def _recheck(
             evidence=Evidence(Path(place)),
             seed=seed,
             predictor=predictor,
-            askers=Alone(predictor),
+            askers=Alone(predictor) if measured.tolerance else None,  # stored scores are measured, and nobody is asked
             artifact=info,
             train=train,
             validation=measured.splits.get("validation"),
@@ -273,6 +273,7 @@ def _recheck(
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
+        shaky = _unsure_members(context, measured.tolerance)
         again = measure_again(context, list(dict.fromkeys(finding.parts.dimension for finding in report.findings)))
     way, scores = answering(info.answer_kind), context.answers.scores
     unsure = way.near(scores, info.labels, info.decision, measured.tolerance) if measured.tolerance and scores is not None else 0
@@ -280,6 +281,20 @@ def _recheck(
     dearest = max(info.decision.cost.values(), default=1.0)
     here = machine_facts()["libraries"]
     why = why_not_here(context, in_order=measured.in_order, libraries=report.machine.get("libraries", {}), here=here)
-    rows = recheck_findings(report.findings, again, Tolerance(measured.tolerance, unsure, cells, dearest, info.labels.scale), why)
+    tolerance = Tolerance(measured.tolerance, unsure, cells, dearest, info.labels.scale, shaky)
+    rows = recheck_findings(report.findings, again, tolerance, why)
     source = "new answers" if measured.tolerance else "stored scores"
     return Recheck(subject, source, measured.tolerance, unsure, report.model, report.data, tuple(rows))
+
+
+def _unsure_members(context: AuditContext, tolerance: float) -> float:
+    """Of an ensemble that is asked anew, the largest share of rows whose answer by one member alone such a difference may turn; else 0."""
+    from trustbase.audit.seeds import member_answers
+    from trustbase.outputs.answers.base import answering
+
+    info = context.artifact
+    if info is None or info.members == 1 or context.askers is None:
+        return 0.0
+    way = answering(info.answer_kind)
+    scores = [answers.scores for answers in member_answers(context)]
+    return max(way.near(each, info.labels, info.decision, tolerance) for each in scores if each is not None) / max(len(context.test), 1)

@@ -86,6 +86,7 @@ class Split:
         source: where the rows came from, for messages and the data card.
         digest: `sha256:…` over texts (with the cells of `features`), labels and groups.
         features: columns of `table` that the model reads beside the text, in the order in which their cells are asked (`data.cells`).
+        entities: where rows were divided by whose they are, a number for each row that rows of one entity share, int64 `(rows,)`.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Split:
     source: str
     digest: str
     features: tuple[str, ...] = ()
+    entities: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -126,15 +128,19 @@ class Trained:
     best_value: float
     reload_difference: float  # max |Δ probability| between memory and disk on a batch
     facts: Mapping[str, Any] = field(default_factory=dict)  # precision and its reason, seconds, tokens, threads …
+    members: tuple[Trained, ...] = ()  # of several trainings that answer together; `folder` then holds theirs
 
     def to_json(self, root: Path) -> dict[str, Any]:
         """As JSON, with the folder relative to `root`."""
-        return {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        found = {**asdict(self), "folder": self.folder.resolve().relative_to(root.resolve()).as_posix(), "facts": dict(self.facts)}
+        del found["members"]
+        return found | ({"members": [member.to_json(root) for member in self.members]} if self.members else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], root: Path) -> Trained:
         """Inverse of `to_json`."""
-        return cls(**{**data, "folder": root / data["folder"]})
+        members = tuple(cls.from_json(member, root) for member in data.get("members", ()))
+        return cls(**{**data, "folder": root / data["folder"], "members": members})
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,10 @@ class ArtifactInfo:
     decision: Decision = field(default_factory=Decision)
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
     columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
+    stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
+    answer_tokens: int | None = None  # of the longest answer, where texts are searched for one
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
+    members: int = 1  # trainings whose mean answers; more than one lie in `member-0/`, `member-1/`, …
 
 
 @dataclass(frozen=True)

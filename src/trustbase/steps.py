@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files, seeds
 from trustbase.errors import DataError, RecipeError
 from trustbase.events import Emit
+from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.options import ScratchOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
-from trustbase.releasing import look, test_rows
+from trustbase.releasing import Seen, look, test_rows
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
-    from trustbase.data.load import load as load_rows
+    from trustbase.data.large import load_rows
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
@@ -61,17 +63,44 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
-        dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, emit=stages.log)
-        changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
-        if changed:
-            raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
-        save_dataset(dataset, target)
+        with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
+            dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, store=Path(store), emit=stages.log)
+            changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
+            if changed:
+                raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
+            save_dataset(dataset, target)
         return {"digest": dataset.digest}
 
-    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens"})  # asked of the card, not of the rows
+    # none of these makes other rows: stride is asked of card and model, the others of where rows stand
+    asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time", "stride"})
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
+    return load_dataset(target)
+
+
+def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
+    """Rows that are audited beside the test rows, where the recipe names some."""
+    options = plan.finetune.data
+    if options.out_of_time is None:
+        return None
+    from trustbase.data.later import load_later
+    from trustbase.data.save import load_dataset, save_dataset
+    from trustbase.data.source import source_digest
+
+    target = stages.folder / OUT_OF_TIME
+
+    def compute() -> dict[str, Any]:
+        later = load_later(options, dataset, root=plan.root, emit=stages.log)
+        save_dataset(later, target)
+        return {"digest": later.digest}
+
+    texts = {"text", "text_pair", "question", "choices"}
+    asked = options.model_dump(mode="json", include={*texts, "label", "groups", "missing", "quoted", "format", "split"})
+    source = source_digest(options.out_of_time, plan.root)
+    named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
+    inputs = {"options": asked, "source": source, "data": named}
+    stages.run(OUT_OF_TIME, inputs=inputs, code=DATA_CODE, outputs=[OUT_OF_TIME], compute=compute)
     return load_dataset(target)
 
 
@@ -162,7 +191,8 @@ def _check_reference(reference: str, root: Path) -> None:
         return  # resolve_base says what is wrong with it
     if parsed.kind == "path":
         folder = (root / Path(parsed.name).expanduser()).resolve()
-        _check_signer(folder if folder.name == "model" else folder / "model")
+        within = next((place for place in (folder, folder.parent) if place.name == "model"), None)  # itself, or a member of it
+        _check_signer(within or folder / "model")
 
 
 def _check_signer(model: Path) -> None:
@@ -180,21 +210,31 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
     from trustbase.data.card import check_unknown_tokens
     from trustbase.data.languages import NOT_GUESSED
 
-    max_length, target = plan.finetune.train.max_length, stages.folder
+    recipe, target = plan.finetune, stages.folder
+    max_length, stride = recipe.train.max_length, recipe.data.stride
 
     def compute() -> dict[str, Any]:
         from trustbase.data.card import card_markdown, data_card
-        from trustbase.model.tokenizer import load_tokenizer, token_stats
+        from trustbase.model.sequencer import CONTEXT, Sequencer
+        from trustbase.model.tokenizer import load_tokenizer
 
-        tokenizer = load_tokenizer(base.folder)
-        card = data_card(
-            dataset, tokenizer_stats=lambda texts: token_stats(tokenizer, texts, max_length), licence=plan.finetune.data.licence
-        )
+        tokenizer, reading = load_tokenizer(base.folder), Sequencer.by_task(recipe.task, max_length, stride)
+        card = data_card(dataset, tokenizer_stats=lambda texts: reading.stats(tokenizer, texts), licence=recipe.data.licence)
+        if reading.form == CONTEXT:
+            for name, split in dataset.splits.items():
+                card["splits"][name]["answers"] = reading.answers(tokenizer, split.texts, split.labels)
         files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(card))
         return {}
 
-    inputs = {"data": dataset.digest, "base": base.digest, "max_length": max_length, "licence": plan.finetune.data.licence}
+    inputs = {
+        "data": dataset.digest,
+        "base": base.digest,
+        "max_length": max_length,
+        "stride": stride,
+        "task": recipe.task,
+        "licence": recipe.data.licence,
+    }
     outputs = ["data_card.json", "data_card.md"]
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
     card = files.read_json(target / "data_card.json")
@@ -205,6 +245,11 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         stages.log("warning", text=text)
     if warning:
         stages.log("warning", text=warning)
+    unread = card["splits"]["train"].get("answers", {}).get("not_read", 0)
+    if unread:
+        stages.log(
+            "warning", text=f"{unread:,} training answers lie where the model does not read: data.stride reads longer texts in windows"
+        )
     guesses = {part["languages"]["how"] for part in card["splits"].values()}
     for how in sorted(how for how in guesses if how.startswith(NOT_GUESSED)):
         stages.log("warning", text=f"languages of the texts were {how}")
@@ -228,13 +273,20 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
         "task": recipe.task,
         "adapt": recipe.adapt.model_dump(mode="json"),
         "train": recipe.train.model_dump(mode="json"),
+        "stride": [recipe.data.stride, recipe.decision.max_answer_tokens],
         "features": recipe.data.features.model_dump(mode="json"),
         "machine": machine_key(),
         **({"cluster": recipe.cluster.numbers} if recipe.cluster is not None else {}),
     }
-    outputs = ["checkpoints/trained"]
+    outputs = [f"checkpoints/member-{place}/trained" for place in range(recipe.train.members)] if recipe.train.members > 1 else []
     result = stages.run(
-        "train", inputs=inputs, code=MODEL_CODE, outputs=outputs, compute=compute, clear=["checkpoints"], any_machine=True
+        "train",
+        inputs=inputs,
+        code=MODEL_CODE,
+        outputs=outputs or ["checkpoints/trained"],
+        compute=compute,
+        clear=["checkpoints"],
+        any_machine=True,
     )  # checkpoints of other inputs are never resumed; a trained model is one wherever it was trained
     try:
         return Trained.from_json(result, stages.folder)
@@ -244,9 +296,9 @@ def train_model(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, c
 
 def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emit: Emit) -> dict[str, Any]:
     """What training the run's rows leaves, as JSON."""
-    from trustbase.train.fit import fit
+    from trustbase.train.members import fit_members
 
-    trained = fit(
+    trained = fit_members(
         base,
         load(TASKS[recipe.task]),
         dataset.labels,
@@ -257,6 +309,8 @@ def _fitted(dataset: Dataset, base: BaseModel, recipe: Recipe, folder: Path, emi
         features=recipe.data.features,
         folder=folder / "checkpoints",
         shard=recipe.cluster is not None and recipe.cluster.shard,
+        stride=recipe.data.stride,
+        answer_tokens=recipe.decision.max_answer_tokens,
         emit=emit,
     )
     return trained.to_json(folder)
@@ -291,6 +345,8 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             max_length=recipe.train.max_length,
             sample=inputs_of(validation, validation.features),
             task=load(TASKS[recipe.task]),
+            stride=recipe.data.stride,
+            answer_tokens=recipe.decision.max_answer_tokens,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )
@@ -313,9 +369,15 @@ def audit_seed(seed: int) -> int:
 
 
 def audit_model(
-    stages: Stages, plan: Plan, dataset: Dataset, artifact: ArtifactInfo, policy: Policy, cluster: ClusterOptions | None = None
+    stages: Stages,
+    plan: Plan,
+    dataset: Dataset,
+    artifact: ArtifactInfo,
+    policy: Policy,
+    cluster: ClusterOptions | None = None,
+    later: Dataset | None = None,
 ) -> AuditReport:
-    """Every finding about the artefact itself, on test rows that nothing before has seen."""
+    """Every finding about the artefact itself, on test rows that nothing before has seen, and on later ones."""
     recipe, folder = plan.finetune, stages.folder
     seed = audit_seed(recipe.train.seed)
 
@@ -323,6 +385,8 @@ def audit_model(
         from trustbase.audit.artifact import audit_artifact
 
         look(folder, artifact, test_rows(dataset), policy)  # counted before the rows are seen
+        if later is not None:
+            look(folder, artifact, Seen(later.splits[OUT_OF_TIME].digest), policy)
         report = audit_artifact(
             artifact,
             dataset,
@@ -331,6 +395,7 @@ def audit_model(
             seed=seed,
             policy_digest=policy.digest,
             cluster=cluster,
+            beside={} if later is None else later.splits,
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
@@ -344,6 +409,7 @@ def audit_model(
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
         "machine": machine_key(),
+        **({OUT_OF_TIME: later.digest} if later is not None else {}),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

@@ -70,15 +70,18 @@ def check_task(task: Task, objective: Objective, base: Any) -> None:
     state = torch.random.get_rng_state()
     model, again, other = (task.build(base, case.labels, seed=seed).eval() for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state), "building a model moved the global random state"
-    assert list(model.config.id2label.values()) == list(case.labels.names)  # type: ignore[union-attr]
+    each = (
+        len(case.labels.names) if TASKS[task.name].reads == "choices" else 1
+    )  # sequences of a row, with one output where they are several
+    assert list(model.config.id2label.values()) == (list(case.labels.names) if each == 1 else ["choice"])  # type: ignore[union-attr]
     targets = task.targets(case.truth, case.labels, [""] * 6)
     wanted_targets = (case.truth - case.labels.center) / case.labels.scale if task.answer_kind == "number" else case.truth
     np.testing.assert_allclose(targets, wanted_targets, rtol=1e-6)
-    ids = torch.randint(5, 60, (6, 9), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(5, 60, (6 * each, 9), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     labels = torch.as_tensor(targets)
     with torch.no_grad():
-        logits, same, different = (one(**inputs).logits for one in (model, again, other))
+        logits, same, different = (one(**inputs).logits.reshape(6, -1) for one in (model, again, other))
         assert logits.shape == (6, len(case.labels.names)) and torch.equal(logits, same) and not torch.allclose(logits, different)
         exact = logits.double().numpy() * 50  # far from even, where a wrong loss shows
         wanted = case.losses(exact, np.asarray(targets))
@@ -96,8 +99,16 @@ def check_task(task: Task, objective: Objective, base: Any) -> None:
 
 
 def test_how_many_tasks_are_covered() -> None:
-    names = ["text-classification", "text-pair-classification", "relation-extraction", "multi-label-classification"]
-    names += ["token-classification", "regression"]
+    names = [
+        "text-classification",
+        "text-pair-classification",
+        "relation-extraction",
+        "multi-label-classification",
+        "token-classification",
+        "regression",
+        "question-answering",
+        "multiple-choice",
+    ]
     assert [name for name, _ in REGISTERED] == names == [name for name in OBJECTIVES if name in TASKS]
     assert {task.answer_kind for _, task in REGISTERED} == {*CASES, *BY_UNIT} == set(ANSWER_KINDS)
     assert [task.answer_kind for _, task in REGISTERED] == [entry.answers for entry in TASKS.values()]

@@ -48,7 +48,7 @@ def test_a_run_from_a_folder_divided_by_customer(world: Path) -> None:
     assert sum(part["order"]["entities"] for part in parts.values()) == 300 and card["order"]["shared"] == dict.fromkeys(card["overlap"], 0)
     assert card["sources"]["train"]["files"] == 2 and parts["test"]["order"]["rows_per_entity"] == 3.0
     events = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-    assert any(event["event"] == "warning" and "intervals take rows as independent" in event["text"] for event in events)
+    assert any(event["event"] == "warning" and "entities are drawn, not rows" in event["text"] for event in events)
     assert "too narrow" in (result.folder / "report.html").read_text() and "**Warning**" in (result.folder / "data_card.md").read_text()
     assert "too narrow" in (result.bundle.folder / "README.md").read_text()
     assert not trustbase.run(world, out=folder / "run").computed

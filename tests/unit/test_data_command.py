@@ -80,7 +80,7 @@ def test_what_cannot_be_is_refused_in_words(rows, monkeypatch, capsys):
         (("rows.csv", "--text", "txt", "--label", "label"), "did you mean 'text'"),
         (("rows.csv", "--format", "xml"), "--format must be one of csv"),
         (("none.csv",), "does not exist"),
-        (("rows.conll", "--text", "text", "--label", "label"), "cannot read CoNLL files"),
+        (("rows.xlsx", "--text", "text", "--label", "label"), "cannot read spreadsheets"),
         (("rows.csv", "--text", "text", "--label", "text"), "would be shown the answer"),
     ):
         monkeypatch.setattr(sys, "argv", ["trustbase", "data", *arguments])

@@ -61,7 +61,7 @@ def test_an_entity_never_straddles_and_keeps_its_part_when_rows_join(tmp_path):
     assert all(own[name] <= again[name] for name in own)
 
 
-def test_the_card_counts_entities_and_says_that_intervals_are_too_narrow(tmp_path):
+def test_the_card_counts_entities_and_says_what_that_means_for_intervals(tmp_path):
     rows = [*customers(100, each=1), *(("text", "yes", "c0", "2024-02-01") for _ in range(9))]
     write(tmp_path, "rows.csv", rows)
     dataset, told = heard(opts(), tmp_path)
@@ -82,9 +82,9 @@ def test_the_card_counts_entities_and_says_that_intervals_are_too_narrow(tmp_pat
     write(tmp_path, "rows.csv", repeated)
     dataset, told = heard(opts(), tmp_path)
     warning = next(text for event, text in told if event == "warning")
-    assert "intervals take rows as independent" in warning and "4.00 rows each" in warning and "m = 4.00" in warning
+    assert "entities are drawn, not rows" in warning and "4.00 rows each" in warning and "m = 4.00" in warning
     card = data_card(dataset)
-    assert "**Warning**: intervals take rows as independent" in card_markdown(card)
+    assert "**Warning**: the " in card_markdown(card)
     for language, word in (("en", "4.00 rows each on average"), ("zh", "平均每个主体 4.00 行")):
         section = data_section(card, words(language))
         assert len(section["warnings"]) == 1 and word in section["warnings"][0]

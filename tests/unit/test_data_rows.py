@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -328,3 +329,40 @@ def test_a_parquet_column_whose_name_is_no_text_is_told(tmp_path):
     for read in (lambda: read_columns("rows.parquet", root=tmp_path), lambda: read_parquet(path)):
         with pytest.raises(DataError, match="name is not UTF-8"):
             read()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kinds", [CSV_ROWS, JSON_ROWS], ids=["csv", "jsonl"])
+def test_any_number_of_any_kind_at_any_place_is_counted_exactly(tmp_path, kinds, seed):
+    """Every kind at least once, some often, shuffled among good rows: each line and reason is named, and no good row is lost."""
+    rng = np.random.default_rng(seed)
+    commas = kinds is CSV_ROWS
+    good = good_lines() if commas else [json.dumps({"text": text, "label": label}).encode() for text, label in GOOD]
+    drawn = [name for name in kinds if "10 MB" not in name or not seed]
+    drawn += rng.choice([name for name in drawn if "10 MB" not in name], 60).tolist()
+    items: list[str | int] = [*drawn, *range(len(good))]
+    body, expected, line = [], [], 2 if commas else 1
+    for place in rng.permutation(len(items)).tolist():
+        item = items[place]
+        if isinstance(item, int):
+            body.append(good[item])
+            line += 1
+            continue
+        row, *taken, reason = kinds[item]
+        body.append(row)
+        expected.append((line, reason))
+        line += taken[0] if taken else 1
+    body.append(good[0])  # an empty line at the end of a file is no row
+    data = b"\n".join([*([b"text,label"] if commas else []), *body]) + b"\n"
+    path = tmp_path / ("rows.csv" if commas else "rows.jsonl")
+    path.write_bytes(data)
+    if commas:
+        raw = read_delimited(path, columns=["text", "label"], source="rows")
+    else:
+        raw = read_jsonl(path, columns=["text", "label"], source="rows", whole=["label"])
+    raw = check_rows(raw, label="label", text=["text"])
+    found = [(int(problem.where.split(":")[1]), problem.message) for problem in raw.bad]
+    pairs = list(zip(expected, found, strict=True))
+    wrong = [(asked, told) for asked, told in pairs if asked[0] != told[0] or asked[1] not in told[1]]
+    assert not wrong, wrong[:3]
+    assert len(raw) == len(good) + 1 and raw.total == len(raw) + len(expected)

@@ -72,9 +72,8 @@ def table(text: str, tags: list[str], sure: float = 0.9) -> Any:
 def test_answers_are_spans_of_characters_with_a_probability() -> None:
     scores = ragged([table("in New York, today", ["O", "B-LOC", "I-LOC", "O", "O"]), table("no one", ["O", "O"]), table("", [])])
     assert TOKENS.decide(scores, LABELS, Decision()).tolist() == [((3, 11, "LOC"),), (), ()]
-    assert TOKENS.line(scores[0], LABELS, Decision()) == {
-        "entities": [{"start": 3, "end": 11, "label": "LOC", "score": pytest.approx(0.9)}]
-    }
+    one = {"start": 3, "end": 11, "label": "LOC", "score": pytest.approx(0.9)}
+    assert TOKENS.line(scores[0], LABELS, Decision()) == {"entities": [one]}
     assert TOKENS.columns(TOKENS.decide(scores, LABELS, Decision()), LABELS).to_pylist()[0] == [{"start": 3, "end": 11, "label": "LOC"}]
     stored = pa.table(TOKENS.score_columns(scores, LABELS))
     again = TOKENS.read_scores(stored, LABELS)

@@ -30,6 +30,7 @@ from trustbase.model.predict import Predictor
 from trustbase.model.questions import Answer, Failure, Question
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS
@@ -73,7 +74,7 @@ def fused(folder: Path, method: str = "full", *, loud: bool = True) -> nn.Module
 
 
 def encoded(folder: Path, rows: Split = ROWS) -> Encoded:
-    return encode_inputs(load_tokenizer(folder), ENCODER, inputs_of(rows, rows.features), max_length=24)
+    return encode_inputs(load_tokenizer(folder), ENCODER, inputs_of(rows, rows.features), Sequencer(24))
 
 
 def batch_of(rows: Encoded, count: int) -> dict[str, torch.Tensor]:

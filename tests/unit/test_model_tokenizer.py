@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import pad
 from trustbase.model.tokenizer import encode, load_tokenizer, model_max_length, token_stats
+from trustbase.train.batches import TokenRows
 
 TEXTS = ["good film " * 50, "", "a", "中文 字", "x" * 300, "the service was very bad, not good.", "  \n\t ", "[SEP] in the text [CLS]"]
 
@@ -165,3 +166,19 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{broken")
     with pytest.raises(ModelError, match="cannot be read"):
         load_tokenizer(tmp_path)
+
+
+def test_tokens_in_a_file_are_the_tokens_in_memory(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("trustbase.model.tokenizer._CHUNK", 7)
+    texts = ["good film", "bad", "film " * 30] * 20
+    plain = encode(tokenizer, texts, max_length=12)
+    kept = encode(tokenizer, texts, max_length=12, store=tmp_path)
+    assert (kept.ids[:] == plain.ids).all() and (kept.offsets == plain.offsets).all() and (kept.full_lengths == plain.full_lengths).all()
+    with pytest.raises(IndexError):
+        kept.ids[np.array([kept.ids.size])]
+    rows = np.array([59, 0, 2, 31])
+    assert (kept.take(rows).ids == plain.take(rows).ids).all() and kept.ids.size == len(plain.ids) and kept.segments is None
+    labels = np.zeros(len(texts), np.int64)
+    one, other = (TokenRows(found.ids, found.offsets, labels, 0, found.segments) for found in (plain, kept))
+    assert (one.tokens == other.tokens).all()
+    assert (one.take(rows, "cpu").inputs["input_ids"] == other.take(rows, "cpu").inputs["input_ids"]).all()

@@ -169,9 +169,9 @@ def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
     assert "section 'serve' is one that this version of Trustbase cannot do yet" in message
 
 
-def test_later_task_and_unknown_adaptation(folder: Path) -> None:
-    message = problems(folder, GOOD + "task: token-classification\n")
-    assert "cannot do yet" in message
+def test_unknown_task_and_unknown_adaptation(folder: Path) -> None:
+    message = problems(folder, GOOD + "task: relation-extractoin\n")
+    assert "is no task" in message and "did you mean 'relation-extraction'?" in message
     message = problems(folder, GOOD + "adapt: ia3\n")
     assert "ia3" in message and "lora, adalora, adapter, prefix, prompt" in message
 

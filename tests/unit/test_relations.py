@@ -120,7 +120,7 @@ def test_a_template_renders_alike_by_row_and_by_table() -> None:
     assert (template.columns, template.whole, template.composed) == (("text", "head", "tail"), ("text",), ())
     rows = [{"text": "a b", "head": "0:1", "tail": "[2, 3]"}, {"text": "a b", "head": "2:3", "tail": '{"start": 0, "end": 1}'}]
     assert template.render_table(pa.Table.from_pylist(rows)) == [template.render(row) for row in rows]
-    with pytest.raises(DataError, match="data.head: there is no column 'haed'"):
+    with pytest.raises(DataError, match=r"data\.head: there is no column 'haed'"):
         TextTemplate.parse(columns_of("text", "haed", "tail"), ["text", "head", "tail"])
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 import trustbase.report.words as catalogue
+from entity_world import CUES, sentence
 from trustbase import files
 from trustbase.audit import counted, efficiency, fairness, measure, quality, reliability
 from trustbase.audit.askers.asking import Alone
@@ -27,10 +28,12 @@ from trustbase.audit.ratios import share_of
 from trustbase.audit.run import run_audit
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.audit_command import audit
+from trustbase.data.tags import tag_names
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
 from trustbase.model.questions import Answer, Likelihood, Question
+from trustbase.model.ragged import ragged
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
 from trustbase.report.html import render
 from trustbase.report.reasons import method_in, reason_in
@@ -167,6 +170,22 @@ def answer_texts(folder: Path) -> Texts:
         contexts.append(replace(whole, answers=Answers(None, whole.answers.predicted)))
         for each in contexts:
             found |= finding_texts(run_audit(each, ["quality", "fairness"], policy_digest=None, answer_kind=kind).findings)
+    return found
+
+
+def entity_texts(folder: Path) -> Texts:
+    """Of models that find entities: all right, none found, and too few of a type or of rows."""
+    found: Texts = set()
+    labels = LabelSchema(tag_names(CUES), "B-PER", "B-PER")
+    for rows, told in ((300, True), (300, False), (60, True), (15, True)):
+        rng = np.random.default_rng(rows)
+        made = [sentence(rng) for _ in range(rows)]
+        truth = ragged(tuple((e["start"], e["end"], e["label"]) for e in entities) for _, entities in made)
+        texts, numbers = [text for text, _ in made], np.arange(1, rows + 1)
+        test = Split("test", texts, truth, {}, pa.table({"text": texts}), numbers, "made up", "sha256:0")
+        answers = Answers(None, truth if told else ragged([()] * rows))
+        asked = AuditContext(test, labels, Decision(), answers, Evidence(folder), 0)
+        found |= finding_texts(run_audit(asked, ["quality"], policy_digest=None, answer_kind="tokens").findings)
     return found
 
 
@@ -356,7 +375,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("TRUSTBASE_HOME", str(folder / "home"))
         found = command_texts(folder)
-        found |= quality_texts(folder / "quality")
+        found |= quality_texts(folder / "quality") | entity_texts(folder / "entities")
         found |= answer_texts(folder / "answers")
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)

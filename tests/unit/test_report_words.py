@@ -70,8 +70,10 @@ FAMILIES = {
     "status": {"ok", "failed", "not_applicable", "insufficient"},
     "rate": None,
     "rate_about": None,
-    "rival": {"majority", "mean", "bag_of_words", "boosting"},
-    "rival_about": {"majority", "mean", "bag_of_words", "boosting"},
+    "rival": {"majority", "mean", "bag_of_words", "boosting", "dictionary", "window"},
+    "rival_about": {"majority", "mean", "bag_of_words", "boosting", "dictionary", "window"},
+    "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
+    "variant": {"seeds"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.

@@ -166,7 +166,7 @@ def test_a_route_that_differs_is_not_taken(base, monkeypatch):
     assert "agrees" in forward.try_quick(material) and forward.route == "quick"
     # a BERT that this route does not know, but that looks like the one it knows
     model.bert.encoder.layer[0].attention.self.scaling *= 2
-    monkeypatch.setattr(QuickBert, "logits", lambda self, inputs, dtype: torch.zeros(len(inputs["input_ids"]), 2))
+    monkeypatch.setattr(QuickBert, "logits", lambda self, inputs, dtype, places=None: torch.zeros(len(inputs["input_ids"]), 2))
     other = Forward(model, precision="fp32", device="cpu", seed=0)
     assert "differs" in other.try_quick(material) and other.route == "model"
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from trustbase.audit.askers.asking import Askers
 from trustbase.audit.askers.spread import open_askers
-from trustbase.audit.context import Answers, AuditContext, fresh_evidence
+from trustbase.audit.catalogue import BESIDE
+from trustbase.audit.context import Answers, AuditContext, EvidenceBeside, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
@@ -41,6 +44,7 @@ def audit_artifact(
     seed: int,
     policy_digest: str | None,
     cluster: ClusterOptions | None = None,
+    beside: Mapping[str, Split] = MappingProxyType({}),
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure; leaves `evidence/` and `scores.parquet` in `folder`.
@@ -53,6 +57,7 @@ def audit_artifact(
         seed: of everything that is sampled.
         policy_digest: digest of the limits, which must be fixed by now; None where there are none.
         cluster: the processes that ask; this one alone where not given.
+        beside: further sets, by the name that ids have for them, on which quality and fairness are measured too.
         emit: takes events.
 
     Raises:
@@ -82,7 +87,31 @@ def audit_artifact(
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
-        return run_audit(context, options.dimensions or audited_dimensions(artifact.answer_kind), policy_digest=policy_digest, emit=emit)
+        dimensions = options.dimensions or audited_dimensions(artifact.answer_kind)
+        report = run_audit(context, dimensions, policy_digest=policy_digest, emit=emit)
+        for name, part in beside.items():
+            report = _with(report, name, _beside(context, name, part, dimensions))
+        return report
+
+
+def _beside(context: AuditContext, name: str, part: Split, dimensions: Sequence[str]) -> AuditReport:
+    """Quality and fairness on another set of rows; rivals, which were trained for the test rows, are left out."""
+    assert context.askers is not None
+    info = context.askers.predictor.info
+    scores = score_rows(context.askers, inputs_of(part, info.columns), context.emit)
+    answers = Answers(scores, decided(scores, context.labels, context.decision, info.answer_kind))
+    evidence = EvidenceBeside(context.evidence.folder, name)
+    other = replace(context, test=part, answers=answers, evidence=evidence, predictor=None, train=None, rivals={})
+    measured = [dimension for dimension in dimensions if dimension in BESIDE]
+    return run_audit(other, measured, policy_digest=None, emit=context.emit)
+
+
+def _with(report: AuditReport, name: str, other: AuditReport) -> AuditReport:
+    """A report with the findings of another set, under ids that name it; what does not apply there is not said twice."""
+    found = tuple(
+        replace(finding, id=str(replace(finding.parts, dataset=name))) for finding in other.findings if finding.status != "not_applicable"
+    )
+    return replace(report, data={**report.data, name: dict(other.data)}, findings=(*report.findings, *found))
 
 
 def score_rows(askers: Askers, texts: Sequence[str], emit: Emit = ignore) -> NDArray[Any]:

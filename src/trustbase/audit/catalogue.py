@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from trustbase.finding_id import FindingId, format_slice
+from trustbase.finding_id import OUT_OF_TIME, FindingId, format_slice
 from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS
 
 Form = Literal["none", "gap", "group", "label", "part", "set"]
@@ -29,6 +29,9 @@ FORMS: dict[Form, str] = {
 #: Sets of sentence pairs that come with this version (`audit/pairs/NAME.yaml`).
 PAIR_SETS = ("gender_en", "age_en", "religion_en", "gender_zh", "age_zh", "region_zh")
 
+#: The variant of a finding that speaks of a training's seeds, in place of rows: what an ensemble's members reach, each by itself.
+SEEDS = "seeds"
+
 #: What is measured of, by answer kind, for people.
 _OF = {name: kind.of for name, kind in ANSWER_KINDS.items()} | {"language": "a base model"}
 
@@ -40,6 +43,7 @@ class Measure:
     Attributes:
         form: of its slice; never more than one form.
         variants: one of these must be named; none where empty.
+        further: variants that are measured beside the finding without one.
         by_label: whether `#LABEL` may name another label than the favourable one (tasks of more than two labels).
         kinds: answer kinds of the models that it is measured of.
         sets: which sets a slice may name; any, where empty.
@@ -48,6 +52,7 @@ class Measure:
 
     form: Form = "none"
     variants: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     by_label: bool = False
     kinds: tuple[str, ...] = ("classes",)
     sets: tuple[str, ...] = ()
@@ -60,21 +65,25 @@ _OF_BASE = Measure(kinds=_BASE)
 _SET = Measure("set", kinds=_BASE)
 _PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
 _GAP = Measure("gap", by_label=True, kinds=("classes", "labels"))
-_LABELS, _NUMBER, _TOKENS = ("labels",), ("number",), ("tokens",)
+_LABELS, _NUMBER, _TOKENS, _SPAN = ("labels",), ("number",), ("tokens",), ("span",)
 _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
     "quality": {
-        **dict.fromkeys(("accuracy", "weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
+        "accuracy": Measure(further=(SEEDS,)),
+        **dict.fromkeys(("weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
         **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
         **dict.fromkeys(("relation_f1", "relation_precision", "relation_recall"), Measure(neutral=True)),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
         "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
         **dict.fromkeys(("entity_f1", "entity_precision", "entity_recall", "unread_units"), Measure(kinds=_TOKENS)),
-        **dict.fromkeys(("exact_match", "hamming_loss"), Measure(kinds=_LABELS)),
-        **dict.fromkeys(("rmse", "mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
+        "exact_match": Measure(kinds=(*_LABELS, *_SPAN), further=(SEEDS,)),
+        "hamming_loss": Measure(kinds=_LABELS),
+        **dict.fromkeys(("token_f1", "has_answer_token_f1", "has_answer_exact_match", "no_answer_accuracy"), Measure(kinds=_SPAN)),
+        "rmse": Measure(kinds=_NUMBER, further=(SEEDS,)),
+        **dict.fromkeys(("mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
         **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
         "unknown_tokens": _OF_ANY,
         "worst_slice_accuracy": _WHOLE,
@@ -93,10 +102,12 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("mae_difference", "mean_error_difference", "mean_prediction_difference"), Measure("gap", kinds=_NUMBER)),
         "interval_coverage_difference": Measure("gap", kinds=_NUMBER),
         **dict.fromkeys(("mae", "mean_error", "mean_prediction", "interval_coverage"), Measure("group", kinds=_NUMBER)),
-        "exact_match_difference": Measure("gap", kinds=_LABELS),
+        "exact_match_difference": Measure("gap", kinds=(*_LABELS, *_SPAN)),
+        "token_f1_difference": Measure("gap", kinds=_SPAN),
         **dict.fromkeys(("entity_f1_difference", "entity_recall_difference"), Measure("gap", kinds=_TOKENS)),
         **dict.fromkeys(("entity_f1", "entity_recall"), Measure("group", kinds=_TOKENS)),
-        "exact_match": Measure("group", kinds=_LABELS),
+        "exact_match": Measure("group", kinds=(*_LABELS, *_SPAN)),
+        "token_f1": Measure("group", kinds=_SPAN),
         **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
@@ -115,6 +126,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
 }
 
 
+BESIDE = ("quality", "fairness")  # dimensions that are also measured on a set beside the test rows
+
+
 def metric_names(kind: str | None = None) -> tuple[str, ...]:
     """Every `dimension.metric` that some audit can emit, in the order of the table; with `kind`, of models whose answers are of it."""
     return tuple(
@@ -130,13 +144,16 @@ def measure_of(id: FindingId) -> Measure | None:
     return CATALOGUE.get(id.dimension, {}).get(id.metric)
 
 
-def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", *, neutral: bool = True) -> tuple[str, str] | None:
+def why_never(
+    id: FindingId, groups: Sequence[str], kind: str = "classes", datasets: Sequence[str] = (), *, neutral: bool = True
+) -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
     Args:
         id: the finding that somebody asks for.
         groups: the group columns, in recipe order.
         kind: answer kind of the model: "classes", "labels", …, or "language" of a base model.
+        datasets: sets that are audited beside the test rows, as ids name them.
         neutral: whether a label is known to say that nothing holds.
     """
     measure = measure_of(id)
@@ -150,8 +167,11 @@ def why_never(id: FindingId, groups: Sequence[str], kind: str = "classes", *, ne
             return f"'{name}' is measured of {owners}, and this is {_OF.get(kind, kind)}", listed
         near = difflib.get_close_matches(name, known, n=1)
         return f"'{name}' is no finding that this version measures", f"did you mean '{near[0]}'?" if near else listed
-    if id.dataset:
-        return f"no audit of this version measures on another data set, and this names @{id.dataset}", f"remove @{id.dataset}"
+    if id.dataset and id.dataset not in datasets:
+        told = f"names @{id.dataset}, and no such set is audited beside the test rows"
+        return told, "name its file: data.out_of_time" if id.dataset == OUT_OF_TIME else f"remove @{id.dataset}"
+    if id.dataset and (id.dimension not in BESIDE or id.metric.startswith(("gain_over_", "unknown_tokens"))):
+        return f"{name} is measured on the test rows alone, and this names @{id.dataset}", f"remove @{id.dataset}"
     if measure.neutral and not neutral:
         message = f"{name} leaves out the label that says that nothing holds, and none is named"
         return message, "name it: data.no_relation: LABEL"
@@ -166,8 +186,9 @@ def _wrong_variant(id: FindingId, measure: Measure, kind: str) -> tuple[str, str
                 f"{name} is measured as {', '.join('#' + variant for variant in measure.variants)}",
                 f"write {name}#{measure.variants[0]}",
             )
-    elif id.variant and not measure.by_label:
-        return f"{name} has no variants, and this names #{id.variant}", f"remove #{id.variant}"
+    elif id.variant and not measure.by_label and id.variant not in measure.further:
+        said = "has no variants" if not measure.further else f"has no variant but {', '.join('#' + other for other in measure.further)}"
+        return f"{name} {said}, and this names #{id.variant}", f"remove #{id.variant}"
     if measure.by_label and kind == "labels" and not id.variant:
         return f"{name} is measured of each label by itself", f"write {name}[{format_slice(id.slice) or 'column'}]#LABEL"
     return None

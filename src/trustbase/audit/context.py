@@ -32,6 +32,16 @@ class Evidence:
         files.write_json(self.folder / f"{name}.json", value)
 
 
+@dataclass(frozen=True)
+class EvidenceBeside(Evidence):
+    """Evidence about another set than the test rows, under names of its own: `evidence/NAME-SET.json`."""
+
+    dataset: str = ""
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        super().write(f"{name}-{self.dataset}", value)
+
+
 @contextmanager
 def fresh_evidence(folder: Path) -> Iterator[Evidence]:
     """Evidence that takes the place of all that `folder/evidence` held, once the audit is through.

@@ -11,6 +11,7 @@ from typing import Any
 
 from trustbase import files
 from trustbase.errors import ModelError
+from trustbase.model.ensemble import parts_of
 from trustbase.records import ArtifactInfo, Finding
 
 _ENCODERS = {"bert", "roformer", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "mpnet", "ernie", "deberta", "deberta-v2"}
@@ -41,19 +42,22 @@ def tensor_sizes(folder: Path) -> dict[str, int]:
 
 
 def size_findings(info: ArtifactInfo, *, confidence: float) -> tuple[list[Finding], dict[str, int] | None]:
-    """Bytes and parameters of an artefact, and the sizes of its tensors: None, and the parameters `failed`, where they cannot be read."""
+    """Bytes and parameters of an artefact, and the sizes of its (first member's) tensors; None, and the parameters `failed`, if unread."""
     size = folder_bytes(info.folder)
     findings = [Finding.exact("efficiency.artifact_bytes", size, unit="bytes", direction="lower", method="all files of the artefact")]
     try:
-        sizes = tensor_sizes(info.folder)
+        each = [tensor_sizes(folder) for folder in parts_of(info.folder)]
     except ModelError as error:
         missing = Finding.without_value("efficiency.parameters", "failed", error.message, direction="lower", confidence=confidence)
         return [*findings, missing], None
     method = "elements of the stored tensors"
     if info.facts.get("weights") == "adapter":
         method += ": the adapter and head alone, as the base is named by its digest and not stored"
-    findings.append(Finding.exact("efficiency.parameters", sum(sizes.values()), unit="parameters", direction="lower", method=method))
-    return findings, sizes
+    if len(each) > 1:
+        method += f"; of {len(each)} members together"
+    count = sum(sum(sizes.values()) for sizes in each)
+    findings.append(Finding.exact("efficiency.parameters", count, unit="parameters", direction="lower", method=method))
+    return findings, each[0]
 
 
 def flops(config: Mapping[str, Any], sizes: Mapping[str, int], tokens: float, classes: int) -> tuple[float, str]:

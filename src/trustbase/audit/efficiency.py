@@ -18,6 +18,7 @@ from trustbase.data.cells import inputs_of
 from trustbase.data.pair import CELL
 from trustbase.errors import PredictionError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.outputs.answers.base import answering
 from trustbase.records import ArtifactInfo, Direction, Finding, Status
 
@@ -83,7 +84,7 @@ def _time(context: AuditContext, info: ArtifactInfo | None, texts: list[str], ef
     tell(0, effort.call_seconds + effort.chunk_seconds)
     if context.askers is not None:
         context.askers.rest()
-    if info is not None and any((info.folder / name).is_file() for name in ("config.json", PLAIN_FILE)):
+    if info is not None and any((first_part(info.folder) / name).is_file() for name in ("config.json", PLAIN_FILE)):
         return measure_apart(info.folder, texts, effort=effort, seed=context.seed, tell=tell)
     assert context.predictor is not None
     return measure(context.predictor, texts, effort=effort, seed=context.seed, tell=tell)
@@ -107,21 +108,30 @@ def _operations(context: AuditContext, info: ArtifactInfo, sizes: Mapping[str, i
     if len(texts) < _LEAST_TEXTS:
         reason = f"{len(texts)} distinct test texts, fewer than the minimum of {_LEAST_TEXTS}"
         return _without(context, "flops_per_input", "insufficient", reason, n=len(texts))
-    from trustbase.model.tokenizer import encode
+    from trustbase.model.sequencer import Sequencer
 
-    counted = encode(tokenizer, [text.split(CELL, 1)[0] for text in texts], max_length=info.max_length).lengths
+    read = Sequencer.of(info).encode(tokenizer, [text.split(CELL, 1)[0] for text in texts])
+    counted, pieces = read.lengths, len(read.flat) / len(read)  # sequences of an input, on average
     lengths = bounded_mean(counted, 1.0, float(max(info.max_length, *counted)), confidence=context.confidence)
-    config, classes = read_config(info.folder), len(info.labels.names)
-    value, method = flops(config, sizes, lengths.value, classes)
-    low, high = flops(config, sizes, max(lengths.low, 1.0), classes)[0], flops(config, sizes, lengths.high, classes)[0]
+    config, classes, members = read_config(first_part(info.folder)), len(info.labels.names), info.members
+    value, low, high = (
+        members * pieces * flops(config, sizes, tokens / pieces, classes)[0]
+        for tokens in (lengths.value, max(lengths.low, 1.0), lengths.high)
+    )
+    method = flops(config, sizes, lengths.value / pieces, classes)[1]
+    times = f"; of {members} members together" if members > 1 else ""
     return Interval(
         min(low, value),
         max(high, value),
-        f"{method}, at the mean of {lengths.value:.1f} tokens; padding not counted",
+        f"{method}, at the mean of {lengths.value:.1f} tokens{_in_pieces(pieces)}; padding not counted{times}",
         "derived from the shapes; compare Kaplan et al. (2020), section 2.1",
         value,
         lengths.n,
     ).finding("efficiency.flops_per_input", direction="lower", confidence=context.confidence, unit="FLOPs")
+
+
+def _in_pieces(pieces: float) -> str:
+    return "" if pieces == 1 else f" in {pieces:.2f} sequences an input"
 
 
 def _latencies(context: AuditContext, timings: Timings) -> list[Finding]:
@@ -203,8 +213,7 @@ def _invariance(context: AuditContext, info: ArtifactInfo | None, timings: Timin
     alone, mixed = way.together(timings.alone, labels), way.together(timings.mixed, labels)
     n = len(alone)
     largest = float(way.differences(alone, mixed, labels).max())
-    of = "a probability" if way.unit == "probability" else "an answer"
-    method = f"largest |difference of {of}| over {n} texts asked alone and among others; a maximum of a sample, so no interval"
+    method = f"largest difference over {n} texts asked alone and among others; a maximum of a sample, so no interval"
     findings = [
         Finding.exact("efficiency.batch_invariance", largest, n=n, unit=way.unit, direction="lower", method=method, seed=context.seed)
     ]
@@ -225,8 +234,7 @@ def _parity(context: AuditContext, info: ArtifactInfo | None) -> list[Finding]:
         reason = f"the artefact is {info.precision} and carries no comparison with fp32"
         return [_without(context, name, "insufficient", reason) for name in ("parity_max_difference", "parity_label_flips")]
     n = int(parity["n"])
-    of = "a probability" if parity.get("unit", "probability") == "probability" else "an answer"
-    method = f"largest |difference of {of}| from fp32 over {n} validation rows; a maximum of a sample, so no interval"
+    method = f"largest difference from fp32 over {n} validation rows; a maximum of a sample, so no interval"
     largest = Finding.exact(
         "efficiency.parity_max_difference",
         float(parity["max_difference"]),

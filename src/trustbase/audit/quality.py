@@ -21,6 +21,7 @@ from trustbase.audit.counts import ClassificationIntervals, classification_inter
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.rivals import why_not
+from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
 from trustbase.audit.stats import Interval, mean_of_costs, normal_quantile, paired_difference, proportion, proportion_bounds
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -62,6 +63,7 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     return [
         *_overall(context, counts),
         *relation_findings(context),
+        *over_seeds(context, "accuracy", "higher", "share", lambda answers: float((answers.predicted == context.test.labels).mean())),
         *scored.findings,
         guarded(context, "quality.expected_cost", "lower", lambda: _expected_cost(context)),
         *gains.values(),

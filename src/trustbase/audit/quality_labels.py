@@ -20,6 +20,7 @@ from trustbase.audit.guard import LEAST_ROWS, guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.resampled import LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
+from trustbase.audit.seeds import over_seeds
 from trustbase.audit.stats import Floats, Interval, bounded_mean, paired_difference, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.recipe.lookup import rivals_of
@@ -45,6 +46,7 @@ def audit_labels(context: AuditContext) -> list[Finding]:
     context.evidence.write("quality", {**evidence, "rivals": _rival_rows(context, gains)})
     return [
         guarded(context, "quality.exact_match", "higher", lambda: _exact(context)),
+        *over_seeds(context, "exact_match", "higher", "share", lambda answers: float(exact(answers, context.test.labels).mean())),
         guarded(context, "quality.micro_f1", "higher", lambda: _f1(context, "micro_f1")),
         guarded(context, "quality.macro_f1", "higher", lambda: _f1(context, "macro_f1")),
         guarded(context, "quality.hamming_loss", "lower", lambda: _mean(context, "hamming_loss", _wrong(context.answers, context))),

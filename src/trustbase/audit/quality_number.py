@@ -19,6 +19,7 @@ from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.resampled import LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
+from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Partition, partitions
 from trustbase.audit.stats import Floats, Interval, mean, normal_quantile, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -47,6 +48,7 @@ def audit_number(context: AuditContext) -> list[Finding]:
     )
     return [
         guarded(context, "quality.rmse", "lower", lambda: _resampled(context, "rmse", context.answers, unit)),
+        *over_seeds(context, "rmse", "lower", unit, partial(_root, context)),
         guarded(context, "quality.mae", "lower", lambda: _found(context, "mae", _mae(context, context.answers), "lower", unit)),
         guarded(context, "quality.r2", "higher", lambda: _resampled(context, "r2", context.answers, "share of the variance")),
         *_intervals(context, unit),
@@ -127,12 +129,15 @@ def _gain(context: AuditContext, name: str) -> Finding:
     return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
 
 
+def _root(context: AuditContext, answers: Answers) -> float:
+    return float(np.sqrt(((answers.predicted - context.test.labels) ** 2).mean()))
+
+
 def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[str, Any]]:
     rows = []
     for name, answers in (("model", context.answers), *context.rivals.items()):
         error, gain = _mae(context, answers), gains.get(name)
-        squared = float(np.sqrt(((answers.predicted - context.test.labels) ** 2).mean()))
-        row: dict[str, Any] = {"name": name, "mae": error.value, "low": error.low, "high": error.high, "rmse": squared}
+        row: dict[str, Any] = {"name": name, "mae": error.value, "low": error.low, "high": error.high, "rmse": _root(context, answers)}
         rows.append(row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high})
     return rows
 

@@ -65,8 +65,8 @@ def _f1(context: AuditContext, sums: Floats) -> Finding:
 def _at_the_edge(seen: int, *, right: bool, confidence: float) -> Interval:
     """F1 where every row with a relation is right, or none: resampling would show no doubt at all.
 
-    With a share p of hits among the rows that have or are answered with a relation, F1 is at least p, as a wrong row counts at most once as true
-    and once as answered, and at most 2p / (1 + p), as it counts at least once.
+    With a share p of hits among the rows that have or are answered with a relation, F1 is at least p, as a wrong row counts at most
+    once as true and once as answered, and at most 2p / (1 + p), as it counts at least once.
     """
     share = proportion(seen if right else 0, seen, confidence=confidence)
     low, high = (share.low, 1.0) if right else (0.0, 2 * share.high / (1 + share.high))

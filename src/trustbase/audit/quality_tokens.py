@@ -27,6 +27,7 @@ from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
 
 _BOUNDS = 2  # columns of a table of scores before its probabilities
+_NO_MODEL = "answers were given without a model, so there is no tokenizer to ask"
 _LEAST_SCORE = float(np.finfo(np.float64).eps)
 
 
@@ -104,7 +105,7 @@ def _unread(context: AuditContext) -> Finding:
     """Share of the test rows' units that the model does not read, as they lie beyond its longest text."""
     id, shared = "quality.unread_units", {**_shared(context), "direction": "lower"}
     if context.predictor is None or context.artifact is None or context.predictor.tokenizer is None:
-        return Finding.without_value(id, "not_applicable", "answers were given without a model", **shared)
+        return Finding.without_value(id, "not_applicable", _NO_MODEL, **shared)
     from trustbase.model.token_units import encode_units, unread
 
     encoded = encode_units(context.predictor.tokenizer, list(context.test.texts), max_length=context.artifact.max_length)

@@ -7,10 +7,14 @@ as that to their decision may be answered otherwise, and then what is counted fr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scipy import special
+
+from trustbase.audit.catalogue import SEEDS
 from trustbase.audit.context import AuditContext
 from trustbase.audit.efficiency import COUNTED, SAMPLE, audit_counted
 from trustbase.audit.run import run_audit
@@ -44,6 +48,7 @@ class Tolerance:
         smallest: rows of the smallest cell that a summed number or a gap may rest on.
         cost: of the dearest error, for the expected cost.
         scale: of a number, what a score of 1 stands for.
+        of_members: of an ensemble, the largest share of rows for which a member's own answer lies so near to its decision.
     """
 
     scores: float = 0.0
@@ -51,6 +56,7 @@ class Tolerance:
     smallest: int = 30
     cost: float = 1.0
     scale: float = 1.0
+    of_members: float = 0.0
 
     def of(self, finding: Finding) -> float:
         """Largest difference of value and bounds that counts as the same, in the finding's own unit."""
@@ -61,6 +67,9 @@ class Tolerance:
         exact = EXACT * max(1.0, size)
         if not self.scores or parts.metric in _EXACT:
             return exact
+        if parts.variant == SEEDS:
+            moved = 2 * self.scores * max(1.0, self.scale, size) if parts.metric in _NUMBERS else self.of_members
+            return exact + moved * (1 + _spread(finding))
         rows = max(finding.n or self.smallest, 1)
         if parts.metric in _SCORED:
             return exact + self.scores * max(1.0, size) + (2 / rows if parts.metric in _RANKED else 0.0)
@@ -70,6 +79,12 @@ class Tolerance:
         gap = any(group is None for _, group in parts.slice) or parts.metric in ("macro_f1", "weighted_f1")
         cell = min(self.smallest, rows) if gap else rows
         return exact + 2 * self.unsure / cell * (self.cost if parts.metric == "expected_cost" else 1.0)
+
+
+def _spread(finding: Finding) -> float:
+    """By how much the half-width of a t interval over members may move, where each member's value moves by 1 at most."""
+    others = max((finding.n or 2) - 1, 1)
+    return float(special.stdtrit(others, 0.5 + finding.confidence / 2)) / math.sqrt(others)
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ def recheck_findings(
     new = {finding.id: finding for finding in again}
     rows = []
     for finding in recorded:
-        reason = why_not(finding)
+        reason = why_not(finding) or _elsewhere(finding)
         found = new.pop(finding.id, None)
         if reason:
             rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=reason))
@@ -142,6 +157,11 @@ def recheck_findings(
             reason = _UNSETTLED.format(n=tolerance.unsure) if unsettled else "it is measured now, and is not on record"
             rows.append(Rechecked(id, "not recomputable" if unsettled else "different", None, found, reason=reason))
     return rows
+
+
+def _elsewhere(finding: Finding) -> str:
+    """Why a finding about another set than the test rows is not measured again."""
+    return f"it was measured on a set of its own (@{finding.parts.dataset}), which a recheck does not read" if finding.parts.dataset else ""
 
 
 _UNSETTLED = "{n} rows lie so near to their decision that other slices may be the weakest here"
@@ -197,6 +217,8 @@ def why_not_here(
             return "compares with the fp32 model, which is not shipped; the export measured it"
         if parts.dimension == "efficiency" and parts.metric not in COUNTED:
             return "a time, or made from times and loads: it holds for the machine and the moment that measured it"
+        if parts.variant == SEEDS and context.askers is None:
+            return "what each member answers by itself is not among the stored scores: recheck the bundle with its rows (--data)"
         if parts.metric.startswith("gain_over_") and finding.status != "not_applicable":
             if context.train is None:
                 return "the rival's training rows are not here"

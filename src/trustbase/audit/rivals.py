@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.audit.context import Answers
 from trustbase.data.columns import is_free_text, number_of
+from trustbase.data.pair import sides
+from trustbase.data.stored import StoredTexts, in_memory
 from trustbase.data.terms import are_marked, are_pairs, finder, manner_of
 from trustbase.errors import DataError, Interrupted
 from trustbase.events import Emit, ignore
@@ -27,6 +29,7 @@ Rival = Callable[[Split], Answers]
 _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
 _MAX_TERMS = 200_000
+_MOST_STORED = 200_000  # training rows, of those that do not stand in memory
 _MAX_CATEGORIES = 250  # histogram boosting takes 255 bins; one is kept for "other", one for "missing"
 
 
@@ -36,15 +39,20 @@ def rival_answers(
     """Train every registered rival on `train` and let it answer `test`.
 
     A rival that does not apply (`why_not`) is left out with a note; one that breaks is left out with a warning, and the
-    quality audit then reports its gain as `failed`.
+    quality audit then reports its gain as `failed`. Of training rows that are stored on disk a seeded part is taken.
     """
+    if isinstance(train.texts, StoredTexts) and len(train) > _MOST_STORED:
+        rows = seeds.generator(seed, "rivals").choice(len(train), _MOST_STORED, replace=False)
+        emit("note", text=f"rivals learn from {_MOST_STORED:,} of the {len(train):,} training rows, which do not all stand in memory")
+        train = in_memory(train, np.sort(rows))
     answers: dict[str, Answers] = {}
     rivals = rivals_of(kind)
     for done, (name, target) in enumerate(rivals.items()):
         emit("progress", what="rivals", done=done, total=len(rivals))
         reason = why_not(name, train)
         if reason is not None:
-            emit("note", text=f"rival {name} does not apply: {reason}")
+            if name != "shared_words":  # of most tasks nobody would expect it
+                emit("note", text=f"rival {name} does not apply: {reason}")
             continue
         try:
             with _bounded_threads(len(train)):
@@ -63,9 +71,15 @@ def why_not(name: str, train: Split) -> str | None:
         return "beside the text there are only the places of entities in it, so there are no raw columns to learn from"
     if name == "boosting" and plain_text(train):
         return "the text is one plain column, so there are no raw columns to learn from"
+    if name == "shared_words" and train.labels.dtype != object and not _have_choices(train):
+        return "there is no question with choices whose words could be compared"
     if name == "boosting" and not _learnable(train):
         return "nearly every value of the raw columns is a text of its own, so there are no categories or numbers to learn from"
     return None
+
+
+def _have_choices(split: Split) -> bool:
+    return bool(len(split)) and len(sides(split.texts[0])) > 2
 
 
 def _learnable(train: Split) -> list[str]:
@@ -96,8 +110,12 @@ def bag_of_words(train: Split, labels: LabelSchema, seed: int) -> Rival:
     """Word and word-pair weights (tf-idf) with logistic regression; Chinese by segmented words, or by characters and pairs.
 
     Of a pair of texts: the words of each, those in both, and how much they share. Of a text with marked entities also their words, those
-    between them, and which comes first.
+    between them, and which comes first. Of a question, so with each of its choices.
     """
+    if _have_choices(train):
+        from trustbase.audit.rivals_choices import bag_of_words as of_choices
+
+        return of_choices(train, labels, seed)
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 

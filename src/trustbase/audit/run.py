@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from trustbase.audit.clustered import DIMENSIONS as DIMENSIONS_CLUSTERED
+from trustbase.audit.clustered import Entities, clustered
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.machine import machine_facts
 from trustbase.data.cells import inputs_of
@@ -80,6 +82,8 @@ def _data_facts(context: Subject) -> dict[str, Any]:
     """The `data` object of `audit.json`; labelled rows that a model was asked about are known in any order too (`set`)."""
     test = context.test
     facts = {"digest": test.digest, "rows": len(test)}
+    if isinstance(context, AuditContext) and (entities := Entities.of(context.test)) is not None:
+        facts["entities"] = entities.number
     if isinstance(context, AuditContext) and context.artifact is not None:
         labels = written(context.test, context.labels, context.artifact.answer_kind)
         groups = {name: values.tolist() for name, values in context.test.groups.items()}
@@ -100,8 +104,10 @@ def _measure(dimension: str, kind: str, context: Subject, emit: Emit) -> list[Fi
         reason = f"this version has no {dimension} audit for answers of kind '{kind}'"
         return [Finding.without_value(f"{dimension}.audit", "not_applicable", reason)]
     try:
-        findings = audit(context)
-        return _checked(dimension, findings)
+        findings = _checked(dimension, audit(context))
+        if dimension in DIMENSIONS_CLUSTERED and isinstance(context, AuditContext):
+            findings = clustered(context, audit, findings)
+        return findings
     except Interrupted:
         raise
     except OSError as error:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.ratios import share_of
-from trustbase.records import Finding
+from trustbase.records import ArtifactInfo, Finding
 
 WARN_ABOVE = 0.05
 _ID = "quality.unknown_tokens"
@@ -29,7 +29,7 @@ def unknown_tokens(context: AuditContext) -> Finding:
         return Finding.exact(
             _ID, 0.0, direction="lower", unit="share", method="the vocabulary has no unknown token: it spells out any text"
         )
-    unknown, tokens = _counts(tokenizer, context.test.texts)
+    unknown, tokens = _counts(tokenizer, context.test.texts, context.artifact)
     interval = share_of(unknown, tokens, confidence=context.confidence)
     if interval.value > WARN_ABOVE:
         text = f"{interval.value:.1%} of the tokens of the test texts are unknown to the base model: it cannot read them well"
@@ -37,11 +37,12 @@ def unknown_tokens(context: AuditContext) -> Finding:
     return interval.finding(_ID, direction="lower", confidence=context.confidence, unit="share")
 
 
-def _counts(tokenizer: Any, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _counts(tokenizer: Any, texts: Sequence[str], info: ArtifactInfo | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Unknown tokens and all tokens of each whole text, special tokens left out, each `(rows,)`."""
-    from trustbase.model.tokenizer import encode
+    from trustbase.model.sequencer import Sequencer
 
-    encoded = encode(tokenizer, texts, max_length=2**40)  # whole texts: what truncation cuts is unread for another reason
+    reading = Sequencer(2**40) if info is None else Sequencer.of(info)
+    encoded = reading.encode(tokenizer, texts, whole=True)  # whole texts: what truncation cuts is unread for another reason
     unknown = encoded.ids == tokenizer.unk_token_id
     special = np.isin(encoded.ids, np.array(tokenizer.all_special_ids)) & ~unknown
     rows = np.repeat(np.arange(len(encoded)), encoded.lengths)

@@ -100,6 +100,7 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
     from trustbase.bundle.rows import read_rows
     from trustbase.data.cells import Reading
     from trustbase.model.columns import encoder_in
+    from trustbase.model.ensemble import first_part
     from trustbase.model.predict import Predictor
 
     unknown: Counter[str] = Counter()
@@ -107,7 +108,7 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
     with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
         repeat_golden(json.loads(checked.read("golden.json")), predictor)
-        encoder = encoder_in(predictor.info.folder)
+        encoder = encoder_in(first_part(predictor.info.folder))
         chunks = read_rows(source, Reading.of(predictor.info), quoted=_quoted(checked))
         for chunk in chunks:
             for start in range(0, len(chunk.rows), ROWS_AT_ONCE):

@@ -64,6 +64,9 @@ def model_card(
     return "\n".join(sections) + "\n"
 
 
+_LIBRARIES = {"onnx": "onnxruntime", "plain": "trustbase"}
+
+
 def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> str:
     metrics = []
     for id, kind in _HUB_METRICS.items():
@@ -73,7 +76,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
     dataset = _data_name(recipe)
     front: dict[str, Any] = {
         "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
-        "library_name": {"onnx": "onnxruntime", "plain": "trustbase"}.get(artifact.runtime, "transformers"),
+        "library_name": "trustbase" if artifact.members > 1 else _LIBRARIES.get(artifact.runtime, "transformers"),
         "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
         "model-index": [
             {
@@ -131,8 +134,12 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _windows(artifact: ArtifactInfo) -> str:
+    return "" if artifact.stride is None else f" at once; longer texts in windows that overlap by {artifact.stride}, scores averaged"
+
+
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:
-    decision = artifact.decision
+    decision, several = artifact.decision, artifact.members > 1
     yield "## Model"
     yield ""
     made = (
@@ -152,7 +159,8 @@ def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any
         ["task", code(artifact.task)],
         *made,
         ["runtime, precision", f"{code(artifact.runtime)}, {code(artifact.precision)} (this very form was audited)"],
-        ["reads", reads + (f", at most {artifact.max_length} tokens" if artifact.max_length else "")],
+        *([["members", f"{artifact.members} trainings that differ in their seeds: the mean of their scores answers"]] if several else []),
+        ["reads", reads + (f", at most {artifact.max_length} tokens{_windows(artifact)}" if artifact.max_length else "")],
         *([["table columns, at the head", _columns(artifact)]] if artifact.features else []),
         *_answers(artifact),
         ["decision", plain(decision.method) + (f", threshold {show(decision.threshold)}" if decision.threshold is not None else "")],

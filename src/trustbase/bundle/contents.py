@@ -94,7 +94,7 @@ def _check_shapes(contents: Mapping[str, bytes], artifact: Mapping[str, Any]) ->
 def _golden_problem(golden: Mapping[str, Any], labels: Mapping[str, Any], *, kind: str = "classes") -> str:
     """Why the golden outputs cannot be repeated anywhere; "" where they can."""
     inputs, tolerance, names = golden.get("inputs"), golden.get("tolerance"), labels.get("names")
-    base, bounded = kind == BASE_MODEL, kind != "number"
+    base, bounded = kind == BASE_MODEL, kind not in ("number", "span")
     if not isinstance(golden.get("template"), str) or not isinstance(inputs, list) or not inputs or not isinstance(names, list):
         return "must hold a template and inputs"
     if not _is_number(tolerance) or not 0 < tolerance < 1:

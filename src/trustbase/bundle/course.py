@@ -61,8 +61,8 @@ def _events(log: Path) -> tuple[dict[int, _Step], dict[int, dict[str, float]], d
         if event in _COUNTED:
             entry = counts.setdefault(stage, dict.fromkeys(_COUNTED, 0))
             entry[str(event)] += 1
-        if not isinstance(step, int) or isinstance(step, bool):
-            continue
+        if not isinstance(step, int) or isinstance(step, bool) or record.get("member"):
+            continue  # of several members, each counts its own steps: the first one's course stands for them
         loss = _number(record.get("loss"))
         if event == "step" and loss is not None:
             steps.setdefault(stage, {})[step] = _Step(loss, int(_number(record.get("tokens")) or 0), _number(record.get("learning_rate")))

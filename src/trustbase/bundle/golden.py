@@ -20,6 +20,7 @@ from trustbase.data.cells import Reading
 from trustbase.data.template import TextTemplate
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part
 from trustbase.model.ragged import largest_difference
 from trustbase.records import ArtifactInfo
 
@@ -134,6 +135,8 @@ def check_golden(golden: Path | Mapping[str, Any], predictor: Scorer | LanguageS
     found = np.asarray(cast(Scorer, predictor).scores(texts), dtype=np.float64)
     if found.shape != expected.shape:
         raise ModelError(f"the golden outputs are {expected.shape}, the model answers {found.shape}", hint="is this the bundle's model?")
+    if record.get("answers") == "span":  # where an answer lies is no distance, and made-up texts hold many that are as good
+        found, expected = found[:, 2:], expected[:, 2:]
     difference = np.abs(found - expected) / float(record.get("unit", 1.0))
     return float(difference.max()) if np.isfinite(difference).all() else float("inf")
 
@@ -215,7 +218,7 @@ def _rows_for_readers(folder: Path, columns: Sequence[str], rng: np.random.Gener
 
 def _words(folder: Path) -> list[str]:
     """Whole words of the artefact's tokenizer, in a fixed order; a few plain ones where it has none."""
-    path = folder / "tokenizer.json"
+    path = first_part(folder) / "tokenizer.json"
     if not path.is_file():
         return list(_FALLBACK)
     from tokenizers import Tokenizer

@@ -15,6 +15,7 @@ from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import PLAIN_FILE, read_artifact
+from trustbase.model.ensemble import first_part
 from trustbase.records import ArtifactInfo
 
 
@@ -110,7 +111,7 @@ def _other(model: str, folder: Path) -> ArtifactInfo:
     """A model that is no artefact of Trustbase, under a name without its place on this machine; or an artefact folder itself."""
     from trustbase.model.load import resolve_base
 
-    if (folder / PLAIN_FILE).is_file():  # no folder that transformers could read
+    if (folder / PLAIN_FILE).is_file() or first_part(folder) != folder:  # no folder that transformers could read
         return read_artifact(folder)
     base = resolve_base(model)
     info = read_artifact(base.folder)

@@ -12,6 +12,7 @@ import typer
 from trustbase.cli import follower, interrupt, pipes
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.values import language, names
+from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
 app = typer.Typer(
@@ -302,6 +303,9 @@ def report_command(
         emit=_tell,
     )
     typer.echo(f"report: {path}")
+
+
+app.command("wheelhouse")(wheelhouse_command)
 
 
 @app.command("doctor")

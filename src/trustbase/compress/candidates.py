@@ -24,12 +24,15 @@ from trustbase.device import bf16_support
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
 from trustbase.model.artifact import ONNX_FILE
+from trustbase.model.ensemble import parts_of
+from trustbase.model.opening import together
 from trustbase.model.predict import BATCH_TOKENS
 from trustbase.model.questions import KINDS, Question
 from trustbase.model.ragged import ragged
 from trustbase.model.runtime import Runtime
 from trustbase.model.runtime_onnx import OnnxRuntime
 from trustbase.model.runtime_torch import TorchRuntime, load_model
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -98,7 +101,7 @@ def choose(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     labels: LabelSchema,
     decide: Decide,
     device: str,
@@ -107,7 +110,7 @@ def choose(
 ) -> Choice:
     """Build what the recipe allows, compare each with fp32 torch, take the fastest that agrees, and settle its decision."""
     wanted, notes = _wanted(options, device)
-    runtimes = _build(folder, options, sample, max_length, device, wanted, notes, emit)
+    runtimes = _build(folder, options, sample, sequencer, device, wanted, notes, emit, kind)
     texts = sample[: options.sample]
     asked = Asked(ANSWER_KINDS[kind].question, labels)
     whole = asked.scores(runtimes["torch", "fp32"], sample, emit)
@@ -155,27 +158,34 @@ def _build(
     folder: Path,
     options: ReleaseOptions,
     sample: Sequence[str],
-    max_length: int,
+    sequencer: Sequencer,
     device: str,
     wanted: set[tuple[str, str]],
     notes: list[str],
     emit: Emit,
+    kind: str,
 ) -> dict[tuple[str, str], Runtime]:
-    """The runtimes to compare, fp32 torch first; what cannot be exported is taken out of `wanted` and noted."""
+    """The runtimes to compare, fp32 torch first, each of all members; what cannot be exported is taken out of `wanted` and noted."""
     said, total = "building the candidates", len(wanted | {("torch", "fp32")})
     emit("progress", what=said, done=0, total=total)
-    tokenizer = load_tokenizer(folder)
-    runtimes: dict[tuple[str, str], Runtime] = {
-        ("torch", "fp32"): TorchRuntime(load_model(folder), tokenizer, max_length=max_length, device=device)
-    }
+    parts = parts_of(folder)
+    tokenizer = load_tokenizer(parts[0])
+    reading: dict[str, Any] = {"max_length": sequencer.max_length, **sequencer.unusual}
+
+    def torch_in(precision: str) -> Runtime:
+        settings: dict[str, Any] = {"precision": precision, "device": device, **reading}
+        return together([TorchRuntime(load_model(part), tokenizer, **settings) for part in parts], kind)
+
+    runtimes = {("torch", "fp32"): torch_in("fp32")}
     if ("torch", "bf16") in wanted:
-        bf16 = TorchRuntime(load_model(folder), tokenizer, max_length=max_length, precision="bf16", device=device)
-        runtimes["torch", "bf16"] = bf16
+        runtimes["torch", "bf16"] = torch_in("bf16")
     if ("onnx", "fp32") in wanted:
         emit("progress", what=said, done=len(runtimes), total=total)
         try:
-            export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=sample[:2], max_length=max_length)
-            runtimes["onnx", "fp32"] = OnnxRuntime.open(folder, tokenizer=tokenizer, max_length=max_length)
+            for part in parts:
+                export_onnx(load_model(part), tokenizer, part / ONNX_FILE, texts=sample[:2], max_length=sequencer.max_length)
+            graphs: list[Runtime] = [OnnxRuntime.open(part, tokenizer=tokenizer, **reading) for part in parts]
+            runtimes["onnx", "fp32"] = together(graphs, kind)
         except ModelError as error:
             if options.runtime == "onnx":
                 raise

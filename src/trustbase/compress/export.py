@@ -17,7 +17,10 @@ from trustbase.model.adapt import merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.columns import encoder_in
+from trustbase.model.ensemble import member_folder, parts_of
 from trustbase.model.load import describe_base
+from trustbase.model.searching import MOST_TOKENS
+from trustbase.model.sequencer import CONTEXT, Sequencer
 from trustbase.model.task import TEXT_CLASSIFICATION, Task
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.base import answering
@@ -38,13 +41,15 @@ def make_artifact(
     sample: Sequence[str],
     decide: Decide | None = None,
     task: Task = TEXT_CLASSIFICATION,
+    stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     device: str | None = None,
     emit: Emit = ignore,
 ) -> ArtifactInfo:
     """Make the folder that is audited and served.
 
     Args:
-        trained: a checkpoint that reloads equal.
+        trained: a checkpoint that reloads equal, or several whose mean answers.
         folder: where the artefact goes; replaced as a whole.
         options: what the recipe asks for.
         labels: the label schema, in score order.
@@ -55,6 +60,8 @@ def make_artifact(
             decision is chosen on all.
         decide: from the scores of the whole sample to the decision; by default the highest score answers.
         task: what is predicted.
+        stride: tokens by which windows over longer inputs overlap; None cuts these off.
+        answer_tokens: of the longest answer, where texts are searched for one.
         device: what candidates of torch run on; by default the device that a Predictor would take.
         emit: where choices are told.
 
@@ -71,11 +78,12 @@ def make_artifact(
     where = device or choose_device()
     usual = _usual(task)
     made: list[ArtifactInfo] = []
+    sequencer = Sequencer.by_task(task.name, max_length, stride, answer_tokens)
 
     def fill(staging: Path) -> None:
-        form = _write_weights(trained, staging, base=base, merged=options.weights == "merged")
-        choice = choose(staging, options, list(sample), max_length, labels, decide or usual, where, emit, task.answer_kind)
-        info = _described(choice, staging, base, task=task, labels=labels, text=text, max_length=max_length)
+        form = _write_all(trained, staging, base=base, merged=options.weights == "merged")
+        choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
+        info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
         made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
@@ -89,12 +97,14 @@ def _usual(task: Task) -> Decide:
 
 
 def _described(
-    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, max_length: int
+    choice: Choice, folder: Path, base: BaseModel, *, task: Task, labels: LabelSchema, text: str, sequencer: Sequencer
 ) -> ArtifactInfo:
     """What is shipped, before its digest and facts are known; files that only another choice needs are removed."""
-    chosen, encoder = choice.chosen, encoder_in(folder)
+    chosen, parts = choice.chosen, parts_of(folder)
+    encoder = encoder_in(parts[0])
     if chosen.runtime != "onnx":
-        (folder / ONNX_FILE).unlink(missing_ok=True)
+        for part in parts:
+            (part / ONNX_FILE).unlink(missing_ok=True)
     return ArtifactInfo(
         folder=folder,
         digest="",
@@ -103,13 +113,16 @@ def _described(
         labels=labels,
         runtime=chosen.runtime,
         precision=chosen.precision,
-        max_length=max_length,
+        max_length=sequencer.max_length,
+        stride=sequencer.stride,
+        answer_tokens=sequencer.answer_tokens if sequencer.form == CONTEXT else None,
         base=str(describe_base(base)["reference"]),  # a folder becomes its name: nothing absolute is shipped
         revision=base.revision,
         text=text,
         columns=encoder.names if encoder is not None else (),
         features=encoder.features if encoder is not None else {},
         decision=choice.decision,
+        members=len(parts),
     )
 
 
@@ -119,12 +132,21 @@ def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict
         "why": choice.why,
         "weights": form,
         "trained_digest": trained.digest,
+        **({"member_seeds": [int(member.facts["seed"]) for member in trained.members]} if trained.members else {}),
         "base_digest": base.digest,
         "parity": choice.chosen.parity,
         "candidates": [candidate.to_json() for candidate in choice.candidates],
         "device": choice.chosen.device,
         "decision": choice.settled,
     }
+
+
+def _write_all(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
+    """The one trained model, or each of several in a folder of its own; what the files hold is the same in all."""
+    if not trained.members:
+        return _write_weights(trained, folder, base=base, merged=merged)
+    forms = [_write_weights(each, member_folder(folder, place), base=base, merged=merged) for place, each in enumerate(trained.members)]
+    return forms[0]
 
 
 def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
@@ -136,6 +158,7 @@ def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: b
     model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
     if tokenizer is None:
         tokenizer = load_tokenizer(base.folder)
+    folder.mkdir(exist_ok=True)
     inner, plain = folder / "weights.part", merges(model)
     shipped = merge(model) if merged and plain else model
     save_checkpoint(shipped, tokenizer, inner, meta={"trained_digest": trained.digest}, whole=merged)

@@ -15,7 +15,8 @@ from trustbase.errors import ModelError
 from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import pad
 from trustbase.model.fused import COLUMNS, network_of
-from trustbase.model.heads import TOKENS, head_of
+from trustbase.model.heads import SPAN, TOKENS, head_of, outputs_of
+from trustbase.model.sequencer import Sequencer
 
 
 class _BothOutputs(torch.nn.Module):
@@ -38,7 +39,7 @@ class _BothOutputs(torch.nn.Module):
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, **kinds)
         states = outputs.hidden_states if getattr(outputs, "hidden_states", None) is not None else outputs.encoder_hidden_states
         mask = attention_mask.unsqueeze(-1).to(states[-1].dtype)
-        return outputs.logits, (states[-1] * mask).sum(dim=1) / mask.sum(dim=1)
+        return outputs_of(outputs), (states[-1] * mask).sum(dim=1) / mask.sum(dim=1)
 
 
 def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str], max_length: int) -> None:
@@ -55,12 +56,12 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
     Raises:
         ModelError: the architecture cannot be exported.
     """
-    first = "output_unit_logits" if head_of([type(model).__name__]) == TOKENS else "output_logits"
+    first = {TOKENS: "output_unit_logits", SPAN: "output_span"}.get(head_of([type(model).__name__]), "output_logits")
     pad_id = int(tokenizer.pad_token_id or 0)
     network = network_of(model)
     encoder = network.encoder if network is not None else None
     examples = [*texts[:2], "export"][:2]
-    batch = pad(encode_inputs(tokenizer, encoder, examples, max_length=max_length), [0, 1], pad_id)
+    batch = pad(encode_inputs(tokenizer, encoder, examples, Sequencer(max_length)), [0, 1], pad_id)
     names = list(batch)  # of pairs, segments too; of a model that reads columns, these
     arguments = {name: torch.from_numpy(batch[name]) for name in names}
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -63,12 +64,15 @@ def only_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """The one file of a zip archive; folders, and what macOS puts beside files, are passed over.
 
     Raises:
-        BrokenError: there are none or several, or it is encrypted.
+        BrokenError: there are none or several, or it is encrypted, or a link.
     """
     found = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX/")]
     if len(found) != 1:
         names = ", ".join(in_quotes(info.filename) for info in found[:5]) + (", …" if len(found) > 5 else "")
         raise BrokenError(f"it holds {len(found)} files{f' ({names})' if found else ''}, and must hold one")
+    mode = found[0].external_attr >> 16
+    if stat.S_IFMT(mode) and not stat.S_ISREG(mode):
+        raise BrokenError("what it holds is a link, a device or a pipe, not a file")
     if found[0].flag_bits & 1:
         raise BrokenError("it is encrypted")
     return found[0]

@@ -87,6 +87,7 @@ def find_audited_rows(
 
 
 def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> Split:
+    entity = options.split.key if options.split.by_entity else None
     read = {
         "features": options.features,
         "format": options.format,
@@ -94,6 +95,7 @@ def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> S
         "quoted": options.quoted,
         "groups": options.groups,
         "answers": kind,
+        "entity": entity,
     }
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 

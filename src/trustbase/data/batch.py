@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _POOL_BATCHES = 50  # rows of about this many batches are sorted among themselves; more would make batches alike in every epoch
+_WALKED = 1 << 16  # lengths that stand as Python numbers at once
 
 
 def plan_batches(
@@ -67,10 +68,11 @@ def _cut(order: NDArray[np.int64], sizes: NDArray[np.int64], batch_tokens: int, 
     """Cut an order of rows greedily wherever one more row would break the budget."""
     cuts: list[int] = []
     start, longest = 0, 0
-    for position, size in enumerate(sizes[order].tolist()):
-        longest = max(longest, size)
-        rows = position - start + 1
-        if rows > 1 and (rows * longest > batch_tokens or (max_rows is not None and rows > max_rows)):
-            cuts.append(position)
-            start, longest = position, size
+    for first in range(0, len(order), _WALKED):
+        for position, size in enumerate(sizes[order[first : first + _WALKED]].tolist(), first):
+            longest = max(longest, size)
+            rows = position - start + 1
+            if rows > 1 and (rows * longest > batch_tokens or (max_rows is not None and rows > max_rows)):
+                cuts.append(position)
+                start, longest = position, size
     return np.split(order.astype(np.int64), cuts)

@@ -193,7 +193,7 @@ def _about(card: Mapping[str, Any]) -> str:
         f"- **Digest**: `{card['digest']}`",
         f"- **Licence**: {plain(card['licence'])}",
         *([f"- **Attribution**: {plain(card['attribution'])}"] if card["attribution"] else []),
-        f"- **Text**: {'pair of texts' if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
+        f"- **Text**: {_together(text) if text['pair'] else 'column' if text['plain'] else 'template'} {in_code(text['template'])}",
         *_said_of_labels(label),
         f"- **Group columns**: {', '.join(map(in_code, groups['columns'])) or 'none'}; "
         f"shown to the model: {', '.join(map(in_code, groups['shown_to_model'])) or 'none'}",
@@ -260,10 +260,18 @@ def _lengths(card: Mapping[str, Any]) -> str:
         + (f" at {part['tokens']['max_length']:,} tokens" if part["tokens"]["max_length"] else "")
         + f", {part['tokens']['unknown_share']:.2%} of the tokens are unknown to the tokenizer"
         + (f"; {parted:,} texts lose what stands between their entities" if (parted := part["tokens"].get("entities_parted")) else "")
+        + _answers(part.get("answers"))
         for name, part in card["splits"].items()
         if part["tokens"]
     ]
     return "\n\n".join([table, "\n".join(lines)]) if lines else table
+
+
+def _answers(found: Mapping[str, int] | None) -> str:
+    """How many answers a model of tokens can tell, where texts are searched for them."""
+    if not found:
+        return ""
+    return f"; {found['between_tokens']:,} answers begin or end within a token, {found['not_read']:,} lie where the model does not read"
 
 
 def _languages(card: Mapping[str, Any]) -> str:
@@ -329,3 +337,8 @@ def _bad_rows(card: Mapping[str, Any]) -> str:
 
 def _notes(card: Mapping[str, Any]) -> str:
     return "## Notes\n\n" + "\n".join(f"- {plain(note)}" for note in card["notes"]) if card["notes"] else ""
+
+
+def _together(text: Mapping[str, Any]) -> str:
+    """What several texts are that are read together."""
+    return f"question and its {text['choices']} choices" if text.get("choices") else "pair of texts"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from trustbase.data.split import buckets
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,50 @@ class Repeats:
 
 def count_repeats(texts: pa.Array, labels: NDArray[np.int64]) -> Repeats:
     """Count equal texts, and those that contradict each other."""
-    if len(texts) == 0:
+    return repeats_of(_codes(texts), labels)
+
+
+def repeats_of(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> Repeats:
+    """The same, where texts are known by numbers from 0 without gaps, `(rows,)`."""
+    if len(codes) == 0:
         return Repeats(0, 0, 0)
-    codes = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     classes = int(labels.max()) + 1
     distinct_pairs = np.unique(codes * classes + labels)
     conflicting = np.bincount(distinct_pairs // classes) > 1  # text → whether it carries several labels
-    return Repeats(len(texts) - len(conflicting), int(conflicting.sum()), int(conflicting[codes].sum()))
+    return Repeats(len(codes) - len(conflicting), int(conflicting.sum()), int(conflicting[codes].sum()))
+
+
+def repeats_of_keys(keys: NDArray[np.uint64], labels: NDArray[np.int64]) -> Repeats:
+    """The same, where texts are known by keys (`split.keys`), `(rows,)`."""
+    found = [repeats_of(_numbered(keys[rows]), labels[rows]) for rows in buckets(keys)]
+    names = ("duplicates", "conflicting_texts", "conflicting_rows")
+    return Repeats(*(sum(getattr(one, name) for one in found) for name in names))
 
 
 def one_of_each(texts: pa.Array, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Indices of one row for each text, in order: the first row that carries the text's most frequent label (on ties, the earliest)."""
-    codes = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    keep = []
-    for rows in np.split(order, starts[1:]):
-        own = labels[rows]
-        best = int(own[0]) if len(rows) == 1 else Counter(own.tolist()).most_common(1)[0][0]
-        keep.append(rows[np.flatnonzero(own == best)[0]])
-    return np.sort(np.array(keep, dtype=np.int64))
+    return one_of_codes(_codes(texts), labels)
+
+
+def one_of_codes(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same, where texts are known by numbers, `(rows,)`."""
+    if len(codes) == 0:
+        return np.zeros(0, np.int64)
+    classes = int(labels.max()) + 1
+    pairs, first, counts = np.unique(codes * classes + labels, return_index=True, return_counts=True)
+    order = np.lexsort((first, -counts, pairs // classes))  # within each text the most frequent label, and of these the earliest, leads
+    leads = np.diff(pairs[order] // classes, prepend=-1) != 0
+    return np.sort(first[order][leads])
+
+
+def one_of_keys(keys: NDArray[np.uint64], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same, where texts are known by keys, `(rows,)`."""
+    return np.sort(np.concatenate([rows[one_of_codes(_numbered(keys[rows]), labels[rows])] for rows in buckets(keys)]))
+
+
+def _numbered(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+
+def _codes(texts: pa.Array) -> NDArray[np.int64]:
+    return np.asarray(texts.dictionary_encode().indices.to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from trustbase import files
 from trustbase.data.rows import BadRow, RawTable
 from trustbase.data.template import unknown_column
 from trustbase.errors import DataError, Problem
+
+_PIECE = 8 << 20  # bytes of text in a piece, about
+_FEWEST, _MOST = 64, 65_536  # rows of a piece
+_BUFFER = 1 << 20  # bytes read of a column at once, so that a row group of any size is read in parts
 
 
 def parquet_columns(path: Path, source: str) -> list[str]:
@@ -48,6 +53,80 @@ def read_parquet(
     """
     source = source or str(path)
     file = _open(path, source)
+    wanted = _usable(file, columns, source, whole, nested)
+    try:
+        table = file.read(columns=wanted).select(wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(source, error) from error
+    table, bad = as_text(table)
+    rows = np.arange(1, len(table) + 1, dtype=np.int64)
+    raw = RawTable(table, rows, rows, (), len(table), source, "sha256:" + files.sha256_file(path), path.stat().st_size)
+    return raw.without(bad)
+
+
+def parquet_pieces(path: Path, columns: Sequence[str], source: str, whole: Collection[str] = ()) -> Iterator[RawTable]:
+    """The rows that `read_parquet` gives, some at a time: few enough that their text stays under some MB, whatever the row groups are.
+
+    The pieces have neither digest nor size.
+
+    Raises:
+        DataError: as `read_parquet`.
+    """
+    file = _open(path, source, buffer_size=_BUFFER)
+    wanted = _usable(file, columns, source, whole)
+    done = 0
+    batches = file.iter_batches(batch_size=_rows_of_a_piece(file, wanted), columns=wanted, use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(source, error) from error
+        if batch is None:
+            return
+        table, bad = as_text(pa.table(batch).select(wanted))
+        rows = np.arange(done + 1, done + len(table) + 1, dtype=np.int64)
+        moved = [replace(item, row=item.row + done, line=item.line + done) for item in bad]
+        yield RawTable(table, rows, rows, (), len(table), source, "", 0).without(moved)
+        done += len(rows)
+
+
+def parquet_bytes(path: Path, columns: Collection[str], source: str) -> int:
+    """Bytes that these columns take, unpacked, as the file itself says.
+
+    Raises:
+        DataError: the file is not Parquet.
+    """
+    meta = _open(path, source).metadata
+    return sum(sizes for name, sizes in _sizes(meta).items() if name in columns)
+
+
+def _sizes(meta: pq.FileMetaData) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for group in range(meta.num_row_groups):
+        row_group = meta.row_group(group)
+        for place in range(row_group.num_columns):
+            column = row_group.column(place)
+            found[column.path_in_schema] = found.get(column.path_in_schema, 0) + column.total_uncompressed_size
+    return found
+
+
+def _rows_of_a_piece(file: pq.ParquetFile, columns: Collection[str]) -> int:
+    size = sum(found for name, found in _sizes(file.metadata).items() if name in columns)
+    return int(min(max(_PIECE * file.metadata.num_rows // max(size, 1), _FEWEST), _MOST))
+
+
+def _damaged(source: str, error: Exception) -> DataError:
+    return DataError(f"{source} cannot be read: {error}", hint="the file is damaged; write it again")
+
+
+def _usable(
+    file: pq.ParquetFile, columns: Sequence[str] | None, source: str, whole: Collection[str], nested: Collection[str] = ()
+) -> list[str]:
+    """The columns that are asked for.
+
+    Raises:
+        DataError: one is not there, or is of a kind that is no text.
+    """
     schema = file.schema_arrow
     wanted = list(schema.names) if columns is None else list(columns)
     problems = [unknown_column(source, name, schema.names) for name in wanted if name not in schema.names]
@@ -58,19 +137,12 @@ def read_parquet(
         problems = [problem for name in wanted if (problem := refuse_type(schema.field(name), source, name in whole, name in nested))]
     if problems:
         raise DataError(f"{source} does not hold the columns that are asked for", problems=problems)
-    try:
-        table = file.read(columns=wanted).select(wanted)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{source} cannot be read: {error}", hint="the file is damaged; write it again") from error
-    table, bad = as_text(table)
-    rows = np.arange(1, len(table) + 1, dtype=np.int64)
-    raw = RawTable(table, rows, rows, (), len(table), source, "sha256:" + files.sha256_file(path), path.stat().st_size)
-    return raw.without(bad)
+    return wanted
 
 
-def _open(path: Path, source: str) -> pq.ParquetFile:
+def _open(path: Path, source: str, buffer_size: int = 0) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, buffer_size=buffer_size, pre_buffer=False)
         file.schema_arrow.names  # noqa: B018  decoded here
         return file
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 def digest_rows(texts: Sequence[str], labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
@@ -26,6 +26,11 @@ def digest_rows(texts: Sequence[str], labels: Sequence[str], groups: Mapping[str
         for part in (header, lengths.tobytes(), b"".join(encoded)):  # lengths first: ("ab", "c") is not ("a", "bc")
             total.update(part)
     return "sha256:" + total.hexdigest()
+
+
+def digest_numbers(numbers: ArrayLike) -> str:
+    """`sha256:…` over whole numbers in order."""
+    return "sha256:" + hashlib.sha256(np.asarray(numbers, dtype="<i8").tobytes()).hexdigest()
 
 
 def digest_set(texts: Sequence[str], labels: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trustbase.data import split
 from trustbase.data.gather import Source
 from trustbase.data.options import DataOptions
 from trustbase.data.rows import in_quotes
-from trustbase.data.times import read_moments
+from trustbase.data.times import moments_of
 from trustbase.errors import DataError
 
 
 def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     """Say for every row which part it is for; parts that are not given are cut from the training rows."""
-    _read_keys(options, sources)
+    read_keys(options, sources)
     for name, source in sources.items():
-        source.parts = {name: np.arange(len(source.raw))}
+        source.parts = {name: source.rows()}
     train = sources["train"]
     if options.split.column is not None:
         _by_column(options.split.column, train)
@@ -30,12 +29,12 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
     rows = train.parts.get("train", np.zeros(0, np.int64))
     if any(shares.values()):
         cut = _cut(train, rows, shares)
-        train.parts.update({name: rows[index] for name, index in cut.items() if name == "train" or shares[name]})
+        train.parts.update({name: rows[picked] for name, picked in cut.items() if name == "train" or shares[name]})
 
 
 def _by_column(column: str, train: Source) -> None:
     """The parts that a column names; rows in which it names none are bad."""
-    train.parts, unknown = split.by_column(train.raw.table[column])
+    train.parts, unknown = split.by_column(train.coded(column, trimmed=False))
     kind = f"column '{column}' (split) is neither train, validation nor test"
     train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
     train.named = tuple(train.parts)
@@ -43,40 +42,36 @@ def _by_column(column: str, train: Source) -> None:
         raise DataError(f"column '{column}' of {train.reference} names no test rows", hint="name train and test rows in it")
 
 
-def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> dict[str, NDArray[np.int64]]:
-    """Indices into `rows` of each part; rows that have no entity or time are bad, and in no part."""
+def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> Mapping[str, NDArray[Any]]:
+    """What picks each part from `rows`, as indices or a mask; rows that have no entity or time are bad, and in no part."""
     if train.entities is not None:
-        own = train.entities.take(pa.array(rows))
-        there = np.flatnonzero(own.is_valid().to_numpy(zero_copy_only=False))
-        found = split.by_entity(own.take(pa.array(there)).to_pylist(), **shares)
-    elif train.moments is not None:
+        own = train.entities[rows]
+        return {name: mask & (own != 0) for name, mask in split.by_keys(own, **shares).items()}
+    if train.moments is not None:
         ranks = train.moments.ranks[rows]
         there = np.flatnonzero(ranks >= 0)
         times, parts = len(np.unique(ranks[there])), 1 + sum(share > 0 for share in shares.values())
         if len(there) and times < parts:
             hint = "rows of one time stay together: give files of their own, or divide in another way (data.split)"
             raise DataError(f"{train.reference} holds rows of {times} distinct times, too few for {parts} parts", hint=hint)
-        found = split.by_time(ranks[there], **shares)
-    else:
-        return split.by_content([train.texts[row] for row in rows], **shares)
-    return {name: there[index] for name, index in found.items()}
+        return {name: there[index] for name, index in split.by_time(ranks[there], **shares).items()}
+    return split.by_keys(train.keys(rows), **shares)
 
 
-def _read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
+def read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
     """Entities or times of all rows; a row without one is bad, also where its file is a part of its own."""
     by = options.split.by
     if isinstance(by, str):
         return
     if by.entity is not None:
         for source in sources.values():
-            source.entities = pc.utf8_trim_whitespace(source.raw.table[by.entity]).combine_chunks()
-            source.entities = pc.if_else(pc.equal(source.entities, ""), pa.scalar(None, source.entities.type), source.entities)
-            empty = np.flatnonzero(source.entities.is_null().to_numpy(zero_copy_only=False))
+            source.entities = source.entity_keys(by.entity)
+            empty = np.flatnonzero(source.entities == 0)
             source.bad += [source.raw.as_bad(row, f"column '{by.entity}' (entity) is empty") for row in empty.tolist()]
         return
     assert by.time is not None
     column = by.time
-    for source, moments in zip(sources.values(), read_moments([item.raw.table[column] for item in sources.values()]), strict=True):
+    for source, moments in zip(sources.values(), moments_of([item.coded(column, trimmed=False) for item in sources.values()]), strict=True):
         source.moments = moments
         for row, (kind, detail) in moments.faults.items():
             source.bad.append(source.raw.as_bad(row, f"column '{column}' (time) {kind}", f"got {in_quotes(detail)}" if detail else ""))

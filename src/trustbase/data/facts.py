@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
@@ -35,6 +35,7 @@ def source_facts(options: DataOptions, template: TextTemplate, sources: Mapping[
             "columns": list(template.columns),
             "plain": template.plain,
             "pair": bool(template.sides),
+            **({"choices": len(template.sides) - 1} if len(template.sides) > 2 else {}),
         },
         "features": options.features.model_dump(),
         "label": options.label,
@@ -70,16 +71,22 @@ def _unordered(options: DataOptions) -> list[str]:
 
 
 def split_facts(
-    part: Split, schema: LabelSchema, source: Source, truth: Truth, *, missing: Mapping[str, int], **more: Any
+    part: Split,
+    schema: LabelSchema,
+    source: Source,
+    truth: Truth,
+    *,
+    repeats: clean.Repeats,
+    grouped: Mapping[str, Mapping[str, int]],
+    missing: Mapping[str, int],
+    **more: Any,
 ) -> dict[str, Any]:
-    """Counts of one split."""
-    inputs = pa.array(inputs_of(part, part.features), pa.large_string())
-    repeats = clean.count_repeats(inputs, truth.codes(part.labels, schema))
+    """Counts of one split; `grouped` are the rows of each group of each column."""
     return {
         "rows": len(part),
         "source": public_name(source.reference),
         **truth.counts(part.labels, schema),
-        "groups": groups.count_groups(part.groups),
+        "groups": {column: dict(counts) for column, counts in grouped.items()},
         "missing": dict(missing),
         "duplicate_rows": repeats.duplicates,
         "conflicting_texts": repeats.conflicting_texts,
@@ -88,11 +95,19 @@ def split_facts(
     }
 
 
-def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema) -> dict[str, Any]:
-    """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
+def shared_texts(splits: Mapping[str, Split]) -> dict[str, int]:
+    """Rows of the second of each pair of splits whose text (with the cells read beside it) also stands in the first."""
     texts = {name: pa.array(inputs_of(part, part.features), pa.large_string()) for name, part in splits.items()}
-    pairs = [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
-    shared = {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs}
+    return {f"{one}/{other}": split.overlap(texts[one], texts[other]) for one, other in pairs_of(splits)}
+
+
+def pairs_of(splits: Collection[str]) -> list[tuple[str, str]]:
+    """The pairs of splits that must not share a text."""
+    return [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
+
+
+def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema, shared: Mapping[str, int]) -> dict[str, Any]:
+    """What shows only when all splits stand: texts in two of them, contradictions, labels that look like nothing; and notes on them."""
     for name, part in splits.items():
         facts["splits"][name]["new_names"] = _new_names(splits.get("train", part), part, facts["features"]["categorical"])
     notes = list(facts["notes"])
@@ -109,7 +124,7 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
     if len(schema.names) > max(20, rows // 20):
         notes.append(f"{len(schema.names):,} labels for {rows:,} rows: is '{facts['label']}' the right column?")
     notes += [f"the label '{name}' looks like a missing value; it is used as a label" for name in labels.suspects(schema.names)]
-    return {"overlap": shared, "notes": notes}
+    return {"overlap": dict(shared), "notes": notes}
 
 
 def _new_names(train: Split, part: Split, columns: Sequence[str]) -> dict[str, int]:

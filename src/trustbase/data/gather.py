@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trustbase.data import split
+from trustbase.data import choices, split
+from trustbase.data.coded import Coded, coded
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
-from trustbase.data.truth.base import Read, truth_of
+from trustbase.data.truth.base import Read, Truth, truth_of
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit
+from trustbase.records import LabelSchema
+
+_S = TypeVar("_S")
 
 
 @dataclass
@@ -34,9 +39,34 @@ class Source:
     parts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     named: tuple[str, ...] = ()  # parts that a split column names
     bad: list[BadRow] = field(default_factory=list)  # found after reading
-    entities: pa.Array | None = None  # whose row each is, where rows are divided by entity
+    entities: NDArray[np.uint64] | None = None  # key of whose row each is, where rows are divided by entity
     moments: Moments | None = None  # when each happened, where they are divided by time
     truth: Read | None = None  # what the label column says
+
+    def rows(self) -> NDArray[np.int64]:
+        """Indices of all rows."""
+        return np.arange(len(self.raw))
+
+    def coded(self, column: str, *, trimmed: bool = True) -> Coded:
+        """A column whose values repeat: labels, entities, parts, times; `trimmed` without blanks around them."""
+        values = self.raw.table[column]
+        return coded(pc.utf8_trim_whitespace(values) if trimmed else values)
+
+    def label_cells(self, column: str, rows: NDArray[np.int64]) -> pa.ChunkedArray:
+        """What the training rows say of their labels."""
+        return self.raw.table[column].take(pa.array(rows))
+
+    def read_truth(self, truth: Truth, column: str, schema: LabelSchema, *, whose: str) -> Read:
+        """The truth of all rows."""
+        return truth.read(self.raw.table[column], schema, self.texts, whose=whose)
+
+    def entity_keys(self, column: str) -> NDArray[np.uint64]:
+        """A key for each row's entity (`split.entity_keys`)."""
+        return split.entity_keys(self.coded(column))
+
+    def keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Keys of the texts of these rows (`split.keys`)."""
+        return split.keys([self.texts[row] for row in rows])
 
 
 def options_of(values: Mapping[str, Any]) -> DataOptions:
@@ -61,7 +91,7 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
         problems.append(
             Problem("data.query", f"stands beside {options.train}, which is no database", "remove it, or give data.train a URL")
         )
-    for name in split.SPLITS:
+    for name in (*split.SPLITS, "out_of_time"):
         reference = getattr(options, name)
         if reference is None:
             continue
@@ -78,60 +108,92 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
 
 def read_sources(options: DataOptions, root: Path, answers: str = "classes") -> tuple[TextTemplate, dict[str, Source]]:
     """Every file's rows; problems of all files are raised together."""
+    template = template_of(options, root)
+
+    def read(name: str, reference: str) -> Source:
+        raw = with_choices(_read(options, reference, template, root, answers, first=name == "train"), options.label, template)
+        return Source(reference, raw, template.render_table(raw.table))
+
+    return template, each_source(options, read)
+
+
+def template_of(options: DataOptions, root: Path) -> TextTemplate:
+    """How columns become text, once headers were found to be as described.
+
+    Raises:
+        DataError: they are not; every problem.
+    """
     problems = check_columns(options, root)
     if problems:
         raise DataError("the data is not as described", problems=problems)
     columns = read_columns(options.train, root=root, format=options.format, quoted=options.quoted, query=options.query)
-    template = TextTemplate.parse(options.reading, columns, missing=options.missing)
-    sources: dict[str, Source] = {}
+    return TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
+
+
+def each_source(options: DataOptions, read: Callable[[str, str], _S]) -> dict[str, _S]:
+    """What `read` makes of each file that the recipe names, by the name it has there; problems of all are raised together.
+
+    Raises:
+        DataError: `read` raised it for some of them.
+    """
+    sources: dict[str, _S] = {}
+    problems: list[Problem] = []
     for name in split.SPLITS:
         reference = getattr(options, name)
         if reference is None:
             continue
         try:
-            raw = _read(options, reference, template, root, answers, first=name == "train")
-            sources[name] = Source(reference, raw, template.render_table(raw.table))
+            sources[name] = read(name, reference)
         except DataError as error:
             problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
     if problems:
         raise DataError("the data cannot be read", problems=problems)
-    return template, sources
+    return sources
 
 
 def _read(options: DataOptions, reference: str, template: TextTemplate, root: Path, answers: str, *, first: bool) -> RawTable:
+    asked, truth = asked_of(options, template, answers, first=first), truth_of(answers)
+    raw = read_table(reference, root=root, format=options.format, quoted=options.quoted, query=options.query, **asked)
+    table, notes = truth.tidy(raw.table, template.whole, options.label)
+    return check_rows(replace(raw, table=table, notes=raw.notes + notes), unique=options.id, **checks_of(options, template))
+
+
+def checks_of(options: DataOptions, template: TextTemplate) -> dict[str, Any]:
+    """What `check_rows` asks of each row."""
+    features = options.features
+    return {
+        "label": options.label,
+        "text": template.whole,
+        "shown": template.composed,
+        "spans": template.entities,
+        "cells": features.columns,
+        "numeric": features.numeric,
+    }
+
+
+def asked_of(options: DataOptions, template: TextTemplate, answers: str = "classes", *, first: bool) -> dict[str, Any]:
+    """The columns that are asked of a source, and which of them may lack or must be whole; `first` where a split column may stand in it."""
     extra = [options.split.column] if first and options.split.column else []
     extra += [options.id] if options.id else []
     key = options.split.key
     extra += [key] if key else []
-    features = options.features.columns
+    features, truth = options.features.columns, truth_of(answers)
     wanted = list(dict.fromkeys([*template.columns, *features, options.label, *options.groups, *extra]))
     optional = set(options.groups) - set(template.columns) - set(features) - {key}
     whole = [options.label] if answers == "classes" else []
     whole += [key] if key and options.split.by_entity else []  # 12 and 12.0 would be two labels, or two entities
-    truth = truth_of(answers)
-    nested = [*([options.label, *template.whole] if truth.nested else []), *template.entities]
-    raw = read_table(
-        reference,
-        root=root,
-        columns=wanted,
-        format=options.format,
-        optional=optional,
-        whole=whole,
-        quoted=options.quoted,
-        query=options.query,
-        nested=nested,
-    )
-    table, notes = truth.tidy(raw.table, template.whole, options.label)
-    return check_rows(
-        replace(raw, table=table, notes=raw.notes + notes),
-        label=options.label,
-        text=template.whole,
-        shown=template.composed,
-        spans=template.entities,
-        cells=features,
-        numeric=options.features.numeric,
-        unique=options.id,
-    )
+    nested = [*([options.label] if truth.nested else []), *template.entities]
+    nested += template.whole if truth.nested_text else []
+    return {"columns": wanted, "optional": optional, "whole": tuple(whole), "nested": nested}
+
+
+def with_choices(raw: RawTable, label: str, template: TextTemplate) -> RawTable:
+    """The same rows, whose label cells name the right choice where there are choices."""
+    names = choices.choice_names(template)
+    if not names:
+        return raw
+    place = raw.table.column_names.index(label)
+    return replace(raw, table=raw.table.set_column(place, label, choices.named(raw.table[label], names)))
 
 
 def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Emit) -> None:
@@ -143,9 +205,11 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
     for source in sources.values():
         found = _merge(source.bad)
         source.bad = found
-        gone = {item.row for item in found}
-        keep = np.array([row not in gone for row in source.raw.row_numbers.tolist()], dtype=bool) if gone else None
-        if keep is not None:
+        if found:
+            gone = np.array([item.row for item in found], dtype=np.int64)
+            places = np.minimum(np.searchsorted(source.raw.row_numbers, gone), len(source.raw) - 1)  # rows stand in their order
+            keep = np.ones(len(source.raw), bool)
+            keep[places[source.raw.row_numbers[places] == gone]] = False
             source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
     problems = [problem for source in sources.values() for problem in _bad_problems(source)]
     total = sum(source.raw.total for source in sources.values())
@@ -188,7 +252,7 @@ def _column_problems(options: DataOptions, columns: Sequence[str], *, split_colu
     """Columns that the recipe names and a file does not have."""
     problems = []
     try:
-        template = TextTemplate.parse(options.reading, columns, missing=options.missing)
+        template = TextTemplate.parse(options.reading, columns, missing=options.missing, names=tuple(options.read_together))
         if options.label in template.columns:
             problems.append(Problem("data.text", f"the template shows the label '{options.label}' to the model", "take it out"))
         for name in set(template.whole) & set(options.groups):

@@ -117,7 +117,10 @@ def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Coll
 
 def _told(value: Any) -> Any:
     """A list or object as one text of JSON; anything else as it is."""
-    return _json(value) if isinstance(value, list | dict) else value
+    try:
+        return _json(value) if isinstance(value, list | dict) else value
+    except RecursionError as error:
+        raise _RefusedError("not valid JSON", "nested too deeply") from error
 
 
 def _json(value: Any) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trustbase.data.coded import Coded
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
@@ -63,6 +64,17 @@ def label_codes(texts: pa.Array, schema: LabelSchema) -> NDArray[np.int64]:
     """Index of each label in the schema, int64 `(rows,)`; -1 where it is none of them."""
     codes = pc.fill_null(pc.index_in(texts, value_set=pa.array(schema.names, texts.type)), -1)
     return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def codes_of(found: Coded, schema: LabelSchema) -> NDArray[np.int64]:
+    """`label_codes` of a column whose distinct values are known."""
+    index = {name: code for code, name in enumerate(schema.names)}
+    return found.translated([index.get(word, -1) for word in found.words])
+
+
+def count_trimmed(column: pa.ChunkedArray) -> int:
+    """How many labels have blanks around them."""
+    return label_texts(column)[1]
 
 
 def suspects(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
-from trustbase.data.cells import with_cells
-from trustbase.data.digest import digest_rows
-from trustbase.data.divide import divide
-from trustbase.data.facts import facts_across, source_facts, split_facts
+from trustbase.data.cells import inputs_of, with_cells
+from trustbase.data.choices import choice_names
+from trustbase.data.digest import digest_numbers, digest_rows
+from trustbase.data.divide import divide, read_keys
+from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.marked import three_columns
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
-from trustbase.data.pair import halves
+from trustbase.data.pair import sides
 from trustbase.data.reference import Format
 from trustbase.data.source import source_digest
 from trustbase.data.template import DEFAULT_MISSING, TextTemplate
@@ -72,18 +73,51 @@ def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes
     """
     truth = truth_of(answers)
     template, sources = read_sources(options, root, answers)
+
+    def make(schema: LabelSchema) -> Made:
+        made = {name: make_split(name, options, schema, template, _source_of(name, sources), seed, truth) for name in split.SPLITS}
+        splits = {name: part for name, (part, _) in made.items()}
+        return splits, {name: facts for name, (_, facts) in made.items()}, lambda: shared_texts(splits)
+
+    return assemble(options, template, sources, make, answers, emit)
+
+
+Made = tuple[dict[str, Split], dict[str, dict[str, Any]], Callable[[], dict[str, int]]]  # splits, their facts, texts that they share
+
+
+def assemble(
+    options: DataOptions,
+    template: TextTemplate,
+    sources: Mapping[str, Source],
+    make: Callable[[LabelSchema], Made],
+    answers: str,
+    emit: Emit,
+) -> Dataset:
+    """From sources that were read to a data set: which part each row is for, which rows are bad, and what is known of all splits.
+
+    Args:
+        options: the recipe's `data` section.
+        template: how columns become text.
+        sources: what was read.
+        make: the splits, once every row is known to be for a part and every label is known.
+        answers: answer kind of the task.
+        emit: told what a reader of the log should know.
+
+    Raises:
+        DataError: rows, labels or parts are not as they must be; every problem is in it.
+    """
+    truth = truth_of(answers)
     divide(options, sources)
-    schema = schema_of(options, sources, truth)
+    schema = schema_of(options, sources, truth, template)
     read_truth(options, schema, sources, truth, whose="of the training rows")
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
-    splits = {}
-    for name in split.SPLITS:
-        splits[name], facts["splits"][name] = make_split(name, options, schema, template, _source_of(name, sources), seed, truth)
+    splits, facts["splits"], shared = make(schema)
     _refuse_few({name: len(part) for name, part in splits.items()})
-    _refuse_unlearnable(splits["train"], schema, truth)
-    facts.update(facts_across(splits, facts, schema))
+    if not choice_names(template):  # a choice is weighed by what it says, and not by its place
+        _refuse_unlearnable(splits["train"], schema, truth)
+    facts.update(facts_across(splits, facts, schema, shared()))
     _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
@@ -117,12 +151,14 @@ def load_single(
     quoted: bool = True,
     answers: str = "classes",
     features: FeatureOptions | None = None,
+    entity: str | None = None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
     Args:
         path: the file, or `sample:NAME`.
-        text: a column, or a template over columns; of a pair, both (`trustbase.data.pair.join`); with entities, `marked.columns_of`.
+        text: a column, or a template over columns; of texts that are read together, all (`trustbase.data.pair.join`); with entities,
+            `marked.columns_of`.
         label: column of the true label.
         groups: columns to audit by.
         labels: the labels of a model that is to be audited; taken from the file where there are none.
@@ -135,13 +171,14 @@ def load_single(
         quoted: whether cells of a csv or tsv file may be quoted.
         answers: answer kind of the model or task: how the label column is read.
         features: columns that the model reads beside the text.
+        entity: column of whom a row is about, where several rows may be of one; intervals then allow for it.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     try:
         return _load_single(
-            str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers, features
+            str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers, features, entity
         )
     except DataError as error:  # nobody wrote a recipe here, so no section of one is named
         told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
@@ -163,31 +200,37 @@ def _load_single(
     quoted: bool,
     answers: str,
     features: FeatureOptions | None,
+    entity: str | None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, **_columns_read(text), "label": label, "groups": list(groups)}
+    values = {"train": path, **_texts(text, answers), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
+    if entity:
+        named["split"] = {"by": {"entity": entity}}
     options = options_of({**values, **named})
     truth = truth_of(answers)
     template, sources = read_sources(options, root or Path(), answers)
     source = sources["train"]
     rows = np.arange(len(source.raw))
     if options.split.column is not None:
-        rows = split.by_column(source.raw.table[options.split.column])[0].get(name, rows)
+        rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
-    schema = schema_of(options, sources, truth, of=name) if labels is None else _renamed(labels, positive, favourable)
+    read_keys(options, sources)
+    schema = schema_of(options, sources, truth, template, of=name) if labels is None else _renamed(labels, positive, favourable)
     read_truth(options, schema, sources, truth, whose="that the model knows")
     judge_bad_rows(options, sources, ignore)
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
 
-def _columns_read(text: str) -> dict[str, str | None]:
+def _texts(text: str, answers: str) -> dict[str, Any]:
     """The options that say what the model reads, from what `DataOptions.reading` makes of them."""
     if (named := three_columns(text)) is not None:
         return dict(zip(("text", "head", "tail"), named, strict=True))
-    first, *second = halves(text)
-    return {"text": first, "text_pair": second[0] if second else None}
+    first, *others = sides(text)
+    if answers == "span" and len(others) == 1:
+        return {"question": first, "text": others[0]}
+    return {"text": first, "text_pair": others[0] if len(others) == 1 else None, "choices": others if len(others) > 1 else []}
 
 
 def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
@@ -210,10 +253,12 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
 def dataset_digest(splits: Mapping[str, Split], schema: LabelSchema, template: TextTemplate) -> str:
     """`sha256:…` of all that a later stage can see."""
     named = [schema.names, schema.positive, schema.favourable, *([] if schema.neutral is None else [schema.neutral])]
-    return files.digest_json({"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source})
+    told = {"splits": {name: part.digest for name, part in splits.items()}, "labels": named, "text": template.source}
+    owners = {name: digest_numbers(part.entities) for name, part in splits.items() if part.entities is not None}
+    return files.digest_json({**told, "entities": owners} if owners else told)
 
 
-def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth, of: str = "train") -> LabelSchema:
+def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth, template: TextTemplate, of: str = "train") -> LabelSchema:
     """What scores stand for, from the training rows (from the only rows, where one file is read alone)."""
     source = sources["train"]
     rows = source.parts.get(of, np.zeros(0, np.int64))
@@ -221,9 +266,10 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
         if source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
             raise DataError(f"{source.reference}: no {of} rows are left beside the bad rows", problems=source.raw.bad)
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
-    column = source.raw.table[options.label].take(pa.array(rows))
+    column = source.label_cells(options.label, rows)
     try:
-        return truth.schema(column, Named(options.label, options.positive, options.favourable, source.reference, options.no_relation))
+        roles = Named(options.label, options.positive, options.favourable, source.reference, options.no_relation, choice_names(template))
+        return truth.schema(column, roles)
     except DataError as error:
         if source.raw.bad_rows:
             problems = [*error.problems, *source.raw.bad]
@@ -244,7 +290,7 @@ def _renamed(schema: LabelSchema, positive: str | None, favourable: str | None) 
 def read_truth(options: DataOptions, schema: LabelSchema, sources: Mapping[str, Source], truth: Truth, *, whose: str) -> None:
     """Read the label columns; rows whose truth cannot be used become bad rows, as no model can answer them rightly."""
     for source in sources.values():
-        source.truth = truth.read(source.raw.table[options.label], schema, source.texts, whose=whose)
+        source.truth = source.read_truth(truth, options.label, schema, whose=whose)
         wanted = np.zeros(len(source.raw), dtype=bool)
         for rows in source.parts.values():
             wanted[rows] = True
@@ -266,9 +312,7 @@ def make_split(
         DataError: no row is for it.
     """
     rows = source.parts.get(name, np.zeros(0, np.int64))
-    if not len(rows):
-        hint = f"give more rows, a larger data.split.{name}, or a file of its own"
-        raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
+    refuse_empty(name, rows, source)
     assert source.truth is not None
     values = source.truth.values
     found = len(rows)
@@ -277,7 +321,7 @@ def make_split(
         texts = pa.array(with_cells([source.texts[row] for row in rows], own, options.features.columns), pa.large_string())
         rows = rows[clean.one_of_each(texts, truth.codes(values[rows], schema))]
     distinct = len(rows)
-    rows = _sample(rows, getattr(options.sample, name, None), seed, name)
+    rows = sample(rows, getattr(options.sample, name, None), seed, name)
     table = source.raw.table.take(pa.array(rows))
     texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
     features = options.features.columns
@@ -293,15 +337,33 @@ def make_split(
         source=source.reference,
         digest=digest,
         features=features,
+        entities=None if source.entities is None else source.entities[rows].view(np.int64),
     )
     used = dict.fromkeys([*template.columns, *features, *options.groups])
     missing = {column: table[column].null_count for column in used}
-    counts = {"rows_found": found, "duplicates_removed": found - distinct, "sampled_from": distinct if len(rows) < distinct else None}
+    counts: dict[str, Any] = {
+        "rows_found": found,
+        "duplicates_removed": found - distinct,
+        "sampled_from": distinct if len(rows) < distinct else None,
+    }
     trimmed = labels.label_texts(table[options.label])[1]
-    return made, split_facts(made, schema, source, truth, missing=missing, labels_trimmed=trimmed, **counts)
+    repeats = clean.count_repeats(pa.array(inputs_of(made, features), pa.large_string()), truth.codes(made.labels, schema))
+    counted: dict[str, Any] = {"repeats": repeats, "grouped": groups.count_groups(grouped), "missing": missing, "labels_trimmed": trimmed}
+    return made, split_facts(made, schema, source, truth, **counted, **counts)
 
 
-def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
+def refuse_empty(name: str, rows: NDArray[np.int64], source: Source) -> None:
+    """A split needs a row.
+
+    Raises:
+        DataError: no row is for it.
+    """
+    if not len(rows):
+        hint = f"give more rows, a larger data.split.{name}, or a file of its own"
+        raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
+
+
+def sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
     """A seeded part of the rows, in their order; all of them where there are not more."""
     if size is None or size >= len(rows):
         return rows

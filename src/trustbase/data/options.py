@@ -11,9 +11,6 @@ from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
 
-_LATER_KEYS = {
-    "stride": "windows over long texts",
-}
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
 
@@ -146,6 +143,10 @@ class DataOptions(BaseModel):
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
+    out_of_time: str | None = Field(
+        default=None,
+        description="file of later rows, audited for quality and fairness beside the test rows: those findings end in @out-of-time",
+    )
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
         default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
@@ -156,6 +157,20 @@ class DataOptions(BaseModel):
         '`{"start", "end", "type"}` or start:end, end exclusive',
     )
     tail: str | None = Field(default=None, description="task relation-extraction: column of the second entity, as head")
+    question: str | None = Field(
+        default=None, description="task question-answering: column or template of the question; text is searched for its answer"
+    )
+    choices: list[str] = Field(
+        default_factory=list,
+        description="task multiple-choice: two or more columns (or templates) of choices, in the order that is read; label names the right "
+        "one by its column, its letter (A is the first) or its number (0 is the first)",
+    )
+    stride: int | None = Field(
+        default=None,
+        ge=0,
+        description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged; "
+        "absent: they are cut off",
+    )
     features: FeatureOptions = Field(
         default_factory=FeatureOptions, description="table columns read beside the text, at the head: {numeric: [...], categorical: [...]}"
     )
@@ -190,18 +205,19 @@ class DataOptions(BaseModel):
         description="largest share of the training texts' tokens that the base's tokenizer may not know; more is refused before training",
     )
     licence: str | None = Field(default=None, description="licence of the data, for the data card")
+    memory: Literal["auto", "whole", "stream"] = Field(
+        default="auto",
+        description="how rows are read: whole, stream (Parquet alone; texts stay on disk, the splits are the same), or by the files' size",
+    )
     format: Format | None = Field(default=None, description="what the files are, where their names do not say it")
     quoted: bool = Field(default=True, description='whether csv/tsv cells may be quoted; false where " is an ordinary character')
     id: str | None = Field(default=None, description="column whose values must be unique within a file (or folder)")
 
     @model_validator(mode="before")
     @classmethod
-    def _later_and_own_split(cls, value: Any) -> Any:
+    def _with_own_split(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        later = [f"{key}: this version cannot read {what}" for key, what in _LATER_KEYS.items() if key in value]
-        if later:
-            raise ValueError("; ".join(later))
         return {**value, "split": _own_split(value)} if value.get("split") is None else value
 
     @field_validator("positive", "favourable", "no_relation", mode="before")
@@ -211,7 +227,7 @@ class DataOptions(BaseModel):
             return str(value).lower()
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("train", "validation", "test")
+    @field_validator("train", "validation", "test", "out_of_time")
     @classmethod
     def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
@@ -232,7 +248,7 @@ class DataOptions(BaseModel):
             raise ValueError(f"'{value}' must not hold any of {{ }} |, which have a meaning in templates")
         return value
 
-    @field_validator("text", "text_pair", "head", "tail")
+    @field_validator("text", "text_pair", "question", "head", "tail")
     @classmethod
     def _one_text(cls, value: str | None) -> str | None:
         if value is not None and any(sign in value for sign in (HEAD, TAIL)):
@@ -241,12 +257,29 @@ class DataOptions(BaseModel):
             raise ValueError("holds U+001F, which stands between the texts of a pair; name the second one as text_pair")
         return value
 
+    @field_validator("choices")
+    @classmethod
+    def _several(cls, value: list[str]) -> list[str]:
+        if any(SEPARATOR in choice for choice in value):
+            raise ValueError("a choice holds U+001F, which stands between choices")
+        if len(value) == 1 or len(set(value)) < len(value):
+            raise ValueError(f"must name two or more columns, each once, got {', '.join(value)}")
+        return value
+
+    @property
+    def read_together(self) -> dict[str, str]:
+        """The texts that the model reads, in its order, by the key that names each."""
+        if self.question is not None:
+            return {"data.question": self.question, "data.text": self.text}
+        texts = {"data.text": self.text} | ({} if self.text_pair is None else {"data.text_pair": self.text_pair})
+        return texts | {f"data.choices.{number}": choice for number, choice in enumerate(self.choices)}
+
     @property
     def reading(self) -> str:
-        """What the model reads, as `TextTemplate.parse` takes it: the text, both texts of a pair, or the text and the entities in it."""
+        """What the model reads, as `TextTemplate.parse` takes it: the text, texts read together, or the text and the entities in it."""
         if self.head is not None and self.tail is not None:
             return columns_of(self.text, self.head, self.tail)
-        return self.text if self.text_pair is None else join(self.text, self.text_pair)
+        return join(*self.read_together.values())
 
     @model_validator(mode="after")
     def _consistent(self) -> DataOptions:
@@ -298,13 +331,24 @@ def _impossible_entities(options: DataOptions) -> list[str]:
 
 def _contradictions(options: DataOptions) -> list[str]:
     found = _impossible_entities(options)
-    for name, text in (("text", options.text), ("text_pair", options.text_pair)):
+    for where, text in options.read_together.items():
+        name = where.removeprefix("data.")
         if text == options.label:
             found.append(f"{name} and label are the same column '{options.label}': the model would be shown the answer")
-        if text is not None and "{" + options.label + "}" in text:
+        if "{" + options.label + "}" in text:
             found.append(f"the {name} template shows the label '{options.label}' to the model; take it out")
     if options.text_pair == options.text:
         found.append(f"text and text_pair are both '{options.text}': a pair is of two texts")
+    if options.choices and options.text_pair is not None:
+        found.append("choices and text_pair are both named: a question has choices, or stands in a pair")
+    if options.choices and options.stride is not None:
+        found.append("stride makes windows of long texts, and a question is read whole with each of its choices; take one out")
+    if options.question is not None and (options.choices or options.text_pair is not None):
+        found.append("question is asked of text alone, and choices or text_pair stand beside it; take them out")
+    if options.question == options.text:
+        found.append(f"question and text are both '{options.text}'")
+    if options.text in options.choices:
+        found.append(f"'{options.text}' is the question and a choice")
     found += _impossible_features(options)
     if options.label in options.groups:
         found.append(f"the label '{options.label}' cannot be a group column")
@@ -312,16 +356,16 @@ def _contradictions(options: DataOptions) -> list[str]:
     if repeated:
         found.append(f"groups names {', '.join(repeated)} more than once")
     key, word = options.split.key, "entity" if options.split.by_entity else "time"
-    if key is not None and key in (options.label, options.text, options.text_pair, options.split.column):
-        what = {options.label: "label", options.text: "text", options.text_pair: "text"}.get(key, "split")
+    if key is not None and key in (options.label, *options.read_together.values(), options.split.column):
+        what = {options.split.column: "split", options.label: "label"}.get(key, "text")
         found.append(f"split.by.{word} '{key}' is also the {what} column; by: content-hash keeps equal texts together")
     if options.split.column is not None:
-        if options.split.column in (options.label, options.text, options.text_pair):
+        if options.split.column in (options.label, *options.read_together.values()):
             found.append(f"split.column '{options.split.column}' is also the text or label column")
         given = [name for name in ("validation", "test") if getattr(options, name) is not None]
         if given:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
-    for name in ("train", "validation", "test"):
+    for name in ("train", "validation", "test", "out_of_time"):
         path = getattr(options, name)
         if path is not None and not (is_sample(path) or is_database(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))

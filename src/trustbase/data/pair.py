@@ -1,6 +1,7 @@
-"""Two texts that are read together: as one string, with a character between them that no row may hold.
+"""Texts that are read together: as one string, with a character between them that no row may hold.
 
-So a pair is hashed, compared, kept and asked about as any other text is, and only what renders it and what makes tokens of it know.
+Two are a pair; a question and its choices are more. So they are hashed, compared, kept and asked about as any other text is, and only what
+renders them and what makes tokens of them know.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ SEPARATOR = "\x1f"  # "unit separator": made for this, and in no text that peopl
 _READABLE = " ↔ "
 
 
-def join(first: str, second: str) -> str:
-    """Both as one string."""
-    return f"{first}{SEPARATOR}{second}"
+def join(*texts: str) -> str:
+    """All as one string."""
+    return SEPARATOR.join(texts)
+
+
+def sides(text: str) -> tuple[str, ...]:
+    """The texts again."""
+    return tuple(text.split(SEPARATOR))
 
 
 def halves(text: str) -> tuple[str, ...]:

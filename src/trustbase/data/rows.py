@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def check_rows(
     cells: Sequence[str] = (),
     numeric: Sequence[str] = (),
     unique: str | None = None,
+    repeats: Mapping[int, str] = MappingProxyType({}),
     cell_limit: int = CELL_LIMIT,
 ) -> RawTable:
     """Move rows whose cells cannot be used to the bad rows; every reason of a row is named.
@@ -127,9 +129,10 @@ def check_rows(
         cells: columns whose cells are asked beside the text; they may be empty.
         numeric: those of them whose cells must be numbers where they are not empty.
         unique: column whose values must not repeat.
+        repeats: row number → where the value of `unique` stood first, where `raw` is a piece of a file; else it is found here.
         cell_limit: bytes that no cell may exceed.
     """
-    raw = replace(raw, table=_blank_to_null(raw.table, keep=text))
+    raw = replace(raw, table=blank_to_null(raw.table, keep=text))
     kinds: dict[int, list[str]] = {}
     details: dict[int, str] = {}
 
@@ -162,12 +165,24 @@ def check_rows(
     if len(raw.table.column_names) > 1:
         mark(_repeats_header(raw.table), "repeats the header")
     if unique is not None:
-        for index, first in _repeated(raw.table[unique]).items():
+        for index, first in repeats_in(raw, unique, repeats).items():
             kinds.setdefault(index, []).append(f"column '{unique}' repeats an earlier value")
-            other = raw.file_of(int(raw.row_numbers[first]))
-            details[index] = f"{details[index]}; " if index in details else ""
-            details[index] += f"first on line {raw.lines[first]}{f' of {other}' if other else ''}"
+            details[index] = f"{details[index]}; {first}" if index in details else first
     return raw.without([raw.as_bad(index, "; ".join(found), details.get(index, "")) for index, found in sorted(kinds.items())])
+
+
+def repeats_in(raw: RawTable, unique: str, known: Mapping[int, str]) -> dict[int, str]:
+    """Index of each row whose value stood in an earlier one → where that is."""
+    if known:
+        there = np.flatnonzero(np.isin(raw.row_numbers, np.fromiter(known, np.int64, len(known))))
+        return {index: known[int(raw.row_numbers[index])] for index in there.tolist()}
+    return {index: first_place(raw, first) for index, first in _repeated(raw.table[unique]).items()}
+
+
+def first_place(raw: RawTable, index: int) -> str:
+    """Where a value stood first, for a message."""
+    other = raw.file_of(int(raw.row_numbers[index]))
+    return f"first on line {raw.lines[index]}{f' of {other}' if other else ''}"
 
 
 def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
@@ -201,7 +216,7 @@ def finite_number(cell: str) -> float | None:
     return number if math.isfinite(number) and "_" not in cell else None
 
 
-def _blank_to_null(table: pa.Table, *, keep: Collection[str]) -> pa.Table:
+def blank_to_null(table: pa.Table, *, keep: Collection[str]) -> pa.Table:
     """Cells of nothing but white space are empty cells."""
     for index, name in enumerate(table.column_names):
         if name not in keep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,24 @@ from trustbase import files
 from trustbase.data.cells import with_cells
 from trustbase.data.digest import digest_rows
 from trustbase.data.load import Dataset, dataset_digest
+from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, StoredTexts, open_split
 from trustbase.data.template import TextTemplate
 from trustbase.data.truth.base import Truth, truth_of
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema, Split
 
 SCHEMA = "trustbase/dataset/1"
-_TEXT, _LABEL, _ROW = "text", "label", "row"
-_GROUP, _COLUMN = "group:", "column:"
 
 
 def save_dataset(dataset: Dataset, folder: Path) -> None:
-    """Write the data set into `folder`, whole or not at all."""
+    """Write the data set into `folder`, whole or not at all; splits that are stored already are moved there, and must be loaded again."""
 
     def fill(staging: Path) -> None:
         for name, part in dataset.splits.items():
-            pq.write_table(_to_table(part, dataset.labels, truth_of(dataset.answers)), staging / f"{name}.parquet", compression="zstd")
+            if isinstance(part.texts, StoredTexts):
+                shutil.move(part.texts.path, staging / f"{name}.parquet")
+            else:
+                pq.write_table(_to_table(part, dataset.labels, truth_of(dataset.answers)), staging / f"{name}.parquet", compression="zstd")
         files.write_json(staging / "dataset.json", _to_json(dataset))
 
     files.replace_folder(folder, fill)
@@ -64,7 +67,13 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
         "labels": dataset.labels.to_json(),
         "text": {"source": dataset.template.source, "columns": list(dataset.template.columns)},
         "splits": {
-            name: {"source": part.source, "digest": part.digest, "groups": list(part.groups), "features": list(part.features)}
+            name: {
+                "source": part.source,
+                "digest": part.digest,
+                "groups": list(part.groups),
+                "features": list(part.features),
+                **({"stored": True} if isinstance(part.texts, StoredTexts) else {}),
+            }
             for name, part in dataset.splits.items()
         },
         "facts": dataset.facts,
@@ -74,27 +83,38 @@ def _to_json(dataset: Dataset) -> dict[str, Any]:
 
 def _to_table(part: Split, schema: LabelSchema, truth: Truth) -> pa.Table:
     columns: dict[str, Any] = {
-        _ROW: pa.array(part.row_numbers, pa.int64()),
-        _TEXT: pa.array(part.texts, pa.large_string()),
-        _LABEL: truth.to_arrow(part.labels, schema),
+        ROW: pa.array(part.row_numbers, pa.int64()),
+        TEXT: pa.array(part.texts, pa.large_string()),
+        LABEL: truth.to_arrow(part.labels, schema),
     }
-    columns |= {_GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
-    columns |= {_COLUMN + name: part.table[name] for name in part.table.column_names}
+    if part.entities is not None:
+        columns[ENTITY] = pa.array(part.entities, pa.int64())
+    columns |= {GROUP + name: pa.array(values.tolist(), pa.string()) for name, values in part.groups.items()}
+    columns |= {COLUMN + name: part.table[name] for name in part.table.column_names}
     return pa.table(columns)
 
 
 def _from_table(path: Path, name: str, saved: dict[str, Any], schema: LabelSchema, truth: Truth) -> Split:
+    if saved.get("stored"):
+        found = open_split(path, name, saved["groups"], schema, saved["source"])
+        _refuse_altered(path, found.digest, saved["digest"])
+        return found
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="run again with --force") from error
-    groups = {group: np.array(table[_GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
-    inputs = [column for column in table.column_names if column.startswith(_COLUMN)]
-    texts, values = table[_TEXT].to_pylist(), truth.from_arrow(table[_LABEL], schema)
+    groups = {group: np.array(table[GROUP + group].to_pylist(), dtype=object) for group in saved["groups"]}
+    inputs = [column for column in table.column_names if column.startswith(COLUMN)]
+    texts, values = table[TEXT].to_pylist(), truth.from_arrow(table[LABEL], schema)
     features = tuple(saved.get("features", ()))
-    raw = table.select(inputs).rename_columns([column.removeprefix(_COLUMN) for column in inputs])
+    raw = table.select(inputs).rename_columns([column.removeprefix(COLUMN) for column in inputs])
     named = {column: members.tolist() for column, members in groups.items()}
     digest = digest_rows(with_cells(texts, raw, features), truth.write(values, schema), named)
-    if digest != saved["digest"]:
-        raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved['digest']}", hint="run again with --force")
-    return Split(name, texts, values, groups, raw, table[_ROW].to_numpy().astype(np.int64), saved["source"], digest, features)
+    _refuse_altered(path, digest, saved["digest"])
+    owners = table[ENTITY].to_numpy().astype(np.int64) if ENTITY in table.column_names else None
+    return Split(name, texts, values, groups, raw, table[ROW].to_numpy().astype(np.int64), saved["source"], digest, features, owners)
+
+
+def _refuse_altered(path: Path, digest: str, saved: str) -> None:
+    if digest != saved:
+        raise DataError(f"{path} was altered: its rows have digest {digest}, saved was {saved}", hint="run again with --force")

@@ -28,7 +28,7 @@ _BLOCKS: tuple[tuple[str, int, int], ...] = (  # The Unicode Standard 16.0, Bloc
     ),
     *(("Han", 0x3400, 0x4DBF), ("Han", 0x4E00, 0x9FFF), ("Han", 0xF900, 0xFAFF)),
 )
-_CHUNK = 20_000  # texts at once, so that the code points of a large split do not all stand in memory
+_CHUNK = 4_000  # texts at once, so that the code points of a large split do not all stand in memory
 
 
 @lru_cache(maxsize=1)

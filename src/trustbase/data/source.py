@@ -137,6 +137,23 @@ def read_table(
     return join(tables, digest_of_many([(table.source, table.digest) for table in tables], path, reference), reference)
 
 
+def parquet_parts(reference: str, *, root: Path, format: Format | None = None) -> list[Listed]:
+    """The Parquet files that a reference means, by path and name; none where it means anything else.
+
+    Raises:
+        DataError: it means nothing that is there.
+    """
+    if is_sample(reference) or is_database(reference):
+        return []
+    path = locate(reference, root)
+    if is_saved(path):
+        return []
+    if is_many(path, root):
+        parts, kind = _several(path, reference, root, format)
+        return parts if kind == "parquet" else []
+    return [Listed(path, reference)] if format_of(existing(path, reference), format) == "parquet" else []
+
+
 def _read(kind: str, path: Path, wanted: Wanted) -> RawTable:
     table: RawTable = load(SOURCES[kind])(path, wanted)
     return table

@@ -5,16 +5,20 @@ is of (its rows stay together), or by time (what is trained on comes before what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from trustbase.data.coded import Coded, coded
+
 SPLITS = ("train", "validation", "test")
 _SALT = b"trustbase/split/1\0"  # no seed: a row keeps its part in every run, and when other rows join or leave
 _ENTITY_SALT = b"trustbase/split/entity/1\0"  # its own, so that a column split by its entity is no copy of one split by its text
+_AT_ONCE = 1 << 20  # keys that are turned into places at once
+_BUCKET_BITS = 5
 _WORDS = {
     **{"train": "train", "training": "train"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
@@ -22,11 +26,34 @@ _WORDS = {
 }
 
 
+def keys(texts: Sequence[str], salt: bytes = _SALT) -> NDArray[np.uint64]:
+    """The first 64 bits of each text's SHA-256, `(rows,)`: they place a text, and know it again without keeping it.
+
+    Among n distinct texts any two share a key with a probability below n² / 2^65: 3e-6 for ten million.
+    """
+    first = b"".join([hashlib.sha256(salt + text.encode("utf-8")).digest()[:8] for text in texts])
+    return np.frombuffer(first, np.dtype(">u8")).astype(np.uint64)
+
+
+def _places(found: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in [0, 1) that follow from keys alone, evenly spread."""
+    return np.asarray((found >> np.uint64(11)) / 2.0**53, dtype=np.float64)  # 53 bits: every number is exact
+
+
 def positions(texts: Sequence[str], salt: bytes = _SALT) -> NDArray[np.float64]:
     """A number in [0, 1) that follows from each text alone, evenly spread, `(rows,)`."""
-    first = b"".join([hashlib.sha256(salt + text.encode("utf-8")).digest()[:8] for text in texts])
-    numbers = np.frombuffer(first, np.dtype(">u8")).astype(np.uint64)
-    return np.asarray((numbers >> np.uint64(11)) / 2.0**53, dtype=np.float64)  # 53 bits: every number is exact
+    return _places(keys(texts, salt))
+
+
+def by_keys(found: NDArray[np.uint64], *, test: float, validation: float) -> dict[str, NDArray[np.bool_]]:
+    """Which rows each part has, by the keys of texts or entities; equal keys are always in the same one. A mask `(rows,)` of each."""
+    masks = {name: np.empty(len(found), bool) for name in SPLITS}
+    for start in range(0, len(found), _AT_ONCE):
+        place = _places(found[start : start + _AT_ONCE])
+        masks["test"][start : start + _AT_ONCE] = place < test
+        masks["validation"][start : start + _AT_ONCE] = (place >= test) & (place < test + validation)
+        masks["train"][start : start + _AT_ONCE] = place >= test + validation
+    return masks
 
 
 def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -37,7 +64,7 @@ def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[
         test: share of the texts that go to test; 0 for none.
         validation: share of the texts that go to validation; 0 for none.
     """
-    return _cut(positions(texts), test, validation)
+    return _indices(by_keys(keys(texts), test=test, validation=validation))
 
 
 def by_entity(entities: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -51,14 +78,18 @@ def by_entity(entities: Sequence[str], *, test: float, validation: float) -> dic
         test: share of the entities that go to test; 0 for none.
         validation: share of the entities that go to validation; 0 for none.
     """
-    names = sorted(set(entities))
-    place = dict(zip(names, positions(names, _ENTITY_SALT).tolist(), strict=True))
-    return _cut(np.array([place[name] for name in entities], dtype=np.float64), test, validation)
+    return _indices(by_keys(entity_keys(coded(pa.array(entities, pa.string()))), test=test, validation=validation))
 
 
-def _cut(place: NDArray[np.float64], test: float, validation: float) -> dict[str, NDArray[np.int64]]:
-    parts = {"test": place < test, "validation": (place >= test) & (place < test + validation), "train": place >= test + validation}
-    return {name: np.flatnonzero(mask) for name, mask in parts.items()}
+def entity_keys(entities: Coded) -> NDArray[np.uint64]:
+    """A key for each row's entity, `(rows,)`; 0 where a row has none, or an empty one."""
+    found = keys(entities.words, _ENTITY_SALT)
+    found[[not word for word in entities.words]] = 0
+    return np.asarray(np.append(found, np.uint64(0))[entities.codes])
+
+
+def _indices(masks: dict[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.int64]]:
+    return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
 def by_time(ranks: NDArray[np.int64], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -91,15 +122,13 @@ def by_time(ranks: NDArray[np.int64], *, test: float, validation: float) -> dict
     return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
 
-def by_column(values: pa.ChunkedArray) -> tuple[dict[str, NDArray[np.int64]], dict[int, str]]:
+def by_column(values: Coded) -> tuple[dict[str, NDArray[np.int64]], dict[int, str]]:
     """Row indices of each part that a split column names, and the rows whose value names none.
 
     Returns:
         part → row indices, and row index → the value that is no part's name ("" for an empty cell).
     """
-    encoded = values.combine_chunks().dictionary_encode()
-    words = encoded.dictionary.to_pylist()
-    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    words, codes = values.words, values.codes
     meaning = [_WORDS.get(word.strip().lower()) for word in words]
     parts: dict[str, NDArray[np.int64]] = {}
     for name in SPLITS:
@@ -110,6 +139,21 @@ def by_column(values: pa.ChunkedArray) -> tuple[dict[str, NDArray[np.int64]], di
     unknown = [-1, *(code for code, part in enumerate(meaning) if part is None)]
     bad = {int(row): "" if codes[row] < 0 else words[codes[row]] for row in np.flatnonzero(np.isin(codes, unknown))}
     return parts, bad
+
+
+def overlap_of_keys(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> int:
+    """Rows of `other` whose key also stands in `one`."""
+    return sum(int(np.isin(other[theirs], one[own]).sum()) for own, theirs in zip(buckets(one), buckets(other), strict=True))
+
+
+def buckets(found: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Row indices by the first bits of their key: equal keys are in one bucket, so that what is counted in each can be added up.
+
+    Sorting all keys at once would take several times the memory that they take.
+    """
+    first = (found >> np.uint64(64 - _BUCKET_BITS)).astype(np.uint8)
+    for bucket in range(1 << _BUCKET_BITS):
+        yield np.flatnonzero(first == bucket)
 
 
 def overlap(one: pa.Array, other: pa.Array) -> int:

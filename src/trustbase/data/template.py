@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TextTemplate:
-    """A text column, or literal text with `{column}` places; or two of these, whose texts are read as a pair.
+    """A text column, or literal text with `{column}` places; or several of these, whose texts are read together.
 
     `{column|words}` writes `words` where that cell is empty, `{{` and `}}` stand for braces. `source` carries all of it, so that a
     bundle needs nothing else to render its inputs as the training rows were rendered.
@@ -37,7 +37,7 @@ class TextTemplate:
         source: canonical text that `parse` turns into an equal template.
         parts: literal strings and cells, in order; a plain column is one cell.
         plain: whether the text is one column as it stands.
-        sides: the two templates of a pair (`trustbase.data.pair`); none where there is one text.
+        sides: the templates of texts that are read together (`trustbase.data.pair`); none where there is one text.
         entities: columns of two spans in a plain text, head and tail, which are marked in it (`trustbase.data.marked`).
     """
 
@@ -48,19 +48,20 @@ class TextTemplate:
     entities: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING) -> TextTemplate:
+    def parse(cls, text: str, columns: Sequence[str] | None, *, missing: str = DEFAULT_MISSING, names: Sequence[str] = ()) -> TextTemplate:
         """Read a column name or template.
 
         Args:
             text: what the recipe's `data.text` says; for a pair or a text with entities, what `DataOptions.reading` makes of all.
             columns: the columns there are, or None where they are not known (names are then taken as they stand).
             missing: what is written for an empty cell that does not say it itself.
+            names: what the texts that are read together are called in messages.
 
         Raises:
             DataError: no such column, or braces that do not pair; every problem, with "did you mean".
         """
         if SEPARATOR in text:
-            return cls._pair(text, columns, missing)
+            return cls._together(text, columns, missing, names)
         if (named := marked.three_columns(text)) is not None:
             return cls._marked(text, named, columns)
         braces = "{" in text or "}" in text
@@ -76,18 +77,22 @@ class TextTemplate:
         return cls(_canonical(parts), tuple(parts), plain=False)
 
     @classmethod
-    def _pair(cls, text: str, columns: Sequence[str] | None, missing: str) -> TextTemplate:
+    def _together(cls, text: str, columns: Sequence[str] | None, missing: str, names: Sequence[str]) -> TextTemplate:
         sides: list[TextTemplate] = []
         problems: list[Problem] = []
-        for where, side in zip(("data.text", "data.text_pair"), text.split(SEPARATOR), strict=True):
+        parts = text.split(SEPARATOR)
+        known = names or ("data.text", "data.text_pair", *(f"data.choices.{number}" for number in range(1, len(parts))))
+        for where, side in zip(known, parts, strict=False):
             try:
                 sides.append(cls.parse(side, columns, missing=missing))
             except DataError as error:
                 problems += [replace(problem, where=where) for problem in error.problems]
         if problems:
-            raise DataError("data.text and data.text_pair are not columns or templates over these columns", problems=problems)
+            told = " and ".join(dict.fromkeys(problem.where for problem in problems))
+            raise DataError(f"{told} cannot be read as columns or templates over these columns", problems=problems)
         source = SEPARATOR.join(side.source for side in sides)
-        return cls(source, (*sides[0].parts, SEPARATOR, *sides[1].parts), plain=False, sides=tuple(sides))
+        joined = [part for side in sides for part in (SEPARATOR, *side.parts)][1:]
+        return cls(source, tuple(joined), plain=False, sides=tuple(sides))
 
     @classmethod
     def _marked(cls, text: str, named: Sequence[str], columns: Sequence[str] | None) -> TextTemplate:
@@ -131,23 +136,26 @@ class TextTemplate:
 
     def render_table(self, table: pa.Table) -> list[str]:
         """The texts of all rows of a string table (null: empty cell), equal to `render` row by row."""
+        return list(self.column_of(table).to_pylist())
+
+    def column_of(self, table: pa.Table) -> pa.ChunkedArray:
+        """The same as a column of large strings."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if self.entities:
-            return [marked.marked_cells(*cells) for cells in zip(*(table[name].to_pylist() for name in self.columns), strict=True)]
+            rows = zip(*(table[name].to_pylist() for name in self.columns), strict=True)
+            return pa.chunked_array([[marked.marked_cells(*cells) for cells in rows]], pa.large_string())
+        empty = pa.scalar("", pa.large_string())
         if self.plain:
-            return [value or "" for value in table[self.columns[0]].to_pylist()]
+            return pc.fill_null(table[self.columns[0]].cast(pa.large_string()), empty)
         filled = [
             pa.scalar(part, pa.large_string())
             if isinstance(part, str)
             else pc.fill_null(table[part.column].cast(pa.large_string()), pa.scalar(part.missing, pa.large_string()))
             for part in self.parts
         ]
-        if len(filled) == 1:
-            return list(filled[0].to_pylist())
-        joined = pc.binary_join_element_wise(*filled, pa.scalar("", pa.large_string()))
-        return list(joined.to_pylist())
+        return filled[0] if len(filled) == 1 else pc.binary_join_element_wise(*filled, empty)
 
 
 def cell_text(value: Any) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trustbase.data.coded import Coded, coded
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:(?<=:\d{2}:\d{2})[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
@@ -43,9 +45,18 @@ def read_moments(columns: Sequence[pa.ChunkedArray]) -> list[Moments]:
     Args:
         columns: the time column of each source, as text.
     """
-    texts = [[None if value is None else value.strip() for value in column.to_pylist()] for column in columns]
-    read = {text: _read(text) for text in {text for column in texts for text in column if text}}
-    found = Counter(read[text][0] for column in texts for text in column if text and read[text][0])
+    return moments_of([coded(column) for column in columns])
+
+
+def moments_of(columns: Sequence[Coded]) -> list[Moments]:
+    """The same, of columns whose distinct values are known."""
+    texts = [[word.strip() for word in column.words] for column in columns]
+    read = {text: _read(text) for own in texts for text in own if text}
+    found: Counter[str] = Counter()
+    for column, own in zip(columns, texts, strict=True):
+        for text, rows in zip(own, np.bincount(column.codes[column.codes >= 0], minlength=len(own)).tolist(), strict=True):
+            if text and read[text][0]:
+                found[read[text][0]] += rows
     kind = max(sorted(found), key=lambda name: found[name]) if found else ""
     ranks: dict[str, int] = {}
     names: list[str] = []
@@ -55,20 +66,27 @@ def read_moments(columns: Sequence[pa.ChunkedArray]) -> list[Moments]:
             names.append(text)
             last = key
         ranks[text] = len(names) - 1
-    return [_moments(column, ranks, read, tuple(names), kind) for column in texts]
+    return [_moments(column, own, ranks, read, tuple(names), kind) for column, own in zip(columns, texts, strict=True)]
 
 
 def _moments(
-    texts: Sequence[str | None], ranks: dict[str, int], read: dict[str, tuple[str, Key | None]], names: tuple[str, ...], kind: str
+    column: Coded,
+    texts: Sequence[str],
+    ranks: dict[str, int],
+    read: dict[str, tuple[str, Key | None]],
+    names: tuple[str, ...],
+    kind: str,
 ) -> Moments:
+    own_ranks = column.translated([ranks.get(text, -1) for text in texts])
     faults: dict[int, tuple[str, str]] = {}
-    for row, text in enumerate(texts):
+    for row in np.flatnonzero(own_ranks < 0).tolist():
+        code = int(column.codes[row])
+        text = texts[code] if code >= 0 else ""
         if not text:
             faults[row] = ("is empty", "")
-        elif text not in ranks:
-            own = read[text][0]
-            faults[row] = (f"is {own} where most rows have {kind}", "") if own else ("is no ISO date, ISO timestamp or number", text)
-    own_ranks = np.array([-1 if not text else ranks.get(text, -1) for text in texts], dtype=np.int64)
+            continue
+        own = read[text][0]
+        faults[row] = (f"is {own} where most rows have {kind}", "") if own else ("is no ISO date, ISO timestamp or number", text)
     return Moments(own_ranks, names, kind, faults)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from trustbase.data.facts import facts_across, public_name, source_facts
+from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
 from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
 from trustbase.data.markdown import in_code, section, several, share
@@ -40,7 +40,7 @@ def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes
     template, sources = read_sources(options, root, answers)
     source = sources["train"]
     source.parts = {ALL: np.arange(len(source.raw))}
-    schema = schema_of(options, sources, truth, of=ALL)
+    schema = schema_of(options, sources, truth, template, of=ALL)
     read_truth(options, schema, sources, truth, whose="of these rows")
     judge_bad_rows(options, sources, ignore)
     facts = source_facts(options, template, sources)
@@ -48,7 +48,7 @@ def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes
     facts["sources"] = {ALL: facts["sources"]["train"]}
     facts["split"] = {"column": None, "by": None, "how": {ALL: "all rows, undivided"}}
     splits = {ALL: part}
-    facts.update(facts_across(splits, facts, schema))
+    facts.update(facts_across(splits, facts, schema, shared_texts(splits)))
     assert not all_bad(source)  # nothing is tolerated here
     return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template), answers)
 

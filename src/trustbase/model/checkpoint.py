@@ -28,7 +28,7 @@ from trustbase.model.folder import (
     read_object,
 )
 from trustbase.model.fused import fuse, network_of
-from trustbase.model.heads import head_of
+from trustbase.model.heads import head_of, outputs_of
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import Origin, config_of, head_names, load_classifier, origin_of, set_origin
@@ -172,7 +172,7 @@ def assert_reload_equal(model: nn.Module, folder: Path, rows: Encoded | Mapping[
 
 
 def _probabilities(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    scores: torch.Tensor = model(**batch).logits.float().softmax(dim=-1)
+    scores: torch.Tensor = outputs_of(model(**batch)).float().softmax(dim=-1)
     return scores
 
 
@@ -180,7 +180,7 @@ def _batch(model: nn.Module, rows: Encoded | Mapping[str, Any], device: torch.de
     if isinstance(rows, Encoded):
         if not len(rows):
             raise TrainingError("Reload equality needs at least one row, got none", hint="give some validation rows")
-        arrays: Mapping[str, Any] = pad(rows, np.arange(min(len(rows), _RELOAD_ROWS)), config_of(model).pad_token_id or 0)
+        arrays: Mapping[str, Any] = pad(rows.flat, np.arange(min(len(rows), _RELOAD_ROWS)), config_of(model).pad_token_id or 0)
     else:
         arrays = {name: value for name, value in rows.items() if name != "labels"}
     return {name: torch.as_tensor(value).to(device) for name, value in arrays.items()}

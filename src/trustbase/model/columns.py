@@ -24,8 +24,7 @@ from trustbase.data.rows import finite_number
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import Encoded
 from trustbase.model.folder import COLUMNS_FILE, read_object
-from trustbase.model.token_units import encode_units
-from trustbase.model.tokenizer import encode
+from trustbase.model.sequencer import Sequencer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,15 +198,14 @@ def encoder_in(folder: Path) -> ColumnEncoder | None:
     return ColumnEncoder.from_json(read_object(path)) if path.is_file() else None
 
 
-def encode_inputs(tokenizer: Any, encoder: ColumnEncoder | None, inputs: Sequence[Any], *, max_length: int, units: bool = False) -> Encoded:
+def encode_inputs(tokenizer: Any, encoder: ColumnEncoder | None, inputs: Sequence[Any], sequencer: Sequencer) -> Encoded:
     """Token ids of what a model is asked, and its columns where it reads any.
 
     Args:
         tokenizer: from `load_tokenizer`.
         encoder: of the model's columns; None where it reads texts alone.
         inputs: texts, with their cells behind them where there is an encoder (`data.cells`), `(rows,)`.
-        max_length: most tokens of a row.
-        units: whether each unit of a text is answered, so that its place must be known.
+        sequencer: how a text becomes sequences of tokens.
 
     Raises:
         DataError: some inputs are no texts.
@@ -217,7 +215,7 @@ def encode_inputs(tokenizer: Any, encoder: ColumnEncoder | None, inputs: Sequenc
     if any(not isinstance(value, str) for value in inputs):
         raise DataError("an input must be a text", hint="ask with a str")
     parts = [text_and_cells(value, columns) for value in inputs]
-    encoded = (encode_units if units else encode)(tokenizer, [text for text, _ in parts], max_length=max_length)
+    encoded = sequencer.encode(tokenizer, [text for text, _ in parts])
     return encoded if encoder is None else replace(encoded, columns=encoder.encode([cells for _, cells in parts]))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustbase.errors import ModelError
 from trustbase.model.evaluating import evaluating
+from trustbase.model.heads import outputs_of
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
 
@@ -91,7 +92,7 @@ class Cut:
             return ((states, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": states})
 
         with self._standing(self._above, hand):
-            found: Tensor = self._model(**rest).logits
+            found: Tensor = outputs_of(self._model(**rest))
         return found
 
     def below(self) -> set[str]:
@@ -131,7 +132,7 @@ class Cut:
             ModelError: it cannot be cut there.
         """
         with self._tried(), torch.no_grad():
-            whole, states, real = self._model(**inputs).logits, self.states(inputs), inputs["attention_mask"].bool()
+            whole, states, real = outputs_of(self._model(**inputs)), self.states(inputs), inputs["attention_mask"].bool()
             last = states[torch.arange(len(states), device=states.device), real.sum(dim=1) - 1]
             filled = torch.where(real[:, :, None], states, last[:, None])  # as `train.batches.StateRows` fills rows up
             parts = self.logits({**inputs, "states": filled})

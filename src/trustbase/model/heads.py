@@ -64,3 +64,12 @@ def _table(head: str) -> Mapping[str, str]:
 
     table: Mapping[str, str] = getattr(modeling_auto, HEADS[head].mapping)
     return table
+
+
+def outputs_of(result: Any) -> Any:
+    """What a model of transformers gives before any softmax: `logits`, or of a head for spans `(rows, length, 2)`."""
+    if getattr(result, "start_logits", None) is None:
+        return result.logits
+    import torch
+
+    return torch.stack([result.start_logits, result.end_logits], dim=-1)

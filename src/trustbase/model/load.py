@@ -13,6 +13,7 @@ from typing import Any
 from trustbase import files
 from trustbase.errors import ModelError, UsageError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.ensemble import first_part, parts_of
 from trustbase.model.folder import (
     ADAPTER_WEIGHTS,
     CHECKPOINT,
@@ -105,6 +106,7 @@ def _from_path(reference: str, folder: Path) -> BaseModel:
         )
     for place in (folder, folder / "model", folder / "checkpoints" / "trained"):
         _refuse_plain(reference, place)
+    _refuse_members(reference, folder)
     if (folder / "manifest.json").is_file() and (folder / "model").is_dir():
         return _from_bundle(reference, folder)
     if (folder / "recipe.resolved.yaml").is_file():
@@ -114,6 +116,20 @@ def _from_path(reference: str, folder: Path) -> BaseModel:
             f"base '{reference}' is no model folder: it has no config.json", hint="name a folder with config.json and model.safetensors"
         )
     return _checked(reference, folder, "local", _lineage(folder))
+
+
+def _refuse_members(reference: str, folder: Path) -> None:
+    """An artefact, bundle or run of several members is no one model to begin from.
+
+    Raises:
+        UsageError: it is; names the first member.
+    """
+    for place in (folder / "checkpoints", folder / "model", folder):
+        if first_part(place) != place:
+            raise UsageError(
+                f"base '{reference}' is {len(parts_of(place))} models whose mean answers, and training begins from one",
+                hint=f"name one of them: {first_part(place) / 'trained' if place.name == 'checkpoints' else first_part(place)}",
+            )
 
 
 def _from_run(reference: str, run: Path) -> BaseModel:

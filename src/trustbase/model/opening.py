@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from trustbase.errors import ModelError, Problem, UsageError
+from trustbase.model.ensemble import Ensemble, first_part, members_of
 from trustbase.model.runtime import Runtime
-from trustbase.recipe.lookup import RUNTIMES, load
+from trustbase.recipe.lookup import ANSWER_KINDS, RUNTIMES, load, load_named
 from trustbase.records import ArtifactInfo
 
 
@@ -34,21 +36,39 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
         ModelError: no runtime of this version, or files that cannot be read.
         UsageError: the precision or the device does not exist here.
     """
+    from trustbase.model.sequencer import Sequencer
+
     if info.runtime not in RUNTIMES:
         known = f"it knows {', '.join(RUNTIMES)}; use the version that made the artefact"
         raise ModelError(f"{info.folder}: runtime '{info.runtime}' is unknown to this version", hint=known)
     # Another precision than what ships: of the weights, which a graph does not hold.
     name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = _tokenizer(info) if RUNTIMES[name].tokens else None
-    settings = {"precision": precision, "device": device, "threads": threads}
-    runtime: Runtime = load(RUNTIMES[name]).open(info.folder, tokenizer=tokenizer, max_length=info.max_length, **settings)
-    return tokenizer, runtime
+    settings = {"precision": precision, "device": device, "threads": threads, **Sequencer.of(info).unusual}
+    opened = load(RUNTIMES[name])
+    folders = [info.folder] if info.members == 1 else members_of(info.folder, info.members)
+    runtimes: list[Runtime] = [opened.open(each, tokenizer=tokenizer, max_length=info.max_length, **settings) for each in folders]
+    return tokenizer, together(runtimes, info.answer_kind)
+
+
+def together(runtimes: Sequence[Runtime], answer_kind: str) -> Runtime:
+    """One runtime as it is, and several as their mean.
+
+    Raises:
+        ModelError: several, and answers of this kind have no mean.
+    """
+    if len(runtimes) == 1:
+        return runtimes[0]
+    mean = ANSWER_KINDS[answer_kind].averaged if answer_kind in ANSWER_KINDS else ""
+    if not mean:
+        raise ModelError(f"answers of kind '{answer_kind}' of several members have no mean in this version", hint="open one of its members")
+    return Ensemble(runtimes, load_named(mean))
 
 
 def _tokenizer(info: ArtifactInfo) -> Any:
     from trustbase.model.tokenizer import load_tokenizer
 
-    return load_tokenizer(info.folder)
+    return load_tokenizer(first_part(info.folder) if info.members > 1 else info.folder)
 
 
 def limit_threads(threads: int) -> None:

@@ -25,7 +25,11 @@ from trustbase.model.rotary import angles, turned
 Segments = Sequence[NDArray[np.integer]] | None  # of each row, for each token: 1 in the second text of a pair
 
 _GROUP_TOKENS = 8  # starting another attention group costs about as much time as this many tokens of padding
-_KNOWN = frozenset(f"{family}For{what}Classification" for family in ("Bert", "RoFormer") for what in ("Sequence", "Token"))
+_KNOWN = frozenset(
+    f"{family}For{what}"
+    for family in ("Bert", "RoFormer")
+    for what in ("SequenceClassification", "TokenClassification", "QuestionAnswering")
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,11 @@ def unsupported(model: Any) -> str | None:
     if getattr(config, "rotary_value", False) or getattr(config, "embedding_size", config.hidden_size) != config.hidden_size:
         return "its values are turned, or its embeddings are of another width"
     return None
+
+
+def head_layer(model: Any) -> Any:
+    """The last layer of a classifier, or of a head for spans."""
+    return model.qa_outputs if hasattr(model, "qa_outputs") else model.classifier
 
 
 class _Linear:
@@ -188,7 +197,7 @@ class PackedBert:
         layers = list(body.encoder.layer)
         self._layers = [_Layer(layer, self._heads, dtype, last=layer is layers[-1]) for layer in layers]
         self._last_rows = _Layer(layers[-1], self._heads, torch.float32, last=True)
-        self._pooler, self._classifier, self._network = getattr(body, "pooler", None), model.classifier, network_of(model)
+        self._pooler, self._classifier, self._network = getattr(body, "pooler", None), head_layer(model), network_of(model)
 
     def logits(self, rows: Sequence[NDArray[np.integer]], segments: Segments = None, columns: torch.Tensor | None = None) -> torch.Tensor:
         """Class logits, fp32 `(rows, classes)`.
@@ -208,9 +217,11 @@ class PackedBert:
         logits: torch.Tensor = self._classifier(read if self._pooler is None else self._pooler(read))
         return logits
 
-    def token_logits(self, rows: Sequence[NDArray[np.integer]], asked: tuple[NDArray[np.int64], NDArray[np.int64]]) -> torch.Tensor:
-        """Logits of some tokens, fp32 `(asked, tags)`, from a head for tokens; `asked` are the row and position of each."""
-        x, groups, masks = self._enter(rows, None)
+    def token_logits(
+        self, rows: Sequence[NDArray[np.integer]], segments: Segments = None, *, asked: tuple[NDArray[np.int64], NDArray[np.int64]]
+    ) -> torch.Tensor:
+        """Logits of some tokens, fp32 `(asked, tags)`, from a head for tokens or spans; `asked` are the row and position of each."""
+        x, groups, masks = self._enter(rows, segments)
         for layer in self._layers:
             x = layer.after_attention(self._attend(layer.query_key_value(x.to(self._dtype)), groups, masks), x)
         begins = np.concatenate([group.start + group.length * np.arange(group.rows) for group in groups])

@@ -301,6 +301,11 @@ def _load_white_box(info: ArtifactInfo) -> Any:
             f"{info.folder}: runtime {info.runtime} has no torch weights to lend",
             hint="what the model is stands in its artifact.json (facts.model), as a person reads it",
         )
+    if info.members > 1:
+        raise ModelError(
+            f"{info.folder}: its answer is the mean of {info.members} models, so there is no one model to lend",
+            hint=f"open one of them: Predictor.open('{info.folder / 'member-0'}')",
+        )
     if info.answer_kind == "language":
         from trustbase.model.runtime_language import load_base as load_model
     else:

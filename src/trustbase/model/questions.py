@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trustbase.data.tags import OUTSIDE
 from trustbase.data.units import units
 from trustbase.errors import PredictionError, Problem
+from trustbase.model.ensemble import MEMBER_OUTPUT
 from trustbase.records import LabelSchema
 
 UNREAD = np.float32(-1e30)  # every logit of a unit that the model did not read: cut off, or nothing to the tokenizer
@@ -223,6 +224,15 @@ TOKEN_SCORES = Kind(
     TEXT,
     ragged=True,
 )
+SPAN_SCORES = Kind(
+    "span_scores",
+    "the best answer that a text holds: its characters, its share, that of the best other one, and whether there is one, float64 (5,)",
+    ("span",),
+    "span",
+    _no_parameters,
+    _embeddings,
+    TEXT,
+)
 LOSS = Kind("loss", "cross-entropy of a given label, in nats", ("classes",), "logits", _one_label, _losses, TEXT)
 EMBEDDING = Kind(
     "embedding",
@@ -243,9 +253,27 @@ LOG_LIKELIHOOD = Kind(
     TEXT,
 )
 
+
+def of_members(kind: Kind) -> Kind:
+    """The same question put to each member of an ensemble: values float64 `(members, width)`."""
+
+    def finish(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+        each = np.stack(kind.finish(rows.reshape(-1, len(labels.names)), questions, labels))
+        return _frozen_rows(each.reshape(len(rows), -1, len(labels.names)))
+
+    about = "the same of each member of an ensemble, float64 (members, width)"
+    return Kind(f"{kind.name}_of_members", about, kind.answers, MEMBER_OUTPUT, _no_parameters, finish, kind.modality)
+
+
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
 KINDS: Mapping[str, Kind] = MappingProxyType(
-    {kind.name: kind for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD)}
+    {
+        kind.name: kind
+        for kind in (
+            *(CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
+            *(of_members(kind) for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER)),
+        )
+    }
 )
 
 

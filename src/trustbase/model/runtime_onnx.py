@@ -13,7 +13,10 @@ from trustbase.errors import ModelError
 from trustbase.model.artifact import ONNX_FILE
 from trustbase.model.columns import ColumnEncoder, encode_inputs, encoder_in
 from trustbase.model.encoded import Encoded, pad
+from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
+from trustbase.model.searching import MOST_TOKENS, best_spans
+from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
 
 _PREFIX = "output_"  # of the names of the graph's outputs
@@ -27,15 +30,25 @@ class OnnxRuntime:
     precision_reason = "the exported graph is fp32"
     path = "graph"
 
-    def __init__(self, session: Any, tokenizer: Any, *, max_length: int, encoder: ColumnEncoder | None = None) -> None:
+    def __init__(
+        self,
+        session: Any,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        stride: int | None = None,
+        form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
+        encoder: ColumnEncoder | None = None,
+    ) -> None:
         self._session = session
         self._encoder = encoder
         self._tokenizer = tokenizer
-        self._max_length = max_length
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
-        self._units = "unit_logits" in self.outputs  # each unit of a text is answered, not the text as a whole
+        self._units, self._spans = ("unit_logits" in self.outputs), ("span" in self.outputs)  # what is answered is not the text as a whole
+        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else CONTEXT if self._spans else form, answer_tokens)
 
     @classmethod
     def open(
@@ -47,6 +60,9 @@ class OnnxRuntime:
         precision: str = "fp32",
         device: str | None = None,
         threads: int | None = None,
+        stride: int | None = None,
+        form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
     ) -> OnnxRuntime:
         """Open the graph of an artefact; it is fp32 and runs on the CPU, whatever device the weights could use.
 
@@ -68,10 +84,12 @@ class OnnxRuntime:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base of their own
             raise ModelError(f"{path}: ONNX Runtime refuses the graph: {error}", hint="make the artefact again") from error
-        return cls(session, tokenizer, max_length=max_length, encoder=encoder_in(folder))
+        return cls(
+            session, tokenizer, max_length=max_length, stride=stride, form=form, answer_tokens=answer_tokens, encoder=encoder_in(folder)
+        )
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return encode_inputs(self._tokenizer, self._encoder, inputs, max_length=self._max_length, units=self._units)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, self._sequencer)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return int(lengths.max()) * len(lengths)
@@ -84,7 +102,11 @@ class OnnxRuntime:
             batch.pop("token_type_ids", None)
         (values,) = self._session.run([_PREFIX + output], batch)
         values = np.asarray(values, dtype=np.float32)
+        if output == "span":
+            part = encodings.take(rows)
+            lengths = part.flat.lengths.tolist()
+            return best_spans([table[:length] for table, length in zip(values, lengths, strict=True)], part, self._sequencer.answer_tokens)
         if output != "unit_logits":
-            return values
+            return pooled(values, encodings, rows)
         part = encodings.take(rows)
         return by_row(part, values[read_places(part)])

@@ -20,9 +20,12 @@ from trustbase.errors import UsageError
 from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.fused import COLUMNS, network_of
-from trustbase.model.heads import TOKENS, head_of
+from trustbase.model.heads import SPAN, TOKENS, head_of, outputs_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
+from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
+from trustbase.model.searching import MOST_TOKENS, best_spans
+from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
 
 
@@ -37,6 +40,9 @@ class TorchRuntime:
         device: where it runs.
         reason: why this precision, in words.
         packed: False keeps to the forward pass of transformers (comparisons).
+        stride: tokens by which windows over longer inputs overlap; None cuts these off.
+        form: what an input is (`model.sequencer`).
+        answer_tokens: of the longest answer, where a text is searched for one.
     """
 
     name = "torch"
@@ -51,15 +57,19 @@ class TorchRuntime:
         device: str = "cpu",
         reason: str = "",
         packed: bool = True,
+        stride: int | None = None,
+        form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
     ) -> None:
         self.precision = precision
         self.precision_reason = reason
         self._tokenizer = tokenizer
-        self._max_length = max_length
         self._device = torch.device(device)
         self._pad_id = int(tokenizer.pad_token_id or 0) if tokenizer is not None else 0
-        self._units = head_of([type(model).__name__]) == TOKENS  # each unit of a text is answered, not the text as a whole
-        self.outputs: tuple[str, ...] = ("unit_logits" if self._units else "logits", "embedding")
+        head = head_of([type(model).__name__])
+        self._units, self._spans = head == TOKENS, head == SPAN  # each unit of a text is answered, or a part of it, and not the whole
+        self._sequencer = Sequencer(max_length, stride, UNITS if self._units else CONTEXT if self._spans else form, answer_tokens)
+        self.outputs: tuple[str, ...] = ("unit_logits" if self._units else "span" if self._spans else "logits", "embedding")
         model = model.to(self._device).eval().requires_grad_(False)
         network = network_of(model)
         self._encoder = network.encoder if network is not None else None
@@ -80,6 +90,9 @@ class TorchRuntime:
         device: str | None = None,
         threads: int | None = None,
         packed: bool = True,
+        stride: int | None = None,
+        form: str = TEXT,
+        answer_tokens: int = MOST_TOKENS,
     ) -> TorchRuntime:
         """Load the weights of an artefact; `threads` is torch's own, set in the thread that asks.
 
@@ -91,10 +104,17 @@ class TorchRuntime:
             UsageError: the precision does not exist on this device, or the device does not exist here.
         """
         where, chosen, reason = place_of(precision, device)
-        return cls(load_model(folder), tokenizer, max_length=max_length, precision=chosen, device=where, reason=reason, packed=packed)
+        settings: dict[str, Any] = {
+            "max_length": max_length,
+            "stride": stride,
+            "form": form,
+            "answer_tokens": answer_tokens,
+            "packed": packed,
+        }
+        return cls(load_model(folder), tokenizer, precision=chosen, device=where, reason=reason, **settings)
 
     def prepare(self, inputs: Sequence[Any]) -> Encoded:
-        return encode_inputs(self._tokenizer, self._encoder, inputs, max_length=self._max_length, units=self._units)
+        return encode_inputs(self._tokenizer, self._encoder, inputs, self._sequencer)
 
     def computed_tokens(self, lengths: NDArray[np.integer]) -> int:
         return packed_tokens(lengths) if self._packed is not None else int(lengths.max()) * len(lengths)
@@ -103,9 +123,14 @@ class TorchRuntime:
         with torch.inference_mode():
             if output == "unit_logits":
                 return self._forward_units(encodings, rows)
+            if output == "span":
+                return self._forward_spans(encodings.take(rows))
+            flat, places = encodings.flat, encodings.of_rows(rows)
             if self._packed is not None:
-                return self._forward_packed(self._packed, output, encodings, rows)
-            return self._forward_padded(output, encodings, rows)
+                values = self._forward_packed(self._packed, output, flat, places)
+            else:
+                values = self._forward_padded(output, flat, places)
+        return pooled(values, encodings, rows)
 
     def _forward_packed(self, packed: PackedBert, output: str, encodings: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         order = np.argsort(encodings.lengths[rows], kind="stable")  # a batch that was halved or filtered is still sorted; be sure
@@ -127,7 +152,7 @@ class TorchRuntime:
         part = encodings.take(rows[order])
         asked = read_places(part)
         if self._packed is not None:
-            values = self._packed.token_logits([part.ids[a:b] for a, b in pairwise(part.offsets.tolist())], asked)
+            values = self._packed.token_logits(*_apart(part), asked=asked)
         else:
             batch = self._padded(part, np.arange(len(part)))
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -135,6 +160,23 @@ class TorchRuntime:
             values = logits[tuple(torch.from_numpy(each).to(self._device) for each in asked)]
         tables = by_row(part, values.float().cpu().numpy())
         return [tables[place] for place in np.argsort(order, kind="stable")]
+
+    def _forward_spans(self, part: Encoded) -> NDArray[np.float32]:
+        """The best spans of some rows, `(rows, 5)` (`searching.best_spans`)."""
+        flat = part.flat
+        order = np.argsort(flat.lengths, kind="stable")
+        sorted_ = flat.take(order)
+        lengths = sorted_.lengths
+        places = np.repeat(np.arange(len(lengths)), lengths), np.arange(lengths.sum()) - np.repeat(sorted_.offsets[:-1], lengths)
+        if self._packed is not None:
+            values = self._packed.token_logits(*_apart(sorted_), asked=places)
+        else:
+            batch = self._padded(sorted_, np.arange(len(sorted_)))
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                outputs = outputs_of(self._model(**batch))
+            values = outputs[tuple(torch.from_numpy(each).to(self._device) for each in places)]
+        tables = np.split(values.float().cpu().numpy(), sorted_.offsets[1:-1])
+        return best_spans([tables[place] for place in np.argsort(order, kind="stable")], part, self._sequencer.answer_tokens)
 
     def _padded(self, encodings: Encoded, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}
@@ -146,6 +188,12 @@ class TorchRuntime:
                 batch.pop(COLUMNS, None)  # an embedding is the text's
             result: torch.Tensor = self._model(**batch).logits if output == "logits" else mean_hidden(self._model, batch)
         return np.asarray(result.float().cpu().numpy(), dtype=np.float32)
+
+
+def _apart(part: Encoded) -> tuple[list[NDArray[np.int32]], list[NDArray[np.uint8]] | None]:
+    """Tokens of each row, and which text of a pair they belong to."""
+    bounds = list(pairwise(part.offsets.tolist()))
+    return [part.ids[a:b] for a, b in bounds], None if part.segments is None else [part.segments[a:b] for a, b in bounds]
 
 
 def place_of(precision: str, device: str | None) -> tuple[str, str, str]:

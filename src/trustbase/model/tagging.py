@@ -31,7 +31,7 @@ def build_tagger(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: fl
     """
     if not types_of(labels.names):
         raise ModelError(f"Tagging needs tags of at least one type of entity, got {list(labels.names)}", hint="check the label column")
-    return build_scorer(base, labels, "token-classification", None, seed=seed, dropout=dropout, head=TOKENS)
+    return build_scorer(base, labels.names, "token-classification", None, seed=seed, dropout=dropout, head=TOKENS)
 
 
 def unit_tags(truth: NDArray[Any], labels: LabelSchema, texts: Sequence[str]) -> Ragged:

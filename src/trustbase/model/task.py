@@ -20,6 +20,7 @@ from trustbase.model.pretrained import Origin, config_of, load_classifier, set_o
 from trustbase.records import BaseModel, LabelSchema
 
 Batch = Mapping[str, Any]
+CHOICE = "choice"  # the name of the one output of a model that weighs choices
 
 
 class Build(Protocol):
@@ -75,11 +76,11 @@ def build_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
         raise ModelError(
             f"Text classification needs at least two different labels, got {list(labels.names)}", hint="check the label column"
         )
-    return build_scorer(base, labels, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "text-classification", "single_label_classification", seed=seed, dropout=dropout)
 
 
 def build_scorer(
-    base: BaseModel, labels: LabelSchema, task: str, problem_type: str | None, *, seed: int, dropout: float | None, head: str = SEQUENCE
+    base: BaseModel, names: Sequence[str], task: str, problem_type: str | None, *, seed: int, dropout: float | None, head: str = SEQUENCE
 ) -> nn.Module:
     """A model with one logit for each name, of the whole text or, by its head, of each token; `problem_type` is what transformers calls
     what they mean.
@@ -94,7 +95,7 @@ def build_scorer(
         weights = merge(load_checkpoint(base.folder)[0]).state_dict()
     tokenizer = load_tokenizer(base.folder)
     model = load_classifier(
-        base.folder, label_names=labels.names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights, head=head
+        base.folder, label_names=names, seed=seed, dropout=dropout, pad_id=tokenizer.pad_token_id, weights=weights, head=head
     )
     _check_vocabulary(base, model, tokenizer)
     config_of(model).problem_type = problem_type
@@ -108,18 +109,43 @@ def build_pair_classifier(base: BaseModel, labels: LabelSchema, *, seed: int, dr
     Raises:
         ModelError: as there; or the tokenizer cannot tell two texts apart, or tells the model of a second text that it has no embedding of.
     """
+    model = build_classifier(base, labels, seed=seed, dropout=dropout)
+    check_pairs(base, model)
+    set_origin(model, Origin("text-pair-classification", describe_base(base), base=base))
+    return model
+
+
+def check_pairs(base: BaseModel, model: nn.Module) -> None:
+    """Whether a model can read two texts together.
+
+    Raises:
+        ModelError: the tokenizer cannot tell two texts apart, or tells the model of a second text that it has no embedding of.
+    """
     from trustbase.model.token_pairs import pair_layout
     from trustbase.model.tokenizer import load_tokenizer
 
     layout = pair_layout(load_tokenizer(base.folder))
-    model = build_classifier(base, labels, seed=seed, dropout=dropout)
     kinds = getattr(config_of(model), "type_vocab_size", None)
     if layout.told and kinds is not None and kinds < 2:
         raise ModelError(
             f"base '{base.reference}' has one kind of token, but its tokenizer tells of two: it was not made for pairs of texts",
             hint="take token_type_ids out of model_input_names in its tokenizer_config.json, or take another base",
         )
-    set_origin(model, Origin("text-pair-classification", describe_base(base), base=base))
+
+
+def build_multiple_choice(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
+    """A model of pairs of texts with one output: how well a choice answers a question.
+
+    It is one for any number of choices. Where the head of sequences is one layer on the pooler, as in BERT, its weights are those of
+    `…ForMultipleChoice` of transformers by name and meaning, which loads them.
+
+    Raises:
+        ModelError: as `build_pair_classifier`; one choice is none.
+    """
+    if len(labels.names) < 2:
+        raise ModelError(f"Multiple choice needs at least two choices, got {list(labels.names)}", hint="name more columns in data.choices")
+    model: nn.Module = build_scorer(base, (CHOICE,), "multiple-choice", None, seed=seed, dropout=dropout)
+    check_pairs(base, model)
     return model
 
 
@@ -154,6 +180,12 @@ def logits_of(model: nn.Module, batch: Batch) -> torch.Tensor:
     return logits
 
 
+def choice_losses(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of the right choice, `(rows,)`; the choices of a question stand one after another in the batch."""
+    labels = batch["labels"]
+    return cross_entropy(logits_of(model, batch).reshape(len(labels), -1), labels)
+
+
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the true label in nats, in fp32 whatever the logits are, `(rows,)`."""
     return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
@@ -170,7 +202,7 @@ def build_multi_label(base: BaseModel, labels: LabelSchema, *, seed: int, dropou
     Raises:
         ModelError: as there; one label is enough.
     """
-    return build_scorer(base, labels, "multi-label-classification", "multi_label_classification", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "multi-label-classification", "multi_label_classification", seed=seed, dropout=dropout)
 
 
 def build_regression(base: BaseModel, labels: LabelSchema, *, seed: int, dropout: float | None = None) -> nn.Module:
@@ -179,7 +211,7 @@ def build_regression(base: BaseModel, labels: LabelSchema, *, seed: int, dropout
     Raises:
         ModelError: as there.
     """
-    return build_scorer(base, labels, "regression", "regression", seed=seed, dropout=dropout)
+    return build_scorer(base, labels.names, "regression", "regression", seed=seed, dropout=dropout)
 
 
 def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -212,6 +244,9 @@ def _classes(name: str, build: Build) -> Task:
 TEXT_CLASSIFICATION = _classes("text-classification", build_classifier)
 TEXT_PAIR_CLASSIFICATION = _classes("text-pair-classification", build_pair_classifier)
 RELATION_EXTRACTION = _classes("relation-extraction", build_relation_classifier)
+MULTIPLE_CHOICE = Task(
+    "multiple-choice", "classes", build_multiple_choice, choice_losses, cross_entropy, probabilities, _as_they_are, class_metrics
+)
 MULTI_LABEL_CLASSIFICATION = Task(
     "multi-label-classification",
     "labels",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trustbase.data.pair import halves
 from trustbase.errors import ModelError
 from trustbase.model.encoded import Encoded, offsets_of
+from trustbase.model.windows import window_rows, windows_of
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,15 @@ def kept(first: int, second: int, room: int) -> tuple[int, int]:
 
 
 def encode_pairs(
-    tokenizer: Any, texts: Sequence[str], start: int, *, max_length: int, refused: Callable[[Sequence[Any], int, Exception], Exception]
+    tokenizer: Any,
+    texts: Sequence[str],
+    start: int,
+    *,
+    max_length: int,
+    refused: Callable[[Sequence[Any], int, Exception], Exception],
+    stride: int | None = None,
 ) -> Encoded:
-    """Token ids of texts among which there are pairs, cut at `max_length`.
+    """Token ids of texts among which there are pairs, cut at `max_length` or read in windows of that length.
 
     Args:
         tokenizer: from `load_tokenizer`.
@@ -75,6 +82,7 @@ def encode_pairs(
         start: number of the first, for messages.
         max_length: most tokens of a row, special tokens included.
         refused: makes the error of texts that are none.
+        stride: tokens by which windows over the longer text overlap, each with the shorter one beside it; None cuts the longer one.
 
     Raises:
         ModelError: see `pair_layout`.
@@ -88,6 +96,8 @@ def encode_pairs(
         encodings = tokenizer.backend_tokenizer.encode_batch(inputs, add_special_tokens=True)
     except (AttributeError, TypeError, UnicodeEncodeError, ValueError) as error:
         raise refused(texts, start, error) from error
+    if stride is not None and any(len(encoding) > max_length for encoding in encodings):
+        return window_rows([windows_of(encoding, max_length, stride) for encoding in encodings], told=layout.told)
     from_left = tokenizer.truncation_side != "right"
     rows = [_cut(encoding, max_length, from_left) for encoding in encodings]
     lengths = np.array([len(ids) for ids, _ in rows], dtype=np.int64)

@@ -9,7 +9,7 @@ carries (128 tokens for sentence-transformers) have no say, and the full length 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,11 +22,12 @@ from trustbase.data.marked import HEAD
 from trustbase.data.pair import SEPARATOR
 from trustbase.errors import DataError, ModelError, Problem
 from trustbase.events import Emit, ignore
-from trustbase.model.encoded import Encoded, joined, offsets_of
+from trustbase.model.encoded import Encoded, joined, offsets_of, stored
 from trustbase.model.folder import check_tokenizer_files
 from trustbase.model.shape import positions_of
 from trustbase.model.token_marks import encode_marked, too_far
 from trustbase.model.token_pairs import encode_pairs, pair_layout
+from trustbase.model.windows import cut_windows
 
 _CHUNK = 2048  # texts handed to Rust at once: enough to use its threads, few enough to keep its records small
 
@@ -97,13 +98,17 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit = ignore) -> Encoded:
-    """Token ids of texts, special tokens added, cut at `max_length`.
+def encode(
+    tokenizer: Any, texts: Sequence[str], *, max_length: int, stride: int | None = None, store: Path | None = None, emit: Emit = ignore
+) -> Encoded:
+    """Token ids of texts, special tokens added, cut at `max_length` or read in windows of that length.
 
     Args:
         tokenizer: from `load_tokenizer`.
         texts: what the model reads, `(rows,)`; pairs among them as `trustbase.data.pair` joins them, entities marked as `data.marked` does.
-        max_length: most tokens of a row, special tokens included.
+        max_length: most tokens of a sequence, special tokens included.
+        stride: tokens by which the windows of a longer text overlap; None cuts it off.
+        store: a folder that gets the tokens, so that they do not stand in memory; None where they may.
         emit: takes `progress` events.
 
     Raises:
@@ -111,55 +116,89 @@ def encode(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit 
         DataError: some texts are no text (not a str, or with lone surrogates); names all such rows.
         ValueError: `max_length` leaves no room for a token of text.
     """
+    pieces = _encoded(tokenizer, texts, max_length, stride, emit)
+    return joined(list(pieces)) if store is None else stored(pieces, store)
+
+
+def _encoded(tokenizer: Any, texts: Sequence[str], max_length: int, stride: int | None, emit: Emit) -> Iterator[Encoded]:
+    """What `encode` gives, some texts at a time."""
     prefix, suffix = special_affixes(tokenizer)
     room = max_length - prefix - suffix
     if room < 1:
         raise ValueError(f"max_length {max_length} leaves no room for text beside {prefix + suffix} special tokens")
-    pieces: list[Encoded] = []
     for start in range(0, len(texts), _CHUNK):
         emit("progress", what="tokenising", done=start, total=len(texts))
         chunk = list(texts[start : start + _CHUNK])
         if any(isinstance(text, str) and SEPARATOR in text for text in chunk):
-            pieces.append(encode_pairs(tokenizer, chunk, start, max_length=max_length, refused=not_text))
+            yield encode_pairs(tokenizer, chunk, start, max_length=max_length, stride=stride, refused=not_text)
             continue
         if any(isinstance(text, str) and HEAD in text for text in chunk):
-            pieces.append(encode_marked(tokenizer, chunk, start, max_length=max_length, refused=not_text))
+            yield encode_marked(tokenizer, chunk, start, max_length=max_length, refused=not_text)
             continue
         ids, full = _encode_chunk(tokenizer, chunk, start)
         whole = Encoded(ids, offsets_of(full), full)
         if (full > max_length).any():
-            whole = cut_rows(whole, max_length, suffix if tokenizer.truncation_side == "right" else None, prefix)
-        pieces.append(whole)
+            right = tokenizer.truncation_side == "right"
+            whole = (
+                cut_rows(whole, max_length, suffix if right else None, prefix)
+                if stride is None
+                else cut_windows(whole, max_length, stride, prefix, suffix)
+            )
+        yield whole
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
-    return joined(pieces)
 
 
-def token_stats(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStats:
-    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits."""
+def token_stats(
+    tokenizer: Any, texts: Sequence[str], max_length: int, *, whole: Encoded | None = None, windows: bool = False
+) -> TokenStats:
+    """Lengths, unknown tokens and truncation of texts, over the whole texts and not only what fits.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        texts: `(rows,)`.
+        max_length: tokens of a sequence.
+        whole: the texts uncut, where they are read in another way than `encode` does it.
+        windows: whether longer texts are read in windows, so that nothing is cut off.
+    """
     prefix, suffix = special_affixes(tokenizer)
-    whole = encode(tokenizer, texts, max_length=2**40)
-    inner = np.ones(len(whole.ids), dtype=bool)
-    for k in range(prefix):
-        inner[whole.offsets[:-1] + k] = False
-    for k in range(1, suffix + 1):
-        inner[whole.offsets[1:] - k] = False
     unknown_id = tokenizer.unk_token_id
-    pairs = sum(SEPARATOR in text for text in texts)
-    tokens = int(inner.sum()) - (pairs * pair_layout(tokenizer).between if pairs else 0)
-    unknown = 0 if unknown_id is None else int(((whole.ids == unknown_id) & inner).sum())
-    over = np.maximum(whole.full_lengths - max_length, 0)
-    rows = max(len(whole), 1)
+    tokens = unknown = 0
+    lengths, over = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for piece in _encoded(tokenizer, texts, 2**40, None, ignore) if whole is None else [whole]:
+        inner = np.ones(len(piece.ids), dtype=bool)
+        for k in range(prefix):
+            inner[piece.offsets[:-1] + k] = False
+        for k in range(1, suffix + 1):
+            inner[piece.offsets[1:] - k] = False
+        tokens += int(inner.sum())
+        unknown += 0 if unknown_id is None else int(((piece.ids == unknown_id) & inner).sum())
+        lengths.append(piece.full_lengths)
+        over.append(np.zeros(len(piece), np.int64) if windows else _over(piece, max_length))
+    pairs = len(whole.flat) if whole is not None and whole.sequences is not None else sum(SEPARATOR in text for text in texts)
+    tokens -= pairs * pair_layout(tokenizer).between if pairs else 0
+    parted = int(too_far(tokenizer, texts, max_length).sum())
+    return _stats(np.concatenate(lengths), np.concatenate(over), tokens, unknown, max_length, parted)
+
+
+def _stats(lengths: NDArray[np.int64], over: NDArray[np.int64], tokens: int, unknown: int, max_length: int, parted: int) -> TokenStats:
+    rows = max(len(lengths), 1)
     return TokenStats(
-        lengths=whole.full_lengths,
+        lengths=lengths,
         unknown_tokens=unknown / tokens if tokens else 0.0,
         truncated=int((over > 0).sum()) / rows,
         tokens=tokens,
         unknown_count=unknown,
         truncated_rows=int((over > 0).sum()),
-        lost_tokens=float(over.sum()) / max(int(whole.full_lengths.sum()), 1),
+        lost_tokens=float(over.sum()) / max(int(lengths.sum()), 1),
         max_length=max_length,
-        parted_rows=int(too_far(tokenizer, texts, max_length).sum()),
+        parted_rows=parted,
     )
+
+
+def _over(whole: Encoded, max_length: int) -> NDArray[np.int64]:
+    """Tokens that each row loses where none of its sequences may be longer than `max_length`, `(rows,)`."""
+    over = np.maximum(np.diff(whole.offsets) - max_length, 0)
+    return over if whole.sequences is None else np.add.reduceat(over, whole.sequences[:-1])
 
 
 def model_max_length(config: Any, tokenizer: Any, *, fallback: int = 512) -> int:

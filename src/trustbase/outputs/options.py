@@ -43,6 +43,8 @@ class DecisionOptions(BaseModel):
         0.9, gt=0, lt=1, description="task regression: share of rows whose truth the interval around an answer is to hold"
     )
 
+    max_answer_tokens: int = Field(30, ge=1, le=512, description="task question-answering: tokens of the longest answer that is looked for")
+
     @model_validator(mode="after")
     def _threshold_is_a_probability(self) -> DecisionOptions:
         if isinstance(self.threshold, float) and not 0.0 <= self.threshold <= 1.0:

@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from trustbase.audit.catalogue import why_never
-from trustbase.finding_id import FindingId
+from trustbase.audit.catalogue import SEEDS, why_never
+from trustbase.finding_id import OUT_OF_TIME, FindingId
 from trustbase.model.plain.options import PlainOptions
 from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
 from trustbase.recipe.check_plain import plain_problems
 from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
-from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
+from trustbase.recipe.lookup import ADAPTATIONS, ANSWER_KINDS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, PretrainRecipe, Recipe
 from trustbase.train.options import STOPPING_OF
@@ -32,7 +32,9 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
             *_task(recipe),
             *_meaningless(recipe),
             *_stopping(recipe),
+            *_members(recipe),
             *_base(recipe, root),
+            *_windows(recipe),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
             *_mitigations(recipe, aside),
@@ -63,6 +65,37 @@ def _pair(recipe: Recipe) -> Iterator[Found]:
     if not pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
+    yield from _question(recipe)
+    choices = TASKS[recipe.task].reads == "choices"
+    if choices and not recipe.data.choices:
+        yield ("data",), f"task {recipe.task} weighs choices, and none are named", "add choices: [COLUMN, COLUMN, …]"
+    if not choices and recipe.data.choices:
+        yield ("data", "choices"), f"data.choices are of a question, and task {recipe.task} has none", "write task: multiple-choice"
+
+
+def _question(recipe: Recipe) -> Iterator[Found]:
+    """Whether task and data agree on whether there is a question; and what cannot be trained for it."""
+    asked = TASKS[recipe.task].reads == "context"
+    if asked and recipe.data.question is None:
+        yield ("data",), f"task {recipe.task} asks a question about data.text, and none is named", "add question: COLUMN"
+    if not asked and recipe.data.question is not None:
+        message = f"data.question is asked of a text, and task {recipe.task} asks none"
+        yield ("data", "question"), message, "write task: question-answering"
+    if asked and recipe.adapt.method == "frozen" and recipe.adapt.layers is None:
+        message = "adapt: frozen keeps one vector of each text, and here every token may be an answer"
+        yield ("adapt",), message, "write adapt: {method: frozen, layers: N}, or lora"
+
+
+def _windows(recipe: Recipe) -> Iterator[Found]:
+    """Windows that would hardly move, or of what is not read in windows."""
+    stride, most = recipe.data.stride, recipe.train.max_length // 2
+    if stride is None:
+        return
+    if stride > most:
+        message = f"windows of train.max_length {recipe.train.max_length} that overlap by {stride} would read every token more than twice"
+        yield ("data", "stride"), message, f"set data.stride: {most} or less"
+    if answer_kind(recipe) == "tokens":
+        yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
 def _entities(recipe: Recipe) -> Iterator[Found]:
@@ -93,6 +126,17 @@ def _stopping(recipe: Recipe) -> Iterator[Found]:
     if metric is not None and metric not in known:
         message = f"'{metric}' is not measured while a model of task {recipe.task} is trained"
         yield ("train", "early_stopping_metric"), message, f"it can watch: {', '.join(known)}"
+
+
+def _members(recipe: Recipe) -> Iterator[Found]:
+    """Several trainings whose answers have no mean, or that several processes would have to make one after the other."""
+    if recipe.train.members == 1 or isinstance(recipe.base, PlainOptions):
+        return
+    if not ANSWER_KINDS[answer_kind(recipe)].averaged:
+        message = f"is the mean of what several models answer, and the answers of task {recipe.task} have none in this version"
+        yield ("train", "members"), message, "remove train.members"
+    if recipe.cluster is not None:
+        yield ("train", "members"), "several members were never trained by several processes", "remove train.members, or cluster"
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
@@ -225,8 +269,18 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
         reasons.append((f"is a gate on {id.dimension}, which `audit:` does not measure", f"add {id.dimension} to audit"))
     named = [column for column, _ in id.slice]  # any group column can be right while it is not known which there are
     groups = recipe.data.groups if isinstance(recipe, Recipe) else []
+    beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
+    datasets = (OUT_OF_TIME,) if beside else ()
     neutral = not isinstance(recipe, Recipe) or recipe.data.no_relation is not None or not aside.sure("data", "no_relation")
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, neutral=neutral)
+    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets, neutral=neutral)
+    if (
+        reason is None
+        and isinstance(recipe, Recipe)
+        and id.variant == SEEDS
+        and recipe.train.members == 1
+        and aside.sure("train", "members")
+    ):
+        reason = f"{id} speaks of the seeds of several trainings, and train.members is 1", "set train.members: 3, or remove this gate"
     if reason is None and isinstance(recipe, PretrainRecipe):
         reason = unmeasured(id, recipe, aside)
     if reason is not None:

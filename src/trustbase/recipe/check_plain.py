@@ -32,6 +32,8 @@ def plain_problems(recipe: Recipe, base: PlainOptions) -> Iterator[Found]:
     if _changed(recipe.adapt):
         message = f"adapt: {recipe.adapt.method} says how a pretrained model is trained, and {named} is learned from the rows alone"
         yield ("adapt",), message, "remove adapt"
+    if recipe.data.stride is not None:
+        yield ("data", "stride"), f"data.stride makes windows of tokens, and {named} counts the words of whole texts", "remove data.stride"
     for place in _changed(recipe.train, _USED["train"]):
         message = f"train.{place} is of the training loop, which {named} does not go through: it uses train.seed alone"
         yield ("train", place), message, f"remove train.{place}; what can be set stands under base: {{kind: {base.kind}, …}}"

@@ -47,11 +47,14 @@ class TaskEntry(Entry):
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
         entities: how many entities are marked in the text (`data.head`, `data.tail`).
+        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
+            question and its choices), or "context" (a question and the text that is searched for its answer).
     """
 
     answers: str = "classes"
     texts: int = 1
     entities: int = 0
+    reads: str = "text"
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,14 @@ class AnswerKind(Entry):
         question: the question kind whose values are the scores.
         of: a model of this kind, in words.
         contrasts: how two models of it are compared; empty where that cannot be done.
+        averaged: what takes the mean of several models' outputs (`train.members`); empty where there is none.
     """
 
     truth: str = ""
     question: str = ""
     of: str = ""
     contrasts: str = ""
+    averaged: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,19 @@ TASKS: dict[str, TaskEntry] = {
         "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
     ),
     "token-classification": TaskEntry(
-        "trustbase.model.tagging:TOKEN_CLASSIFICATION", "entities within each text: spans of characters with a type", answers="tokens"
+        "trustbase.model.tagging:TOKEN_CLASSIFICATION",
+        "entities within each text: spans of characters with a type",
+        answers="tokens",
+        reads="units",
     ),
     "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+    "question-answering": TaskEntry(
+        "trustbase.model.answering:QUESTION_ANSWERING",
+        "the part of a text that answers a question about it, or none",
+        answers="span",
+        reads="context",
+    ),
+    "multiple-choice": TaskEntry("trustbase.model.task:MULTIPLE_CHOICE", "which of several choices answers a question", reads="choices"),
 }
 
 #: What can be asked of a model and audited; base models (`language`) have neither truth nor decision.
@@ -128,6 +143,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="class_scores",
         of="a model that gives classes",
         contrasts="trustbase.audit.challenge:CLASSES",
+        averaged="trustbase.model.ensemble:mean_of_classes",
     ),
     "labels": AnswerKind(
         "trustbase.outputs.answers.labels:LABELS",
@@ -136,6 +152,14 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="label_scores",
         of="a model that gives any number of labels",
         contrasts="trustbase.audit.challenge_answers:LABELS",
+        averaged="trustbase.model.ensemble:mean_of_labels",
+    ),
+    "span": AnswerKind(
+        "trustbase.outputs.answers.span:SPAN",
+        "a part of the row's own text, or none",
+        truth="trustbase.data.truth.span:SPANS",
+        question="span_scores",
+        of="a model that answers questions from a text",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -144,6 +168,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="number",
         of="a model that gives a number",
         contrasts="trustbase.audit.challenge_answers:NUMBER",
+        averaged="trustbase.model.ensemble:mean_of_numbers",
     ),
     "tokens": AnswerKind(
         "trustbase.outputs.answers.tokens:TOKENS",
@@ -250,6 +275,8 @@ OBJECTIVES: dict[str, Entry] = {
     "multi-label-classification": Entry("trustbase.train.objectives.labels:labels", "mean binary cross-entropy over the labels"),
     "token-classification": Entry("trustbase.train.objectives.tokens:tokens", "cross-entropy of each unit's tag, the mean over a text"),
     "regression": Entry("trustbase.train.objectives.number:number", "squared error, in units of the training rows' spread"),
+    "question-answering": Entry("trustbase.train.objectives.span:span", "cross-entropy of an answer's first and last token"),
+    "multiple-choice": Entry("trustbase.train.objectives.classification:classification", "cross-entropy of the right choice"),
     "causal": Entry("trustbase.train.objectives.causal:Causal", "the next token, from all before it in the same document"),
     "masked": Entry("trustbase.train.objectives.masked:Masked", "15 % of the tokens or words, hidden anew each time, from both sides"),
     "next_sentence": Entry("trustbase.train.objectives.pairs:NextSentence", "whether a second segment follows the first (BERT)"),
@@ -265,6 +292,10 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("fairness", "classes"): Entry("trustbase.audit.fairness:audit_classes", "how answers and errors differ between groups"),
     ("quality", "labels"): Entry("trustbase.audit.quality_labels:audit_labels", "how often sets of labels, and single labels, are right"),
     ("fairness", "labels"): Entry("trustbase.audit.fairness_labels:audit_labels", "how answers and errors differ between groups, by label"),
+    ("quality", "span"): Entry(
+        "trustbase.audit.quality_span:audit_span", "how often answers are exactly right, and how many words of them"
+    ),
+    ("fairness", "span"): Entry("trustbase.audit.fairness_span:audit_span", "how answers to questions differ between groups"),
     ("quality", "number"): Entry("trustbase.audit.quality_number:audit_number", "how far numbers are off, and whether intervals hold"),
     ("fairness", "number"): Entry("trustbase.audit.fairness_number:audit_number", "how numbers and errors differ between groups"),
     ("quality", "tokens"): Entry("trustbase.audit.quality_tokens:audit_tokens", "how many entities are found, and which errors are made"),
@@ -316,6 +347,12 @@ RIVALS: dict[str, Rival] = {
         "gradient boosting on the raw columns",
         {"labels": "trustbase.audit.rivals_labels:boosting", "number": "trustbase.audit.rivals_number:boosting"},
     ),
+    "shared_words": Rival(
+        "trustbase.audit.rivals_choices:shared_words",
+        "the choice, or part of the sentence, that shares most words with the question",
+        {"span": "trustbase.audit.rivals_span:shared_words"},
+    ),
+    "no_answer": Rival("", "never an answer", {"span": "trustbase.audit.rivals_span:no_answer"}),
 }
 
 
@@ -324,7 +361,8 @@ def rivals_of(kind: str) -> dict[str, str]:
     return {name: target for name, rival in RIVALS.items() if (target := rival.of(kind)) is not None}
 
 
-#: `open(folder, tokenizer=, max_length=, precision=, device=, threads=)` of each, by `runtime` in artifact.json.
+#: `open(folder, tokenizer=, max_length=, stride=, form=, precision=, device=, threads=)` of each (windows and choices only
+#: where the model reads such), by `runtime` in artifact.json.
 RUNTIMES: dict[str, Runtime] = {
     "torch": Runtime("trustbase.model.runtime_torch:TorchRuntime", "PyTorch, in fp32 or bf16"),
     "onnx": Runtime("trustbase.model.runtime_onnx:OnnxRuntime", "ONNX Runtime, in fp32"),

@@ -23,11 +23,7 @@ SCHEMA = "trustbase/recipe/1"
 
 #: Sections that a later version will read; naming one is refused, never ignored.
 LATER_SECTIONS = ("federated", "monitor", "private", "search", "serve")
-LATER_TASKS = (
-    "multiple-choice",
-    "question-answering",
-    "token-classification",
-)
+LATER_TASKS: tuple[str, ...] = ()
 
 
 class PurposeOptions(BaseModel):

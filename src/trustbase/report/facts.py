@@ -124,11 +124,13 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", recorded.pop("why", None)),
+        ("members", t("model.of_members", n=artifact["members"]) if artifact.get("members") else None),
         ("parity", _parity(parity, t)),
         ("flips", _flips(parity)),
         ("decision", _decision(artifact, t)),
         ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
+        ("stride", t("model.windows", n=artifact["stride"]) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:

@@ -34,17 +34,18 @@ Kind = Literal[
 _PERCENT = "accuracy macro_f1 micro_f1 weighted_f1 precision recall f1 macro_precision macro_recall unknown_tokens truncated ks"
 _MORE_PERCENT = "exact_match hamming_loss interval_coverage entity_f1 entity_precision entity_recall unread_units"
 _RELATION_PERCENT = "relation_f1 relation_precision relation_recall"
+_OF_ANSWERS = "token_f1 has_answer_token_f1 has_answer_exact_match no_answer_accuracy"  # that are parts of texts
 _FAIR_PERCENT = "accuracy base_rate selection_rate true_positive_rate false_positive_rate positive_predictive_value"
-_MORE_FAIR_PERCENT = "exact_match interval_coverage entity_f1 entity_recall"
+_MORE_FAIR_PERCENT = "exact_match interval_coverage entity_f1 entity_recall token_f1"
 _OF_BASE = "masked token next_sentence sentence_order span_corruption infilling replaced contrastive probe"  # accuracies of a base model
 _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportunity_difference average_odds_difference accuracy_difference"
-_MORE_POINTS = "exact_match_difference interval_coverage_difference entity_f1_difference entity_recall_difference"
+_MORE_POINTS = "exact_match_difference interval_coverage_difference entity_f1_difference entity_recall_difference token_f1_difference"
 _OF_NUMBERS = "rmse mae interval_width slice_mae worst_slice_mae"  # in the label's unit, whatever its name may mean elsewhere
 _GROUPED_NUMBERS = "mae mean_error mean_prediction"
-_SHARES = ("", "accuracy", "exact match")  # units of gains that are differences of shares
+_SHARES = ("", "accuracy", "exact match", "entity F1", "token F1")  # units of gains that are differences of shares
 
 KINDS: dict[str, Kind] = {
-    **{f"quality.{name}": "percent" for name in f"{_PERCENT} {_MORE_PERCENT} {_RELATION_PERCENT}".split()},
+    **{f"quality.{name}": "percent" for name in f"{_PERCENT} {_MORE_PERCENT} {_RELATION_PERCENT} {_OF_ANSWERS}".split()},
     **{f"fairness.{name}": "percent" for name in f"{_FAIR_PERCENT} {_MORE_FAIR_PERCENT}".split()},
     **{f"fairness.{name}": "points" for name in f"{_POINTS} {_MORE_POINTS}".split()},
     **{f"quality.{name}": "other" for name in _OF_NUMBERS.split()},

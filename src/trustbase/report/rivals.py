@@ -31,6 +31,7 @@ class Score:
 _CLASSES = Score("accuracy", "percent", "auroc", "number")
 _SCORES = (
     _CLASSES,
+    Score("token_f1", "percent", "exact_match", "percent"),
     Score("exact_match", "percent", "micro_f1", "percent"),
     Score("entity_f1", "percent", "entity_recall", "percent"),
     Score("mae", "other", "rmse", "other"),

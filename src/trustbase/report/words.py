@@ -80,7 +80,7 @@ class Words:
             key = "finding.between" if between else "finding.within"
             name = self(key, name=name, slice=columns)
         if parts.variant:
-            name = self("finding.variant", name=name, variant=parts.variant)
+            name = self("finding.variant", name=name, variant=self.of("variant", parts.variant))
         return self("finding.dataset", name=name, dataset=parts.dataset) if parts.dataset else name
 
 

@@ -22,6 +22,7 @@ FIXED = {
     "train.max_length": "changes how much of the validation texts is read, so that losses do not compare",
     "train.early_stopping": "chooses among checkpoints, and a trial is scored once, in its end",
     "train.early_stopping_metric": "chooses among checkpoints, and a trial is scored once, in its end",
+    "train.members": "is several trainings, and a trial is one",
     "train.evaluate_every": "changes nothing about the result",
     "train.report_to": "changes nothing about the result",
     "model.base": "has a tokenizer of its own, and losses of other tokens do not compare",

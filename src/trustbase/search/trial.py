@@ -120,9 +120,9 @@ def _quieter(emit: Emit) -> Emit:
 
 
 def _once(options: TrainOptions) -> TrainOptions:
-    """The same training, scored in its end alone, by one measure, and told to no tracker."""
+    """The same training, once, scored in its end alone, by one measure, and told to no tracker."""
     measured = {"evaluate_every": _NEVER, "early_stopping": None, "early_stopping_metric": None}
-    return options.model_copy(update={**measured, "report_to": ()})
+    return options.model_copy(update={**measured, "report_to": (), "members": 1})
 
 
 def set_bench(stages: Stages, plan: Plan, *, seed: int) -> Bench:
@@ -258,6 +258,7 @@ def _finetune(plan: Plan, dataset: Dataset, base: BaseModel, folder: Path, emit:
         adapt=recipe.adapt,
         options=_once(recipe.train),
         folder=folder,
+        stride=recipe.data.stride,
         emit=emit,
     )
     kept = ("step", "tokens", "seconds", "precision", "device", "threads", "trained_parameters", "parameters")

@@ -15,9 +15,14 @@ from torch import Tensor
 
 from trustbase import seeds
 from trustbase.data.batch import plan_batches
+from trustbase.model.contexts import positions
 from trustbase.model.encoded import Encoded, within
+from trustbase.model.pooling import MEAN, Pooling
 from trustbase.model.ragged import ragged
+from trustbase.model.searching import best_spans
 from trustbase.model.token_units import read_places
+
+_COUNTED = 1 << 22  # token ids that are counted at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,7 @@ class Batch:
     owners: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)  # by term of the loss: what each unit belongs to, `(units,)`
     targets: Mapping[str, Tensor] = field(default_factory=dict)  # what an objective compares with
     objective: str = ""  # which of several objectives of one run the batch was made for
+    pooling: Pooling | None = None  # how what the model says of several sequences of a row becomes one; None where each row is one
     idle: bool = False  # made so that all processes ask a divided model equally often: its losses count for nothing
 
     @property
@@ -122,25 +128,46 @@ class TokenRows(_Rows):
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
         columns: NDArray[np.float32] | None = None,
+        *,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
     ) -> None:
         self._columns = columns  # of a table, `(rows, columns)`; None for texts alone
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
         self._offsets = np.asarray(offsets, dtype=np.int64)
+        self._lengths = np.diff(self._offsets)
         self.labels = np.asarray(labels)
         self._pad_id = pad_id
+        self._sequences = sequences  # which sequences each row owns (`model.encoded`); None where each row is one
+        self._together = together
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self._offsets)
+        """Tokens that each row takes in a padded batch of its like, `(rows,)`."""
+        if self._sequences is None:
+            return self._lengths
+        return np.asarray(np.diff(self._sequences) * np.maximum.reduceat(self._lengths, self._sequences[:-1]), dtype=np.int64)
+
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        lines = self._lines(chosen)
+        return len(lines) * int(self._lengths[lines].max())
+
+    def _lines(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sequences of these rows: the lines of their batch."""
+        return rows if self._sequences is None else places_of(self._sequences, rows)
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        return np.union1d(np.flatnonzero(np.bincount(self._ids)), self._pad_id).astype(np.int64)
+        found = np.array([self._pad_id])
+        for start in range(0, self._ids.size, _COUNTED):  # the ids may be in a file that is larger than memory
+            found = np.union1d(found, np.flatnonzero(np.bincount(self._ids[start : start + _COUNTED])))
+        return found.astype(np.int64)
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """Pad the rows to their longest, on the right."""
-        starts, sizes = self._offsets[rows], self.lengths[rows]
+        """Pad the rows to their longest, on the right; all sequences of each."""
+        lines = self._lines(rows)
+        starts, sizes = self._offsets[lines], self._lengths[lines]
         columns = np.arange(int(sizes.max()))
         real = columns < sizes[:, None]  # (rows, length)
         places = np.minimum(starts[:, None] + columns, self._ids.size - 1)
@@ -150,8 +177,10 @@ class TokenRows(_Rows):
             kinds = np.where(real, self._segments[places], 0).astype(np.int64)
             inputs["token_type_ids"] = torch.from_numpy(kinds).to(device)
         if self._columns is not None:
-            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
-        return Batch(rows, inputs, torch.from_numpy(self.labels[rows]).to(device), ids.size, number, {"label": rows})
+            inputs["columns"] = torch.from_numpy(self._columns[owners_of(self._sequences, rows)]).to(device)
+        labels = torch.from_numpy(self.labels[rows]).to(device)
+        pooling = pooling_of(self._sequences, rows, self._together, device)
+        return Batch(rows, inputs, labels, ids.size, number, {"label": rows}, pooling=pooling)
 
 
 class StateRows(TokenRows):
@@ -166,8 +195,10 @@ class StateRows(TokenRows):
         segments: NDArray[np.uint8] | None = None,
         *,
         states: Tensor,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
     ) -> None:
-        super().__init__(ids, offsets, labels, pad_id, segments)
+        super().__init__(ids, offsets, labels, pad_id, segments, sequences=sequences, together=together)
         self._states = states  # `(tokens, width)`
 
     @property
@@ -178,7 +209,9 @@ class StateRows(TokenRows):
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """Padded as ever; a row's padding has the states of its own last token, which nobody attends to."""
         batch = super().take(rows, device, number)
-        starts, sizes = self._offsets[rows], self.lengths[rows]
+        lines = self._lines(rows)
+        starts = self._offsets[lines]
+        sizes = self._offsets[lines + 1] - starts
         places = starts[:, None] + np.minimum(np.arange(int(sizes.max())), sizes[:, None] - 1)
         return replace(batch, inputs={**batch.inputs, "states": self._states[torch.from_numpy(places)].to(device)})
 
@@ -190,10 +223,18 @@ class FeatureRows(_Rows):
     """
 
     def __init__(
-        self, features: Tensor, lengths: NDArray[np.int64], labels: NDArray[Any], columns: NDArray[np.float32] | None = None
+        self,
+        features: Tensor,
+        lengths: NDArray[np.int64],
+        labels: NDArray[Any],
+        columns: NDArray[np.float32] | None = None,
+        *,
+        sequences: NDArray[np.int64] | None = None,
+        together: str = MEAN,
     ) -> None:
-        self._features = features
+        self._features = features  # one for each sequence
         self._columns = columns
+        self._sequences, self._together = sequences, together
         self._lengths = lengths
         self.labels = np.asarray(labels)
 
@@ -209,12 +250,14 @@ class FeatureRows(_Rows):
         return int(self._lengths[chosen].sum())
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """The vectors of these rows, `(rows, width)`."""
-        inputs = {"features": self._features[torch.from_numpy(rows)].to(device)}
+        """The vectors of these rows, `(rows, width)`; of rows of several sequences `(sequences, width)`."""
+        lines = rows if self._sequences is None else places_of(self._sequences, rows)
+        inputs = {"features": self._features[torch.from_numpy(lines)].to(device)}
         if self._columns is not None:
-            inputs["columns"] = torch.from_numpy(self._columns[rows]).to(device)
+            inputs["columns"] = torch.from_numpy(self._columns[owners_of(self._sequences, rows)]).to(device)
         labels = torch.from_numpy(self.labels[rows]).to(device)
-        return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows})
+        pooling = pooling_of(self._sequences, rows, self._together, device)
+        return Batch(rows, inputs, labels, int(self._lengths[rows].sum()), number, {"label": rows}, pooling=pooling)
 
 
 class UnitRows(_Rows):
@@ -277,6 +320,44 @@ class UnitFeatureRows(FeatureRows):
         return unit_tables(self._encoded.take(rows), values)
 
 
+class SpanRows(_Rows):
+    """Questions and texts: `rows` as they are, with both ends of the answer in each window."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any], most: int) -> None:
+        """Args:
+        rows: the same inputs; what labels they have does not matter.
+        encoded: from `encode_contexts`.
+        labels: array of objects, the text that is searched and its answers, `(rows,)`.
+        most: tokens of the longest answer that is looked for.
+        """
+        self._rows, self._encoded, self._most = rows, encoded, most
+        self.labels = labels
+        self._ends, self.fates = positions(encoded, ragged(spans for _, spans in labels))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self._rows.lengths
+
+    @property
+    def tokens(self) -> NDArray[np.int64] | None:
+        return self._rows.tokens
+
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        return self._rows.size(chosen)
+
+    def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
+        """All windows of the rows, padded; `labels` are first and last token of the answer in each, `(windows, 2)`."""
+        batch = self._rows.take(rows, device, number)
+        assert batch.pooling is not None
+        labels = torch.from_numpy(self._ends[self._encoded.of_rows(rows)]).to(device)
+        return replace(batch, labels=labels, targets={"owners": batch.pooling.owners}, pooling=None)
+
+    def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
+        part = self._encoded.take(rows)
+        lengths = part.flat.lengths.tolist()
+        return best_spans([table[:length] for table, length in zip(values, lengths, strict=True)], part, self._most).astype(np.float64)
+
+
 def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:
     """The tags of the units that are read, `(read,)`."""
     assert part.unit_places is not None
@@ -291,3 +372,21 @@ def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
     whole[:, 0] = part.unit_places < 0
     whole[part.unit_places >= 0] = values
     return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))
+
+
+def places_of(sequences: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sequences of these rows, in that order."""
+    return within(sequences[rows], sequences[rows + 1] - sequences[rows])
+
+
+def owners_of(sequences: NDArray[np.int64] | None, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row of each of their sequences, in that order."""
+    return rows if sequences is None else np.repeat(rows, sequences[rows + 1] - sequences[rows])
+
+
+def pooling_of(sequences: NDArray[np.int64] | None, rows: NDArray[np.int64], together: str, device: str) -> Pooling | None:
+    """How the sequences of these rows come together; None where each row is one."""
+    if sequences is None:
+        return None
+    owners = np.repeat(np.arange(len(rows)), sequences[rows + 1] - sequences[rows])
+    return Pooling(torch.from_numpy(owners).to(device), len(rows), together)

@@ -23,8 +23,9 @@ from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, s
 from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
 from trustbase.model.fused import fuse, network_of
-from trustbase.model.heads import TOKENS
 from trustbase.model.options import AdaptOptions
+from trustbase.model.searching import MOST_TOKENS
+from trustbase.model.sequencer import Sequencer
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
@@ -33,7 +34,7 @@ from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
 from trustbase.train.forward import Forward
 from trustbase.train.loop import facts_of, train
-from trustbase.train.material import Readied, head_alone, ready
+from trustbase.train.material import Readied, head_alone, ready, room_for_tokens
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.objectives.regularised import Regularised, class_weights
 from trustbase.train.options import STOPPING_OF, TrainOptions
@@ -70,6 +71,8 @@ def fit(
     folder: Path,
     features: FeatureOptions | None = None,
     shard: bool = False,
+    stride: int | None = None,
+    answer_tokens: int = MOST_TOKENS,
     emit: Emit = ignore,
 ) -> Trained:
     """Train a task on a base model; the same call on the same folder goes on where it stopped.
@@ -83,10 +86,12 @@ def fit(
         train_split: the training rows.
         validation_split: rows that choose the best checkpoint; None or empty takes the last.
         adapt: which parameters are trained.
-        options: how.
+        options: how; one training, whatever its `members` (`train.members` trains several).
         folder: gets `step-…/` (resumption) and `trained/` (the result); a run calls it `checkpoints/`.
         features: table columns that the model reads beside the text.
         shard: divide the model's state over the processes, rather than have each hold all of it.
+        stride: tokens by which windows over longer texts overlap; None cuts these off.
+        answer_tokens: of the longest answer, where texts are searched for one.
         emit: takes events.
 
     Raises:
@@ -97,9 +102,11 @@ def fit(
     """
     began = time.monotonic()
     options = dealt(options, processes())
-    with trained_together(options, folder, emit) as (world, told):
+    with trained_together(options, folder, emit) as (world, told), room_for_tokens(folder) as files_of:
         parts = (train_split, validation_split)
-        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "folder": folder}
+        sequencer = Sequencer.by_task(task.name, options.max_length, stride, answer_tokens)
+        wishes: dict[str, Any] = {"adapt": adapt, "options": options, "features": features, "sequencer": sequencer}
+        wishes |= {"folder": folder, "files_of": files_of}
         scene = _set(base, task, labels, *parts, **wishes, world=world, shard=shard, emit=told)
         world = scene.world
         forward = Forward(scene.learner, precision=scene.precision, device=scene.device, seed=options.seed, cut=scene.readied.cut)
@@ -116,7 +123,7 @@ def fit(
             validation=scene.readied.validation,
             judge=Judge(task.scores, task.metrics, scene.usual),
             device=scene.device,
-            fingerprint=_fingerprint(scene, base, labels, train_split, validation_split, adapt),
+            fingerprint={**_fingerprint(scene, base, labels, train_split, validation_split, adapt), **sequencer.unusual},
             world=world,
             emit=told,
         )
@@ -135,7 +142,9 @@ def _set(
     *,
     adapt: AdaptOptions,
     options: TrainOptions,
+    sequencer: Sequencer,
     folder: Path,
+    files_of: Path,
     features: FeatureOptions | None,
     world: World,
     shard: bool,
@@ -175,13 +184,13 @@ def _set(
         {"train": train_split, "validation": validation_split},
         targets=lambda split: task.targets(split.labels, labels, split.texts),
         columns=lambda split: columns_of(model, split),
-        max_length=options.max_length,
+        sequencer=sequencer,
         precision=precision,
         device=device,
         folder=folder,
+        files_of=files_of,
         sharers=world.size,
         emit=emit,
-        units=task.head == TOKENS,
     )
     _warn_unread(readied.encoded, options, emit)
     learner: nn.Module = model

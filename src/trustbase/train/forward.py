@@ -13,6 +13,7 @@ from trustbase.model.adaptations.shared import in_front
 from trustbase.model.cut import Cut
 from trustbase.model.evaluating import evaluating
 from trustbase.model.fused import COLUMNS
+from trustbase.model.heads import outputs_of
 from trustbase.train.batches import Batch, Labelled
 from trustbase.train.quick import Dropout, QuickBert
 
@@ -22,6 +23,8 @@ _ROUTE_TOLERANCE = 1e-4  # of the largest score, in fp32
 
 class Forward:
     """Scores before softmax of a batch, `(rows, classes)`; where units are tagged, of those that are read, `(units, tags)`.
+
+    What a model says of several sequences of a row is put together.
 
     Attributes:
         route: "model" (its own forward) or "quick", for the facts of the run.
@@ -77,6 +80,10 @@ class Forward:
         return f"the quicker route agrees with the model's own to {difference:.1e}"
 
     def _scores(self, batch: Batch) -> Tensor:
+        scores = self._of_sequences(batch)
+        return scores if batch.pooling is None else batch.pooling(scores)
+
+    def _of_sequences(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device.split(":")[0], self._dtype, enabled=self._dtype != torch.float32):
             if self._quick is not None:
                 return self._quick.logits(batch.inputs, self._dtype, batch.targets.get("places"))
@@ -91,7 +98,7 @@ class Forward:
             scores = self._model(batch.inputs["features"], batch.inputs.get(COLUMNS)).logits
             return scores.flatten(0, 1) if scores.dim() > 2 else scores
         else:
-            scores = self._model(**batch.inputs).logits
+            scores = outputs_of(self._model(**batch.inputs))
         places = batch.targets.get("places")
         return scores if places is None else scores.flatten(0, 1).index_select(0, places)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from trustbase.data.stored import StoredTexts
 from trustbase.errors import UsageError
 from trustbase.events import Emit
 from trustbase.model.adapt import adapted_with, cut_of, frozen_features
 from trustbase.model.cut import Cut
 from trustbase.model.encoded import Encoded
+from trustbase.model.sequencer import CONTEXT, UNITS, Sequencer
 from trustbase.model.states import Kept, frozen_states
-from trustbase.model.token_units import encode_units
-from trustbase.model.tokenizer import encode
 from trustbase.records import Split
-from trustbase.train.batches import FeatureRows, Labelled, StateRows, TokenRows, UnitFeatureRows, UnitRows
+from trustbase.train.batches import FeatureRows, Labelled, SpanRows, StateRows, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.forward import DTYPES
 
 
@@ -56,13 +58,13 @@ def ready(
     *,
     targets: Callable[[Split], NDArray[Any]],
     columns: Callable[[Split], NDArray[np.float32] | None],
-    max_length: int,
+    sequencer: Sequencer,
     precision: str,
     device: str,
     folder: Path,
+    files_of: Path,
     sharers: int,
     emit: Emit,
-    units: bool = False,
 ) -> Readied:
     """Tokenize the rows, once, and run what is frozen over them, once.
 
@@ -72,13 +74,13 @@ def ready(
         splits: `train`, and `validation` where there are such rows.
         targets: what the task compares answers with, of each row of a split.
         columns: table columns that the model reads beside the text, of each row of a split.
-        max_length: most tokens of a text.
+        sequencer: how a text becomes token sequences.
         precision: number format of training.
         device: where the model runs.
         folder: takes what memory has no room for.
+        files_of: takes the tokens of splits whose texts are not in memory (`room_for_tokens`).
         sharers: processes that do the same on this machine.
         emit: takes `progress` events.
-        units: whether each unit of a text has a target.
 
     Raises:
         UsageError: there are no training rows.
@@ -86,36 +88,56 @@ def ready(
     """
     pad_id, dtype, cut, computed = int(tokenizer.pad_token_id), DTYPES[precision], cut_of(model), ""
     found: dict[str, tuple[Encoded, Labelled]] = {}
+    units, spans = sequencer.form == UNITS, sequencer.form == CONTEXT  # each unit of a text has a target, or a part of it is one
 
     def told(split: Split) -> NDArray[Any]:
-        return np.zeros(len(split), np.int64) if units else targets(split)  # tags of units stand beside the rows
+        return np.zeros(len(split), np.int64) if units or spans else targets(split)  # these targets stand beside the rows
 
     for name, split in splits.items():
         if split is None or not len(split):
             continue
-        rows = replace(
-            (encode_units if units else encode)(tokenizer, split.texts, max_length=max_length, emit=emit), columns=columns(split)
-        )
+        rows = replace(sequencer.encode(tokenizer, split.texts, store=_store(split, files_of), emit=emit), columns=columns(split))
+        several: dict[str, Any] = {"sequences": rows.sequences, "together": rows.together}
         if head_alone(model):
             autocast = None if precision == "fp32" else dtype
-            features = frozen_features(model, rows, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
-            material: Labelled = FeatureRows(features, rows.lengths, targets(split), rows.columns)
+            features = frozen_features(model, rows.flat, pad_id=pad_id, device=device, autocast=autocast, emit=emit)
+            material: Labelled = FeatureRows(features, rows.lengths, targets(split), rows.columns, **several)
             if units:
                 material = UnitFeatureRows(features, rows, targets(split))
             computed = "outputs of the frozen body were computed once"
         elif cut is not None:
-            kept = frozen_states(model, cut, rows, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit)
-            tokens: TokenRows = StateRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, states=kept.states)
+            kept = frozen_states(
+                model, cut, rows.flat, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit
+            )
+            tokens: TokenRows = StateRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, states=kept.states, **several)
             material = UnitRows(tokens, rows, targets(split)) if units else tokens
             computed = computed or _in_words(cut, kept)
         else:
-            tokens = TokenRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns)
+            tokens = TokenRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns, **several)
             material = UnitRows(tokens, rows, targets(split)) if units else tokens
+        if spans:
+            material = SpanRows(tokens, rows, targets(split), sequencer.answer_tokens)
         found[name] = rows, material
     if "train" not in found:
         raise UsageError("there are no training rows", hint="check the train split of the recipe's data")
     encoded, training = found["train"]
     return Readied(encoded, training, found["validation"][1] if "validation" in found else None, computed, cut)
+
+
+@contextmanager
+def room_for_tokens(folder: Path) -> Iterator[Path]:
+    """A folder for tokens that memory may not hold; gone when training is over, or swept by the next call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tokens.", suffix=".part", dir=folder) as place:
+        yield Path(place)
+
+
+def _store(split: Split, files_of: Path) -> Path | None:
+    """Where the tokens of a split go: into a file where its texts are in one."""
+    if not isinstance(split.texts, StoredTexts):
+        return None
+    (files_of / split.name).mkdir()
+    return files_of / split.name
 
 
 def _in_words(cut: Cut, kept: Kept) -> str:

@@ -14,6 +14,7 @@ STOPPING_METRICS = {
     "quality.weighted_f1": "higher",
     "quality.micro_f1": "higher",
     "quality.exact_match": "higher",
+    "quality.token_f1": "higher",
     "quality.entity_f1": "higher",
     "quality.entity_precision": "higher",
     "quality.entity_recall": "higher",
@@ -28,6 +29,7 @@ STOPPING_OF = {
     "classes": ("quality.log_loss", "quality.accuracy", "quality.macro_f1", "quality.weighted_f1", "quality.brier"),
     "labels": ("quality.log_loss", "quality.micro_f1", "quality.macro_f1", "quality.exact_match"),
     "tokens": ("quality.entity_f1", "quality.entity_precision", "quality.entity_recall", "quality.log_loss"),
+    "span": ("quality.token_f1", "quality.exact_match"),
     "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -124,7 +126,7 @@ class TrainOptions(BaseModel):
     early_stopping_metric: str | None = Field(
         None,
         description="finding of the validation split that chooses the best checkpoint; default: quality.log_loss, of numbers quality.rmse, "
-        "of entities quality.entity_f1",
+        "of entities quality.entity_f1, of answers to questions quality.token_f1",
     )
     evaluate_every: int | None = Field(None, ge=1, description="also evaluate every so many updates, not only after each epoch")
     save_every: float = Field(60.0, gt=0, description="save at least every so many seconds")
@@ -134,6 +136,12 @@ class TrainOptions(BaseModel):
         (), description="experiment trackers to report to, where installed"
     )
     seed: int = Field(0, ge=0, description="seed of every random stream of training")
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="trainings, alike but for their seeds, whose mean answers (an ensemble), at a cost that grows alike",
+    )
 
     @field_validator("report_to", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trustbase.train.options import TrainOptions
 
-_OF_LABELS = ("feature_learning_rate", "feature_epochs", "label_smoothing", "class_weights", "r_drop", "layer_decay")
+_OF_LABELS = ("feature_learning_rate", "feature_epochs", "label_smoothing", "class_weights", "r_drop", "layer_decay", "members")
 Whole = Literal["chinese", "all", "none"]
 
 

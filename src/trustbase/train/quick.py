@@ -28,7 +28,7 @@ from trustbase import seeds
 from trustbase.model.fused import show_columns
 from trustbase.model.rotary import angles, turned
 
-_TAGGERS = frozenset({"BertForTokenClassification", "RoFormerForTokenClassification"})
+_OF_TOKENS = frozenset(f"{family}For{what}" for family in ("Bert", "RoFormer") for what in ("TokenClassification", "QuestionAnswering"))
 _FEW = 0.6  # of a row: where more outputs are wanted, the last layer computes all
 
 
@@ -223,17 +223,23 @@ class QuickBert:
     @staticmethod
     def serves(model: Any) -> bool:
         """Whether this route knows the model: a bidirectional BERT classifier with its own pooler, or RoFormer's; or a tagger of either."""
-        if type(model).__name__ in _TAGGERS:
+        if type(model).__name__ in _OF_TOKENS:
             return QuickBody.serves(model.base_model)
         if type(model).__name__ == "RoFormerForSequenceClassification":
             return QuickBody.serves(model.roformer)
         return type(model).__name__ == "BertForSequenceClassification" and QuickBody.serves(model.bert) and model.bert.pooler is not None
 
     def logits(self, inputs: Mapping[str, Tensor], dtype: torch.dtype, places: Tensor | None = None) -> Tensor:
-        """Scores before softmax, `(rows, classes)`; of a head for tokens those at `places` of the flat batch, `(places, tags)`.
+        """Scores before softmax, `(rows, classes)`; of a head for tokens those at `places` of the flat batch, `(places, tags)`, of one for
+        spans those of all tokens, `(rows, length, 2)`.
 
         `dtype` is that of the residual stream.
         """
+        if hasattr(self._model, "qa_outputs"):
+            rows, length = inputs["input_ids"].shape
+            every = torch.arange(rows * length, device=inputs["input_ids"].device)
+            ends: Tensor = self._model.qa_outputs(self._body.states(inputs, every, dtype))
+            return ends.view(rows, length, -1)
         if places is not None:
             tags: Tensor = self._model.classifier(self._dropout(self._body.states(inputs, places, dtype), self._model.dropout.p))
             return tags

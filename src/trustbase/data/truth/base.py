@@ -25,6 +25,7 @@ class Named:
         column: the label column.
         positive, favourable, neutral: labels with a role; None where none is named.
         source: the file, for messages.
+        choices: names of the choices of a question, in the order that the model scores them; none where labels are found in the rows.
     """
 
     column: str
@@ -32,6 +33,7 @@ class Named:
     favourable: str | None = None
     source: str = "train"
     neutral: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ class Truth(ABC):
     needs_every_label = False
     #: whether a cell may be a list or an object, which is then given as a text of JSON
     nested = False
+    #: whether those of the text may be, too: a text told as its words
+    nested_text = False
 
     @abstractmethod
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:

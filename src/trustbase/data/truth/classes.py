@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,10 @@ class Classes(Truth):
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         found = labels.label_texts(column)[0].unique().to_pylist()
         roles = {"positive": named.positive, "favourable": named.favourable, "neutral": named.neutral}
-        return labels.make_schema(found, source=named.source, **roles)
+        if not named.choices:
+            return labels.make_schema(found, source=named.source, **roles)
+        schema = labels.make_schema(named.choices, source=named.source, **roles)
+        return replace(schema, names=named.choices)  # scored in the order in which they are read
 
     def read(self, column: pa.ChunkedArray, schema: LabelSchema, texts: Sequence[str], *, whose: str) -> Read:
         cells, trimmed = labels.label_texts(column)

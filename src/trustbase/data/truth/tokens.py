@@ -30,6 +30,7 @@ class Tokens(Truth):
     """A tuple of `(start, end, type)` of each row, in order."""
 
     nested = True
+    nested_text = True
 
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         roles = (("data.positive", named.positive), ("data.favourable", named.favourable))

@@ -49,7 +49,7 @@ class Answering(ABC):
 
     def together(self, rows: Sequence[Any], labels: LabelSchema) -> Scores:
         """What one input after another was answered with, as lists or arrays, as scores."""
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(labels.names))
+        return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if len(rows) else np.zeros((0, len(labels.names)))
 
     def score_names(self, labels: LabelSchema) -> list[str]:
         """The columns of `scores.parquet` that hold scores."""

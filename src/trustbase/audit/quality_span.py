@@ -1,0 +1,116 @@
+"""The quality audit of answers that are parts of a text: how many are exactly right, how many words of them are, and what rivals reach.
+
+Findings are `quality.exact_match`, `.token_f1`, both of rows that have an answer, `.no_answer_accuracy` of those that have none,
+`.gain_over_…` in F1, and `.unknown_tokens`. `evidence/quality.json` holds the numbers of both kinds of rows and the rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase import seeds
+from trustbase.audit.context import AuditContext
+from trustbase.audit.guard import guarded
+from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.rivals import why_not
+from trustbase.audit.spans import fits, has_answer
+from trustbase.audit.stats import Floats, Interval, proportion
+from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.recipe.lookup import rivals_of
+from trustbase.records import Finding
+
+
+def audit_span(context: AuditContext) -> list[Finding]:
+    """All quality findings of answers that are parts of a text."""
+    values, answerable = fits(context.answers.predicted, context.test), has_answer(context.test)
+    everybody = np.ones(len(values), dtype=bool)
+    parts = {
+        "token_f1": (1, everybody),
+        "exact_match": (0, everybody),
+        "has_answer_token_f1": (1, answerable),
+        "has_answer_exact_match": (0, answerable),
+        "no_answer_accuracy": (0, ~answerable),
+    }
+    measured = {
+        name: guarded(context, f"quality.{name}", "higher", partial(_share, context, name, values[rows, column], binary=column == 0))
+        for name, (column, rows) in parts.items()
+    }
+    gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in rivals_of("span")}
+    context.evidence.write("quality", _evidence(context, measured, gains, answerable))
+    unknown = guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context))
+    return [*measured.values(), *gains.values(), unknown]
+
+
+def mean_interval(values: Floats, *, rng: np.random.Generator, confidence: float, binary: bool) -> Interval:
+    """The mean of numbers in [0, 1]: of zeros and ones by counting, of others by resampling."""
+    if binary:
+        return proportion(int(values.sum()), len(values), confidence=confidence)
+    sums = np.stack([values, np.ones(len(values))], axis=1)
+    return of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=confidence, least=0.0, most=1.0)
+
+
+def _share(context: AuditContext, name: str, values: Floats, *, binary: bool) -> Finding:
+    id, shared = f"quality.{name}", _shared(context)
+    which = {"has_answer": "rows have an answer", "no_answer_": "rows have none"}.get(name[:10], "rows")
+    least = context.minimum_cell if which != "rows" else LEAST_UNITS
+    if len(values) < least:
+        return Finding.without_value(id, "insufficient", f"{len(values)} {which}, fewer than {least}", n=len(values), **shared)
+    rng = seeds.generator(context.seed, "quality", name)
+    found = mean_interval(values, rng=rng, confidence=context.confidence, binary=binary)
+    return found.finding(id, seed=None if binary else context.seed, **shared)
+
+
+def _shared(context: AuditContext, unit: str = "share") -> dict[str, Any]:
+    return {"direction": "higher", "confidence": context.confidence, "unit": unit}
+
+
+def _gain(context: AuditContext, name: str) -> Finding:
+    """How much higher the model's mean F1 is than a rival's on the same rows, which are resampled together; or why there is none."""
+    id, rival = f"quality.gain_over_{name}", context.rivals.get(name)
+    shared = _shared(context, "token F1")
+    if rival is not None:
+        apart = fits(context.answers.predicted, context.test)[:, 1] - fits(rival.predicted, context.test)[:, 1]
+        sums = np.stack([apart, np.ones(len(apart))], axis=1)
+        rng = seeds.generator(context.seed, "quality", id)
+        found = of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=context.confidence, least=-1.0, most=1.0)
+        return found.finding(id, seed=context.seed, **shared)
+    if context.train is None:
+        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
+    reason = why_not(name, context.train)
+    if reason is not None:
+        return Finding.without_value(id, "not_applicable", reason, **shared)
+    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+
+
+def _evidence(
+    context: AuditContext, measured: dict[str, Finding], gains: dict[str, Finding], answerable: NDArray[np.bool_]
+) -> dict[str, Any]:
+    told = np.array([bool(answer) for answer in context.answers.predicted])
+    return {
+        "decision": context.decision.to_json(),
+        "answers": {
+            "told_and_true": int((told & answerable).sum()),
+            "told_where_none_is": int((told & ~answerable).sum()),
+            "none_told_where_one_is": int((~told & answerable).sum()),
+            "none_told_and_none_true": int((~told & ~answerable).sum()),
+        },
+        "measured": {name: {"value": item.value, "low": item.low, "high": item.high, "n": item.n} for name, item in measured.items()},
+        "rivals": list(_rival_rows(context, gains)),
+    }
+
+
+def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> Iterable[dict[str, Any]]:
+    for name, answers in (("model", context.answers), *context.rivals.items()):
+        exact, values = fits(answers.predicted, context.test).T
+        row: dict[str, Any] = {"name": name, "token_f1": float(values.mean()), "exact_match": float(exact.mean())}
+        if len(values) >= LEAST_UNITS:
+            rng = seeds.generator(context.seed, "quality", "rival", name)
+            found = mean_interval(values, rng=rng, confidence=context.confidence, binary=False)
+            row |= {"low": found.low, "high": found.high}
+        gain = gains.get(name)
+        yield row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

@@ -1,0 +1,175 @@
+"""A recipe's rows, read in whichever way their size asks for: as a whole, or streamed into files of the run. Both give the same splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from trustbase.data import clean, labels, split
+from trustbase.data.coded import Coded
+from trustbase.data.facts import pairs_of, split_facts
+from trustbase.data.gather import each_source, template_of
+from trustbase.data.load import Dataset, Made, assemble, load, refuse_empty, sample
+from trustbase.data.options import DataOptions
+from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
+from trustbase.data.stream import StreamedSource, is_large, survey
+from trustbase.data.template import TextTemplate
+from trustbase.data.truth.base import truth_of
+from trustbase.errors import DataError
+from trustbase.events import Emit, ignore
+from trustbase.records import UNKNOWN_GROUP, LabelSchema
+
+
+def load_rows(options: DataOptions, *, root: Path, seed: int, store: Path, answers: str = "classes", emit: Emit = ignore) -> Dataset:
+    """Read the rows that the recipe describes; large ones are kept in `store`, and never all of them in memory.
+
+    Args:
+        options: the recipe's `data` section; `memory` says how, or leaves it to the size of the files.
+        root: folder that relative paths start from.
+        seed: seed of the run; only `data.sample` uses it.
+        store: a folder for the rows of large sources, until `save_dataset` takes them from there.
+        answers: answer kind of the task; of classes alone rows are streamed.
+        emit: told what a reader of the log should know.
+
+    Raises:
+        DataError: files, columns, labels or rows are not as described; every problem is in it.
+    """
+    template = template_of(options, root)
+    if answers != "classes" or options.features.columns:
+        if options.memory == "stream":
+            what = "data.features" if answers == "classes" else f"answers of kind '{answers}'"
+            raise DataError(f"data.memory: stream does not go with {what} yet", hint="leave data.memory out: rows are then read whole")
+        return load(options, root=root, seed=seed, answers=answers, emit=emit)
+    if not is_large(options, root):
+        return load(options, root=root, seed=seed, answers=answers, emit=emit)
+    emit("note", text="the rows are streamed: their texts stay on disk")
+    sources = each_source(options, lambda name, reference: survey(options, template, reference, root, first=name == "train"))
+    return assemble(options, template, sources, lambda schema: _make(options, schema, template, sources, seed, store), answers, emit)
+
+
+@dataclass
+class _Part:
+    """What becomes of one split while its rows go by."""
+
+    source: StreamedSource
+    rows: NDArray[np.int64]  # good rows of its source that are in it
+    found: int  # rows for it before any was left out
+    distinct: int  # … after equal texts were
+    writer: RowWriter
+    path: Path
+    missing: dict[str, int] = field(default_factory=dict)
+    trimmed: int = 0
+
+
+def _make(
+    options: DataOptions,
+    schema: LabelSchema,
+    template: TextTemplate,
+    sources: Mapping[str, StreamedSource],
+    seed: int,
+    store: Path,
+) -> Made:
+    """Every split in a file of its own, and what is known of it."""
+    parts = {name: _chosen(name, options, schema, sources.get(name, sources["train"]), seed, store) for name in split.SPLITS}
+    for source in sources.values():
+        _write({name: part for name, part in parts.items() if part.source is source}, source, options, schema, template)
+    repeats = {name: _repeats(part, options, schema) for name, part in parts.items()}
+    shared = _shared(parts)
+    for source in sources.values():
+        source.text_keys = source.text_keys[:0].copy()  # all that they are for is done, and labels are yet to be read
+    made, facts = {}, {}
+    for name, part in parts.items():
+        made[name] = open_split(part.path, name, options.groups, schema, part.source.reference)
+        facts[name] = split_facts(
+            made[name],
+            schema,
+            part.source,
+            truth_of("classes"),
+            repeats=repeats[name],
+            grouped={column: count_stored(part.path, column) for column in options.groups},
+            missing=part.missing,
+            labels_trimmed=part.trimmed,
+            rows_found=part.found,
+            duplicates_removed=part.found - part.distinct,
+            sampled_from=part.distinct if len(part.rows) < part.distinct else None,
+        )
+    return made, facts, lambda: shared
+
+
+def _repeats(part: _Part, options: DataOptions, schema: LabelSchema) -> clean.Repeats:
+    """Equal texts of a split, by their keys."""
+    found = part.source.coded(options.label)
+    codes = labels.codes_of(Coded(found.words, np.arange(len(found.words), dtype=np.int32)), schema).astype(np.int32)
+    return clean.repeats_of_keys(part.source.keys(part.rows), codes[found.codes[part.rows]])
+
+
+def _chosen(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
+    """The rows of a split, as `load.make_split` chooses them."""
+    rows = source.parts.get(name, np.zeros(0, np.int64))
+    refuse_empty(name, rows, source)
+    found = len(rows)
+    if options.deduplicate:
+        own = labels.codes_of(source.coded(options.label), schema)[rows]
+        rows = rows[clean.one_of_keys(source.keys(rows), own)]
+    distinct = len(rows)
+    rows = sample(rows, getattr(options.sample, name, None), seed, name)
+    path = store / f"{name}.parquet"
+    return _Part(source, rows, found, distinct, RowWriter(path), path)
+
+
+def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOptions, schema: LabelSchema, template: TextTemplate) -> None:
+    """Go through a source again, and write every row to its split."""
+    place = np.full(len(source.raw), -1, np.int8)
+    for number, part in enumerate(parts.values()):
+        place[part.rows] = number
+    names = source.coded(options.label)
+    used = list(dict.fromkeys([*template.columns, *options.groups]))
+    done = 0
+    assert source.pieces is not None
+    for piece in source.pieces:
+        own = place[done : done + len(piece)]
+        codes = labels.codes_of(Coded(names.words, names.codes[done : done + len(piece)]), schema)
+        for number, part in enumerate(parts.values()):
+            rows = np.flatnonzero(own == number)
+            if len(rows):
+                table = piece.table.take(pa.array(rows))
+                owners = None if source.entities is None else source.entities[done + rows]
+                part.writer.add(_stored(table, piece.row_numbers[rows], codes[rows], owners, options, template))
+                part.trimmed += labels.count_trimmed(table[options.label])
+                part.missing = {name: part.missing.get(name, 0) + table[name].null_count for name in used}
+        done += len(piece)
+    for part in parts.values():
+        part.writer.close()
+
+
+def _stored(
+    table: pa.Table,
+    numbers: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    owners: NDArray[np.uint64] | None,
+    options: DataOptions,
+    template: TextTemplate,
+) -> pa.Table:
+    """Rows in the form that a run keeps (`save.py`)."""
+    columns: dict[str, Any] = {ROW: pa.array(numbers), TEXT: template.column_of(table), LABEL: pa.array(codes)}
+    if owners is not None:
+        columns[ENTITY] = pa.array(owners.view(np.int64))
+    columns |= {GROUP + name: pc.fill_null(pc.utf8_trim_whitespace(table[name]), UNKNOWN_GROUP) for name in options.groups}
+    columns |= {COLUMN + name: table[name] for name in template.columns}
+    return pa.table(columns)
+
+
+def _shared(parts: Mapping[str, _Part]) -> dict[str, int]:
+    """Rows of the second of each pair of splits whose text also stands in the first."""
+    found = {}
+    for one, other in pairs_of(parts):
+        first, second = (parts[name].source.keys(parts[name].rows) for name in (one, other))
+        found[f"{one}/{other}"] = split.overlap_of_keys(first, second)
+    return found
