@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trustbase.model.predict import Predictor as Predictor
     from trustbase.recheck_command import recheck as recheck
     from trustbase.recipe.template import init as init
+    from trustbase.relating import relations as relations
     from trustbase.report.html import report as report
     from trustbase.search.scaling import scaling as scaling
     from trustbase.search.sweep import sweep as sweep
@@ -37,6 +38,7 @@ _HOMES = {
     "predict": "trustbase.bundle.answer",
     "Predictor": "trustbase.model.predict",
     "recheck": "trustbase.recheck_command",
+    "relations": "trustbase.relating",
     "report": "trustbase.report.html",
     "run": "trustbase.flow",
     "scaling": "trustbase.search.scaling",
@@ -48,7 +50,7 @@ _HOMES = {
 __all__ = [
     *("Predictor", "__version__"),
     *("audit", "compare", "corpus", "data", "doctor", "init", "predict", "recheck", "report", "run", "scaling", "sweep", "verify"),
-    "wheelhouse",
+    *("relations", "wheelhouse"),
 ]
 
 

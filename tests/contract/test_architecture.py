@@ -32,7 +32,17 @@ ORDER = (
     {"stages"},
     {"releasing"},
     {"steps", "raw_text", "pretraining", "interpretable"},
-    {"flow", "audit_command", "recheck_command", "compare_command", "corpus_command", "data_command", "wheelhouse_command", "doctor"},
+    {
+        "flow",
+        "audit_command",
+        "recheck_command",
+        "compare_command",
+        "corpus_command",
+        "data_command",
+        "wheelhouse_command",
+        "relating",
+        "doctor",
+    },
     {"search"},  # chooses before the expensive run: above flow, which knows nothing of it
     {"cli", "__main__"},
 )
@@ -172,7 +182,7 @@ def test_light_modules_stay_light(module: str, heavy: set[str]) -> None:
 
 def test_every_public_name_is_callable_also_after_everything_was_imported() -> None:
     names = [name for name in trustbase.__all__ if name != "__version__"]
-    assert len(names) == 15
+    assert len(names) == 16
     modules = ("trustbase.audit.run", "trustbase.report.html", "trustbase.data.load", "trustbase.audit_command")
     order = "; ".join(f"import {module}" for module in modules)
     code = f"{order}; import trustbase; print([name for name in {names!r} if not callable(getattr(trustbase, name))])"

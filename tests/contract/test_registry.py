@@ -53,7 +53,7 @@ def test_every_answer_kind_has_all_that_a_task_needs(kind: str) -> None:
     assert lookup.ANSWER_KINDS[kind].question in KINDS and STOPPING_OF[kind]
     assert not lookup.ANSWER_KINDS[kind].contrasts or contrasting(kind).main, "an empty one is refused by compare, with the reason"
     assert {"quality", "fairness", "efficiency"} <= set(lookup.audited_dimensions(kind))
-    simplest = {"dictionary", "window"} if kind == "tokens" else {"bag_of_words", "boosting"}
+    simplest = {"tokens": {"dictionary", "window"}, "span": {"shared_words", "no_answer"}}.get(kind, {"bag_of_words", "boosting"})
     assert simplest <= set(lookup.rivals_of(kind))
     assert [name for name, task in lookup.TASKS.items() if task.answers == kind]
 

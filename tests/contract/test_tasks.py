@@ -48,7 +48,7 @@ def mean_log_loss(logits: Array, has: Array) -> Array:
     return np.asarray(np.where(has > 0.5, np.logaddexp(0, -logits), np.logaddexp(0, logits)).mean(axis=1))
 
 
-BY_UNIT = {"tokens"}  # whose losses and scores are those of units: test_taggers.py holds them
+BY_UNIT = {"tokens", "span"}  # whose losses and scores are those of units or tokens: test_taggers.py and test_spans.py hold them
 THREE = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=bool)
 CASES = {
     "classes": Case(

@@ -108,7 +108,10 @@ def test_every_recipe_reads(path: Path, tmp_path: Path) -> None:
         shutil.copytree(ROOT / "recipes", folder)
         for name in re.findall(r"\.\./(runs/[\w-]+/[\w-]+\.jsonl)", path.read_text(encoding="utf-8")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text('{"text": "a text", "area": "one", "sections": ["one"]}\n', encoding="utf-8")
+            (tmp_path / name).write_text(
+                '{"text": "a text", "area": "one", "sections": ["one"], "head": [0, 1], "tail": [2, 6], "relation": "Other"}\n',
+                encoding="utf-8",
+            )
         for name in re.findall(r"\.\./(runs/msra-ner/\w+)", path.read_text(encoding="utf-8")):
             write_tagged(tmp_path / name, 10)
         assert read_recipe(folder / path.name).recipe.gates.root
@@ -231,7 +234,7 @@ def test_the_recipes_of_pretraining_run_at_toy_size(toy_world: Path, monkeypatch
             else []
         )
         check_run(path, run(path, [*rows, *scratch], out=toy_world / "runs" / path.stem), {"quality", "fairness", "efficiency"})
-    others = {"census", "census-strict", "census-features", "msra-ner", "age", "docs-sections"}
+    others = {"census", "census-strict", "census-features", "msra-ner", "age", "docs-sections", "relations"}
     assert len(first) >= 3 and len(then) >= 4 and len(first) + len(then) + len(READABLE) + len(others) == len(RECIPES)
 
 
@@ -247,6 +250,32 @@ def test_the_recipe_of_tagged_characters_runs_at_toy_size(toy_world: Path) -> No
     result = run(path, made_small, out=toy_world / path.stem)
     check_run(path, result, {"quality", "fairness", "efficiency"})
     assert result.audit.find("quality.gain_over_window") is not None
+
+
+def test_the_recipe_of_relations_runs_at_toy_size(toy_world: Path) -> None:
+    from trustbase import run
+
+    shutil.copytree(ROOT / "recipes", toy_world / "recipes")
+    (toy_world / "runs" / "semeval-relations").mkdir(parents=True)
+    for part, rows in (("train", 300), ("test", 100)):
+        write_related(toy_world / "runs" / "semeval-relations" / f"{part}.jsonl", rows)
+    path = toy_world / "recipes" / "relations.yaml"
+    tiny_bert(toy_world / "nouns", ("flood", "damage", "lamp", "caused", "by", "and", "the", "@", "#", *"0123456789"))
+    made_small = [item for item in toy(toy_world / "nouns") if not item.startswith("data.sample")]
+    result = run(path, made_small, out=toy_world / path.stem)
+    check_run(path, result, {"quality", "fairness", "efficiency"})
+    assert result.audit.find("quality.relation_f1") is not None
+
+
+def write_related(path: Path, rows: int) -> None:
+    """Sentences of two nouns: the first causes the second, the second the first, or neither."""
+    words = (("caused", "Cause-Effect(e1,e2)"), ("by", "Cause-Effect(e2,e1)"), ("and", "Other"))
+    with path.open("w", encoding="utf-8") as out:
+        for number in range(rows):
+            word, relation = words[number % 3]
+            text = f"flood {word} the damage {number}"
+            start = text.index("damage")
+            out.write(json.dumps({"text": text, "head": [0, 5], "tail": [start, start + 6], "relation": relation}) + "\n")
 
 
 @pytest.mark.slow

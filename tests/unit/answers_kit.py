@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence, fresh_evidence
 from trustbase.audit.run import run_audit
-from trustbase.records import AuditReport, Decision, LabelSchema, Split
+from trustbase.outputs.answers.base import answering
+from trustbase.records import ArtifactInfo, AuditReport, Decision, LabelSchema, Split
 
 NUMBER = LabelSchema(("price",), "price", "price", center=100.0, scale=20.0)
 LABELS = LabelSchema(("L1", "L2", "L3"), "L3", "L3")
@@ -51,6 +54,27 @@ def labels(folder: Path, rows: int = 600, *, wrong: float = 0.1, seed: int = 0, 
     scores = np.where(told, 0.8, 0.2) + rng.uniform(-0.1, 0.1, (rows, 3))
     fields = {"decision": Decision(0.5, "one half"), "answers": Answers(scores, scores >= 0.5), **more}
     return AuditContext(split(truth, seed=seed, **fields.pop("rows_like", {})), LABELS, evidence=Evidence(folder), seed=seed, **fields)
+
+
+class Members:
+    """Stands in for `Askers`: each row's answer by every member of an ensemble, `(rows, members, width)`."""
+
+    def __init__(self, scores: NDArray[np.float64]) -> None:
+        self.scores = scores
+
+    def ask(self, kind: str, inputs: Sequence[Any], **_: Any) -> list[Any]:
+        assert kind.endswith("_of_members") and len(inputs) == len(self.scores)
+        return list(self.scores)
+
+
+def ensemble(context: AuditContext, scores: NDArray[np.float64], *, folder: Path = Path("nowhere")) -> AuditContext:
+    """The same context of an ensemble whose members answer so, `(rows, members, width)`; all together answer with the mean."""
+    kind = {"price": "number", "L1": "labels"}.get(context.labels.names[0], "classes")
+    count, mean = scores.shape[1], scores.mean(axis=1)
+    seeds = {"member_seeds": list(range(count))}
+    info = ArtifactInfo(folder, "d", "t", kind, context.labels, "torch", "fp32", 8, "b", "r", None, context.decision, seeds, members=count)
+    told = Answers(mean, answering(kind).decide(mean, context.labels, context.decision))
+    return replace(context, artifact=info, answers=told, askers=cast(Any, Members(scores)))
 
 
 def rivals_of_numbers(context: AuditContext) -> dict[str, Answers]:

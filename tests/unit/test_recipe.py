@@ -120,7 +120,7 @@ def test_nothing_is_concluded_from_what_could_not_be_read(folder: Path, text: st
         ("  train: rows.csv\n  text: text\n  label: label\n  grups: [sex]\n", ["'data.grups'"]),
         ("  train: rows.csv\n  text: text\n  label: label\n  groups: [sex, sexx, [1]]\n", ["'sexx'", "'data.groups.2'"]),
         ("  train: rows.csv\n  text: label\n  label: label\n  groups: [sex, sexx]\n", ["are the same column", "'sexx'"]),
-        ("  train: rows.csv\n  text: txet\n  label: label\n  groups: [sex]\n  stride: 9\n", ["'txet'", "stride: this version"]),
+        ("  train: rows.csv\n  text: txet\n  label: label\n  groups: [sex]\n  stride: -9\n", ["'txet'", "'data.stride'"]),
         ("  train: rows.csvv\n  text: text\n  label: label\n  groups: [sex]\n", ["does not end in"]),
         ("  train: rows.csv\n  text: [text]\n  label: label\n  groups: [sex]\n", ["'data.text'"]),
         ("  - rows.csv\n", ["'data': must be a section of keys"]),
@@ -169,9 +169,9 @@ def test_a_later_section_is_refused_not_ignored(folder: Path) -> None:
     assert "section 'serve' is one that this version of Trustbase cannot do yet" in message
 
 
-def test_unknown_task_and_unknown_adaptation(folder: Path) -> None:
-    message = problems(folder, GOOD + "task: relation-extractoin\n")
-    assert "is no task" in message and "did you mean 'relation-extraction'?" in message
+def test_a_task_without_its_columns_and_an_unknown_adaptation(folder: Path) -> None:
+    message = problems(folder, GOOD + "task: relation-extraction\n")
+    assert "head: COLUMN" in message
     message = problems(folder, GOOD + "adapt: ia3\n")
     assert "ia3" in message and "lora, adalora, adapter, prefix, prompt" in message
 

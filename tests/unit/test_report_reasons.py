@@ -19,7 +19,7 @@ import pytest
 import trustbase.report.words as catalogue
 from entity_world import CUES, sentence
 from trustbase import files
-from trustbase.audit import counted, efficiency, fairness, measure, quality, reliability
+from trustbase.audit import counted, efficiency, fairness, measure, quality, quality_labels, reliability
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.measure import Effort, Timings
@@ -32,6 +32,7 @@ from trustbase.data.tags import tag_names
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import read_policy
+from trustbase.model.encoded import Encoded, offsets_of
 from trustbase.model.questions import Answer, Likelihood, Question
 from trustbase.model.ragged import ragged
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
@@ -199,6 +200,10 @@ class Fake:
     def clear_cache(self) -> None: ...
 
 
+def encoded(lengths: list[int]) -> Encoded:
+    return Encoded(np.zeros(sum(lengths), np.int32), offsets_of(np.array(lengths)), np.array(lengths))
+
+
 def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
     """A stand-in that is timed, one that is timed too seldom, and an artefact that tells nothing, something, or breaks."""
     ctx = context(folder, split(90, 2), 2, predictor=Fake(), options=AuditOptions(cost=CostOptions(currency="EUR")))
@@ -221,7 +226,7 @@ def efficiency_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
         found.add(("reason", error.value.message))
     head = b'{"w": {"shape": [2, 2], "dtype": "F32", "data_offsets": [0, 16]}}'
     (model / "m.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(16))
-    monkeypatch.setattr("trustbase.model.tokenizer.encode", lambda t, texts, **more: SimpleNamespace(lengths=[len(x) for x in texts]))
+    monkeypatch.setattr("trustbase.model.sequencer.encode", lambda t, texts, **more: encoded([len(x) for x in texts]))
     tokenized = replace(ctx, predictor=SimpleNamespace(tokenizer=object()), artifact=info)  # type: ignore[arg-type]
     for kind in (info, replace(info, facts={})):
         found |= finding_texts(efficiency._counted(tokenized, kind, [f"text {i}" for i in range(120)]))
@@ -331,6 +336,24 @@ def training_texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Texts:
     return set().union(*(finding_texts(training.audit_language(ctx)) for ctx in contexts))
 
 
+def ensemble_texts(folder: Path) -> Texts:
+    """An ensemble whose members differ, and one whose members do not; what is counted of all of them."""
+    from safetensors.numpy import save_file
+
+    one = kit.labels(folder, rows=40)
+    scores = one.answers.scores
+    assert scores is not None
+    found: Texts = set()
+    for others in (1 - scores, scores):
+        context = kit.ensemble(one, np.stack([scores, others], axis=1), folder=folder)
+        found |= finding_texts(f for f in quality_labels.audit_labels(context) if f.parts.variant == "seeds")
+    for place in range(2):
+        (folder / f"member-{place}").mkdir()
+        save_file({"w": np.zeros(3, np.float32)}, folder / f"member-{place}" / "model.safetensors")
+    assert context.artifact is not None
+    return found | finding_texts(counted.size_findings(context.artifact, confidence=0.95)[0])
+
+
 def gate_texts() -> Texts:
     """Every verdict's reason, and every gate's."""
     ok = Finding("quality.accuracy", 0.8, 0.7, 0.9, 90)
@@ -377,6 +400,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found = command_texts(folder)
         found |= quality_texts(folder / "quality") | entity_texts(folder / "entities")
         found |= answer_texts(folder / "answers")
+        found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder
