@@ -103,7 +103,9 @@ def comparison_facts(
 
 def label_names(kind: str, labels: LabelSchema) -> list[str]:
     """What two models must both know: of entities their types, in whatever tags they are spelt; of answers to questions nothing."""
-    return {"tokens": types_of(labels.names), "span": []}.get(kind, list(labels.names))
+    if kind == "tokens":
+        return list(types_of(labels.names))
+    return [] if kind == "span" else list(labels.names)
 
 
 def _mcnemar(champion: int, challenger: int) -> dict[str, Any]:
