@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.data.marked import three_columns
-from trustbase.data.pair import halves, join, sides
+from trustbase.data.pair import halves, sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId

@@ -87,9 +87,13 @@ class NamedTexts:
             return
         reads = TASKS[info.task].reads if info.task in TASKS else "text"
         if info.text is None and reads == "context" and self.text is not None and self.question is None:
-            yield Problem("--question", "this model searches a text for the answer to a question, and none is named", "add --question COLUMN")
+            yield Problem(
+                "--question", "this model searches a text for the answer to a question, and none is named", "add --question COLUMN"
+            )
         if self.question is not None and reads != "context":
-            yield Problem("--question", f"is of models that search a text for an answer, and this one is of task {info.task}", "leave it out")
+            yield Problem(
+                "--question", f"is of models that search a text for an answer, and this one is of task {info.task}", "leave it out"
+            )
         weighs = info.labels.names == (CHOICE,)
         if info.text is None and weighs and not self.choices:
             yield Problem("--choices", "this model weighs the choices of a question, and none are named", "add --choices A,B,…")
@@ -98,4 +102,3 @@ class NamedTexts:
             yield Problem("--choices", f"are of models that weigh choices, and this one answers {told}", "leave them out")
         if self.head is not None and (info.answer_kind != "classes" or weighs):
             yield Problem("--head", "is of models that tell a relation, a label of a text with two entities", "leave --head and --tail out")
-
