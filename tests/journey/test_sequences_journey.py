@@ -68,7 +68,8 @@ def test_windows_read_what_a_cut_text_has_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "adapt", "runtime"), [("regression", "frozen", "onnx"), ("text-classification", "{method: frozen, layers: 1}", "torch"), ("columns", "full", "onnx")]
+    ("task", "adapt", "runtime"),
+    [("regression", "frozen", "onnx"), ("text-classification", "{method: frozen, layers: 1}", "torch"), ("columns", "full", "onnx")],
 )
 def test_windows_of_other_answers_and_adaptations(task: str, adapt: str, runtime: str, tmp_path: Path) -> None:
     columns = ["data.features={categorical: [sex]}", "data.groups=[]"] if task == "columns" else []
