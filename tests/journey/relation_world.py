@@ -17,7 +17,7 @@ RECIPE = """
 task: relation-extraction
 base: base
 data: {{train: rows.jsonl, text: text, head: head, tail: tail, label: relation, no_relation: none, groups: [source]}}
-train: {{epochs: {epochs}, learning_rate: 2e-3, batch_tokens: 512, max_length: {max_length}, precision: fp32, seed: 0}}
+train: {{epochs: {epochs}, learning_rate: 1e-3, batch_tokens: 512, max_length: {max_length}, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
 gates: {{quality.relation_f1: ">= {limit}"}}
 """
@@ -48,7 +48,7 @@ def write_relation_world(
 ) -> Path:
     """Base, rows and recipe in one folder; returns the recipe."""
     folder.mkdir(parents=True, exist_ok=True)
-    tiny_bert(folder / "base", (*FILLER, *NAMES, *VERBS, "person"))
+    tiny_bert(folder / "base", (*FILLER, *NAMES, *VERBS, "person"), hidden=64)
     write_relations(folder / "rows.jsonl", rows)
     recipe = folder / "relations.yaml"
     recipe.write_text(RECIPE.format(epochs=epochs, runtime=runtime, limit=limit, max_length=max_length), encoding="utf-8")

@@ -73,7 +73,7 @@ def test_workers_that_divide_the_state_leave_a_released_model_too(tmp_path: Path
     copied = run(recipe, [*shared, "cluster={workers: 2}"], out=tmp_path / "copied", reuse=tmp_path / "two")
     assert "train" in copied.computed, "the other route may draw other masks, so a model is not taken over"
     assert _losses(tmp_path / "two") == pytest.approx(_losses(tmp_path / "copied"), abs=1e-5)
-    with pytest.raises(RecipeError, match="trains the head alone"):
+    with pytest.raises(RecipeError, match="adapt: frozen computes the outputs"):
         read_recipe(recipe, [*shared, "cluster={workers: 2, shard: true}", "adapt=frozen"])
 
 

@@ -21,6 +21,12 @@ THREE = LabelSchema(("a", "b", "c"), "c", "c")
 PRICE = LabelSchema(("price",), "price", "price", center=100.0, scale=20.0)
 SCHEMAS = {"classes": THREE, "labels": THREE, "number": PRICE}
 
+WITHIN_TEXTS = {"tokens", "span"}  # whose scores are of units or places: test_entities.py and test_spans.py try them
+
+
+def test_every_kind_is_tried() -> None:
+    assert set(SCHEMAS) | WITHIN_TEXTS == set(ANSWER_KINDS)
+
 
 def scores_of(kind: str, rows: int = 50, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
@@ -29,7 +35,7 @@ def scores_of(kind: str, rows: int = 50, seed: int = 0) -> np.ndarray:
     return rng.random((rows, 3)) if kind == "labels" else 100 + 20 * rng.standard_normal((rows, 1))
 
 
-@pytest.mark.parametrize("kind", list(ANSWER_KINDS))
+@pytest.mark.parametrize("kind", list(SCHEMAS))
 def test_a_line_says_what_was_decided_and_columns_hold_it(kind: str) -> None:
     way, labels, scores = answering(kind), SCHEMAS[kind], scores_of(kind)
     decision = way.default()
@@ -43,7 +49,7 @@ def test_a_line_says_what_was_decided_and_columns_hold_it(kind: str) -> None:
     assert way.differences(scores, scores, labels).tolist() == [0.0] * 50
 
 
-@pytest.mark.parametrize("kind", list(ANSWER_KINDS))
+@pytest.mark.parametrize("kind", list(SCHEMAS))
 def test_an_answer_near_its_border_is_counted_as_one_that_may_turn(kind: str) -> None:
     """Whatever a difference of the tolerance in each score turns is among the rows that are near; numbers never turn."""
     way, labels = answering(kind), SCHEMAS[kind]

@@ -260,7 +260,6 @@ def test_all_formats_give_the_same_rows(tmp_path):
         ({"split": {"by": {"entity": "label"}}}, "is also the label column"),
         ({"split": {"by": {"time": "text"}}}, "is also the text column"),
         ({"split": {"test": 0.6, "validation": 0.5}}, "leave no rows for training"),
-        ({"stride": 64}, "cannot read windows over long texts"),
         ({"train": "rows.parquet.gz"}, "compressed inside already"),
         ({"train": "rows.txt.gz"}, "does not end in"),
         ({"train": "rows.xlsx.gz"}, "cannot read spreadsheets"),

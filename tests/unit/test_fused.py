@@ -211,11 +211,12 @@ def test_a_predictor_tells_equal_texts_with_other_cells_apart(tiny_folder: Path,
 def test_columns_alone_are_learned_in_a_moment_and_the_same_each_time(tiny_folder: Path) -> None:
     rows, held_out = split(600, seed=3), split(300, seed=4)
     options = TrainOptions(feature_epochs=20)
+    targets = np.asarray(rows.labels, dtype=np.int64)
     learned = []
     for _ in range(2):
         model = fused(tiny_folder, loud=False)
         state = torch.random.get_rng_state()
-        learn_columns(model, rows, classification, options)
+        learn_columns(model, rows, targets, classification, options)
         assert torch.equal(state, torch.random.get_rng_state()), "the global random state moved"
         learned.append(network_of(model))
     assert all(torch.equal(one, two) for one, two in zip(learned[0].parameters(), learned[1].parameters(), strict=True))

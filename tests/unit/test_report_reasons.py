@@ -24,10 +24,13 @@ from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.options import AuditOptions, CostOptions
+from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.ratios import share_of
+from trustbase.audit.rivals import why_not
 from trustbase.audit.run import run_audit
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.audit_command import audit
+from trustbase.data.marked import HEAD, TAIL, TYPED
 from trustbase.data.tags import tag_names
 from trustbase.errors import ModelError, PredictionError
 from trustbase.gate.decide import decide
@@ -354,6 +357,18 @@ def ensemble_texts(folder: Path) -> Texts:
     return found | finding_texts(counted.size_findings(context.artifact, confidence=0.95)[0])
 
 
+def relation_texts(folder: Path) -> Texts:
+    """Relations of few rows, of rows with few relations, and of rows that are all right."""
+    found: Texts = set()
+    for rows, least in ((20, 2), (600, 60)):
+        test = replace(split(rows, 3), labels=np.where(np.arange(rows) < least, 2, 0))
+        right = Answers(None, test.labels.astype(np.int64))
+        given = context(folder, test, 3, answers=right)
+        found |= finding_texts(relation_findings(replace(given, labels=replace(given.labels, neutral=given.labels.names[0]))))
+    marked = replace(test, texts=[f"{HEAD}{TYPED}a{HEAD} and {TAIL}{TYPED}b{TAIL}"] * len(test))
+    return found | {("reason", text) for name in ("boosting", "shared_words") if (text := why_not(name, marked))}
+
+
 def gate_texts() -> Texts:
     """Every verdict's reason, and every gate's."""
     ok = Finding("quality.accuracy", 0.8, 0.7, 0.9, 90)
@@ -400,6 +415,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found = command_texts(folder)
         found |= quality_texts(folder / "quality") | entity_texts(folder / "entities")
         found |= answer_texts(folder / "answers")
+        found |= relation_texts(tmp_path_factory.mktemp("relations"))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)

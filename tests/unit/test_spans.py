@@ -183,8 +183,8 @@ def test_every_way_through_a_model_finds_the_same_answers(base: Path, tmp_path: 
     tokenizer, asked = load_tokenizer(base), inputs(30, seed=2)
     model: Any = QUESTION_ANSWERING.build(resolve_base(str(base)), LABELS, seed=3).eval()
     with torch.no_grad():
-        model.qa_outputs.weight.mul_(15)
-        model.bert.embeddings.token_type_embeddings.weight.normal_(0, 1)
+        model.qa_outputs.weight.mul_(6)
+        model.bert.embeddings.token_type_embeddings.weight.normal_(0, 1, generator=torch.Generator().manual_seed(2))
     encoded = encode_contexts(tokenizer, asked, max_length=LENGTH, stride=STRIDE)
     alone = []
     for row in range(len(encoded.flat)):  # window by window, by transformers alone
@@ -230,7 +230,7 @@ def test_every_way_through_a_model_finds_the_same_answers(base: Path, tmp_path: 
 def test_the_loss_of_a_window_is_that_of_transformers_without_its_padding(base: Path) -> None:
     model: Any = QUESTION_ANSWERING.build(resolve_base(str(base)), LABELS, seed=1).eval()
     assert list(model.config.id2label.values()) == ["start", "end"] and type(model).__name__ == "BertForQuestionAnswering"
-    ids = torch.randint(5, 40, (4, 9), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(5, 40, (4, 9), generator=torch.Generator().manual_seed(2))
     whole, ends = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, torch.tensor([[1, 3], [0, 0], [2, 2], [5, 8]])
     longer = {name: torch.nn.functional.pad(values, (0, 3)) for name, values in whole.items()}
     with torch.no_grad():

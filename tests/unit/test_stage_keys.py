@@ -206,8 +206,13 @@ def test_a_base_that_cannot_read_the_text_is_refused_before_training(share, allo
 @pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
 def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "run", lambda *_, **__: result)
-    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0)
-    plan = SimpleNamespace(finetune=SimpleNamespace(task="text-classification", adapt=options, train=options, audit=options, cluster=None))
+    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1)
+    read, given = SimpleNamespace(stride=0, features=options), SimpleNamespace(max_answer_tokens=None)
+    plan = SimpleNamespace(
+        finetune=SimpleNamespace(
+            task="text-classification", adapt=options, train=options, audit=options, cluster=None, data=read, decision=given
+        )
+    )
     test = SimpleNamespace(groups={})
     labels = SimpleNamespace(positive_assumed=True, favourable_assumed=True)
     data = SimpleNamespace(digest="d", splits={"test": test}, labels=labels)

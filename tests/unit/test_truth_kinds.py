@@ -23,7 +23,7 @@ CELLS = {
     "labels": ["late;rude", "[]", '["rude"]', " late "],
     "number": ["1.5", " -2", "3e2", "0"],
 }
-BESIDE_TEXTS = {"tokens"}  # whose cells say nothing without their texts: test_data_entities.py tries them
+BESIDE_TEXTS = {"tokens", "span"}  # whose cells say nothing without their texts: test_data_entities.py and test_spans.py try them
 BAD = {
     "classes": [("maybe", "is none that the model knows")],
     "labels": [

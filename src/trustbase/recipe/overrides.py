@@ -60,7 +60,7 @@ def _written_out(path: tuple[str, ...], value: Any, locate: marks.Locator) -> An
         return value
     if path == ("adapt",) and isinstance(value, str):
         return {"method": value}
-    if path == ("base",) and value in PLAIN_MODELS:
+    if path == ("base",) and isinstance(value, str) and value in PLAIN_MODELS:
         return {"kind": value}
     if path == ("gates",) and isinstance(value, str):
         return {FROM: value}
