@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from trustbase import files
 from trustbase.audit.paired import auroc_gap
 from trustbase.audit.ranks import auroc
-from trustbase.audit.rivals import boosting
+from trustbase.audit.rivals_classes import boosting
 from trustbase.audit.stats import Interval, paired_difference, proportion
 from trustbase.data.batch import plan_batches
 from trustbase.data.cells import inputs_of

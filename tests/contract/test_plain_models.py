@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from plain_world import labels, learned, table_rows, text_rows, turned
-from trustbase.audit.rivals import boosting
+from trustbase.audit.rivals_classes import boosting
 from trustbase.data.cells import inputs_of
 from trustbase.data.template import TextTemplate
 from trustbase.errors import TrainingError

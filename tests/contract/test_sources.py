@@ -20,7 +20,8 @@ import pytest
 from archives_kit import save_table
 from trustbase.data.rows import RawTable
 from trustbase.data.samples import SAMPLES
-from trustbase.data.source import Wanted, read_table
+from trustbase.data.source import read_table
+from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError
 from trustbase.recipe.lookup import SOURCES, load
 

@@ -17,7 +17,8 @@ from tiny import tiny_bert
 from trustbase.audit.catalogue import why_never
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.quality_relation import _at_the_edge, f1_of, relation_findings, relation_sums
-from trustbase.audit.rivals import bag_of_words, why_not
+from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.audit.slices import partitions
 from trustbase.bundle.golden import synthetic_rows
 from trustbase.bundle.rows import BadInput, read_rows

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trustbase.audit import rivals
+from trustbase.audit import rival_inputs, rivals, rivals_classes
 from trustbase.data import terms
 from trustbase.records import LabelSchema, Split
 
@@ -31,7 +31,7 @@ def columns(n: int, seed: int) -> Split:
 
 
 def test_majority_is_the_most_frequent_training_label() -> None:
-    answers = rivals.majority(split(["a", "b", "c"], [0, 0, 1]), LABELS, 0)(split(["x"] * 4, [1] * 4))
+    answers = rivals_classes.majority(split(["a", "b", "c"], [0, 0, 1]), LABELS, 0)(split(["x"] * 4, [1] * 4))
     assert answers.predicted.tolist() == [0] * 4
     assert answers.scores is not None and np.allclose(answers.scores, [2 / 3, 1 / 3])
 
@@ -41,7 +41,7 @@ def test_bag_of_words_learns_words_and_is_repeatable() -> None:
     truth = rng.integers(0, 2, 400)
     texts = [f"row {'good' if t else 'bad'} {rng.integers(0, 50)}" for t in truth]
     train, test = split(texts[:300], truth[:300].tolist()), split(texts[300:], truth[300:].tolist())
-    first, second = (rivals.bag_of_words(train, LABELS, 0)(test) for _ in range(2))
+    first, second = (rivals_classes.bag_of_words(train, LABELS, 0)(test) for _ in range(2))
     assert (first.predicted == test.labels).mean() == 1.0
     assert first.scores is not None and second.scores is not None and np.array_equal(first.scores, second.scores)
     assert np.allclose(first.scores.sum(axis=1), 1)
@@ -54,32 +54,32 @@ def test_bag_of_words_reads_chinese_by_words(monkeypatch: pytest.MonkeyPatch) ->
     train, test = split(texts[:150], truth[:150].tolist()), split(texts[150:], truth[150:].tolist())
     assert terms.chinese_share(texts) > 0.9 and terms.chinese_share(["hello 你好 there my friend"]) < 0.3
     pytest.importorskip("jieba")
-    assert (rivals.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
+    assert (rivals_classes.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
     monkeypatch.setattr(terms.util, "find_spec", lambda name: None)  # as on a machine without the segmenter
     assert terms.manner_of(texts) == "characters"
-    assert (rivals.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
+    assert (rivals_classes.bag_of_words(train, LABELS, 0)(test).predicted == test.labels).mean() == 1.0
 
 
 def test_boosting_reads_numbers_as_numbers_and_missing_as_a_state() -> None:
     train, test = columns(2000, 0), columns(500, 1)
-    answers = rivals.boosting(train, LABELS, 0)(test)
+    answers = rivals_classes.boosting(train, LABELS, 0)(test)
     assert (answers.predicted == test.labels).mean() > 0.97
-    assert rivals._column_encoder(["1", None, "2.5"]).categorical is False
-    assert rivals._column_encoder(["1", "x"]).categorical is True
-    assert rivals._column_encoder([None, None]).categorical is True
-    assert np.isnan(rivals._column_encoder(["1", "2"])(["3", "x", None, "nan"])).tolist() == [False, True, True, True]
+    assert rival_inputs._column_encoder(["1", None, "2.5"]).categorical is False
+    assert rival_inputs._column_encoder(["1", "x"]).categorical is True
+    assert rival_inputs._column_encoder([None, None]).categorical is True
+    assert np.isnan(rival_inputs._column_encoder(["1", "2"])(["3", "x", None, "nan"])).tolist() == [False, True, True, True]
 
 
 def test_many_categories_and_unseen_ones_fit() -> None:
     names = [f"v{i}" for i in range(400)] * 3
-    encoder = rivals._column_encoder(names)
+    encoder = rival_inputs._column_encoder(names)
     codes = encoder([*names, "never seen", None])
     assert codes.max() < 255 and codes[-1] == 0.0 and codes[-2] == 1.0
 
 
 def test_a_label_that_training_never_saw_gets_no_score() -> None:
     labels = LabelSchema(("a", "b", "c"), "c", "c")
-    answers = rivals.bag_of_words(split(["x one", "y two"] * 5, [0, 2] * 5), labels, 0)(split(["x one"], [1]))
+    answers = rivals_classes.bag_of_words(split(["x one", "y two"] * 5, [0, 2] * 5), labels, 0)(split(["x one"], [1]))
     assert answers.scores is not None and answers.scores.shape == (1, 3) and answers.scores[0, 1] == 0
 
 
@@ -112,6 +112,6 @@ def test_boosting_leaves_out_columns_of_texts() -> None:
     mixed = split(titles, truth.tolist(), texts.append_column("age", pa.array(age)))
     assert rivals.why_not("boosting", mixed) is None
     other = split([f"b {number}" for number in range(300)], truth.tolist(), mixed.table)
-    assert (rivals.boosting(mixed, LABELS, 0)(other).predicted == truth).mean() == 1.0
+    assert (rivals_classes.boosting(mixed, LABELS, 0)(other).predicted == truth).mean() == 1.0
     numbers = pa.table({"weight": [str(x) for x in rng.random(300)], "title": titles})  # distinct numbers are numbers, not texts
     assert rivals.why_not("boosting", split(titles, truth.tolist(), numbers)) is None

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 from tiny import tiny_bert
-from trustbase.audit.rivals import bag_of_words
+from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.compress.graph import export_onnx
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions

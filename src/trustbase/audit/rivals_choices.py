@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival, rival_state, word_vectors
+from trustbase.audit.rival_inputs import Rival, rival_state, word_vectors
 from trustbase.data.pair import join, sides
 from trustbase.data.terms import finder, manner_of
 from trustbase.records import LabelSchema, Split

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival, column_matrix, rival_state, word_vectors
+from trustbase.audit.rival_inputs import Rival, column_matrix, rival_state, word_vectors
 from trustbase.records import LabelSchema, Split
 
 _HALF = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival, column_matrix, rival_state, word_vectors
+from trustbase.audit.rival_inputs import Rival, column_matrix, rival_state, word_vectors
 from trustbase.records import LabelSchema, Split
 
 _PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0)  # of ridge regression; the best is chosen on the training rows, each left out once

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival
+from trustbase.audit.rival_inputs import Rival
 from trustbase.data.answers import Span
 from trustbase.data.pair import sides
 from trustbase.data.units import unit_texts, units

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import Answers
-from trustbase.audit.rivals import Rival, rival_state
+from trustbase.audit.rival_inputs import Rival, rival_state
 from trustbase.audit.window import Windows
 from trustbase.data.tags import Entity
 from trustbase.data.units import unit_texts, units

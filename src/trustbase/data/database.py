@@ -13,7 +13,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -23,10 +23,8 @@ import pyarrow as pa
 from trustbase.data.reference import VARIABLE, refuse_query, refuse_source
 from trustbase.data.rows import BadRow, RawTable
 from trustbase.data.template import unknown_column
+from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError, Problem
-
-if TYPE_CHECKING:
-    from trustbase.data.source import Wanted
 
 _ROWS = 10_000  # fetched at once
 _SQL = "pip install 'trustbase[sql]'"

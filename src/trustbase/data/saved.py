@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,8 @@ from trustbase import files
 from trustbase.data.columnar import as_text, refuse_type
 from trustbase.data.rows import BadRow, RawTable
 from trustbase.data.template import unknown_column
+from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError, Problem
-
-if TYPE_CHECKING:
-    from trustbase.data.source import Wanted
 
 _STATE, _INFO, _SEVERAL = "state.json", "dataset_info.json", "dataset_dict.json"
 _LEAST = 0  # `datasets` writes -1 where a row has no label

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from trustbase import files
@@ -18,6 +18,7 @@ from trustbase.data.rows import CELL_LIMIT, BadRow, RawTable
 from trustbase.data.samples import find_sample, is_sample, read_sample, sample_digest
 from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
+from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.lookup import SOURCES, load
 
@@ -176,24 +177,6 @@ def source_digest(reference: str, root: Path, query: str | None = None) -> str:
         return "sha256:" + files.sha256_file(existing(path, reference))
     parts = listed(path, reference, root)
     return digest_of_many([(part.name, "sha256:" + files.sha256_file(part.path)) for part in parts], path, reference)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked of a source; a format that has no such question (quotes in parquet, numbers in csv) passes over it.
-
-    Attributes:
-        source: the name of the file in messages, as the recipe says it.
-        columns, optional, whole, quoted, query, nested: as in `read_table`.
-    """
-
-    source: str
-    columns: Sequence[str] | None = None
-    optional: Collection[str] = ()
-    whole: Collection[str] = ()
-    quoted: bool = True
-    query: str | None = None
-    nested: Collection[str] = ()
 
 
 def read_csv(path: Path, wanted: Wanted) -> RawTable:

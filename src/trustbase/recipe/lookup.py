@@ -328,13 +328,13 @@ class Rival(Entry):
 
 RIVALS: dict[str, Rival] = {
     "majority": Rival(
-        "trustbase.audit.rivals:majority",
+        "trustbase.audit.rivals_classes:majority",
         "always the most frequent training label",
         {"labels": "trustbase.audit.rivals_labels:majority"},
     ),
     "mean": Rival("", "always the mean of the training rows", {"number": "trustbase.audit.rivals_number:mean"}),
     "bag_of_words": Rival(
-        "trustbase.audit.rivals:bag_of_words",
+        "trustbase.audit.rivals_classes:bag_of_words",
         "word counts and logistic regression (numbers: ridge regression)",
         {"labels": "trustbase.audit.rivals_labels:bag_of_words", "number": "trustbase.audit.rivals_number:bag_of_words"},
     ),
@@ -343,7 +343,7 @@ RIVALS: dict[str, Rival] = {
     ),
     "window": Rival("", "logistic regression of each unit on its neighbours", {"tokens": "trustbase.audit.rivals_tokens:window"}),
     "boosting": Rival(
-        "trustbase.audit.rivals:boosting",
+        "trustbase.audit.rivals_classes:boosting",
         "gradient boosting on the raw columns",
         {"labels": "trustbase.audit.rivals_labels:boosting", "number": "trustbase.audit.rivals_number:boosting"},
     ),

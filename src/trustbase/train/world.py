@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -25,14 +25,24 @@ from trustbase.errors import TrainingError, UsageError
 from trustbase.train.launcher import launched
 from trustbase.train.options import TrainOptions
 
-if TYPE_CHECKING:
-    from trustbase.train.shard import Divided
-
 T = TypeVar("T")
 
 _BUCKET = 1 << 24  # numbers that are summed in one message: enough to fill a line, and the next is copied while they travel
 _MEETING = timedelta(minutes=5)  # a launcher starts all its processes at the same time
 _PATIENCE = timedelta(hours=2)  # the others wait while the first measures held-out documents; a lost one is noticed at once
+
+
+class DividedModel(Protocol):
+    """A model of which every process holds a part (`train.shard`); all must ask it the same, in the same order."""
+
+    def trained(self, work: Callable[[], T]) -> T:
+        """What comes of work with the model from which gradients are to follow."""
+
+    def asked(self, work: Callable[[], T]) -> T:
+        """What comes of work with the model without gradients."""
+
+    def put_together(self) -> None:
+        """Make the model of the first process a plain and whole one again, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class World:
     rank: int = 0
     size: int = 1
     messages: Any = None
-    divided: Divided | None = None
+    divided: DividedModel | None = None
 
     @property
     def first(self) -> bool:
