@@ -160,6 +160,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.span:SPANS",
         question="span_scores",
         of="a model that answers questions from a text",
+        contrasts="trustbase.audit.challenge_parts:SPAN",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -176,6 +177,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.tokens:TOKENS",
         question="token_scores",
         of="a model that gives entities",
+        contrasts="trustbase.audit.challenge_parts:TOKENS",
     ),
 }
 
