@@ -206,6 +206,14 @@ def test_a_division_that_an_adaptation_cannot_bear_is_refused_with_its_reason(fo
 def test_an_adapter_alone_may_ship_wherever_one_is_left(folder: Path) -> None:
     for method in ("lora", "adalora", "adapter", "prefix", "prompt"):
         assert read_recipe(write(folder, GOOD + f"adapt: {method}\nrelease: {{runtime: torch, weights: adapter}}\n"))
+        assert read_recipe(write(folder, GOOD + f"base: owner/name\nadapt: {method}\nrelease: {{runtime: torch, weights: adapter}}\n"))
+
+
+@pytest.mark.parametrize("base", ["own", "./own", "{from: scratch, tokenizer: {train: wordpiece}}"])
+def test_an_adapter_does_not_ship_alone_where_its_base_stays_behind(folder: Path, base: str) -> None:
+    (folder / "own").mkdir()
+    told = problems(folder, GOOD + f"base: {base}\nadapt: lora\nrelease: {{runtime: torch, weights: adapter}}\n")
+    assert "could not find a folder of this machine" in told and "hub id" in told
 
 
 def test_a_tracker_or_base_that_is_not_here_is_named_with_the_other_problems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

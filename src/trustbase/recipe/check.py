@@ -34,7 +34,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
             *_meaningless(recipe),
             *_stopping(recipe),
             *_base(recipe, root),
-            *together_problems(recipe, answer_kind(recipe), aside),
+            *together_problems(recipe, answer_kind(recipe), root, aside),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
             *_mitigations(recipe, aside),

@@ -6,6 +6,7 @@ docs/reference/cells.md shows all of it, task by adaptation by runtime.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe.check_base import Found
@@ -14,18 +15,20 @@ from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import Recipe
 
 
-def together_problems(recipe: Recipe, kind: str, aside: Aside) -> Iterator[Found]:
-    """Windows, members, table columns and streamed rows where the task cannot have them.
+def together_problems(recipe: Recipe, kind: str, root: Path, aside: Aside) -> Iterator[Found]:
+    """Windows, members, table columns, streamed rows and a lone adapter where they cannot be had.
 
     Args:
         recipe: the parsed recipe.
         kind: its answer kind.
+        root: folder that relative paths start from.
         aside: what could not be read.
     """
     yield from _windows(recipe, kind)
     yield from _members(recipe, kind)
     yield from _columns_of_choices(recipe)
     yield from _streamed(recipe, kind, aside)
+    yield from _lone_adapter(recipe, root, aside)
 
 
 def _windows(recipe: Recipe, kind: str) -> Iterator[Found]:
@@ -69,3 +72,19 @@ def _streamed(recipe: Recipe, kind: str, aside: Aside) -> Iterator[Found]:
         yield ("data", "memory"), f"stream keeps one label of each row, and the answers of task {recipe.task} are more than that", hint
     if recipe.data.features.columns:
         yield ("data", "memory"), "stream was never tried with data.features", hint
+
+
+def _lone_adapter(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
+    """An adapter to ship without a base that nobody else could find."""
+    if recipe.release.weights != "adapter" or isinstance(recipe.base, PlainOptions) or not aside.sure("base"):
+        return
+    from trustbase.model.options import parse_reference
+
+    here = not isinstance(recipe.base, str)  # made from scratch, in the run's own folder
+    try:
+        here = here or parse_reference(str(recipe.base), root=root).kind == "path"
+    except ValueError:
+        return  # said of the base itself
+    if here:
+        message = "release.weights: adapter ships without its base, and whoever opens the bundle could not find a folder of this machine"
+        yield ("release", "weights"), message, "set weights: merged, or name the base as package:NAME or by its hub id"
