@@ -39,6 +39,9 @@ def _windows(recipe: Recipe, kind: str) -> Iterator[Found]:
     if stride > most:
         message = f"windows of train.max_length {recipe.train.max_length} that overlap by {stride} would read every token more than twice"
         yield ("data", "stride"), message, f"set data.stride: {most} or less"
+    if recipe.task in TASKS and TASKS[recipe.task].entities:
+        message = "both entities must stand in what is read at once, and a window may hold one of them"
+        yield ("data", "stride"), message, "remove data.stride"
     if kind == "tokens":
         yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
