@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustbase import files
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.audit_command import output_folder
-from trustbase.data.pair import join, sides
+from trustbase.data.pair import sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -52,6 +53,10 @@ def compare(
     label: str | None = None,
     text: str | None = None,
     text_pair: str | None = None,
+    question: str | None = None,
+    choices: Sequence[str] = (),
+    head: str | None = None,
+    tail: str | None = None,
     groups: Sequence[str] | None = None,
     positive: str | None = None,
     trust: str | Path | None = None,
@@ -72,6 +77,10 @@ def compare(
         label: column of the true label; by default the one that the recipe of either names.
         text: text column or template of a model that does not say what it reads.
         text_pair: the second one, where such a model reads pairs.
+        question: what is asked of the text, where such a model searches it for the answer.
+        choices: what such a model weighs.
+        head: column of the first entity, where such a model tells relations.
+        tail: column of the second one.
         groups: columns to compare by; by default those that the recipe of either names.
         positive: the positive label, where the two do not name the same.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
@@ -92,17 +101,16 @@ def compare(
     from trustbase.report.words import words
 
     refuse_launchers("a comparison")
-    if text_pair is not None:
-        if text is None:
-            problem = Problem("--text-pair", "is the second text of a pair, and the first is not named", "add --text COLUMN")
-            raise UsageError("this comparison cannot start", problems=[problem])
-        text = join(text, text_pair)
+    named = NamedTexts(text, text_pair, question, tuple(choices), head, tail)
+    if problems := list(named.problems()):
+        raise UsageError("this comparison cannot start", problems=problems)
     folder = output_folder(out)
     words(lang)  # a language that is not there is refused before anything is asked
     with ExitStack() as stack:
         infos = _open(stack, (champion, challenger), trust, emit)
+        infos, texts = _texts(infos, named)
         columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
-        splits = _read(data, infos, [info.text or str(text) for info in infos], columns, shared)
+        splits = _read(data, infos, texts, columns, shared)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
         looks = _count_looks(sides, shared, data)
         facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
@@ -119,6 +127,12 @@ def _open(stack: ExitStack, references: Sequence[str | Path], trust: str | Path 
         emit(event, **{**fields, "text": str(fields.get("text", "")).partition(", so the limits")[0]})
 
     return [stack.enter_context(open_subject(str(reference), unreleased, trust=trust))[0] for reference in references]
+
+
+def _texts(infos: Sequence[ArtifactInfo], named: NamedTexts) -> tuple[list[ArtifactInfo], list[str]]:
+    """What each reads: its own columns, or those that are named where it does not know any."""
+    asked = [(info, info.text) if info.text is not None else named.of(info) for info in infos]
+    return [info for info, _ in asked], [str(text) for _, text in asked]
 
 
 def _agreed(
