@@ -161,9 +161,6 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
         yield ("adapt",), f"adapt: {method} needs {entry.needs}, which is not installed", f"pip install 'trustbase[{entry.extra}]'"
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
-    if method == "frozen" and recipe.adapt.layers is not None and recipe.data.features.columns:
-        message = "frozen layers whose outputs are kept were never tried with data.features"
-        yield ("adapt", "layers"), message, "remove one of them, or freeze the whole body (adapt: frozen)"
     if recipe.cluster is not None and recipe.cluster.shard and recipe.data.features.columns:
         yield ("cluster", "shard"), "cluster.shard was never tried with data.features", "remove one of them"
     if recipe.cluster is not None and recipe.cluster.shard:
