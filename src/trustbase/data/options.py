@@ -151,7 +151,8 @@ class DataOptions(BaseModel):
     )
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
-        default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
+        default=None,
+        description="task text-pair-classification, and regression if wanted: the second text, a column or a template, read together with text",
     )
     head: str | None = Field(
         default=None,

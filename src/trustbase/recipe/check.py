@@ -63,7 +63,7 @@ def _pair(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     pairs = TASKS[recipe.task].texts == 2
     if pairs and recipe.data.text_pair is None and aside.sure("data", "text_pair"):
         yield ("data",), "task text-pair-classification reads two texts, and only data.text is named", "add text_pair: COLUMN"
-    if not pairs and recipe.data.text_pair is not None:
+    if not pairs and not TASKS[recipe.task].pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
     yield from _question(recipe, aside)

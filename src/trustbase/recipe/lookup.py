@@ -51,6 +51,7 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
+        pairs: whether it reads two where `data.text_pair` is named, although one is enough.
         entities: how many entities are marked in the text (`data.head`, `data.tail`).
         reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
             question and its choices), or "context" (a question and the text that is searched for its answer).
@@ -58,6 +59,7 @@ class TaskEntry(Entry):
 
     answers: str = "classes"
     texts: int = 1
+    pairs: bool = False
     entities: int = 0
     reads: str = "text"
 
@@ -129,7 +131,9 @@ TASKS: dict[str, TaskEntry] = {
         answers="tokens",
         reads="units",
     ),
-    "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+    "regression": TaskEntry(
+        "trustbase.model.task:REGRESSION", "a number for each text, or pair of texts, with an interval", answers="number", pairs=True
+    ),
     "question-answering": TaskEntry(
         "trustbase.model.answering:QUESTION_ANSWERING",
         "the part of a text that answers a question about it, or none",

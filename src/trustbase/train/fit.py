@@ -14,6 +14,7 @@ from torch import nn
 
 from trustbase import files
 from trustbase.data.options import FeatureOptions
+from trustbase.data.pair import SEPARATOR
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
@@ -29,7 +30,7 @@ from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.sequencer import Sequencer
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
+from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
@@ -156,6 +157,8 @@ def _set(
     precision, reason = choose_precision(options.precision, device)
     tokenizer = load_tokenizer(base.folder)
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
+    if TASKS[task.name].pairs and SEPARATOR in train_split.texts[0]:
+        check_pairs(base, model)
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, adapt)
