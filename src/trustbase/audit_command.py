@@ -13,7 +13,7 @@ from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.audit.named_texts import NamedTexts
 from trustbase.data.marked import three_columns
-from trustbase.data.pair import halves, sides
+from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
@@ -257,10 +257,10 @@ def _read(
     if three_columns(info.text or "") is not None and text is not None and text != info.text:
         problem = Problem("--text", "this model reads a text and two entities in it, by columns of its own", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])
-    if _texts(info.task) == 2 and len(halves(shown)) == 1:
+    reads = TASKS[info.task].reads if info.task in TASKS else "text"
+    if reads == "text" and 2 in (_texts(info.task), len(sides(info.text or ""))) and len(sides(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
-    reads = TASKS[info.task].reads if info.task in TASKS else "text"
     if reads != "text" and text is not None and info.text is not None and len(sides(shown)) != len(sides(info.text)):
         problem = Problem("--text", f"a model of task {info.task} reads several texts, and knows their columns", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])

@@ -16,6 +16,7 @@ from hurry import time_quickly
 from trustbase import files
 from trustbase.cli.main import app
 from trustbase.data.load import load
+from trustbase.data.pair import CELL
 from trustbase.errors import RecipeError
 from trustbase.flow import RunResult, run
 from trustbase.model.artifact import read_artifact
@@ -67,14 +68,19 @@ def test_windows_read_what_a_cut_text_has_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "adapt", "runtime"), [("regression", "frozen", "onnx"), ("text-classification", "{method: frozen, layers: 1}", "torch")]
+    ("task", "adapt", "runtime"),
+    [("regression", "frozen", "onnx"), ("text-classification", "{method: frozen, layers: 1}", "torch"), ("columns", "full", "onnx")],
 )
 def test_windows_of_other_answers_and_adaptations(task: str, adapt: str, runtime: str, tmp_path: Path) -> None:
-    recipe = write_long_world(tmp_path, stride=5, task=task, adapt=adapt, runtime=runtime)
-    result = run(recipe, ["audit=[quality]", "train.epochs=1", "data.sample={train: 120, validation: 60, test: 60}"], out=tmp_path / "run")
+    columns = ["data.features={categorical: [sex]}", "data.groups=[]"] if task == "columns" else []
+    own = "text-classification" if columns else task
+    recipe = write_long_world(tmp_path, stride=5, task=own, adapt=adapt, runtime=runtime)
+    small = ["audit=[quality]", "train.epochs=1", "data.sample={train: 120, validation: 60, test: 60}"]
+    result = run(recipe, [*small, *columns], out=tmp_path / "run")
     assert result.exit_code == 0 and not [finding for finding in result.audit.findings if finding.status == "failed"]
     made = read_artifact(tmp_path / "run" / "artifact")
-    texts = [" ".join(["good film was very old"] * repeats) for repeats in (1, 5, 9)]
+    cells = ["f"] if columns else []
+    texts = [CELL.join([" ".join(["good film was very old"] * repeats), *cells]) for repeats in (1, 5, 9)]
     with Predictor.open(made) as windows, Predictor.open(replace(made, stride=None)) as cut:
         assert np.abs(windows.scores(texts[:1]) - cut.scores(texts[:1])).max() == 0
         assert np.abs(windows.scores(texts[1:]) - cut.scores(texts[1:])).min() > 0
@@ -138,6 +144,9 @@ def test_what_cannot_be_read_so_is_refused_before_anything_is_read(tmp_path: Pat
     with pytest.raises(RecipeError) as error:
         read_recipe(long)
     assert [problem.hint for problem in error.value.problems] == ["set data.stride: 12 or less"]
+    with pytest.raises(RecipeError) as error:
+        read_recipe(long, ["data.stride=4", "task=relation-extraction", "data.head=sex", "data.tail=sex"])
+    assert any("both entities must stand" in str(problem) for problem in error.value.problems), error.value.problems
     for overrides, wanted in (
         (["data.choices=[]"], "weighs choices, and none are named"),
         (["data.choices=[first]"], "two or more columns"),

@@ -157,7 +157,7 @@ def _latency(latency: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
 
 def _model(side: Mapping[str, Any], kind: str, t: Words) -> list[tuple[str, str]]:
     threshold, told = side["decision"]["threshold"], side["decision"].get("interval") or {}
-    without = t("compare.likeliest_tags" if kind == "tokens" else "compare.highest")
+    without = t("compare.likeliest_tags") if kind == "tokens" else t("compare.highest")
     return [
         (t("compare.name"), side["name"]),
         (t("compare.digest"), side["digest"]),
