@@ -52,14 +52,15 @@ def interval(
 ) -> Interval:
     """The interval of a statistic of entities, whose rows (or clusters of rows) are resampled.
 
-    Where they are all alike, it is that of the share of rows with an entity (`resampled.of_shares`).
+    Where they are all alike, it is what the share of rows says that have an entity of which the statistic speaks (`resampled.of_shares`).
 
     Raises:
         ValueError: the value is not defined, or there are too few rows.
     """
     units = clustered(sums, clusters)
-    told = np.asarray((units[:, 1:] > 0).any(axis=1))
-    return of_shares(units, statistic, told, rng=rng, confidence=confidence, n=int(_size(sums, statistic)))
+    told = units[:, 1] > 0 if statistic is precision else units[:, 2] > 0 if statistic is recall else (units[:, 1:] > 0).any(axis=1)
+    harmonic, n = statistic is f1, int(_size(sums, statistic))
+    return of_shares(units, statistic, np.asarray(told), rng=rng, confidence=confidence, n=n, harmonic=harmonic)
 
 
 def fates(told: NDArray[Any], truth: NDArray[Any]) -> tuple[dict[Fate, int], dict[Fate, int]]:
