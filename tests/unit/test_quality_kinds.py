@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trustbase.audit.quality_labels import audit_labels, f1_of_sums, f1_sums
 from trustbase.audit.quality_number import audit_number
 from trustbase.audit.resampled import clustered, of_sums
 from trustbase.audit.stats import mean
-from trustbase.audit.tails import explained, root_mean_square
+from trustbase.audit.tails import explained, farthest, mean_size, root_mean_square
 from trustbase.model.metrics import label_metrics, number_metrics
 from trustbase.records import Finding
 from trustbase.train.options import STOPPING_METRICS, STOPPING_OF
@@ -166,6 +167,29 @@ def test_groups_of_numbers_are_compared_by_what_they_get(tmp_path: Path) -> None
     assert found["fairness.mae[g=T]"].status == "insufficient" and "T (4 rows)" in gap.reason
     assert found["fairness.interval_coverage[g=N]"].value == (np.abs(errors[north]) <= 8).mean()
     assert fair_numbers(numbers(tmp_path, rows_like={"groups": False}))[0].status == "not_applicable"
+
+
+def test_gaps_and_slices_hold_for_all_of_them_at_once(tmp_path: Path) -> None:
+    """Three groups have three pairs, so each one's interval is at 1 - 0.05 / 3; k slices are told at 1 - 0.05 / k."""
+    context = numbers(tmp_path, 900)
+    test, errors = context.test, np.abs(context.answers.predicted - context.test.labels)
+    alike = farthest(test.labels, context.answers.predicted)
+    group = np.random.default_rng(1).choice(["A", "B", "C"], 900).astype(object)
+    context = replace(context, test=replace(test, groups={"g": group}))
+    parts = [errors[group == name] for name in "ABC"]
+    gap = of(fair_numbers(context))["fairness.mae_difference[g]"]
+    wanted = largest_gap([mean_size(part, alike, confidence=1 - 0.05 / 3) for part in parts])
+    alone = largest_gap([mean_size(part, alike, confidence=0.95) for part in parts])
+    assert (gap.low, gap.value, gap.high) == pytest.approx((wanted.low, wanted.value, wanted.high)) and gap.high > 1.02 * alone.high
+    told = of(audit_number(context))
+    slices = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["slices"]
+    assert len(slices) > 5
+    for name, part in zip("ABC", parts, strict=True):
+        (row,) = (row for row in slices if row["slice"] == {"g": name})
+        made = mean_size(part, alike, confidence=1 - 0.05 / len(slices))
+        assert (row["low"], row["mae"], row["high"]) == pytest.approx((made.low, made.value, made.high))
+    worst = max(slices, key=lambda row: row["mae"])
+    assert told["quality.worst_slice_mae"].low == worst["low"] and told["quality.worst_slice_mae"].value == worst["mae"]
 
 
 def test_each_label_is_compared_as_a_task_of_two(tmp_path: Path) -> None:
