@@ -28,6 +28,7 @@ from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
 from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.sequencer import Sequencer
+from trustbase.model.task import check_pairs
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS, load
