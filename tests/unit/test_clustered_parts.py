@@ -71,7 +71,7 @@ def ratio(sums: Floats) -> Floats:
 
 
 def of_mean(sums: Floats, rng: np.random.Generator) -> Interval:
-    return mean_interval(sums[:, 0], rng=rng, confidence=0.95, binary=bool(np.isin(sums[:, 0], (0, 1)).all()))
+    return mean_interval(sums[:, 0], confidence=0.95, binary=bool(np.isin(sums[:, 0], (0, 1)).all()))
 
 
 Draw = Callable[[np.random.Generator, int, int], tuple[Floats, np.ndarray]]
