@@ -204,6 +204,7 @@ def audit_command(
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
     ] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Column of whom a row is about; intervals then allow for it.")] = None,
     train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
     only: Annotated[
@@ -236,6 +237,7 @@ def audit_command(
             tail=tail,
             label=label,
             groups=names(groups),
+            entity=entity,
             train=train,
             policy=policy,
             only=names(only),
