@@ -27,6 +27,7 @@ from trustbase.data.canaries import CanaryOptions, make_canaries
 from trustbase.data.corpus.options import CorpusOptions
 from trustbase.data.corpus.pack import pack_tokens
 from trustbase.data.corpus.prepare import prepare_corpus
+from trustbase.data.pair import join
 from trustbase.finding_id import parse
 from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
@@ -258,6 +259,8 @@ def test_the_catalogue_says_what_the_audits_emit(
     contexts = [plain, make(kind=kind, classes=3), make(kind=kind, groups=False), make(kind=kind, decision=Decision())]
     contexts.append(replace(plain, labels=replace(plain.labels, neutral=plain.labels.names[0])) if kind == "classes" else plain)
     contexts.append(make(kind=kind, predictor=None, answers=Answers(None, plain.answers.predicted)))
+    if kind == "classes":
+        contexts.append(replace(plain, test=replace(plain.test, texts=[join(text, "one", "two") for text in plain.test.texts])))
     contexts.append(
         make(kind=kind, predictor=shipped, artifact=info, train=plain.test, rivals={next(iter(rivals_of(kind))): plain.answers})
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from train_kit import LABELS, Log, split
 
+from table_rows import FEATURES, table
 from tiny import tiny_bert
 from trustbase import files
 from trustbase.data.pair import join
@@ -16,7 +18,9 @@ from trustbase.errors import ModelError, RecipeError, TrainingError
 from trustbase.model import states as keeping
 from trustbase.model.adapt import adapt, adapt_problems, cut_of, trainable
 from trustbase.model.checkpoint import load_checkpoint
+from trustbase.model.columns import ColumnEncoder
 from trustbase.model.cut import Cut
+from trustbase.model.fused import fuse
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.states import frozen_states
@@ -74,14 +78,20 @@ def pieces(base, count=40, seed=0):
 
 def state_rows(model, part, encoded, folder):
     kept = frozen_states(model, cut_of(model), encoded, pad_id=0, dtype=torch.float32, folder=folder, batch_tokens=96)
-    return StateRows(encoded.ids, encoded.offsets, part.labels, 0, encoded.segments, states=kept.states)
+    return StateRows(encoded.ids, encoded.offsets, part.labels, 0, encoded.segments, encoded.columns, states=kept.states)
 
 
-def trained(base, folder, *, cached, quick, **options):
-    """A model trained without dropout, from states computed once or by the whole model each time."""
+def trained(base, folder, *, cached, quick, fused=False, **options):
+    """A model trained without dropout, from states computed once or by the whole model each time; of columns too where `fused`."""
     _, part, encoded = pieces(base)
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0), TWO, seed=0)
-    material = state_rows(model, part, encoded, folder) if cached else TokenRows(encoded.ids, encoded.offsets, part.labels, 0)
+    if fused:
+        cells = table(len(part))
+        encoder = ColumnEncoder.of(cells, FEATURES)
+        fuse(model, encoder, seed=0)
+        encoded = replace(encoded, columns=encoder.encode(list(zip(*(cells[name].to_pylist() for name in encoder.names), strict=True))))
+    whole = (encoded.ids, encoded.offsets, part.labels, 0, None, encoded.columns)
+    material = state_rows(model, part, encoded, folder) if cached else TokenRows(*whole)
     forward = Forward(model, precision="fp32", device="cpu", seed=0, cut=cut_of(model) if cached else None)
     if quick:
         assert "agrees" in forward.try_quick(material)
@@ -90,12 +100,14 @@ def trained(base, folder, *, cached, quick, **options):
     return model
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("quick", [False, True])
-def test_training_on_states_equals_training_the_whole_model(base, quick, tmp_path):
-    whole = trained(base, tmp_path / "whole", cached=False, quick=False)
-    upper = trained(base, tmp_path / "upper", cached=True, quick=quick)
-    fresh = TEXT_CLASSIFICATION.build(base, LABELS, seed=0)
-    moved = {name for name, tensor in upper.state_dict().items() if not torch.equal(tensor, fresh.state_dict()[name])}
+def test_training_on_states_equals_training_the_whole_model(base, quick, fused, tmp_path):
+    whole = trained(base, tmp_path / "whole", cached=False, quick=False, fused=fused)
+    upper = trained(base, tmp_path / "upper", cached=True, quick=quick, fused=fused)
+    fresh = TEXT_CLASSIFICATION.build(base, LABELS, seed=0).state_dict()
+    assert any("columns" in name for name in upper.state_dict()) is fused
+    moved = {name for name, tensor in upper.state_dict().items() if name in fresh and not torch.equal(tensor, fresh[name])}
     assert moved and all("layer.2." in name or "pooler" in name or "classifier" in name for name in moved), moved
     assert len(moved) > 10
     for name, tensor in whole.state_dict().items():

@@ -206,6 +206,14 @@ def test_a_division_that_an_adaptation_cannot_bear_is_refused_with_its_reason(fo
 def test_an_adapter_alone_may_ship_wherever_one_is_left(folder: Path) -> None:
     for method in ("lora", "adalora", "adapter", "prefix", "prompt"):
         assert read_recipe(write(folder, GOOD + f"adapt: {method}\nrelease: {{runtime: torch, weights: adapter}}\n"))
+        assert read_recipe(write(folder, GOOD + f"base: owner/name\nadapt: {method}\nrelease: {{runtime: torch, weights: adapter}}\n"))
+
+
+@pytest.mark.parametrize("base", ["own", "./own", "{from: scratch, tokenizer: {train: wordpiece}}"])
+def test_an_adapter_does_not_ship_alone_where_its_base_stays_behind(folder: Path, base: str) -> None:
+    (folder / "own").mkdir()
+    told = problems(folder, GOOD + f"base: {base}\nadapt: lora\nrelease: {{runtime: torch, weights: adapter}}\n")
+    assert "could not find a folder of this machine" in told and "hub id" in told
 
 
 def test_a_tracker_or_base_that_is_not_here_is_named_with_the_other_problems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,3 +471,22 @@ def test_what_stands_in_the_way_of_a_run_is_told_with_its_path(folder: Path) -> 
         run(recipe, out=folder / "other", reuse=folder / ("z" * 300))
     with pytest.raises(UsageError, match="no record can name it"):
         run(recipe, out=folder / "q\udcff")
+
+
+def test_nothing_follows_from_choices_that_were_set_aside(folder: Path) -> None:
+    """Windows and choices contradict each other: that is all there is to say, and not that there are no choices."""
+    told = problems(folder, GOOD, "task=multiple-choice", "data.choices=[label_a, label_b]", "data.stride=6")
+    assert "take one out" in told and "none are named" not in told
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["task=multiple-choice", "data.choices=[a, b]", "data.features={numeric: [n]}"], "the same beside each of its choices"),
+        (["task=regression", "data.memory=stream"], "stream keeps one label of each row"),
+        (["data.features={numeric: [n]}", "data.memory=stream"], "stream was never tried with data.features"),
+        (["task=token-classification", "train.members=2"], "train.members is the mean"),
+    ],
+)
+def test_what_cannot_stand_together_is_refused_when_the_recipe_is_read(folder: Path, settings: list[str], words: str) -> None:
+    assert words in problems(folder, GOOD, *settings)

@@ -23,8 +23,10 @@ from trustbase.audit.slices import partitions
 from trustbase.bundle.golden import synthetic_rows
 from trustbase.bundle.rows import BadInput, read_rows
 from trustbase.data.cells import Reading
+from trustbase.data.large import load_rows
 from trustbase.data.load import load_single
 from trustbase.data.marked import HEAD, TAIL, Span, columns_of, mark, parts, read_span, readable, three_columns
+from trustbase.data.options import DataOptions
 from trustbase.data.pair import readable as for_people
 from trustbase.data.template import TextTemplate
 from trustbase.data.terms import finder
@@ -244,6 +246,23 @@ def test_rivals_and_slices_see_the_entities(rng: np.random.Generator) -> None:
     named = {columns: values for kind, columns, _, values in partitions(context) if kind == "column"}
     assert set(named) == {("head type",), ("between entities",)} or set(named) == {("head type",)}
     assert named[("head type",)] == [("missing",), ("person",)]
+
+
+def test_rows_on_disk_are_sliced_like_rows_in_memory(tmp_path: Path) -> None:
+    typed = '{"start": 0, "end": 4, "type": "person"}'
+    rows = [
+        {"text": f"anna met boris {i}", "head": typed if i % 3 else "0:4", "tail": "9:14", "label": "born" if i % 2 else "none"}
+        for i in range(400)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    options = DataOptions(train="rows.parquet", text="text", head="head", tail="tail", label="label")
+    found = []
+    for memory in ("whole", "stream"):
+        data = load_rows(options.model_copy(update={"memory": memory}), root=tmp_path, seed=0, store=tmp_path)
+        test = data.splits["test"]
+        context = AuditContext(test, data.labels, Decision(), Answers(None, test.labels), Evidence(Path()), 0)
+        found.append([(kind, columns, codes.tolist(), names) for kind, columns, codes, names in partitions(context)])
+    assert found[0] == found[1] and ("column", ("head type",)) in [item[:2] for item in found[0]]
 
 
 def cells(rng: np.random.Generator, rows: int) -> list[tuple[str, bool]]:

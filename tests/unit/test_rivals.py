@@ -90,6 +90,8 @@ def test_boosting_does_not_apply_to_one_plain_column_and_others_go_on() -> None:
     assert set(found) == {"majority", "bag_of_words"}
     assert any(event == "note" and "boosting" in text for event, text in events)
     assert rivals.why_not("boosting", columns(10, 0)) is None
+    assert "shared_words" not in rivals.rivals_for("classes", columns(10, 0))
+    assert "shared_words" in rivals.rivals_for("span", columns(10, 0))
 
 
 def test_a_rival_that_breaks_is_seen_and_the_others_go_on() -> None:

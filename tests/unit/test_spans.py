@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from tiny import tiny_bert
+from trustbase.audit.by_group import largest_gap
+from trustbase.audit.quality_span import mean_interval
 from trustbase.audit.rivals_span import no_answer, shared_words
 from trustbase.compress.graph import export_onnx
 from trustbase.data.answers import exact_match, token_f1, words_of
@@ -275,3 +277,12 @@ def test_rivals_answer_without_learning() -> None:
         "书是鲁迅",
     ]
     assert no_answer(split, LABELS, 0)(split).predicted.tolist() == [(), ()]
+
+
+def test_answers_that_are_all_right_leave_doubt_and_no_gap_between_groups_is_made_of_it() -> None:
+    right = mean_interval(np.ones(73), confidence=0.95, binary=False)
+    assert right.value == right.high == 1.0 and 0.9 < right.low < 0.99
+    some = np.ones(126)
+    some[:4] = 0.0
+    gap = largest_gap([right, mean_interval(some, confidence=0.95, binary=False)])
+    assert gap.value == pytest.approx(4 / 126) and gap.low == 0.0

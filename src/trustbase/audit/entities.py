@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.resampled import clustered, of_sums
-from trustbase.audit.stats import Floats, Interval, enclosing, proportion
+from trustbase.audit.resampled import clustered, of_shares
+from trustbase.audit.stats import Floats, Interval
 from trustbase.data.tags import Entity
 
 Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
@@ -52,21 +52,14 @@ def interval(
 ) -> Interval:
     """The interval of a statistic of entities, whose rows (or clusters of rows) are resampled.
 
-    Where every row with an entity is wholly right, or none has a hit, resampling shows no doubt at all; then it is that of the share of
-    such rows, which is the most that can be said.
+    Where they are all alike, it is that of the share of rows with an entity (`resampled.of_shares`).
 
     Raises:
         ValueError: the value is not defined, or there are too few rows.
     """
     units = clustered(sums, clusters)
-    total, n = sums.sum(axis=0), int(_size(sums, statistic))
-    value = float(statistic(total))
-    if np.isfinite(value) and value in (0.0, 1.0):
-        told = int(((units[:, 1] + units[:, 2]) > 0).sum())
-        bound = proportion(told if value else 0, told, confidence=confidence)
-        method = f"all alike: {bound.method} of the {told} rows with an entity"
-        return enclosing(bound.low, value, bound.high, method, bound.source, n)
-    return of_sums(units, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n)
+    told = np.asarray((units[:, 1:] > 0).any(axis=1))
+    return of_shares(units, statistic, told, rng=rng, confidence=confidence, n=int(_size(sums, statistic)))
 
 
 def fates(told: NDArray[Any], truth: NDArray[Any]) -> tuple[dict[Fate, int], dict[Fate, int]]:

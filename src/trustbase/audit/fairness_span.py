@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trustbase import seeds
 from trustbase.audit.by_group import GroupMeasure, Rows, audit_groups
 from trustbase.audit.context import AuditContext
 from trustbase.audit.quality_span import mean_interval
@@ -23,7 +22,6 @@ def _measure(context: AuditContext, name: str, column: int) -> GroupMeasure:
     values = fits(context.answers.predicted, context.test)[:, column]
 
     def on(rows: Rows, confidence: float) -> Interval:
-        rng = seeds.generator(context.seed, "fairness", name, len(rows), int(rows[0]) if len(rows) else 0)
-        return mean_interval(values[rows], rng=rng, confidence=confidence, binary=column == 0)
+        return mean_interval(values[rows], confidence=confidence, binary=column == 0)
 
     return GroupMeasure(name, on, "higher", "share", least=LEAST_UNITS)

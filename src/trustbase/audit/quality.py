@@ -20,12 +20,11 @@ from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import ClassificationIntervals, classification_intervals, confusion_counts
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.quality_relation import relation_findings
-from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals import rivals_for, why_not
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
 from trustbase.audit.stats import Interval, mean_of_costs, normal_quantile, paired_difference, proportion, proportion_bounds
 from trustbase.audit.unknown_tokens import unknown_tokens
-from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding, Status
 
 _WORST_SLICES = 5  # as findings of their own; all of them are in the evidence
@@ -43,7 +42,10 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     scored = quality_scores.measure(context)
     counts = classification_intervals(confusion, confidence=context.confidence)
     slices = attempt(context, "quality.worst_slice_accuracy", lambda: slice_accuracies(context))
-    gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in rivals_of("classes")}
+    gains = {
+        name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name))
+        for name in rivals_for("classes", context.test)
+    }
     table = slices if isinstance(slices, SliceTable) else None
     context.evidence.write(
         "quality",

@@ -18,7 +18,7 @@ from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import ClassificationIntervals, classification_intervals
 from trustbase.audit.guard import LEAST_ROWS, guarded
 from trustbase.audit.quality import slice_id
-from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.resampled import LEAST_UNITS, of_shares
 from trustbase.audit.rivals import why_not
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.stats import Floats, Interval, bounded_mean, paired_difference, proportion
@@ -97,7 +97,10 @@ def _f1(context: AuditContext, metric: str) -> Finding:
     statistic: Callable[[Floats], Floats] = partial(f1_of_sums, micro=metric == "micro_f1")
     rng = seeds.generator(context.seed, "quality", metric)
     sums = f1_sums(context.answers.predicted, context.test.labels)
-    return of_sums(sums, statistic, rng=rng, confidence=context.confidence, least=0.0, most=1.0).finding(id, seed=context.seed, **shared)
+    rarest = context.test.labels[:, int(support.argmin())]
+    told, what = (rarest, "the rarest label") if metric == "macro_f1" else ((sums > 0).any(axis=1), "a label")
+    found = of_shares(sums, statistic, np.asarray(told), rng=rng, confidence=context.confidence, what=what)
+    return found.finding(id, seed=context.seed, **shared)
 
 
 def _wrong(answers: Answers, context: AuditContext) -> Floats:

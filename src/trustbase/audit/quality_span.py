@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase import seeds
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import guarded
-from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.resampled import LEAST_UNITS
 from trustbase.audit.rivals import why_not
 from trustbase.audit.spans import fits, has_answer
-from trustbase.audit.stats import Floats, Interval, proportion
+from trustbase.audit.stats import Floats, Interval, bounded_mean, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
@@ -46,12 +45,11 @@ def audit_span(context: AuditContext) -> list[Finding]:
     return [*measured.values(), *gains.values(), unknown]
 
 
-def mean_interval(values: Floats, *, rng: np.random.Generator, confidence: float, binary: bool) -> Interval:
-    """The mean of numbers in [0, 1]: of zeros and ones by counting, of others by resampling."""
+def mean_interval(values: Floats, *, confidence: float, binary: bool) -> Interval:
+    """The mean of numbers in [0, 1]: of zeros and ones by counting, of others by tilting."""
     if binary:
         return proportion(int(values.sum()), len(values), confidence=confidence)
-    sums = np.stack([values, np.ones(len(values))], axis=1)
-    return of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=confidence, least=0.0, most=1.0)
+    return bounded_mean(values, 0.0, 1.0, confidence=confidence)
 
 
 def _share(context: AuditContext, name: str, values: Floats, *, binary: bool) -> Finding:
@@ -60,9 +58,7 @@ def _share(context: AuditContext, name: str, values: Floats, *, binary: bool) ->
     least = context.minimum_cell if which != "rows" else LEAST_UNITS
     if len(values) < least:
         return Finding.without_value(id, "insufficient", f"{len(values)} {which}, fewer than {least}", n=len(values), **shared)
-    rng = seeds.generator(context.seed, "quality", name)
-    found = mean_interval(values, rng=rng, confidence=context.confidence, binary=binary)
-    return found.finding(id, seed=None if binary else context.seed, **shared)
+    return mean_interval(values, confidence=context.confidence, binary=binary).finding(id, **shared)
 
 
 def _shared(context: AuditContext, unit: str = "share") -> dict[str, Any]:
@@ -70,15 +66,12 @@ def _shared(context: AuditContext, unit: str = "share") -> dict[str, Any]:
 
 
 def _gain(context: AuditContext, name: str) -> Finding:
-    """How much higher the model's mean F1 is than a rival's on the same rows, which are resampled together; or why there is none."""
+    """How much higher the model's mean F1 is than a rival's on the same rows, row by row; or why there is none."""
     id, rival = f"quality.gain_over_{name}", context.rivals.get(name)
     shared = _shared(context, "token F1")
     if rival is not None:
         apart = fits(context.answers.predicted, context.test)[:, 1] - fits(rival.predicted, context.test)[:, 1]
-        sums = np.stack([apart, np.ones(len(apart))], axis=1)
-        rng = seeds.generator(context.seed, "quality", id)
-        found = of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=context.confidence, least=-1.0, most=1.0)
-        return found.finding(id, seed=context.seed, **shared)
+        return bounded_mean(apart, -1.0, 1.0, confidence=context.confidence).finding(id, **shared)
     if context.train is None:
         return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
     reason = why_not(name, context.train)
@@ -109,8 +102,7 @@ def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> Iterable[di
         exact, values = fits(answers.predicted, context.test).T
         row: dict[str, Any] = {"name": name, "token_f1": float(values.mean()), "exact_match": float(exact.mean())}
         if len(values) >= LEAST_UNITS:
-            rng = seeds.generator(context.seed, "quality", "rival", name)
-            found = mean_interval(values, rng=rng, confidence=context.confidence, binary=False)
+            found = mean_interval(values, confidence=context.confidence, binary=False)
             row |= {"low": found.low, "high": found.high}
         gain = gains.get(name)
         yield row if gain is None else row | {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from trustbase.audit.stats import Floats, Interval, enclosing
+from trustbase.audit.stats import Floats, Interval, enclosing, proportion
 
 SOURCE = "Efron (1987), JASA 82, sections 2 and 6"
 REPLICATES = 2000
@@ -63,6 +63,37 @@ def of_sums(
     low, high = _bca(value, drawn, without[np.isfinite(without)], confidence)
     method = f"BCa interval, {len(drawn)} resampled sets of rows"
     return enclosing(max(low, least), value, min(high, most), method, SOURCE, units if n is None else n)
+
+
+def of_shares(
+    sums: Floats,
+    statistic: Callable[[Floats], Floats],
+    told: NDArray[np.bool_],
+    *,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    n: int | None = None,
+    what: str = "an entity",
+) -> Interval:
+    """The interval of precision, recall or F1 over units.
+
+    Where every unit that counts is wholly right, or none has a hit, resampling shows no doubt at all; then it is that of the share of
+    such units, which is the most that can be said.
+
+    Args:
+        sums, statistic, rng, confidence, n: as in `of_sums`.
+        told: which units count: they have something true or answered `(units,)`.
+        what: a unit that counts has, in words.
+
+    Raises:
+        ValueError: the value is not defined, or there are too few units.
+    """
+    value, count = float(statistic(sums.sum(axis=0))), int(told.sum())
+    if value in (0.0, 1.0):
+        bound = proportion(count if value else 0, count, confidence=confidence)
+        method = f"all alike: {bound.method} of the {count} rows with {what}"
+        return enclosing(bound.low, value, bound.high, method, bound.source, len(sums) if n is None else n)
+    return of_sums(sums, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n)
 
 
 def clustered(sums: Floats, clusters: NDArray[np.int64] | None) -> Floats:

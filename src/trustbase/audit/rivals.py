@@ -39,13 +39,12 @@ def rival_answers(
         emit("note", text=f"rivals learn from {_MOST_STORED:,} of the {len(train):,} training rows, which do not all stand in memory")
         train = in_memory(train, np.sort(rows))
     answers: dict[str, Answers] = {}
-    rivals = rivals_of(kind)
+    rivals = rivals_for(kind, train)
     for done, (name, target) in enumerate(rivals.items()):
         emit("progress", what="rivals", done=done, total=len(rivals))
         reason = why_not(name, train)
         if reason is not None:
-            if name != "shared_words":  # of most tasks nobody would expect it
-                emit("note", text=f"rival {name} does not apply: {reason}")
+            emit("note", text=f"rival {name} does not apply: {reason}")
             continue
         try:
             with _bounded_threads(len(train)):
@@ -58,14 +57,18 @@ def rival_answers(
     return answers
 
 
+def rivals_for(kind: str, split: Split) -> dict[str, str]:
+    """The rivals of an answer kind, less the one that weighs choices where the texts are none: nobody would expect it there."""
+    of_choices = kind != "classes" or have_choices(split)
+    return {name: target for name, target in rivals_of(kind).items() if of_choices or name != "shared_words"}
+
+
 def why_not(name: str, train: Split) -> str | None:
     """Why a rival does not apply to this data; None where it does."""
     if name == "boosting" and are_marked(train.texts):
         return "beside the text there are only the places of entities in it, so there are no raw columns to learn from"
     if name == "boosting" and plain_text(train):
         return "the text is one plain column, so there are no raw columns to learn from"
-    if name == "shared_words" and train.labels.dtype != object and not have_choices(train):
-        return "there is no question with choices whose words could be compared"
     if name == "boosting" and not learnable(train):
         return "nearly every value of the raw columns is a text of its own, so there are no categories or numbers to learn from"
     return None

@@ -113,12 +113,13 @@ def partitions(context: AuditContext) -> Iterator[Partition]:
 def _columns(context: AuditContext, *, skip: Mapping[str, Any]) -> Iterator[Partition]:
     """Columns of the template with few values, and quartiles of the numeric ones; never a text column as it stands."""
     table = context.test.table
+    named = table.column_names
     if are_marked(context.test.texts):
         yield from _entities(context.test.texts)
-        table = table.select(list(context.test.features))
+        named = list(context.test.features)
     if plain_text(context.test):
         return
-    for column in table.column_names:
+    for column in named:
         if column in skip:
             continue
         values = np.array([value or "" for value in table.column(column).to_pylist()], dtype=object)

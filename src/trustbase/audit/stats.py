@@ -186,8 +186,16 @@ def bounded_mean(values: ArrayLike, least: float, most: float, *, confidence: fl
 
 
 def bounded_mean_bounds(values: Floats, least: ArrayLike, most: ArrayLike, quantile: float) -> tuple[Floats, Floats]:
-    """Bounds of means of `(…, rows)` that lie between `least` and `most`, each `(…,)`."""
-    return tilted_bounds([Part.of(values, [least, most], _GHOST)], values.mean(-1), 0.0, quantile)
+    """Bounds of means of `(…, rows)` that lie between `least` and `most`, each `(…,)`.
+
+    A ghost far above rows that lie close together moves the mean of both by more than the rows spread, and would leave no room below;
+    so each bound is also sought with the ghost of its own side alone, and the outer one is taken.
+    """
+    centre = values.mean(-1)
+    both = tilted_bounds([Part.of(values, [least, most], _GHOST)], centre, 0.0, quantile)
+    low = tilted_bounds([Part.of(values, [least], _GHOST)], centre, 0.0, quantile)[0]
+    high = tilted_bounds([Part.of(values, [most], _GHOST)], centre, 0.0, quantile)[1]
+    return np.minimum(low, both[0]), np.maximum(high, both[1])
 
 
 def mean_of_costs(counts: ArrayLike, costs: ArrayLike, n: int, *, confidence: float = 0.95) -> Interval:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from trustbase.errors import ModelError
 from trustbase.model.evaluating import evaluating
+from trustbase.model.fused import COLUMNS, is_column_part
 from trustbase.model.heads import outputs_of
 from trustbase.model.pretrained import body_prefix, config_of
 from trustbase.model.quiet import quiet
@@ -32,7 +33,8 @@ def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
     Raises:
         NoStackError: there is none (layers that share one set of weights are none), or several (an encoder and a decoder).
     """
-    stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    stacks = [(name, module) for name, module in found if not is_column_part(name)]  # what reads columns hangs on the head
     outer = [(name, module) for name, module in stacks if not any(name.startswith(f"{other}.") for other, _ in stacks)]
     if len(outer) != 1:
         raise NoStackError("several stacks of layers" if outer else "no stack of two layers or more")
@@ -76,7 +78,7 @@ class Cut:
         body: Any = getattr(self._model, body_prefix(self._model))
         with self._standing(self._up_to_first, take):
             try:
-                body(**inputs)
+                body(**{name: each for name, each in inputs.items() if name != COLUMNS})
             except _Reached as reached:
                 if reached.states.shape[:-1] != inputs["input_ids"].shape:
                     raise self._impossible(f"its layers take {tuple(reached.states.shape)}, not (rows, length, width)") from None

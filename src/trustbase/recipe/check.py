@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from trustbase.audit.catalogue import SEEDS, why_never
@@ -13,7 +14,8 @@ from trustbase.model.shape import model_problems, tokenizer_problems
 from trustbase.recipe.check_base import Found, Place, base_problems
 from trustbase.recipe.check_plain import plain_problems
 from trustbase.recipe.check_pretrain import pretraining_problems, unmeasured
-from trustbase.recipe.lookup import ADAPTATIONS, ANSWER_KINDS, MITIGATIONS, TASKS, audited_dimensions
+from trustbase.recipe.check_together import together_problems
+from trustbase.recipe.lookup import ADAPTATIONS, MITIGATIONS, TASKS, audited_dimensions
 from trustbase.recipe.parse import Aside
 from trustbase.recipe.schema import LATER_TASKS, AnyRecipe, PretrainRecipe, Recipe
 from trustbase.train.options import STOPPING_OF
@@ -29,12 +31,11 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
     """
     if isinstance(recipe, Recipe):
         own = [
-            *_task(recipe),
+            *_task(recipe, aside),
             *_meaningless(recipe),
             *_stopping(recipe),
-            *_members(recipe),
             *_base(recipe, root),
-            *_windows(recipe),
+            *together_problems(recipe, answer_kind(recipe), root, aside),
             *_columns(recipe, root, aside),
             *_adaptation(recipe, aside),
             *_mitigations(recipe, aside),
@@ -45,9 +46,9 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
     return [item for item in found if isinstance(item[0], str) or not aside.covers(item[0])]
 
 
-def _task(recipe: Recipe) -> Iterator[Found]:
+def _task(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.task in TASKS:
-        yield from _pair(recipe)
+        yield from _pair(recipe, aside)
         yield from _entities(recipe)
         return
     if recipe.task in LATER_TASKS:
@@ -57,26 +58,26 @@ def _task(recipe: Recipe) -> Iterator[Found]:
         yield ("task",), f"'{recipe.task}' is no task", f"did you mean '{near[0]}'?" if near else f"known: {', '.join(TASKS)}"
 
 
-def _pair(recipe: Recipe) -> Iterator[Found]:
+def _pair(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     """Whether task and data agree on how many texts there are."""
     pairs = TASKS[recipe.task].texts == 2
-    if pairs and recipe.data.text_pair is None:
+    if pairs and recipe.data.text_pair is None and aside.sure("data", "text_pair"):
         yield ("data",), "task text-pair-classification reads two texts, and only data.text is named", "add text_pair: COLUMN"
     if not pairs and not TASKS[recipe.task].pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
-    yield from _question(recipe)
+    yield from _question(recipe, aside)
     choices = TASKS[recipe.task].reads == "choices"
-    if choices and not recipe.data.choices:
+    if choices and not recipe.data.choices and aside.sure("data", "choices"):
         yield ("data",), f"task {recipe.task} weighs choices, and none are named", "add choices: [COLUMN, COLUMN, …]"
     if not choices and recipe.data.choices:
         yield ("data", "choices"), f"data.choices are of a question, and task {recipe.task} has none", "write task: multiple-choice"
 
 
-def _question(recipe: Recipe) -> Iterator[Found]:
+def _question(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     """Whether task and data agree on whether there is a question; and what cannot be trained for it."""
     asked = TASKS[recipe.task].reads == "context"
-    if asked and recipe.data.question is None:
+    if asked and recipe.data.question is None and aside.sure("data", "question"):
         yield ("data",), f"task {recipe.task} asks a question about data.text, and none is named", "add question: COLUMN"
     if not asked and recipe.data.question is not None:
         message = f"data.question is asked of a text, and task {recipe.task} asks none"
@@ -84,24 +85,6 @@ def _question(recipe: Recipe) -> Iterator[Found]:
     if asked and recipe.adapt.method == "frozen" and recipe.adapt.layers is None:
         message = "adapt: frozen keeps one vector of each text, and here every token may be an answer"
         yield ("adapt",), message, "write adapt: {method: frozen, layers: N}, or lora"
-
-
-def _windows(recipe: Recipe) -> Iterator[Found]:
-    """Windows that would hardly move, or of what is not read in windows."""
-    stride, most = recipe.data.stride, recipe.train.max_length // 2
-    if stride is None:
-        return
-    if stride > most:
-        message = f"windows of train.max_length {recipe.train.max_length} that overlap by {stride} would read every token more than twice"
-        yield ("data", "stride"), message, f"set data.stride: {most} or less"
-    if recipe.task in TASKS and TASKS[recipe.task].entities:
-        yield (
-            ("data", "stride"),
-            "both entities must stand in what is read at once, and a window may hold one of them",
-            "remove data.stride",
-        )
-    if answer_kind(recipe) == "tokens":
-        yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
 def _entities(recipe: Recipe) -> Iterator[Found]:
@@ -132,17 +115,6 @@ def _stopping(recipe: Recipe) -> Iterator[Found]:
     if metric is not None and metric not in known:
         message = f"'{metric}' is not measured while a model of task {recipe.task} is trained"
         yield ("train", "early_stopping_metric"), message, f"it can watch: {', '.join(known)}"
-
-
-def _members(recipe: Recipe) -> Iterator[Found]:
-    """Several trainings whose answers have no mean, or that several processes would have to make one after the other."""
-    if recipe.train.members == 1 or isinstance(recipe.base, PlainOptions):
-        return
-    if not ANSWER_KINDS[answer_kind(recipe)].averaged:
-        message = f"is the mean of what several models answer, and the answers of task {recipe.task} have none in this version"
-        yield ("train", "members"), message, "remove train.members"
-    if recipe.cluster is not None:
-        yield ("train", "members"), "several members were never trained by several processes", "remove train.members, or cluster"
 
 
 def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
@@ -185,11 +157,10 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.release.weights == "adapter" and entry.leaves != "adapter":
         message = f"release.weights: adapter needs an adaptation that leaves an adapter, and '{method}' leaves none"
         yield ("release", "weights"), message, f"set weights: merged, or adapt: {' or '.join(leaving)}"
+    if entry.needs and find_spec(entry.needs) is None:
+        yield ("adapt",), f"adapt: {method} needs {entry.needs}, which is not installed", f"pip install 'trustbase[{entry.extra}]'"
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
-    if method == "frozen" and recipe.adapt.layers is not None and recipe.data.features.columns:
-        message = "frozen layers whose outputs are kept were never tried with data.features"
-        yield ("adapt", "layers"), message, "remove one of them, or freeze the whole body (adapt: frozen)"
     if recipe.cluster is not None and recipe.cluster.shard and recipe.data.features.columns:
         yield ("cluster", "shard"), "cluster.shard was never tried with data.features", "remove one of them"
     if recipe.cluster is not None and recipe.cluster.shard:

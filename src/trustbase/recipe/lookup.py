@@ -29,12 +29,17 @@ class Adaptation(Entry):
         options: the keys of `adapt:` that it owns, beside `method`.
         leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
         merges: whether what it adds can become part of the weights; else base and module ship together.
+        opens_merged: whether a shipped adapter becomes part of the weights when it is opened; else it answers as it was trained.
+        needs, extra: a library beyond the core that it stands on, and the extra of this package that installs it.
         no_shard, no_checkpointing: why `cluster.shard` and `train.gradient_checkpointing` cannot be had with it; empty where they can.
     """
 
     options: tuple[str, ...] = ()
     leaves: str = "model"
     merges: bool = True
+    opens_merged: bool = True
+    needs: str = ""
+    extra: str = ""
     no_shard: str = ""
     no_checkpointing: str = ""
 
@@ -164,6 +169,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.span:SPANS",
         question="span_scores",
         of="a model that answers questions from a text",
+        contrasts="trustbase.audit.challenge_parts:SPAN",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -180,6 +186,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.tokens:TOKENS",
         question="token_scores",
         of="a model that gives entities",
+        contrasts="trustbase.audit.challenge_parts:TOKENS",
     ),
 }
 
@@ -197,6 +204,16 @@ ADAPTATIONS: dict[str, Adaptation] = {
         "low-rank updates of chosen layers, merged before release (LoRA, DoRA, rsLoRA, PiSSA)",
         options=("rank", "alpha", "targets", "dropout", "dora", "rslora", "init"),
         leaves="adapter",
+    ),
+    "qlora": Adaptation(
+        "trustbase.model.adaptations.qlora:QLORA",
+        "low-rank updates beside weights held in 4 bits; merged into them unpacked, or shipped with the base by digest (QLoRA)",
+        options=("rank", "alpha", "targets", "dropout", "compute", "double_quantisation"),
+        leaves="adapter",
+        opens_merged=False,
+        needs="bitsandbytes",
+        extra="qlora",
+        no_shard="adapt: qlora holds weights packed in 4 bits, which were never tried in parts",
     ),
     "adalora": Adaptation(
         "trustbase.model.adaptations.adalora:ADALORA",

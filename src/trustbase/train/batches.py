@@ -193,12 +193,13 @@ class StateRows(TokenRows):
         labels: NDArray[np.int64],
         pad_id: int,
         segments: NDArray[np.uint8] | None = None,
+        columns: NDArray[np.float32] | None = None,
         *,
         states: Tensor,
         sequences: NDArray[np.int64] | None = None,
         together: str = MEAN,
     ) -> None:
-        super().__init__(ids, offsets, labels, pad_id, segments, sequences=sequences, together=together)
+        super().__init__(ids, offsets, labels, pad_id, segments, columns, sequences=sequences, together=together)
         self._states = states  # `(tokens, width)`
 
     @property

@@ -20,6 +20,7 @@ from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import head_only
+from trustbase.model.adaptations.four_bits import parameter_count, weight_bytes
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
@@ -282,7 +283,8 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "threads": torch.get_num_threads(),
         "total_seconds": seconds,
         "trained_parameters": trained,
-        "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
+        "parameters": parameter_count(scene.model),
+        "weight_bytes": weight_bytes(scene.model),
         "training_rows": len(scene.readied.training.labels),
         "truncated_rows": int(scene.readied.encoded.truncated.sum()),
         **({} if scene.readied.encoded.unit_places is None else {"unread_units": int(unread(scene.readied.encoded).sum())}),

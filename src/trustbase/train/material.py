@@ -109,7 +109,9 @@ def ready(
             kept = frozen_states(
                 model, cut, rows.flat, pad_id=pad_id, dtype=dtype, folder=folder, sharers=sharers, device=device, emit=emit
             )
-            tokens: TokenRows = StateRows(rows.ids, rows.offsets, told(split), pad_id, rows.segments, states=kept.states, **several)
+            tokens: TokenRows = StateRows(
+                rows.ids, rows.offsets, told(split), pad_id, rows.segments, rows.columns, states=kept.states, **several
+            )
             material = UnitRows(tokens, rows, targets(split)) if units else tokens
             computed = computed or _in_words(cut, kept)
         else:
