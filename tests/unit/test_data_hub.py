@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hub_kit import COMMIT, put, stand_in
+from mini_hub import serving
 from trustbase.data.card import card_markdown, data_card
 from trustbase.data.gather import check_columns
 from trustbase.data.hub_name import HubName, hub_name, is_hub
@@ -256,3 +260,63 @@ def test_what_datasets_itself_does_not_hold_is_told_offline(real, tmp_path):
     with pytest.raises(DataError, match="was to be of commit"):
         read_table(f"{MRPC}:train@{'c' * 40}", root=tmp_path)
     assert "datasets" in sys.modules
+
+
+CARD = """---
+configs:
+- config_name: mrpc
+  data_files: [{split: train, path: mrpc/train-*}]
+dataset_info:
+- config_name: mrpc
+  features:
+  - {name: sentence, dtype: string}
+  - {name: label, dtype: {class_label: {names: {'0': not_equivalent, '1': equivalent}}}}
+---
+"""
+ASK = """
+import json, sys
+from pathlib import Path
+from trustbase.data.source import read_table
+from trustbase.errors import DataError
+for reference in sys.argv[1:]:
+    try:
+        found = read_table(reference, root=Path())
+        print(json.dumps([found.table.to_pylist(), found.digest, found.revision]))
+    except DataError as error:
+        print(json.dumps(error.message))
+"""
+
+
+def asked(references, folder, **environment):
+    """What a process of its own reads, with `datasets` as it comes."""
+    paths = os.pathsep.join(path for path in sys.path if path and "stand_ins" not in path)
+    settings = {**os.environ, "PYTHONPATH": paths, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
+    settings.pop("HF_DATASETS_CACHE", None)
+    done = subprocess.run([sys.executable, "-c", ASK, *references], env=settings, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_hub_is_asked_where_hf_endpoint_says_and_its_cache_gives_the_same_rows_later(tmp_path):
+    pytest.importorskip("datasets", minversion="4")
+    rows = pa.table({"sentence": ["a", "中"], "label": pa.array([1, -1], pa.int64())})
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    files = {"README.md": CARD.encode(), "mrpc/train-00000-of-00001.parquet": (tmp_path / "rows.parquet").read_bytes()}
+    pinned = f"{MRPC}:train@{COMMIT}"
+    with serving("nyu-mll/glue", COMMIT, files) as (address, paths):
+        wanted = [f"{MRPC}:train", pinned, f"{MRPC}:test", "hub:nyu-mll/glue/cola:train"]
+        found = asked(wanted, tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
+        assert f"/datasets/nyu-mll/glue/resolve/{COMMIT}/mrpc/train-00000-of-00001.parquet" in paths
+    assert found[0] == found[1] and found[0][0] == [{"sentence": "a", "label": "equivalent"}, {"sentence": "中", "label": None}]
+    assert found[0][2] == COMMIT and "Unknown split" in found[2] and "'cola' not found" in found[3]
+    later = asked([f"{MRPC}:train", pinned, f"{MRPC}:train@{'c' * 40}", "hub:owner/other:train"], tmp_path, HF_HUB_OFFLINE="1")
+    assert later[:2] == found[:2] and "was to be of commit" in later[2] and "HF_HUB_OFFLINE keeps it from the hub" in later[3]
+
+
+def test_a_data_set_that_is_made_by_a_script_is_refused_and_the_script_never_run(tmp_path):
+    pytest.importorskip("datasets", minversion="4")
+    script = b"open('ran', 'w').close()\n"
+    with serving("nyu-mll/glue", COMMIT, {"README.md": b"", "glue.py": script}) as (address, _):
+        (told,) = asked([f"{MRPC}:train"], tmp_path, HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
+    assert "is made by a script of its own, and code of a data set is never run" in told
+    assert not (tmp_path / "ran").exists()

@@ -152,7 +152,7 @@ class DataOptions(BaseModel):
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
         default=None,
-        description="task text-pair-classification, and regression if wanted: the second text, column or template, read together with text",
+        description="tasks text-pair-classification and, if wanted, regression: the second text (column or template), read beside text",
     )
     head: str | None = Field(
         default=None,
