@@ -29,7 +29,8 @@ class Adaptation(Entry):
         options: the keys of `adapt:` that it owns, beside `method`.
         leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
         merges: whether what it adds can become part of the weights; else base and module ship together.
-        no_shard, no_checkpointing: why `cluster.shard` and `train.gradient_checkpointing` cannot be had with it; empty where they can.
+        no_shard, no_checkpointing, no_layer_decay: why `cluster.shard`, `train.gradient_checkpointing` and `train.layer_decay` cannot be
+            had with it; empty where they can.
     """
 
     options: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class Adaptation(Entry):
     merges: bool = True
     no_shard: str = ""
     no_checkpointing: str = ""
+    no_layer_decay: str = ""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ ADAPTATIONS: dict[str, Adaptation] = {
         merges=False,
         no_shard="adapt: prefix hands the model keys and values of all layers at once",
         no_checkpointing="adapt: prefix hands the model a cache of keys and values, which is left out where activations are computed again",
+        no_layer_decay="what adapt: prefix trains is one tensor for all layers",
     ),
     "prompt": Adaptation(
         "trustbase.model.adaptations.prompt:PROMPT",
@@ -225,6 +228,7 @@ ADAPTATIONS: dict[str, Adaptation] = {
         leaves="adapter",
         merges=False,
         no_shard="adapt: prompt changes what enters and leaves the whole body, and was never tried in parts",
+        no_layer_decay="what adapt: prompt trains is of no layer",
     ),
 }
 
