@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.data.marked import three_columns
-from trustbase.data.pair import halves, join, sides
+from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
@@ -84,6 +85,10 @@ def audit(
     data: str | Path | None = None,
     text: str | None = None,
     text_pair: str | None = None,
+    question: str | None = None,
+    choices: Sequence[str] = (),
+    head: str | None = None,
+    tail: str | None = None,
     label: str | None = None,
     groups: Sequence[str] = (),
     train: str | Path | None = None,
@@ -107,6 +112,10 @@ def audit(
         data: rows to audit on.
         text: text column or template; a bundle knows its own.
         text_pair: the second one, of a model that reads pairs.
+        question: column or template of what is asked of the text, of a model that searches it for the answer.
+        choices: columns or templates of the choices, of a model that weighs them.
+        head: column of the first entity in the text, of a model that tells relations.
+        tail: column of the second one.
         label: column of the true label.
         groups: columns to audit by.
         train: training rows for the rivals, with the same columns.
@@ -130,11 +139,11 @@ def audit(
         VerificationError: a bundle that is not what somebody trusted released.
     """
     refuse_launchers("an audit")
-    folder = output_folder(out)
+    folder, named = output_folder(out), NamedTexts(text, text_pair, question, tuple(choices), head, tail)
     refuse_impossible(
         model=model,
         data=data,
-        text=text,
+        named=named,
         label=label,
         groups=groups,
         train=train,
@@ -143,7 +152,6 @@ def audit(
         score=score,
         predicted=predicted,
         workers=workers,
-        text_pair=text_pair,
     )
     limits = _policy(
         policy,
@@ -164,7 +172,7 @@ def audit(
                 policy, only, groups, (info.answer_kind,), given=False, neutral=info.labels.neutral is not None
             )  # now it is known
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
-            shown = text if text is None or text_pair is None else join(text, text_pair)
+            info, shown = named.of(info)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable)
             report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
@@ -249,10 +257,10 @@ def _read(
     if three_columns(info.text or "") is not None and text is not None and text != info.text:
         problem = Problem("--text", "this model reads a text and two entities in it, by columns of its own", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])
-    if _texts(info.task) == 2 and len(halves(shown)) == 1:
+    reads = TASKS[info.task].reads if info.task in TASKS else "text"
+    if reads == "text" and 2 in (_texts(info.task), len(sides(info.text or ""))) and len(sides(shown)) == 1:
         problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
         raise UsageError("this audit cannot start", problems=[problem])
-    reads = TASKS[info.task].reads if info.task in TASKS else "text"
     if reads != "text" and text is not None and info.text is not None and len(sides(shown)) != len(sides(info.text)):
         problem = Problem("--text", f"a model of task {info.task} reads several texts, and knows their columns", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])

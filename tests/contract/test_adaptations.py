@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from optional import adaptations_here, unless_installed
 from tiny import tiny_bert
 from trustbase.errors import ModelError, TrainingError
 from trustbase.model.adapt import adapt, companion_of, merge, merges, trainable
@@ -30,7 +31,15 @@ LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 TEXTS = ["the food was good", "bad bad service and not very fine", "a", "not good", "fine film", "poor"]
 Save = Callable[[nn.Module, Any, Path], None]
 GOOD, BAD, FILLER = ("good", "fine", "lovely"), ("bad", "poor", "dull"), ("the", "film", "was", "very", "a", "and", "food", "old", "with")
-NAMES = {"full": "", "lora": "lora_", "adalora": "lora_", "adapter": "added_", "prefix": "added_", "prompt": "added_"}  # of what is trained
+NAMES = {
+    "full": "",
+    "lora": "lora_",
+    "qlora": "lora_",
+    "adalora": "lora_",
+    "adapter": "added_",
+    "prefix": "added_",
+    "prompt": "added_",
+}  # of what is trained
 NOTICED = (AssertionError, ModelError, TrainingError)
 
 
@@ -90,7 +99,7 @@ def check_adaptation(method: str, base: Any, folder: Path, *, save: Save = save,
 
 
 def test_how_many_adaptations_are_covered() -> None:
-    assert list(ADAPTATIONS) == ["full", "frozen", "lora", "adalora", "adapter", "prefix", "prompt"]
+    assert list(ADAPTATIONS) == ["full", "frozen", "lora", "qlora", "adalora", "adapter", "prefix", "prompt"]
 
 
 def test_the_registry_says_what_the_adaptations_are() -> None:
@@ -102,7 +111,7 @@ def test_the_registry_says_what_the_adaptations_are() -> None:
         assert (way.merge is not None) is (entry.merges and entry.leaves == "adapter"), name
 
 
-@pytest.mark.parametrize("method", list(ADAPTATIONS))
+@pytest.mark.parametrize("method", adaptations_here(ADAPTATIONS))
 def test_every_adaptation_keeps_the_contract(method: str, tiny_folder: Path, tmp_path: Path) -> None:
     check_adaptation(method, resolve_base(str(tiny_folder)), tmp_path / "saved")
 
@@ -110,7 +119,7 @@ def test_every_adaptation_keeps_the_contract(method: str, tiny_folder: Path, tmp
 RATES = {"full": 0.003, "prefix": 0.1, "prompt": 0.1}  # vectors in front of a text want more than weights
 
 
-@pytest.mark.parametrize("method", [name for name in ADAPTATIONS if name != "frozen"])
+@pytest.mark.parametrize("method", adaptations_here(name for name in ADAPTATIONS if name != "frozen"))
 def test_what_is_trained_beside_the_head_learns_by_itself(method: str, tmp_path: Path) -> None:
     """The head stays as it was drawn: all that is learned is learned by what the method adds or changes."""
     base = resolve_base(str(tiny_bert(tmp_path / "base", [*GOOD, *BAD, *FILLER])))
@@ -163,17 +172,17 @@ SAVES = {
 
 
 @pytest.mark.parametrize("kind", list(SAVES))
-@pytest.mark.parametrize("method", list(ADAPTATIONS))
+@pytest.mark.parametrize("method", adaptations_here(ADAPTATIONS))
 def test_a_head_or_weight_that_is_not_saved_is_noticed(method: str, kind: str, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(NOTICED):
         check_adaptation(method, resolve_base(str(tiny_folder)), tmp_path / "saved", save=SAVES[kind])
 
 
-PARTS = {"lora": "lora_B", "adalora": "lora_E", "adapter": ".up.", "prefix": ".values", "prompt": ".vectors"}
+PARTS = {"lora": "lora_B", "qlora": "lora_B", "adalora": "lora_E", "adapter": ".up.", "prefix": ".values", "prompt": ".vectors"}
 
 
 @pytest.mark.parametrize("kind", ["dropped", "zeroed"])
-@pytest.mark.parametrize("method", list(PARTS))
+@pytest.mark.parametrize("method", adaptations_here(PARTS))
 def test_an_adapter_that_is_not_saved_is_noticed(method: str, kind: str, tiny_folder: Path, tmp_path: Path) -> None:
     def change(name: str, tensor: torch.Tensor) -> torch.Tensor | None:
         return tensor if PARTS[method] not in name else None if kind == "dropped" else torch.zeros_like(tensor)
@@ -194,7 +203,10 @@ def everything(model: nn.Module, options: AdaptOptions, *, seed: int) -> nn.Modu
     return adapt(model, options, seed=seed).requires_grad_(True)
 
 
-WRONG = [*((name, headless) for name in ADAPTATIONS if name != "frozen"), *((name, everything) for name in ADAPTATIONS if name != "full")]
+WRONG = [
+    *(pytest.param(name, headless, marks=unless_installed(ADAPTATIONS[name].needs)) for name in ADAPTATIONS if name != "frozen"),
+    *(pytest.param(name, everything, marks=unless_installed(ADAPTATIONS[name].needs)) for name in ADAPTATIONS if name != "full"),
+]
 
 
 @pytest.mark.parametrize(("method", "prepare"), WRONG)

@@ -121,6 +121,7 @@ def test_options_are_leaves() -> None:
             "trustbase.recipe.lookup",
             "trustbase.data.samples",
             "trustbase.data.reference",
+            "trustbase.data.hub_name",
             "trustbase.data.pair",
             "trustbase.data.marked",
         }

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archives_kit import save_table
+from hub_kit import put, stand_in
 from trustbase.data.rows import RawTable
 from trustbase.data.samples import SAMPLES
 from trustbase.data.source import read_table
@@ -84,7 +85,7 @@ def check_source(read: Read, write: Callable[..., None], path: Path) -> None:
 
 def test_how_many_sources_are_covered() -> None:
     known = [name for name in SOURCES if name != "conll"]  # whose rows are sentences: tests/unit/test_data_entities.py
-    assert [*WRITERS, "saved", "sql", "sample"] == known and len(SOURCES) == 8
+    assert [*WRITERS, "saved", "sql", "hub", "modelscope", "sample"] == known and len(SOURCES) == 10
 
 
 def write_saved(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
@@ -131,6 +132,32 @@ def test_a_database_keeps_the_contract_and_a_broken_one_is_noticed(tmp_path: Pat
     for mutant in (dropping, hiding, turning, stripping):
         with pytest.raises(AssertionError):
             check_source(mutant(asking(load(SOURCES["sql"]))), write_database, path)
+
+
+def write_hub(path: Path, rows: list[dict[str, Any]], *, bad: bool) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    write_parquet(path.parent / "same.parquet", rows, bad=bad)
+    put(path, "owner/name/kind", {"train": pq.read_table(path.parent / "same.parquet")})
+
+
+@pytest.mark.parametrize("kind", ["hub", "modelscope"])
+def test_a_data_set_of_a_hub_keeps_the_contract_and_a_broken_one_is_noticed(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stand_in(tmp_path / "cache", monkeypatch)
+
+    def asking(source: Read) -> Read:
+        """The same part for every question of the contract; messages call it `rows`, as the contract asks."""
+
+        def read(place: Path, wanted: Wanted) -> RawTable:
+            return replace(source(place, replace(wanted, source=f"{kind}:owner/name/kind:train")), source=wanted.source)
+
+        return read
+
+    check_source(asking(load(SOURCES[kind])), write_hub, path)
+    for mutant in (dropping, hiding, turning, stripping):
+        with pytest.raises(AssertionError):
+            check_source(mutant(asking(load(SOURCES[kind]))), write_hub, path)
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))

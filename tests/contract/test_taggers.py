@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy import special
 
+from optional import adaptations_here
 from tiny import WORDS, tiny_bert
 from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
@@ -114,7 +115,7 @@ def split(name: str) -> Split:
     return Split(name, TEXTS, TRUTH, {}, table, numbers, "made up", f"sha256:{name}")
 
 
-@pytest.mark.parametrize("method", [*ADAPTATIONS, "first layer frozen"])
+@pytest.mark.parametrize("method", [*adaptations_here(ADAPTATIONS), "first layer frozen"])
 def test_every_adaptation_is_trained_and_reloads_equal(method: str, base: Any, tmp_path: Path) -> None:
     given = {"method": "frozen", "layers": 1} if method == "first layer frozen" else {"method": method}
     adapt = AdaptOptions.model_validate(given)

@@ -12,6 +12,7 @@ from toy import write_world
 
 import trustbase
 from hurry import time_quickly
+from optional import unless_installed
 from trustbase.errors import RecipeError, StaleRunError, UsageError, VerificationError
 from trustbase.flow import RunResult
 from trustbase.model.load import resolve_base
@@ -187,6 +188,7 @@ def test_other_adaptations_and_runtimes_make_the_same_journey(tmp_path: Path, ad
 
 
 ADDING = [("adalora", "torch", 0.002), ("adapter", "auto", 0.002), ("prefix", "onnx", 0.03), ("prompt", "torch", 0.03)]
+ADDING += [pytest.param("qlora", "onnx", 0.005, marks=unless_installed("bitsandbytes"))]
 
 
 @pytest.mark.parametrize(("adapt", "runtime", "rate"), ADDING)
@@ -198,7 +200,7 @@ def test_adaptations_that_add_modules_make_the_same_journey(tmp_path: Path, adap
     assert trustbase.verify(bundle).manifest_digest == result.bundle.manifest_digest
     trained = result.folder / "checkpoints" / "trained"
     assert (trained / "adapter_model.safetensors").is_file() and not (trained / "model.safetensors").exists()
-    merged = adapt == "adalora"
+    merged = adapt in ("adalora", "qlora")
     assert (bundle / "model" / "model.safetensors").is_file() is merged
     assert (bundle / "model" / "adapted_model.safetensors").is_file() is not merged
     # the bundle stands alone: base and run are gone, and it answers as the artefact did

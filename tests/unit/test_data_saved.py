@@ -100,7 +100,7 @@ def test_a_damaged_folder_is_refused(harm, words, tmp_path):
 
 def test_what_may_be_an_id_of_a_hub_is_told_what_to_do(tmp_path):
     told = str(check_columns(opts("owner/reviews"), tmp_path)[0])
-    assert "does not exist" in told and "load_dataset('owner/reviews', split='train').save_to_disk('rows')" in told
+    assert "does not exist" in told and "if it is a data set of a hub, write hub:owner/reviews:train" in told
 
 
 def test_what_datasets_itself_saves_reads_as_it_does(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from optional import adaptations_here
 from table_rows import FEATURES, table
 from trustbase.compress.export import make_artifact
 from trustbase.compress.graph import export_onnx
@@ -129,7 +130,7 @@ def test_a_model_asked_without_its_columns_refuses(tiny_folder: Path) -> None:
             model(**{name: tensor for name, tensor in batch.items() if name != "columns"})  # not those of the batch before
 
 
-@pytest.mark.parametrize("method", list(ADAPTATIONS))
+@pytest.mark.parametrize("method", adaptations_here(ADAPTATIONS))
 def test_every_adaptation_keeps_the_columns(method: str, tiny_folder: Path, tmp_path: Path) -> None:
     base, tokenizer, rows = resolve_base(str(tiny_folder)), load_tokenizer(tiny_folder), encoded(tiny_folder)
     model = fused(tiny_folder, method)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from optional import unless_installed
 from trustbase import files
 from trustbase.errors import ModelError, TrainingError, UsageError
 from trustbase.model.adapt import adapt, adapted_with, merge, merges, trainable
@@ -33,6 +34,8 @@ METHODS = [
     {"method": "lora", "dora": True},
     {"method": "lora", "rslora": True},
     {"method": "lora", "init": "pissa"},
+    pytest.param({"method": "qlora", "rank": 4, "dropout": 0.1}, marks=unless_installed("bitsandbytes")),
+    pytest.param({"method": "qlora", "double_quantisation": False, "compute": "bf16"}, marks=unless_installed("bitsandbytes")),
     {"method": "adalora", "rank": 4, "dropout": 0.1},
     {"method": "adapter", "size": 4},
     {"method": "prefix", "length": 3},

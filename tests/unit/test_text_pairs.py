@@ -230,3 +230,16 @@ def test_the_rival_sees_which_words_both_texts_share() -> None:
     schema = LabelSchema(("no", "yes"), "yes", "yes")
     answers = bag_of_words(split_of(rows[:300], labels[:300]), schema, 0)(split_of(rows[300:], labels[300:]))
     assert (answers.predicted == labels[300:]).mean() > 0.95
+
+
+def test_numbers_may_be_of_two_texts_and_sets_of_labels_are_of_one(tmp_path: Path, base: Path) -> None:
+    rows_file(tmp_path, [f"w{n} w1,w2 w{n},{n / 4}" for n in range(40)])
+    recipe = tmp_path / "recipe.yaml"
+    told = f"base: {base}\ndata: {{train: rows.csv, text: a, text_pair: b, label: label}}\ngates: {{efficiency.parameters: '<= 1e9'}}\n"
+    recipe.write_text(f"task: regression\n{told}")
+    options = read_recipe(recipe).recipe.data
+    data = load(options, root=tmp_path, seed=0, answers="number")
+    assert data.splits["train"].texts[0].count("\x1f") == 1 and data.template.columns == ("a", "b")
+    recipe.write_text(f"task: multi-label-classification\n{told}")
+    with pytest.raises(RecipeError, match="task multi-label-classification reads one"):
+        read_recipe(recipe)

@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from train_kit import LABELS, Log, split
 
+from optional import adaptations_here
 from tiny import tiny_bert
 from trustbase.errors import RecipeError, StaleRunError
 from trustbase.model.adapt import adapt
@@ -45,7 +46,7 @@ def gradients(model, logits, labels):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "adalora", "adapter"])
+@pytest.mark.parametrize("method", adaptations_here(["full", "lora", "qlora", "adalora", "adapter"]))
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_quicker_route_has_the_models_own_scores_and_gradients(base, method, padded, monkeypatch):
     monkeypatch.setattr(table, "_LARGE_TABLE", 100)
@@ -82,7 +83,7 @@ def test_what_stands_in_front_of_a_text_takes_the_models_own_forward(base, metho
     assert "puts in front of a text" in forward.try_quick(material_of(base)) and forward.route == "model"
 
 
-@pytest.mark.parametrize("method", ["adapter", "prompt", "adalora"])
+@pytest.mark.parametrize("method", adaptations_here(["adapter", "prompt", "adalora", "qlora"]))
 def test_gradients_are_the_same_where_activations_are_computed_again(base, method):
     batch = material_of(base).take(np.arange(6), "cpu")
     found = []

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.errors import Problem, UsageError
 from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import audited_dimensions
@@ -19,7 +20,7 @@ def refuse_impossible(
     *,
     model: str | Path | None,
     data: str | Path | None,
-    text: str | None,
+    named: NamedTexts,
     label: str | None,
     groups: Sequence[str],
     train: str | Path | None,
@@ -28,7 +29,6 @@ def refuse_impossible(
     score: str | None,
     predicted: str | None,
     workers: int = 1,
-    text_pair: str | None = None,
 ) -> None:
     """Refuse options that are missing, do not go together or would measure nothing.
 
@@ -45,15 +45,14 @@ def refuse_impossible(
     if predictions is not None:
         if (score is None) == (predicted is None):
             problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
-        named = {"--data": data, "--text": text, "--text-pair": text_pair, "--train": train}
-        extra = [name for name, value in named.items() if value is not None]
+        extra = [name for name, value in {"--data": data, **named.options, "--train": train}.items() if value is not None]
         problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
         if workers > 1:
             problems.append(Problem("--workers", "belongs to the audit of a model, and with --predictions nothing is asked"))
     elif score is not None or predicted is not None:
         problems.append(Problem("--score/--predicted", "belong to --predictions"))
-    if text_pair is not None and text is None and predictions is None:
-        problems.append(Problem("--text-pair", "is the second text of a pair, and the first is not named", "add --text COLUMN"))
+    if predictions is None:
+        problems += named.problems()
     problems += _columns(label, score, predicted, groups)
     problems += _dimensions(only, given=predictions is not None)
     if not 1 <= workers <= most_here():

@@ -95,6 +95,9 @@ class Pair:
         return self.context.answers
 
 
+Right = Callable[[Answers, Pair], NDArray[np.bool_]]
+
+
 @dataclass(frozen=True)
 class Contrasting:
     """How two models of one answer kind are compared.
@@ -109,7 +112,7 @@ class Contrasting:
     main: str
     contrasts: Callable[[Pair], list[Contrast]]
     inside: Callable[[Pair, NDArray[np.bool_]], Contrast]
-    right: Callable[[Answers, Pair], NDArray[np.bool_]] | None = None
+    right: Right | None = None
 
 
 def contrasting(kind: str) -> Contrasting:
@@ -168,7 +171,7 @@ def gap_findings(pair: Pair, kind: str) -> Iterator[tuple[Finding, Finding]]:
             yield finding, theirs[finding.id]
 
 
-def discordant(pair: Pair, right_of: Callable[[Answers, Pair], NDArray[np.bool_]]) -> tuple[int, int]:
+def discordant(pair: Pair, right_of: Right) -> tuple[int, int]:
     """Rows that the champion alone answers rightly, and rows that the challenger alone does."""
     right, other = right_of(pair.champion, pair), right_of(pair.challenger, pair)
     return int((right & ~other).sum()), int((other & ~right).sum())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from trustbase import seeds
+from trustbase.audit.catalogue import SEEDS
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.events import ignore
 from trustbase.records import Finding, Split
@@ -26,8 +27,9 @@ DIMENSIONS = ("quality", "fairness")
 GROUPS = 40  # parts that are left out in turn: the variance is then known to some 23 %, which the t quantile allows for
 LEAST_ENTITIES = 20
 _SOURCE = "Kott (2001), J. Official Statist. 17 (delete-a-group jackknife)"
-_AS_ROWS = ("quality.unknown_tokens",)  # about the tokenizer, not the answers: measured on texts, which it takes as drawn
+_AS_ROWS = ("quality.unknown_tokens", "quality.unread_units")  # about the tokenizer, not the answers: of texts, taken as drawn
 _SIGNED = ("calibration_gap", "gain_over_")
+_OF_EITHER_SIGN = ("mean_error", "mean_prediction", "gain_over_")
 _UNBOUNDED = ("log_loss", "expected_cost", "brier")
 
 
@@ -81,26 +83,36 @@ def clustered(context: AuditContext, audit: Callable[[AuditContext], list[Findin
                 if item.value is not None and item.id in values:
                     values[item.id].append(item.value)
     context.emit("progress", what="parts of the entities left out", done=groups, total=groups)
-    return [_widened(item, values[item.id], groups, entities) if item.id in values else item for item in findings]
+    numbers = context.test.labels.dtype.kind == "f"  # then values are in the label's unit
+    return [_widened(item, values[item.id], groups, entities, numbers) if item.id in values else item for item in findings]
 
 
 def _sampled(finding: Finding) -> bool:
-    return finding.status == "ok" and finding.low != finding.high and finding.id not in _AS_ROWS
+    """Whether rows were drawn for it: not for what seeds of trainings do, on rows that all of them share."""
+    return finding.status == "ok" and finding.low != finding.high and finding.id not in _AS_ROWS and finding.parts.variant != SEEDS
 
 
-def _widened(finding: Finding, values: Sequence[float], groups: int, entities: Entities) -> Finding:
+def _widened(finding: Finding, values: Sequence[float], groups: int, entities: Entities, numbers: bool) -> Finding:
     if len(values) < groups:
         why = f"without one of {groups} parts of the {entities.number} entities it cannot be measured, so how sure it is, is unknown"
         return _unknown(finding, why)
     value, low, high = finding.value, finding.low, finding.high
     assert value is not None and low is not None and high is not None
     factor = widening(values, value, low, high, confidence=finding.confidence, weighted=entities.weighted)
-    least = -1.0 if finding.parts.metric.startswith(_SIGNED) else 0.0
-    most = math.inf if finding.parts.metric in _UNBOUNDED else 1.0
+    least, most = _possible(finding.parts.metric, numbers)
     low = min(low, max(least, value - factor * (value - low)))
     high = max(high, min(most, value + factor * (high - value)))
     method = f"{finding.method}; {factor:.2f} times as wide, as rows are of {entities.number} entities (delete-a-group jackknife)"
     return replace(finding, low=low, high=high, method=method, source="; ".join(filter(None, (finding.source, _SOURCE))))
+
+
+def _possible(metric: str, numbers: bool) -> tuple[float, float]:
+    """Between which values a metric can lie at all; `numbers` where answers are numbers in a unit of their own."""
+    if numbers and metric == "r2":
+        return -math.inf, 1.0
+    if numbers and not metric.startswith("interval_coverage"):
+        return (-math.inf if metric.startswith(_OF_EITHER_SIGN) and not metric.endswith("_difference") else 0.0), math.inf
+    return (-1.0 if metric.startswith(_SIGNED) else 0.0), (math.inf if metric in _UNBOUNDED else 1.0)
 
 
 def widening(values: Sequence[float], value: float, low: float, high: float, *, confidence: float, weighted: float) -> float:

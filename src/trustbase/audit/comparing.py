@@ -20,6 +20,7 @@ from trustbase.audit.machine import machine_facts
 from trustbase.audit.paired import MCNEMAR, mcnemar_exact
 from trustbase.audit.turns import LEAST_TURNS, SOURCE, ask_in_turns
 from trustbase.data.cells import inputs_of
+from trustbase.data.tags import types_of
 from trustbase.events import Emit
 from trustbase.outputs.answers.base import decided
 from trustbase.records import ArtifactInfo, Finding, LabelSchema, Split
@@ -27,6 +28,7 @@ from trustbase.records import ArtifactInfo, Finding, LabelSchema, Split
 if TYPE_CHECKING:
     from trustbase.model.predict import Predictor
 
+PARTS = ("tokens", "span")  # answer kinds whose answers are parts of the row's own text
 COMPARE_SCHEMA = "trustbase/compare/1"
 
 
@@ -82,7 +84,7 @@ def comparison_facts(
                 "rows": len(champion.test),
                 "label": columns[0],
                 "groups": list(columns[1]),
-                "labels": list(labels.names),
+                "labels": label_names(kind, labels),
                 "positive": labels.positive if classes and labels.binary else None,
                 "favourable": labels.favourable if classes else None,
                 "looks": looks,
@@ -99,6 +101,13 @@ def comparison_facts(
         }
 
 
+def label_names(kind: str, labels: LabelSchema) -> list[str]:
+    """What two models must both know: of entities their types, in whatever tags they are spelt; of answers to questions nothing."""
+    if kind == "tokens":
+        return list(types_of(labels.names))
+    return [] if kind == "span" else list(labels.names)
+
+
 def _mcnemar(champion: int, challenger: int) -> dict[str, Any]:
     """How even the rows are divided that one of the two alone answers rightly."""
     facts = {"champion_only_right": champion, "challenger_only_right": challenger}
@@ -109,11 +118,9 @@ def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, em
     """Both models' answers, each decided under its own threshold, in the label order of the champion."""
     answers = []
     for side in sides:
-        own = side.info.labels
         scores = score_rows(Alone(side.predictor), inputs_of(side.test, side.info.columns), emit)
-        said = decided(scores, own, side.info.decision, side.info.answer_kind)
-        order = [own.index(name) for name in labels.names]
-        answers.append(Answers(scores[:, order], _in_order(said, order, side.info.answer_kind)))
+        said = decided(scores, side.info.labels, side.info.decision, side.info.answer_kind)
+        answers.append(_in_order(scores, said, side.info, labels))
     decision = sides[0].info.decision
     if sides[0].info.answer_kind == "classes" and labels.positive != sides[0].info.labels.positive:  # its costs speak of the other label
         decision = replace(decision, cost=_turned(decision.cost))
@@ -121,11 +128,19 @@ def _pair(sides: Sequence[Side], labels: LabelSchema, place: Path, seed: int, em
     return Pair(context, answers[1], sides[0].info.digest == sides[1].info.digest, sides[1].info.decision)
 
 
-def _in_order(said: NDArray[Any], order: list[int], kind: str) -> NDArray[Any]:
-    """Answers in another order of labels, given the old place of each."""
-    if kind == "classes":
-        return np.asarray(np.argsort(order)[said], dtype=np.int64)
-    return np.asarray(said[:, order]) if kind == "labels" else said
+def _in_order(scores: NDArray[Any], said: NDArray[Any], info: ArtifactInfo, labels: LabelSchema) -> Answers:
+    """A model's answers in the order of these labels.
+
+    Of parts of a text only the answers are compared, which name their type: scores, of other tags or of none, stay out.
+    """
+    if info.answer_kind in PARTS:
+        return Answers(None, said)
+    order = [info.labels.index(name) for name in labels.names]
+    if info.answer_kind == "classes":
+        said = np.asarray(np.argsort(order)[said], dtype=np.int64)
+    elif info.answer_kind == "labels":
+        said = np.asarray(said[:, order])
+    return Answers(scores[:, order], said)
 
 
 def _turned(cost: Mapping[str, float]) -> dict[str, float]:

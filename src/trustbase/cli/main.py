@@ -194,6 +194,12 @@ def audit_command(
     data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
     text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, of a model that reads pairs.")] = None,
+    question: Annotated[str | None, typer.Option("--question", help="What is asked of the text, of a model that searches it.")] = None,
+    choices: Annotated[
+        list[str] | None, typer.Option("--choices", help="The choices, of a model that weighs them, with commas between.")
+    ] = None,
+    head: Annotated[str | None, typer.Option("--head", help="Column of the first entity, of a model that tells relations.")] = None,
+    tail: Annotated[str | None, typer.Option("--tail", help="Column of the second entity.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
@@ -224,6 +230,10 @@ def audit_command(
             data=data,
             text=text,
             text_pair=text_pair,
+            question=question,
+            choices=names(choices),
+            head=head,
+            tail=tail,
             label=label,
             groups=names(groups),
             train=train,

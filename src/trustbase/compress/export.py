@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trustbase import files
 from trustbase.compress.candidates import Choice, Decide, choose, parity
+from trustbase.compress.merging import Measure, merging
 from trustbase.compress.options import ReleaseOptions
 from trustbase.device import choose_device
 from trustbase.errors import ModelError
 from trustbase.events import Emit, ignore
-from trustbase.model.adapt import merge, merges
+from trustbase.model.adapt import adapted_with, merge, merges
 from trustbase.model.artifact import ONNX_FILE, set_decision, write_artifact
 from trustbase.model.checkpoint import load_checkpoint, save_checkpoint
 from trustbase.model.columns import encoder_in
@@ -81,10 +83,19 @@ def make_artifact(
     sequencer = Sequencer.by_task(task.name, max_length, stride, answer_tokens)
 
     def fill(staging: Path) -> None:
-        form = _write_all(trained, staging, base=base, merged=options.weights == "merged")
+        measure = partial(
+            merging,
+            sample=list(sample),
+            sequencer=sequencer,
+            labels=labels,
+            kind=task.answer_kind,
+            device=where,
+            limit=options.max_difference,
+        )
+        form, moved = _write_all(trained, staging, base=base, merged=options.weights == "merged", measure=measure)
         choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
-        made.append(write_artifact(replace(info, facts=_facts(choice, form, trained, base))))
+        made.append(write_artifact(replace(info, facts=_facts(choice, form, moved, trained, base))))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)
@@ -126,11 +137,12 @@ def _described(
     )
 
 
-def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict[str, Any]:
+def _facts(choice: Choice, form: str, moved: dict[str, Any], trained: Trained, base: BaseModel) -> dict[str, Any]:
     """What the artefact says of itself: what it was made from, and how it was chosen."""
     return {
         "why": choice.why,
         "weights": form,
+        **({"merging": moved} if moved else {}),
         "trained_digest": trained.digest,
         **({"member_seeds": [int(member.facts["seed"]) for member in trained.members]} if trained.members else {}),
         "base_digest": base.digest,
@@ -141,19 +153,25 @@ def _facts(choice: Choice, form: str, trained: Trained, base: BaseModel) -> dict
     }
 
 
-def _write_all(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
-    """The one trained model, or each of several in a folder of its own; what the files hold is the same in all."""
+def _write_all(trained: Trained, folder: Path, *, base: BaseModel, merged: bool, measure: Measure) -> tuple[str, dict[str, Any]]:
+    """The one trained model, or each of several in a folder of its own; what the files hold is the same in all.
+
+    Returns:
+        What the files hold, and what merging changed: of several models, where it changed most.
+    """
+    shared: dict[str, Any] = {"base": base, "merged": merged, "measure": measure}
     if not trained.members:
-        return _write_weights(trained, folder, base=base, merged=merged)
-    forms = [_write_weights(each, member_folder(folder, place), base=base, merged=merged) for place, each in enumerate(trained.members)]
-    return forms[0]
+        return _write_weights(trained, folder, **shared)
+    written = [_write_weights(each, member_folder(folder, place), **shared) for place, each in enumerate(trained.members)]
+    return written[0][0], max((moved for _, moved in written), key=lambda moved: moved.get("max_difference", 0.0))
 
 
-def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool) -> str:
+def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: bool, measure: Measure) -> tuple[str, dict[str, Any]]:
     """The trained model as a whole, what was added merged where that can be; or adapter and head with the base named by its digest.
 
     Returns:
-        What the files hold: "merged" (a plain model), "adapted" (the base's weights and a module beside them) or "adapter".
+        What the files hold: "merged" (a plain model), "adapted" (the base's weights and a module beside them) or "adapter"; and what
+        merging changed, where something was merged.
     """
     model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
     if tokenizer is None:
@@ -165,4 +183,5 @@ def _write_weights(trained: Trained, folder: Path, *, base: BaseModel, merged: b
     for path in sorted(inner.iterdir()):
         path.rename(folder / path.name)
     inner.rmdir()
-    return "adapter" if not merged else "merged" if plain else "adapted"
+    moved = measure(model, shipped, tokenizer) if merged and plain and adapted_with(model) is not None else {}
+    return "adapter" if not merged else "merged" if plain else "adapted", moved

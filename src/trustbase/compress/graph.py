@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from trustbase.errors import ModelError
+from trustbase.model.adaptations.four_bits import packed_layers
 from trustbase.model.columns import encode_inputs
 from trustbase.model.encoded import pad
 from trustbase.model.fused import COLUMNS, network_of
@@ -54,8 +55,13 @@ def export_onnx(model: Any, tokenizer: Any, path: Path, *, texts: Sequence[str],
         max_length: tokens after which an input is cut.
 
     Raises:
-        ModelError: the architecture cannot be exported.
+        ModelError: the architecture cannot be exported, or its weights are held in 4 bits.
     """
+    if packed_layers(model):
+        raise ModelError(
+            f"{type(model).__name__} cannot be exported to ONNX: its weights are held in 4 bits, of a form that ONNX has no operation for",
+            hint="set release: {weights: merged}, which unpacks them, or release: {runtime: torch}",
+        )
     first = {TOKENS: "output_unit_logits", SPAN: "output_span"}.get(head_of([type(model).__name__]), "output_logits")
     pad_id = int(tokenizer.pad_token_id or 0)
     network = network_of(model)

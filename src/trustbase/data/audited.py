@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
+from trustbase.data.hub_name import is_hub
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import says_format
@@ -58,7 +59,7 @@ def find_audited_rows(
     Raises:
         DataError: the file cannot be read as such rows, or holds others; both digests are named.
     """
-    reference = str(Path(path).absolute()) if not is_sample(str(path)) else str(path)
+    reference = str(path) if is_sample(str(path)) or is_hub(str(path)) else str(Path(path).absolute())
     read = options.model_copy(update={"train": reference, "format": None if says_format(reference) else options.format})
     found: dict[str, str] = {}
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from trustbase.data import archive
-from trustbase.data.reference import HUB_ID, fetch_first, suffix_of
+from trustbase.data.hub_name import BARE, HUB
+from trustbase.data.reference import suffix_of
 from trustbase.errors import DataError, Problem
 
 _T = TypeVar("_T")
@@ -35,8 +36,9 @@ def existing(path: Path, source: str) -> Path:
         return path
     what = "is a folder" if path.is_dir() else "does not exist"
     hint = "name a csv, tsv, jsonl or parquet file, or a folder of them"
-    if HUB_ID.fullmatch(source) and not path.parent.exists():
-        hint = f"if it is a data set of a hub: {fetch_first(source)}"
+    if BARE.fullmatch(source) and not path.parent.exists():
+        name, at, revision = source.partition("@")
+        hint = f"if it is a data set of a hub, write {HUB}{name}:train{at}{revision}"
     raise DataError(f"{source} {what}", problems=[Problem(source, f"{what}; looked at {path}", hint)], hint=hint)
 
 

@@ -148,8 +148,9 @@ def public_name(reference: str) -> str:
 def _file(source: Source) -> dict[str, Any]:
     raw = source.raw
     bad = len(all_bad(source))
-    several = {"files": len(raw.files)} if raw.files else {}
-    return {"name": public_name(source.reference), **several, "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
+    more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
+    more |= {"revision": raw.revision} if raw.revision else {}
+    return {"name": public_name(source.reference), **more, "digest": raw.digest, "bytes": raw.size, "rows": raw.total, "bad_rows": bad}
 
 
 def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from typing import Any
 
 
 def several(source: Mapping[str, Any]) -> str:
-    """How many files a source is, where it is more than a file itself."""
-    return f"{source['files']:,} file{'s' if source['files'] != 1 else ''}, " if source.get("files") else ""
+    """How many files a source is, where it is more than a file itself; and of which commit, where it is of a hub."""
+    files = f"{source['files']:,} file{'s' if source['files'] != 1 else ''}, " if source.get("files") else ""
+    return files + (f"commit {in_code(source['revision'])}, " if source.get("revision") else "")
 
 
 def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
+from trustbase.data.hub_name import is_hub
 from trustbase.data.marked import HEAD, TAIL, columns_of
 from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
@@ -138,7 +139,8 @@ class DataOptions(BaseModel):
 
     train: str = Field(
         description="csv, tsv, jsonl, conll (also .gz, .bz2, .xz, .zst, .zip) or parquet file, a folder or glob of them; a database as "
-        "sqlite:///file.db or another SQLAlchemy URL, with query; sample:census-income, sample:reviews-zh or sample:people-daily-ner"
+        "sqlite:///file.db or another SQLAlchemy URL, with query; hub:OWNER/NAME/CONFIG:SPLIT (or modelscope:); sample:census-income, "
+        "sample:reviews-zh or sample:people-daily-ner"
     )
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
@@ -149,7 +151,8 @@ class DataOptions(BaseModel):
     )
     text: str = Field(description='a column, or a template over columns: "{age} years old, {education}"')
     text_pair: str | None = Field(
-        default=None, description="task text-pair-classification: the second text, a column or a template, read together with text"
+        default=None,
+        description="tasks text-pair-classification and, if wanted, regression: the second text (column or template), read beside text",
     )
     head: str | None = Field(
         default=None,
@@ -367,7 +370,7 @@ def _contradictions(options: DataOptions) -> list[str]:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
     for name in ("train", "validation", "test", "out_of_time"):
         path = getattr(options, name)
-        if path is not None and not (is_sample(path) or is_database(path) or options.format or says_format(path)):
+        if path is not None and not (is_sample(path) or is_database(path) or is_hub(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))
             found.append(f"{name} '{path}' does not end in {', '.join(SUFFIXES)}; rename it, or say what it is with data.format: {known}")
     return found

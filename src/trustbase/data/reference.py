@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Literal
 from urllib.parse import parse_qsl
 
+from trustbase.data.hub_name import hub_name, is_hub
 from trustbase.data.samples import SAMPLES, is_sample
 
 Format = Literal["csv", "tsv", "jsonl", "parquet", "conll"]
@@ -24,8 +25,6 @@ _LATER_SUFFIXES = {
     ".json": "a JSON document (write one JSON object a line and call it .jsonl)",
 }
 _LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes, as on Linux and macOS
-HUB = "hub:"
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PASSWORD = re.compile(r"://([^:@]*):(.*)@", re.DOTALL)  # to the last @: whatever stands between may be part of one
@@ -50,14 +49,6 @@ def says_format(path: str) -> bool:
     """Whether a name may say what is there: a zip archive says it by the name of the file in it, a folder by those of its files."""
     suffix, compression = suffix_of(path)
     return suffix in SUFFIXES or compression == "zip" or path.endswith("/") or not suffix
-
-
-def fetch_first(name: str) -> str:
-    """What to do with the id of a data set on a hub."""
-    identifier, _, revision = name.partition("@")
-    more = f", revision='{revision}'" if revision else ""
-    call = f"datasets.load_dataset('{identifier}', split='train'{more}).save_to_disk('rows')"
-    return f"save it with Hugging Face datasets, {call}, and name that folder"
 
 
 def is_database(reference: str) -> bool:
@@ -90,8 +81,9 @@ def refuse_source(value: str, *, database: bool = True) -> None:
     if is_database(value):
         _refuse_url(value, database)
         return
-    if value.startswith(HUB):
-        raise ValueError(f"'{value}': this version does not fetch labelled data sets of a hub; {fetch_first(value.removeprefix(HUB))}")
+    if is_hub(value):
+        hub_name(value)
+        return
     suffix, compression = suffix_of(value)
     if suffix in _LATER_SUFFIXES:
         raise ValueError(f"'{value}': this version cannot read {_LATER_SUFFIXES[suffix]}; it reads csv, tsv, jsonl, parquet and conll")

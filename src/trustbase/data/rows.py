@@ -64,6 +64,7 @@ class RawTable:
         exact: whether the strict reader had to go through the file row by row.
         files: where the rows are of several files in turn, the first row number and the name of each.
         notes: what was found of their form, for log and card.
+        revision: the commit of a hub that the rows are of; "" where they are of none, or it is not known.
     """
 
     table: pa.Table
@@ -77,6 +78,7 @@ class RawTable:
     exact: bool = False
     files: tuple[tuple[int, str], ...] = ()
     notes: tuple[str, ...] = ()
+    revision: str = ""
 
     def __len__(self) -> int:
         return len(self.row_numbers)

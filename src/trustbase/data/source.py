@@ -11,6 +11,8 @@ from trustbase.data import archive, conll, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
 from trustbase.data.database import database_columns, database_digest
+from trustbase.data.hub import hub_columns, hub_digest
+from trustbase.data.hub_name import HUB, is_hub
 from trustbase.data.listing import is_many
 from trustbase.data.many import Listed, common_columns, digest_of_many, each, join, listed, refuse_mixed
 from trustbase.data.reference import SUFFIXES, Format, is_database, suffix_of
@@ -51,7 +53,7 @@ def locate(reference: str, root: Path) -> Path:
 
 
 def read_columns(reference: str, *, root: Path, format: Format | None = None, quoted: bool = True, query: str | None = None) -> list[str]:
-    """Column names, from the first bytes of a file, or of every file of a folder or glob; of a database, those that a query gives.
+    """Column names, from the first bytes of a file, or of every file of a folder or glob; of a hub, or those that a query gives.
 
     Raises:
         DataError: no such file, nothing in it that names columns, or files whose columns differ.
@@ -61,6 +63,8 @@ def read_columns(reference: str, *, root: Path, format: Format | None = None, qu
         return list(sample.columns) if sample.paths else []  # asking where it is refuses a package that is not installed
     if is_database(reference):
         return database_columns(reference, query, root)
+    if is_hub(reference):
+        return hub_columns(reference)
     path = locate(reference, root)
     if is_saved(path):
         return saved_columns(path, reference)
@@ -106,10 +110,10 @@ def read_table(
     query: str | None = None,
     nested: Collection[str] = (),
 ) -> RawTable:
-    """Read the rows of a file, of all files of a folder or glob, of a database, or of a sample, in whatever format it is.
+    """Read the rows of a file, of all files of a folder or glob, of a database, a hub, or a sample, in whatever format it is.
 
     Args:
-        reference: `sample:NAME`, a path, a glob, or the URL of a database.
+        reference: `sample:NAME`, a path, a glob, the URL of a database, or a part of a data set of a hub (`hub_name`).
         root: where relative paths start.
         columns: the columns wanted; all of them by default.
         format: what the file is, where its name does not say it.
@@ -124,6 +128,9 @@ def read_table(
     """
     if is_database(reference):
         return _read("sql", root, Wanted(reference, columns, optional, whole, quoted, query, nested))
+    if is_hub(reference):
+        hub = "hub" if reference.startswith(HUB) else "modelscope"
+        return _read(hub, root, Wanted(reference, columns, optional, whole, quoted, nested=nested))
     path = locate(reference, root)
     if is_sample(reference):
         return _read("sample", path, Wanted(reference, columns, optional, whole, quoted, nested=nested))
@@ -144,7 +151,7 @@ def parquet_parts(reference: str, *, root: Path, format: Format | None = None) -
     Raises:
         DataError: it means nothing that is there.
     """
-    if is_sample(reference) or is_database(reference):
+    if is_sample(reference) or is_database(reference) or is_hub(reference):
         return []
     path = locate(reference, root)
     if is_saved(path):
@@ -170,6 +177,8 @@ def source_digest(reference: str, root: Path, query: str | None = None) -> str:
         return sample_digest(find_sample(reference))
     if is_database(reference):
         return database_digest(reference, query, root)
+    if is_hub(reference):
+        return hub_digest(reference)
     path = locate(reference, root)
     if is_saved(path):
         return saved_digest(path, reference)

@@ -62,10 +62,11 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     raw = read_table(reference, root=root, format=format, query=query)
     if raw.bad:
         raise DataError(f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="mend these rows")
-    several = {"files": len(raw.files)} if raw.files else {}
+    more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
+    more |= {"revision": raw.revision} if raw.revision else {}
     return {
         "schema": COLUMNS_SCHEMA,
-        "source": {"name": public_name(reference), **several, "digest": raw.digest, "bytes": raw.size, "rows": raw.total},
+        "source": {"name": public_name(reference), **more, "digest": raw.digest, "bytes": raw.size, "rows": raw.total},
         "columns": {name: _column(raw, name) for name in raw.table.column_names},
     }
 

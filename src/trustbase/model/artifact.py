@@ -19,6 +19,8 @@ ARTIFACT_FILE = "artifact.json"
 ONNX_FILE = "model.onnx"
 PLAIN_FILE = "plain.json"  # of a model that a person can read
 _DEFAULT_LENGTH = 512
+_WHY = "a plain checkpoint: fp32 torch, labels of its config, positive and favourable label assumed to be the last"
+_WHY_ANSWERER = "a plain checkpoint: fp32 torch, long texts in windows that overlap by a quarter, an answer where it is likelier than none"
 #: what transformers calls what the scores mean → the task, where it is not one label of several
 _PLAIN_TASKS = {"regression": "regression", "multi_label_classification": "multi-label-classification"}
 
@@ -106,22 +108,30 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
 
 def _plain_checkpoint(folder: Path) -> ArtifactInfo:
     """A folder of `save_pretrained`: labels from `config.id2label`, fp32 torch, the positive label assumed to be the last."""
+    from trustbase.data.truth.span import SCORES
+
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder}: no model here (neither {ARTIFACT_FILE} nor config.json)", hint="name a checkpoint folder, an artefact or a bundle"
         )
     config = _read_mapping(folder / "config.json")
     architecture = (config.get("architectures") or ["?"])[0]
-    tagger = str(architecture).endswith("ForTokenClassification")
-    if not tagger and not str(architecture).endswith("ForSequenceClassification"):
+    tagger, answerer = (str(architecture).endswith(f"For{head}") for head in ("TokenClassification", "QuestionAnswering"))
+    if not tagger and not answerer and not str(architecture).endswith("ForSequenceClassification"):
         raise ModelError(
             f"{folder}: {architecture} has no classification head, so it gives no class scores", hint="fine-tune it first: trustbase run"
         )
-    names = _label_names(config)
+    names, length = SCORES if answerer else _label_names(config), _checkpoint_length(folder, config)
     if tagger and not all(map(is_tag, names)):
         hint = "name its labels O, B-TYPE and I-TYPE in config.json (id2label)"
         raise ModelError(f"{folder}: its labels are no tags of entities: {', '.join(names[:8])}", hint=hint)
-    task = "token-classification" if tagger else _PLAIN_TASKS.get(str(config.get("problem_type")), "text-classification")
+    task = (
+        "token-classification"
+        if tagger
+        else "question-answering"
+        if answerer
+        else _PLAIN_TASKS.get(str(config.get("problem_type")), "text-classification")
+    )
     return ArtifactInfo(
         folder=folder,
         digest=artifact_digest(folder),
@@ -130,10 +140,11 @@ def _plain_checkpoint(folder: Path) -> ArtifactInfo:
         labels=replace(LabelSchema(names, positive=names[-1], favourable=names[-1]), **_unit_of(folder)),
         runtime="torch",
         precision="fp32",
-        max_length=_checkpoint_length(folder, config),
+        max_length=length,
+        stride=length // 4 if answerer else None,  # an answer may stand anywhere in a long text
         base=folder.resolve().name,
         revision="local",
-        facts={"why": "a plain checkpoint: fp32 torch, labels of its config, positive and favourable label assumed to be the last"},
+        facts={"why": _WHY_ANSWERER if answerer else _WHY},
     )
 
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name)
 from numpy.typing import NDArray
 
+from trustbase.model.adaptations.four_bits import packed_layers
 from trustbase.model.adaptations.shared import body_of, has_added
 from trustbase.model.fused import network_of
 from trustbase.model.rotary import angles, turned
@@ -74,6 +75,10 @@ def unsupported(model: Any) -> str | None:
         return f"{type(model).__name__} is not on the white list"
     if has_added(body_of(model)):
         return "it holds modules beside its own"
+    if any("lora_" in name for name, _ in model.named_parameters()):
+        return "it holds updates that are not merged"
+    if packed_layers(model):
+        return "its weights are held in 4 bits"
     if config.hidden_act != "gelu":
         return f"activation {config.hidden_act}"
     if getattr(config, "position_embedding_type", None) not in (None, "absolute"):

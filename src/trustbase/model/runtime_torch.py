@@ -27,6 +27,7 @@ from trustbase.model.runtime import Output
 from trustbase.model.searching import MOST_TOKENS, best_spans
 from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
+from trustbase.recipe.lookup import ADAPTATIONS
 
 
 class TorchRuntime:
@@ -238,7 +239,9 @@ def mean_hidden(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def load_model(folder: Path) -> Any:
-    """The model of a folder, in fp32, an adapter merged into its base where it can be: no pickle, remote code or random head.
+    """The model of a folder, in fp32, no pickle, remote code or random head; an adapter is merged into its base where it can be.
+
+    One that was trained beside packed weights stays beside them, so that it answers to the bit as it was trained.
 
     Raises:
         ModelError: weights or configuration cannot be read, or are not those of a whole classifier.
@@ -247,4 +250,5 @@ def load_model(folder: Path) -> Any:
     from trustbase.model.checkpoint import load_checkpoint
 
     model = load_checkpoint(folder)[0]
-    return merge(model) if adapted_with(model) is not None and merges(model) else model
+    options = adapted_with(model)
+    return merge(model) if options is not None and merges(model) and ADAPTATIONS[options.method].opens_merged else model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from trustbase.audit.catalogue import SEEDS, why_never
@@ -62,7 +63,7 @@ def _pair(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     pairs = TASKS[recipe.task].texts == 2
     if pairs and recipe.data.text_pair is None and aside.sure("data", "text_pair"):
         yield ("data",), "task text-pair-classification reads two texts, and only data.text is named", "add text_pair: COLUMN"
-    if not pairs and recipe.data.text_pair is not None:
+    if not pairs and not TASKS[recipe.task].pairs and recipe.data.text_pair is not None:
         message = f"data.text_pair is a second text, and task {recipe.task} reads one"
         yield ("data", "text_pair"), message, "write task: text-pair-classification"
     yield from _question(recipe, aside)
@@ -156,6 +157,8 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
     if recipe.release.weights == "adapter" and entry.leaves != "adapter":
         message = f"release.weights: adapter needs an adaptation that leaves an adapter, and '{method}' leaves none"
         yield ("release", "weights"), message, f"set weights: merged, or adapt: {' or '.join(leaving)}"
+    if entry.needs and find_spec(entry.needs) is None:
+        yield ("adapt",), f"adapt: {method} needs {entry.needs}, which is not installed", f"pip install 'trustbase[{entry.extra}]'"
     if recipe.cluster is not None and recipe.cluster.shard and entry.no_shard:
         yield ("cluster", "shard"), f"cluster.shard cannot be used: {entry.no_shard}", "remove cluster.shard"
     if recipe.cluster is not None and recipe.cluster.shard and recipe.data.features.columns:

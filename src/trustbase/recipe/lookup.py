@@ -29,6 +29,8 @@ class Adaptation(Entry):
         options: the keys of `adapt:` that it owns, beside `method`.
         leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
         merges: whether what it adds can become part of the weights; else base and module ship together.
+        opens_merged: whether a shipped adapter becomes part of the weights when it is opened; else it answers as it was trained.
+        needs, extra: a library beyond the core that it stands on, and the extra of this package that installs it.
         no_shard, no_checkpointing, no_layer_decay: why `cluster.shard`, `train.gradient_checkpointing` and `train.layer_decay` cannot be
             had with it; empty where they can.
     """
@@ -36,6 +38,9 @@ class Adaptation(Entry):
     options: tuple[str, ...] = ()
     leaves: str = "model"
     merges: bool = True
+    opens_merged: bool = True
+    needs: str = ""
+    extra: str = ""
     no_shard: str = ""
     no_checkpointing: str = ""
     no_layer_decay: str = ""
@@ -48,6 +53,7 @@ class TaskEntry(Entry):
     Attributes:
         answers: its answer kind, a key of `ANSWER_KINDS`.
         texts: how many texts the model reads together: 1, or 2 of a pair.
+        pairs: whether it reads two where `data.text_pair` is named, although one is enough.
         entities: how many entities are marked in the text (`data.head`, `data.tail`).
         reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
             question and its choices), or "context" (a question and the text that is searched for its answer).
@@ -55,6 +61,7 @@ class TaskEntry(Entry):
 
     answers: str = "classes"
     texts: int = 1
+    pairs: bool = False
     entities: int = 0
     reads: str = "text"
 
@@ -126,7 +133,9 @@ TASKS: dict[str, TaskEntry] = {
         answers="tokens",
         reads="units",
     ),
-    "regression": TaskEntry("trustbase.model.task:REGRESSION", "a number for each text, with an interval", answers="number"),
+    "regression": TaskEntry(
+        "trustbase.model.task:REGRESSION", "a number for each text, or pair of texts, with an interval", answers="number", pairs=True
+    ),
     "question-answering": TaskEntry(
         "trustbase.model.answering:QUESTION_ANSWERING",
         "the part of a text that answers a question about it, or none",
@@ -162,6 +171,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.span:SPANS",
         question="span_scores",
         of="a model that answers questions from a text",
+        contrasts="trustbase.audit.challenge_parts:SPAN",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -178,6 +188,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         truth="trustbase.data.truth.tokens:TOKENS",
         question="token_scores",
         of="a model that gives entities",
+        contrasts="trustbase.audit.challenge_parts:TOKENS",
     ),
 }
 
@@ -195,6 +206,16 @@ ADAPTATIONS: dict[str, Adaptation] = {
         "low-rank updates of chosen layers, merged before release (LoRA, DoRA, rsLoRA, PiSSA)",
         options=("rank", "alpha", "targets", "dropout", "dora", "rslora", "init"),
         leaves="adapter",
+    ),
+    "qlora": Adaptation(
+        "trustbase.model.adaptations.qlora:QLORA",
+        "low-rank updates beside weights held in 4 bits; merged into them unpacked, or shipped with the base by digest (QLoRA)",
+        options=("rank", "alpha", "targets", "dropout", "compute", "double_quantisation"),
+        leaves="adapter",
+        opens_merged=False,
+        needs="bitsandbytes",
+        extra="qlora",
+        no_shard="adapt: qlora holds weights packed in 4 bits, which were never tried in parts",
     ),
     "adalora": Adaptation(
         "trustbase.model.adaptations.adalora:ADALORA",
@@ -265,6 +286,8 @@ SOURCES: dict[str, Entry] = {
     "parquet": Entry("trustbase.data.source:read_parquet_file", "Apache Parquet"),
     "saved": Entry("trustbase.data.saved:read_saved", "a folder that Hugging Face datasets saved (save_to_disk)"),
     "sql": Entry("trustbase.data.database:read_rows", "a query of a database, by its SQLAlchemy URL (extra: sql)"),
+    "hub": Entry("trustbase.data.hub:read_hub", "a part of a data set of the Hugging Face hub, by its id (extra: hub)"),
+    "modelscope": Entry("trustbase.data.hub:read_hub", "a part of a data set of ModelScope, by its id, where its package is installed"),
     "sample": Entry(
         "trustbase.data.source:read_shipped",
         "a data set of Trustbase or of a package: sample:census-income, sample:reviews-zh, sample:people-daily-ner",

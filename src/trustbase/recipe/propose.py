@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
 from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of
+from trustbase.recipe.propose_parts import Parts, find_parts, limits_of_parts
 
 _CHINESE_BASE = "hfl/chinese-roberta-wwm-ext"
 _LABELS = ("label", "labels", "target", "class", "category", "y", "outcome", "sentiment", "标签", "类别")
@@ -32,6 +34,7 @@ _PARTS = {"train", "training", "validation", "valid", "val", "dev", "test", "tes
 _LENGTHS = (32, 64, 128, 256, 512)
 _FEW_ROWS, _RARE = 1_000, 0.1
 _SURE = 0.95
+_WINDOW, _STRIDE = 384, 128  # of texts that are searched for an answer
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Proposal:
     groups: tuple[Column, ...]
     entity: Column | None
     split: Column | None
+    parts: Parts | None = None  # where a row is more than texts and a label
 
     @property
     def answers(self) -> str:
@@ -76,6 +80,10 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
     entity = next((column for column in look.columns if _is_entity(column)), None)
     aside = {column.name for column in (split, entity) if column is not None}
     others = [column for column in look.columns if column.name not in aside]
+    parts = find_parts(look, others, task, label, _text, partial(_refusal, look))
+    if parts is not None:
+        taken = {column.name for column in (parts.label, parts.text, *parts.beside)}
+        return Proposal(parts.task, parts.label, (parts.text,), (), _groups(others, taken), entity, split, parts)
     truth = _label(look, label, others, None if task is None else TASKS[task].answers)
     kind = TASKS[task].answers if task is not None else kind_of(truth, look)
     others = [column for column in others if column.name != truth.name]
@@ -88,7 +96,7 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
         raise DataError(
             f"{look.reference}: no two columns read like texts", problems=_seen(look), hint="write the recipe by hand: trustbase init NAME"
         )
-    groups = tuple(column for column in others if column.name.lower() in _GROUPS and 2 <= column.distinct <= 50)
+    groups = _groups(others, set())
     if pair is not None and kind == "classes" and task != "text-classification":
         return Proposal("text-pair-classification", truth, pair, (), groups, entity, split)
     if texts:
@@ -99,6 +107,14 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
         message = f"{look.reference}: no column is left that a model could read"
         raise DataError(message, problems=_seen(look), hint="name other columns by hand")
     return Proposal(task_of(kind), truth, (), shown, groups, entity, split)
+
+
+def _groups(columns: Sequence[Column], taken: set[str]) -> tuple[Column, ...]:
+    return tuple(c for c in columns if c.name.lower() in _GROUPS and 2 <= c.distinct <= 50 and c.name not in taken)
+
+
+def _refusal(look: Look, message: str, hint: str) -> DataError:
+    return DataError(message, problems=_seen(look), hint=hint)
 
 
 def _label(look: Look, named: str | None, columns: Sequence[Column], kind: str | None) -> Column:
@@ -179,8 +195,12 @@ def _data(look: Look, found: Proposal) -> Iterator[str]:
     else:
         template = ", ".join(f"{column.name.replace('_', ' ')} {{{column.name}}}" for column in found.shown)
         yield f"  text: {_text(template)}    # no column reads like a text: a sentence of the others"
+    if found.parts is not None:
+        yield from (f"  {line}" for line in found.parts.lines)
+        if found.task == "question-answering" and _row_tokens(found, 1.0) > _WINDOW:
+            yield f"  stride: {_STRIDE}    # longer texts are searched in windows that overlap by so many tokens"
     yield f"  label: {_text(found.label.name)}    # {about_label(found.label, found.answers)}"
-    if found.answers == "classes" and (positive := positive_label(found.label)) is not None:
+    if found.answers == "classes" and found.parts is None and (positive := positive_label(found.label)) is not None:
         yield f"  positive: {_text(positive[0])}    # {positive[1]}: what a threshold and AUROC speak about"
     if found.groups:
         names = ", ".join(_text(column.name) for column in found.groups)
@@ -201,7 +221,7 @@ def _training(look: Look, found: Proposal) -> Iterator[str]:
     if length > 128:
         yield f"  batch_tokens: {max(1024, 8 * length)}    # at least eight of the longest rows"
     rarest, count = found.label.values.most_common()[-1]
-    if found.answers == "classes" and count < _RARE * found.label.filled:
+    if found.answers == "classes" and found.task != "multiple-choice" and count < _RARE * found.label.filled:
         share = f"{count / found.label.filled:.1%}"
         yield f"  # class_weights: balanced    # '{rarest}' has {share} of the rows; scores are then no longer shares"
     yield "  seed: 0"
@@ -209,18 +229,28 @@ def _training(look: Look, found: Proposal) -> Iterator[str]:
 
 def _length(look: Look, found: Proposal) -> tuple[float, int]:
     """The 95 % quantile of the tokens of a row, about, and the usual length that holds it."""
-    columns = found.texts or found.shown
-    total = 3.0 + (2.0 * len(columns) if not found.texts else 0.0)
-    for column in columns:
-        ordered = sorted(column.tokens)
-        total += ordered[min(len(ordered) - 1, int(_SURE * len(ordered)))] if ordered else 0.0
-    return total, next((length for length in _LENGTHS if length >= 1.1 * total), _LENGTHS[-1])
+    total = _row_tokens(found, _SURE)
+    length = next((length for length in _LENGTHS if length >= 1.1 * total), _LENGTHS[-1])
+    return total, min(length, _WINDOW) if found.task == "question-answering" else length
+
+
+def _row_tokens(found: Proposal, share: float) -> float:
+    """About so many tokens have most rows, that share of them, as the model reads them at once."""
+    total = 3.0 + (2.0 * len(found.shown) if not found.texts else 0.0)
+    total += sum(_quantile(column, share) for column in found.texts or found.shown)
+    beside = [_quantile(column, share) for column in found.parts.beside] if found.parts is not None else [0.0]
+    return total + max(beside, default=0.0)  # of choices, each is read with the question by itself
+
+
+def _quantile(column: Column, share: float) -> float:
+    ordered = sorted(column.tokens)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 def _limits(look: Look, found: Proposal) -> Iterator[str]:
     yield "purpose: {intended_use: say what it is for, owner: say who answers for it}"
     yield "gates:    # limits are yours to set, before anything is measured"
-    yield from limits(found.label, found.answers, found.groups)
+    yield from limits(found.label, found.answers, found.groups) if found.parts is None else limits_of_parts(found.parts, found.groups)
 
 
 def _text(value: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.look import Column, Look
+from trustbase.recipe.propose_parts import entity_types, unanswered
 
 SEPARATOR = ";"
 _RARE = 0.1
@@ -92,6 +93,11 @@ def about_label(truth: Column, kind: str) -> str:
     if kind == "labels":
         names = label_names(truth) or Counter()
         return f"any number of {len(names)} labels: {_shares(names, truth.filled)}"
+    if kind == "tokens":
+        types = entity_types(truth)
+        return f"entities of {len(types)} types; rows that have one: {_shares(types, truth.filled)}"
+    if kind == "span":
+        return f"answers to questions, characters of the text; {unanswered(truth) / truth.filled:.0%} of the rows have none"
     return f"{len(truth.values)} labels: {_shares(truth.values, truth.filled)}"
 
 

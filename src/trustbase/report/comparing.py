@@ -56,7 +56,7 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
         "groups": [_row(item, t("finding.group", column=item["column"], group=item["group"]), "", t) for item in facts["groups"]],
         "gaps": [_gap(item, t) for item in facts["gaps"]],
         "latency": None if latency is None else _latency(latency, t),
-        "models": [(t("compare.champion"), _model(facts["champion"], t)), (t("compare.challenger"), _model(facts["challenger"], t))],
+        "models": [(t(f"compare.{side}"), _model(facts[side], facts.get("answers", "classes"), t)) for side in ("champion", "challenger")],
         "methods": [
             (t.metric(f"quality.{item['metric']}"), ". ".join(filter(None, (item["method"], item["source"]))))
             for item in facts["metrics"]
@@ -155,13 +155,14 @@ def _latency(latency: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
     ]
 
 
-def _model(side: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
+def _model(side: Mapping[str, Any], kind: str, t: Words) -> list[tuple[str, str]]:
     threshold, told = side["decision"]["threshold"], side["decision"].get("interval") or {}
+    without = t("compare.likeliest_tags") if kind == "tokens" else t("compare.highest")
     return [
         (t("compare.name"), side["name"]),
         (t("compare.digest"), side["digest"]),
         (t("compare.base"), side["base"]),
         (t("compare.runtime"), f"{side['runtime']}, {side['precision']}"),
-        *([] if told else [(t("compare.threshold"), t("compare.highest") if threshold is None else f"{threshold:.4g}")]),
+        *([] if told else [(t("compare.threshold"), without if threshold is None else f"{threshold:.4g}")]),
         *([(t("compare.half_width"), f"± {told['half_width']:.4g} ({told['coverage']:.0%})")] if told else []),
     ]

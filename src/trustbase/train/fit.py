@@ -14,11 +14,13 @@ from torch import nn
 
 from trustbase import files
 from trustbase.data.options import FeatureOptions
+from trustbase.data.pair import SEPARATOR
 from trustbase.device import choose_device, choose_precision
 from trustbase.errors import RecipeError
 from trustbase.events import Emit, ignore
 from trustbase.model.adapt import adapt as prepare
 from trustbase.model.adapt import head_only
+from trustbase.model.adaptations.four_bits import parameter_count, weight_bytes
 from trustbase.model.checkpoint import assert_reload_equal, checkpoint_digest, save_checkpoint
 from trustbase.model.columns import ColumnEncoder
 from trustbase.model.encoded import Encoded
@@ -26,9 +28,10 @@ from trustbase.model.fused import fuse, network_of
 from trustbase.model.options import AdaptOptions
 from trustbase.model.searching import MOST_TOKENS
 from trustbase.model.sequencer import Sequencer
+from trustbase.model.task import check_pairs
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, load
+from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS, load
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge
@@ -155,6 +158,8 @@ def _set(
     precision, reason = choose_precision(options.precision, device)
     tokenizer = load_tokenizer(base.folder)
     model: nn.Module = task.build(base, labels, seed=options.seed, dropout=options.dropout)
+    if TASKS[task.name].pairs and SEPARATOR in train_split.texts[0]:
+        check_pairs(base, model)
     model = prepare(model, adapt, seed=options.seed)
     if options.gradient_checkpointing:
         _checkpoint_gradients(model, adapt)
@@ -278,7 +283,8 @@ def _facts(scene: _Scene, progress: Progress, options: TrainOptions, *, route: s
         "threads": torch.get_num_threads(),
         "total_seconds": seconds,
         "trained_parameters": trained,
-        "parameters": sum(parameter.numel() for parameter in scene.model.parameters()),
+        "parameters": parameter_count(scene.model),
+        "weight_bytes": weight_bytes(scene.model),
         "training_rows": len(scene.readied.training.labels),
         "truncated_rows": int(scene.readied.encoded.truncated.sum()),
         **({} if scene.readied.encoded.unit_places is None else {"unread_units": int(unread(scene.readied.encoded).sum())}),

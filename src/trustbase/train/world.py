@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -211,16 +212,27 @@ def meeting_place() -> Store:
     Raises:
         UsageError: they do not; a signal is heard only when that is known.
     """
+    here = tuple(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"))
+    # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
+    return PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", _launchers_store(here))
+
+
+@cache
+def _launchers_store(here: tuple[str, ...]) -> Store:
+    """The one store of this process among these others.
+
+    It is kept: where no launcher holds it, the first process does, and another that begins the next run sooner would else find the
+    store of the last one in the moment in which it goes.
+    """
     try:
-        store, _, _ = next(rendezvous("env://", timeout=_MEETING))
+        store: Store = next(rendezvous("env://", timeout=_MEETING))[0]
     except (distributed.DistNetworkError, distributed.DistStoreError) as error:
         raise UsageError(
             f"the processes of a launcher did not find each other in {_MEETING.total_seconds():g} seconds: {str(error)[:300]}",
             hint="start all of them with torchrun, or unset WORLD_SIZE to train in one process",
         ) from error
     store.set_timeout(_PATIENCE)
-    # a restarted process finds the addresses of those that are gone in torchrun's store, and would wait for them
-    return PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return store
 
 
 @contextmanager

@@ -98,6 +98,12 @@ def _answers(cell: str | None) -> tuple[list[Answer], tuple[str, str] | None]:
     return whole, wrong if len(whole) != len(made) else None
 
 
+def answers_in(cell: str) -> int | None:
+    """How many answers a cell tells; None where it is no list of answers."""
+    found, fault = _answers(cell)
+    return None if fault else len(found)
+
+
 def _answer(item: Any) -> Answer | None:
     if isinstance(item, list) and len(item) == 2:
         item = {"start": item[0], "end": item[1]}

@@ -144,6 +144,15 @@ def _entities(cell: str | None) -> tuple[list[Entity], tuple[str, str] | None]:
     return whole, wrong if len(whole) != len(found) else None
 
 
+def types_in(cell: str) -> set[str] | None:
+    """Types of the entities that a cell tells, as spans or as tags of a list of tokens; None where it is neither."""
+    tags = _words(cell)
+    if tags and all(map(is_tag, tags)):
+        return set(types_of(tags))
+    entities, fault = _entities(cell)
+    return None if fault else {name for _, _, name in entities}
+
+
 def _entity(item: Any) -> Entity | None:
     if isinstance(item, dict):
         item = [next((item[key] for key in keys if key in item), None) for keys in _KEYS]

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from trustbase.model.adaptations.libraries import peft
 from trustbase.model.adaptations.low_rank import as_in_memory, as_saved, inject, merge_updates, settings, updates
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.ranks import Ranks
@@ -34,9 +35,7 @@ def prepare(model: nn.Module, options: AdaptOptions, *, seed: int) -> None:
 
 
 def _config(model: nn.Module, options: AdaptOptions, names: Sequence[str]) -> Any:
-    from peft import AdaLoraConfig
-
-    return AdaLoraConfig(
+    return peft().AdaLoraConfig(
         target_r=options.rank,
         init_r=options.first_rank,
         lora_alpha=options.scale,  # PEFT divides by the starting rank

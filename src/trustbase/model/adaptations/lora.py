@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from trustbase.errors import ModelError
+from trustbase.model.adaptations.libraries import peft
 from trustbase.model.adaptations.low_rank import ADAPTER, adapted_layers, as_in_memory, as_saved, inject, merge_updates, settings, updates
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import Leaves, State, Way, load_whole, train_only_head
@@ -39,9 +40,7 @@ def prepare(model: nn.Module, options: AdaptOptions, *, seed: int) -> None:
 
 def _config(model: nn.Module, options: AdaptOptions, names: Sequence[str], *, plain_start: bool = False) -> Any:
     """PEFT's configuration for these options; `plain_start` where weights will be loaded and no start is wanted."""
-    from peft import LoraConfig
-
-    return LoraConfig(
+    return peft().LoraConfig(
         r=options.rank,
         lora_alpha=options.scale,
         lora_dropout=options.dropout,

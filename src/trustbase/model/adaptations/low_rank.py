@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trustbase.errors import ModelError
+from trustbase.model.adaptations.libraries import peft
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.adaptations.shared import trainable
 from trustbase.model.pretrained import head_names
@@ -23,18 +24,15 @@ Configure = Callable[[nn.Module, AdaptOptions, Sequence[str]], Any]  # model, op
 
 def inject(model: nn.Module, config: Any, *, seed: int) -> None:
     """Put PEFT's layers in place of the named ones; they are drawn from the stream `lora`, and no other random state is touched."""
-    from peft import inject_adapter_in_model
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "lora"))
-        inject_adapter_in_model(config, model, adapter_name=ADAPTER)
+        peft().inject_adapter_in_model(config, model, adapter_name=ADAPTER)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Any]:
     """Layers with low-rank updates, by their full name."""
-    from peft.tuners.lora import LoraLayer
-
-    return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    kind = peft().tuners.lora.LoraLayer
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
 
 
 def updates(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -82,5 +80,10 @@ def merge_updates(model: nn.Module) -> None:
             raise ModelError(f"The update of '{name}' cannot be merged: {error}", hint="lower the learning rate and train again") from error
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    forget_peft(model)
+
+
+def forget_peft(model: nn.Module) -> None:
+    """Take away what PEFT left on a model whose layers are plain again."""
     for stray in ("peft_config", "_hf_peft_config_loaded"):
         model.__dict__.pop(stray, None)

@@ -18,7 +18,8 @@ class AdaptOptions(BaseModel):
     method: str = Field(
         "full",
         description="full: every parameter; frozen: the head alone, or all above the first `layers`, on outputs computed once; "
-        "lora, adalora: low-rank updates; adapter: small bottlenecks; prefix, prompt: learned vectors in front of the text",
+        "lora, adalora: low-rank updates; qlora: the same beside weights of 4 bits; adapter: small bottlenecks; "
+        "prefix, prompt: learned vectors in front of the text",
     )
     layers: int | None = Field(
         None,
@@ -27,23 +28,33 @@ class AdaptOptions(BaseModel):
         description="frozen: freeze the embeddings and this many of the first layers, train all above; absent: the whole body is frozen",
     )
     rank: int = Field(
-        8, ge=1, le=1024, description="lora, adalora: rank of the updates (adalora: the mean at the end); more learns more and costs more"
+        8,
+        ge=1,
+        le=1024,
+        description="lora, qlora, adalora: rank of the updates (adalora: the mean at the end); more learns more and costs more",
     )
     alpha: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="lora, adalora: scale of the updates; absent: twice the rank (adalora: of start_rank)"
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="lora, qlora, adalora: scale of the updates; absent: twice the rank (adalora: of start_rank)",
     )
     targets: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="lora, adalora: layers that get updates, such as [query, value] or [all-linear]; absent: the architecture's usual ones "
-        "(adalora: all linear ones)",
+        description="lora, qlora, adalora: layers that get updates, such as [query, value] or [all-linear]; absent: the architecture's "
+        "usual ones (qlora, adalora: all linear ones)",
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="lora, adalora: dropout on what enters an update")
+    dropout: float = Field(0.0, ge=0, lt=1, description="lora, qlora, adalora: dropout on what enters an update")
     dora: bool = Field(False, description="lora: train size and direction of each weight apart (DoRA)")
     rslora: bool = Field(False, description="lora: scale by alpha / sqrt(rank), steadier at high ranks (rsLoRA)")
     init: Literal["default", "pissa"] = Field(
         "default", description="lora: where updates start; pissa: at the largest singular directions of each weight"
     )
+    compute: Literal["fp32", "bf16"] | None = Field(
+        None, description="qlora: what weights of 4 bits are multiplied in; absent: as all other layers, by train.precision"
+    )
+    double_quantisation: bool = Field(True, description="qlora: pack the scales of the blocks too, which saves 0.37 bits a weight")
     start_rank: int | None = Field(
         None, ge=2, le=2048, description="adalora: rank of every update at the start; absent: one and a half times the rank"
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trustbase.errors import ModelError, Problem, RecipeError
+from trustbase.model.adaptations.libraries import peft
 from trustbase.model.adaptations.options import AdaptOptions
 from trustbase.model.pretrained import body_prefix, config_of
 
@@ -26,9 +27,8 @@ def target_names(model: nn.Module, targets: Sequence[str] | None, *, usual: bool
     """
     linear = linear_layers(model)
     if targets is None and usual:
-        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
-
-        known = [name for name in linear if ends_with(name, USUAL.get(config_of(model).model_type, ()))]
+        usual_ones = peft().utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+        known = [name for name in linear if ends_with(name, usual_ones.get(config_of(model).model_type, ()))]
         return known or linear
     if targets is None or "all-linear" in targets:
         return linear
