@@ -10,9 +10,10 @@ import pytest
 import torch
 from train_kit import LABELS, Log, split
 
-from table_rows import FEATURES, table
+from table_rows import table
 from tiny import tiny_bert
 from trustbase import files
+from trustbase.data.options import FeatureOptions
 from trustbase.data.pair import join
 from trustbase.errors import ModelError, RecipeError, TrainingError
 from trustbase.model import states as keeping
@@ -87,7 +88,9 @@ def trained(base, folder, *, cached, quick, fused=False, **options):
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0), TWO, seed=0)
     if fused:
         cells = table(len(part))
-        encoder = ColumnEncoder.of(cells, FEATURES)
+        encoder = ColumnEncoder.of(
+            cells, FeatureOptions(numeric=["amount"], categorical=["channel", "sex"])
+        )  # two of a kind are a list of layers too
         fuse(model, encoder, seed=0)
         encoded = replace(encoded, columns=encoder.encode(list(zip(*(cells[name].to_pylist() for name in encoder.names), strict=True))))
     whole = (encoded.ids, encoded.offsets, part.labels, 0, None, encoded.columns)

@@ -486,6 +486,8 @@ def test_nothing_follows_from_choices_that_were_set_aside(folder: Path) -> None:
         (["task=regression", "data.memory=stream"], "stream keeps one label of each row"),
         (["data.features={numeric: [n]}", "data.memory=stream"], "stream was never tried with data.features"),
         (["task=token-classification", "train.members=2"], "train.members is the mean"),
+        (["adapt=prefix", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prefix trains is one tensor"),
+        (["adapt=prompt", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prompt trains is of no layer"),
     ],
 )
 def test_what_cannot_stand_together_is_refused_when_the_recipe_is_read(folder: Path, settings: list[str], words: str) -> None:

@@ -169,6 +169,8 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
     if recipe.train.layer_decay < 1 and method == "frozen" and recipe.adapt.layers is None and aside.sure("adapt", "layers"):
         yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
+    if recipe.train.layer_decay < 1 and entry.no_layer_decay:
+        yield ("train", "layer_decay"), f"falls from layer to layer, and {entry.no_layer_decay}", "remove train.layer_decay"
     if recipe.train.averaging is not None and method == "adalora":
         message = "averaging would bring back the ranks that adapt: adalora takes away"
         yield ("train", "averaging"), message, "remove train.averaging, or write adapt: lora"
