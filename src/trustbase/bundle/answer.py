@@ -19,6 +19,7 @@ from trustbase.bundle.layout import BASE_MODEL, MODEL
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
+from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def predict(
     """
     started = time.monotonic()
     target = files.check_output(output)
+    refuse_inside_bundle(target, "the output")
     checked = verify(bundle, trust=trust, emit=emit)
     _refuse_base(checked)
     source = Path(input)
