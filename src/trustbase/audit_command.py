@@ -91,6 +91,7 @@ def audit(
     tail: str | None = None,
     label: str | None = None,
     groups: Sequence[str] = (),
+    entity: str | None = None,
     train: str | Path | None = None,
     policy: str | Path | None = None,
     only: Sequence[str] = (),
@@ -118,6 +119,8 @@ def audit(
         tail: column of the second one.
         label: column of the true label.
         groups: columns to audit by.
+        entity: column of whom a row is about (a customer, a patient), where several rows may be of one; intervals allow for it. By
+            default the one by which the recipe of a bundle or a run divided its rows, where this file has it.
         train: training rows for the rivals, with the same columns.
         policy: file of limits; by default a bundle's own (also where a released run is named), and for other models none.
         only: dimensions to measure; by default every one that exists (with `predictions`: quality and fairness).
@@ -146,6 +149,7 @@ def audit(
         named=named,
         label=label,
         groups=groups,
+        entity=entity,
         train=train,
         only=only,
         predictions=predictions,
@@ -173,7 +177,8 @@ def audit(
             )  # now it is known
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             info, shown = named.of(info)
-            rows = _read(info, data, shown, str(label), groups, train, positive, favourable)
+            owner = _entity(entity, str(model), str(data), emit)
+            rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
             report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
 
@@ -243,6 +248,7 @@ def _read(
     train: str | Path | None,
     positive: str | None,
     favourable: str | None,
+    entity: str | None,
 ) -> _Rows:
     from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
@@ -266,10 +272,25 @@ def _read(
         raise UsageError("this audit cannot start", problems=[problem])
     labels = _labels(info, positive, favourable)
     read: dict[str, Any] = {"answers": info.answer_kind, "features": FeatureOptions.model_validate(info.features)}
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", **read)[0]}
+    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", entity=entity, **read)[0]}
     if train is not None:
         splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]
     return _Rows(splits, labels)
+
+
+def _entity(named: str | None, model: str, data: str, emit: Emit) -> str | None:
+    """The column of whom a row is about: the one that is named, or that of the model's own recipe where the file has it."""
+    from trustbase.bundle.subject import own_columns
+    from trustbase.data.source import read_columns
+
+    own = own_columns(model) if named is None else None
+    if own is None or own.entity is None:
+        return named
+    if own.entity in read_columns(data, root=Path()):
+        return own.entity
+    text = f"the recipe divided its rows by '{own.entity}', and this file has no such column: intervals take its rows as independent"
+    emit("warning", text=text)
+    return None
 
 
 def _texts(task: str) -> int:

@@ -95,7 +95,10 @@ def test_rows_that_are_not_later_are_told(world: Path) -> None:
     def listen(event: str, /, **fields) -> None:
         told.append((event, fields["text"]))
 
+    (root / "later.txt").write_bytes((root / "later.csv").read_bytes())
+    unnamed = load_later(DataOptions(**options, out_of_time="later.txt", format="csv"), dataset, root=root, emit=listen)
     later = load_later(DataOptions(**options, out_of_time="later.csv"), dataset, root=root, emit=listen)
+    assert unnamed.splits["out-of-time"].digest == later.splits["out-of-time"].digest
     assert len(later.splits["out-of-time"]) == 300 and not told
     early = load_later(DataOptions(**options, out_of_time="rows.csv"), dataset, root=root, emit=listen)
     assert early.facts["in_train"] == len(dataset.splits["train"])
