@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
+from trustbase.places import output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
+
+_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def audit(
         VerificationError: a bundle that is not what somebody trusted released.
     """
     refuse_launchers("an audit")
-    folder, named = output_folder(out), NamedTexts(text, text_pair, question, tuple(choices), head, tail)
+    folder, named = output_folder(out, _PARTS, "audit.json"), NamedTexts(text, text_pair, question, tuple(choices), head, tail)
     refuse_impossible(
         model=model,
         data=data,
@@ -181,23 +183,6 @@ def audit(
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
             report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
-
-
-def output_folder(out: str | Path) -> Path:
-    """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
-
-    Raises:
-        UsageError: it is one of them, or cannot be made.
-    """
-    folder = Path(out)
-    holds = [name for name in ("manifest.json", "stages", "recipe.resolved.yaml", "artifact.json") if (folder / name).exists()]
-    if holds:
-        hint = "give a new folder, or one that an earlier audit left"
-        raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
-    return folder
 
 
 def _policy(

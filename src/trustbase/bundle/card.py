@@ -280,6 +280,10 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     order = data_card.get("order")
     for text in order.get("warnings") or [] if isinstance(order, Mapping) else []:
         yield f"\n**Warning**: {plain(str(text))}"
+    seen = (data_card.get("overlap") or {}).get("train/test")
+    if seen:
+        told = f"{seen:,} test rows have a text that also stands in the training rows"
+        yield f"\n**Warning**: {told}; what is measured on them says little about others."
     yield ""
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:

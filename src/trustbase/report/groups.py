@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from trustbase import finding_id
-from trustbase.data.pair import halves
 from trustbase.report import charts
 from trustbase.report.formats import Kind, interval, kind_of, show, tick
 from trustbase.report.material import Material
@@ -110,9 +109,12 @@ def favourable_label(material: Material) -> tuple[str, bool]:
 
 
 def shown_columns(material: Material, columns: list[str]) -> list[str]:
-    """The group columns that the model's text names."""
+    """The group columns that the model reads: its texts name them, or they are table columns of its own."""
+    named = set((material.data_card.get("groups") or {}).get("shown_to_model") or [])
     text = str(material.artifact.get("text") or (material.recipe.get("data") or {}).get("text") or "")
-    named = {name for side in halves(text) for name in re.findall(r"\{\s*([^{}]+?)\s*\}", side) or [side]}
+    named |= {name for side in re.split(r"[\x0e\x0f\x1e\x1f]", text) for name in re.findall(r"\{\s*([^{}]+?)\s*\}", side) or [side]}
+    features = material.artifact.get("features") or {}
+    named |= {str(name) for names in features.values() if isinstance(names, list) for name in names}
     return [column for column in columns if column in named]
 
 
