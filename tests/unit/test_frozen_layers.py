@@ -88,9 +88,8 @@ def trained(base, folder, *, cached, quick, fused=False, **options):
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0), TWO, seed=0)
     if fused:
         cells = table(len(part))
-        encoder = ColumnEncoder.of(
-            cells, FeatureOptions(numeric=["amount"], categorical=["channel", "sex"])
-        )  # two of a kind are a list of layers too
+        features = FeatureOptions(numeric=["amount"], categorical=["channel", "sex"])  # two of a kind are a list of modules too
+        encoder = ColumnEncoder.of(cells, features)
         fuse(model, encoder, seed=0)
         encoded = replace(encoded, columns=encoder.encode(list(zip(*(cells[name].to_pylist() for name in encoder.names), strict=True))))
     whole = (encoded.ids, encoded.offsets, part.labels, 0, None, encoded.columns)
