@@ -1,6 +1,6 @@
 """Intervals of functions of sums over rows: root mean squared errors, F1 over entities, explained variance.
 
-What is resampled are rows (or whole clusters of them), each with the few sums that the statistic is made of, so a replicate is a
+What is resampled are rows, each with the few sums that the statistic is made of, so a replicate is a
 product of small matrices. The interval is BCa: percentiles, corrected for the replicates' median bias and for how the spread changes
 with the value.
 
@@ -94,13 +94,6 @@ def of_shares(
         method = f"all alike: {bound.method} of the {count} rows with {what}"
         return enclosing(bound.low, value, bound.high, method, bound.source, len(sums) if n is None else n)
     return of_sums(sums, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n)
-
-
-def clustered(sums: Floats, clusters: NDArray[np.int64] | None) -> Floats:
-    """Sums of rows `(rows, k)` as sums of the clusters that they belong to; as they are where there are none."""
-    if clusters is None:
-        return sums
-    return np.stack([np.bincount(clusters, weights=column) for column in sums.T], axis=1)
 
 
 def _replicates(sums: Floats, statistic: Callable[[Floats], Floats], count: int, rng: np.random.Generator) -> Floats:
