@@ -20,7 +20,7 @@ from trustbase.audit.quality import slice_id
 from trustbase.audit.ratios import share_of
 from trustbase.audit.resampled import LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
-from trustbase.audit.stats import Floats, Interval
+from trustbase.audit.stats import Floats, Interval, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.data.tags import tags_of, types_of
 from trustbase.data.units import touched
@@ -122,6 +122,8 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if rival is not None:
         truth = context.test.labels
         both = np.concatenate([sums_of(context.answers.predicted, truth), sums_of(rival.predicted, truth)], axis=1)
+        if np.array_equal(both[:, :3], both[:, 3:]):
+            return _no_difference(both, context.confidence).finding(id, **shared)
         rng = seeds.generator(context.seed, "quality", id)
         found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=int(both[:, 2].sum()))
         return found.finding(id, seed=context.seed, **shared)
@@ -131,6 +133,14 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if reason is not None:
         return Finding.without_value(id, "not_applicable", reason, **shared)
     return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+
+
+def _no_difference(sums: Floats, confidence: float) -> Interval:
+    """Two models that did alike on every row, of which resampling would make certainty: as many rows as go unseen may set them apart."""
+    told = int((sums[:, 1:3] > 0).any(axis=1).sum())
+    bound = proportion(0, told, confidence=confidence)
+    method = f"all alike: {bound.method} of the {told} rows with an entity"
+    return Interval(-bound.high, bound.high, method, bound.source, 0.0, int(sums[:, 2].sum()))
 
 
 def _difference(sums: Floats) -> Floats:
