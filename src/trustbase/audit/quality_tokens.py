@@ -139,7 +139,7 @@ def _no_difference(sums: Floats, confidence: float) -> Interval:
     """Two models that did alike on every row, of which resampling would make certainty: as many rows as go unseen may set them apart."""
     told = int((sums[:, 1:3] > 0).any(axis=1).sum())
     bound = proportion(0, told, confidence=confidence)
-    method = f"all alike: {bound.method} of the {told} rows with an entity"
+    method = f"all alike: bound from the share of hits among the {told} rows with an entity: {bound.method}"
     return Interval(-bound.high, bound.high, method, bound.source, 0.0, int(sums[:, 2].sum()))
 
 
