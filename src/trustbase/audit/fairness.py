@@ -44,7 +44,6 @@ _GROUP_DIRECTION: dict[str, Direction] = {
     "false_positive_rate": "lower",
     "positive_predictive_value": "higher",
 }
-_OF_CHOICES = ("accuracy",)  # the one rate that speaks of no label: of a question with choices, labels are places among them
 _LEAST_CALIBRATION = 300  # rows
 _MOST_CLASS_FINDINGS = 10  # with more labels, the other labels' gaps stand in the evidence only
 
@@ -99,7 +98,7 @@ class SliceAudit:
         self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
         self.gaps: dict[str, Finding] = {}
         self.choices = have_choices(context.test)
-        self.rates = _OF_CHOICES if self.choices else RATES
+        self.rates = ("accuracy",) if self.choices else RATES  # the one that speaks of no label: labels of choices are places
         self.main = tuple(gap for gap in GAPS if set(gap.rates) <= set(self.rates))
         self.favourable = context.labels.index(context.labels.favourable)
         self.cells = self.counts.one_vs_rest(self.favourable)
@@ -181,10 +180,7 @@ class SliceAudit:
         return interval.finding(id_, direction=_GROUP_DIRECTION[metric], confidence=self.context.confidence)
 
     def _scored(self, groups: Mapping[str, Codes]) -> tuple[list[dict[str, Finding]], list[dict[str, Any]]]:
-        """AUROC and calibration of each group, and its calibration error for the evidence; empty where answers came without scores.
-
-        All speak of the favourable label's score, so of choices there are none.
-        """
+        """AUROC and calibration of each group, and its calibration error for the evidence; empty without scores, and of choices."""
         scores = self.context.answers.scores
         if scores is None or self.choices:
             return [{} for _ in self.counts.members], [{} for _ in self.counts.members]
