@@ -1,4 +1,4 @@
-"""Numbers of entities against other libraries: seqeval counts what is right, scikit-learn the log loss; and rules told in words, by hand."""
+"""Numbers of entities against other libraries: seqeval counts what is right, scikit-learn the log loss; and rules by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss
 
+from optional import unless_installed
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.entities import STATISTICS, sums_of
 from trustbase.audit.quality_tokens import audit_tokens
@@ -97,13 +98,14 @@ def tagged(rng: np.random.Generator, scheme: str, length: int, before: list[str]
     return found
 
 
+@unless_installed("seqeval")
 @pytest.mark.parametrize("scheme", ["BIO2", "BIOES"])
 @pytest.mark.parametrize("seed", range(5))
 def test_precision_recall_and_f1_are_seqevals(scheme: str, seed: int) -> None:
     """Over all entities, and of each type."""
-    reason = "seqeval is not installed (an extra of this package installs it)"
-    metrics = pytest.importorskip("seqeval.metrics", reason=reason)
-    known = pytest.importorskip("seqeval.scheme", reason=reason)
+    from seqeval import metrics
+    from seqeval import scheme as known
+
     rng = np.random.default_rng(seed)
     truth = [tagged(rng, scheme, int(rng.integers(1, 15))) for _ in range(80)]
     told = [tagged(rng, scheme, len(tags), tags) for tags in truth]

@@ -102,6 +102,20 @@ def trained(base, folder, *, cached, quick, fused=False, **options):
     return model
 
 
+def test_states_are_what_the_answering_model_says_although_it_is_training(base, tmp_path):
+    """Dropout belongs to what is trained: computed once with it, every epoch would learn from one and the same noise."""
+    _, _, encoded = pieces(base)
+    model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.5), TWO, seed=0).train()
+    kept = frozen_states(model, cut_of(model), encoded, pad_id=0, dtype=torch.float32, folder=tmp_path)
+    assert model.training, "it goes on training"
+    rows = TokenRows(encoded.ids, encoded.offsets, np.zeros(len(encoded), np.int64), 0).take(np.arange(len(encoded)), "cpu").inputs
+    model.eval()
+    with torch.no_grad():  # transformers' own list: what the embeddings give, then what each layer does
+        wanted = model.base_model(**rows, output_hidden_states=True).hidden_states[2]
+    real = torch.arange(wanted.shape[1]) < torch.from_numpy(encoded.lengths)[:, None]
+    assert torch.allclose(kept.states, wanted[real], atol=1e-5)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("quick", [False, True])
 def test_training_on_states_equals_training_the_whole_model(base, quick, fused, tmp_path):

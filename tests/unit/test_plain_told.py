@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from plain_world import TEMPLATE, labels, learned, table_rows
 from scipy import sparse
 
+from plain_world import labels, learned, table_rows
 from trustbase.model.plain.rules import RulesModel
 from trustbase.model.plain.store import read_plain
 from trustbase.model.plain.tree import TreeModel
