@@ -220,7 +220,7 @@ def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
     source = f"{table.source}; Berger (1982), Technometrics 24, section 2"
     interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, source, worst.accuracy, worst.n)
     yield _finding(context, "quality.worst_slice_accuracy", interval, unit="share")
-    for item in slices[:_WORST_SLICES]:
+    for item in slices if context.parts is not None else slices[:_WORST_SLICES]:
         id = slice_id("quality", "slice_accuracy", item.name)
         if id is not None:
             yield _finding(context, id, Interval(item.low, item.high, table.method, table.source, item.accuracy, item.n), unit="share")
