@@ -81,6 +81,6 @@ def write_chosen(path: Path, rows: int) -> None:
     """What the script of recipes/clue-c3.yaml leaves."""
     with path.open("w", encoding="utf-8") as out:
         for row in _chosen(rows, 0).to_pylist():
-            letters = dict(zip("abcd", [*row["choice"], "", ""], strict=False))
+            letters = dict(zip("abcd", [*row["choice"], "无", "无"], strict=False))
             made = {"context": "\n".join(row["context"]), "question": row["question"], "answer": "abcd"[row["choice"].index(row["answer"])]}
-            out.write(json.dumps({**made, **letters}) + "\n")
+            out.write(json.dumps({**made, **letters}, ensure_ascii=False) + "\n")

@@ -13,10 +13,10 @@ import numpy as np
 
 from trustbase import files
 from trustbase.audit.named_texts import NamedTexts
-from trustbase.audit_command import output_folder
 from trustbase.data.pair import sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
+from trustbase.places import output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
@@ -104,12 +104,13 @@ def compare(
     named = NamedTexts(text, text_pair, question, tuple(choices), head, tail)
     if problems := list(named.problems()):
         raise UsageError("this comparison cannot start", problems=problems)
-    folder = output_folder(out)
+    folder = output_folder(out, (JSON_FILE, PAGE_FILE), JSON_FILE)
     words(lang)  # a language that is not there is refused before anything is asked
     with ExitStack() as stack:
         infos = _open(stack, (champion, challenger), trust, emit)
         infos, texts = _texts(infos, named)
         columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
+        _tell_of_owners((champion, challenger), data, trust, emit)
         splits = _read(data, infos, texts, columns, shared)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
         looks = _count_looks(sides, shared, data)
@@ -172,6 +173,16 @@ def _agreed(
     )
     wanted = tuple(groups) if groups is not None else tuple(dict.fromkeys(name for found in known for name in found[1]))
     return (columns.pop(), wanted), schema
+
+
+def _tell_of_owners(references: Sequence[str | Path], data: str | Path, trust: str | Path | None, emit: Emit) -> None:
+    """Differences are of rows; where several may be of one customer or patient, that is said."""
+    from trustbase.bundle.subject import own_columns
+
+    owners = {own.entity for reference in references if (own := own_columns(reference, trust=trust)) and own.entity}
+    for owner in sorted(owners):
+        text = f"a recipe divided its rows by '{owner}': differences here take the rows of {data} as independent"
+        emit("warning", text=f"{text}, and are less sure where several are of one")
 
 
 def _column_problems(

@@ -281,7 +281,7 @@ def _recheck(
     dearest = max(info.decision.cost.values(), default=1.0)
     here = machine_facts()["libraries"]
     why = why_not_here(context, in_order=measured.in_order, libraries=report.machine.get("libraries", {}), here=here)
-    tolerance = Tolerance(measured.tolerance, unsure, cells, dearest, info.labels.scale, shaky)
+    tolerance = Tolerance(measured.tolerance, unsure, cells, dearest, info.labels.scale, info.answer_kind == "number", shaky)
     rows = recheck_findings(report.findings, again, tolerance, why)
     source = "new answers" if measured.tolerance else "stored scores"
     return Recheck(subject, source, measured.tolerance, unsure, report.model, report.data, tuple(rows))

@@ -64,7 +64,7 @@ def test_its_columns_are_those_of_the_data_set(path: Path, world: Path) -> None:
     assert set(named) <= set(data.labels.names)
 
 
-@pytest.mark.parametrize("name", ["glue-mrpc", "glue-stsb", "clue-tnews", "cmrc2018", "clue-c3"])
+@pytest.mark.parametrize("name", ["glue-mrpc", "glue-stsb", "cmrc2018", "clue-c3"])
 def test_it_runs_at_toy_size(name: str, world: Path) -> None:
     from trustbase import run
 
@@ -84,5 +84,5 @@ def test_it_runs_at_toy_size(name: str, world: Path) -> None:
     found = {name: result.audit.find(name) for name in gates}  # F1 of a label that a toy never answers is insufficient
     assert all(finding is not None and finding.status in ("ok", "insufficient") for finding in found.values()), found
     assert found[next(iter(gates))].status == "ok"
-    card = (result.folder / "data" / "data_card.md").read_text(encoding="utf-8")
+    card = (result.folder / "data_card.md").read_text(encoding="utf-8")
     assert (f"commit `{COMMIT}`" in card) == (name != "clue-c3")

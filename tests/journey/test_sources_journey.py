@@ -52,10 +52,32 @@ def test_a_run_from_a_folder_divided_by_customer(world: Path) -> None:
     assert "too narrow" in (result.folder / "report.html").read_text() and "**Warning**" in (result.folder / "data_card.md").read_text()
     assert "too narrow" in (result.bundle.folder / "README.md").read_text()
     assert not trustbase.run(world, out=folder / "run").computed
+    check_an_audit_of_other_rows(result.bundle.folder, folder)
     with gzip.open(folder / "rows" / "2.csv.gz", "wt", encoding="utf-8") as packed:
         packed.write("text,label,sex,customer\nthe good film 900,yes,f,c300\n")
     with pytest.raises(StaleRunError, match="sources"):
         trustbase.run(world, out=folder / "run")
+
+
+def check_an_audit_of_other_rows(bundle: Path, folder: Path) -> None:
+    """Whom rows are about is known from the recipe, and said to be unknown where the file does not tell it."""
+    lines = [f"the {['bad', 'good'][row // 3 % 2]} film {row},{['no', 'yes'][row // 3 % 2]},f,c{row // 3}" for row in range(180)]
+    (folder / "new.csv").write_text("\n".join(["text,label,sex,customer", *lines]), encoding="utf-8")
+    (folder / "bare.csv").write_text("\n".join(line.rpartition(",")[0] for line in ["text,label,sex,customer", *lines]), encoding="utf-8")
+    told: list[str] = []
+
+    def methods(name: str, **more: str) -> set[bool]:
+        made = trustbase.audit(
+            bundle, data=folder / name, label="label", only=["quality"], out=folder / f"audit-{name}-{len(told)}", emit=listen, **more
+        )
+        return {"of 60 entities" in finding.method for finding in made.report.findings if finding.id == "quality.log_loss"}
+
+    def listen(event: str, /, **fields: object) -> None:
+        told.append(str(fields.get("text", "")))
+
+    assert methods("new.csv") == {True} and methods("new.csv", entity="customer") == {True}
+    assert not any("no such column" in text for text in told)
+    assert methods("bare.csv") == {False} and any("by 'customer', and this file has no such column" in text for text in told)
 
 
 def test_rows_that_change_while_they_are_read_are_refused(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,6 +192,14 @@ def test_audits_emit_what_the_catalogue_says_and_nothing_else(tmp_path: Path) ->
     assert gain.value == pytest.approx(float(ours - theirs)) and gain.unit == "entity F1"
 
 
+def test_a_rival_that_does_alike_on_every_row_leaves_doubt_of_the_gain(tmp_path: Path) -> None:
+    plain = context(tmp_path, train=world(50, 0))
+    asked = context(tmp_path, train=world(50, 0), rivals={"window": plain.answers})
+    gain = next(finding for finding in audit_tokens(asked) if finding.id == "quality.gain_over_window")
+    assert gain.value == 0.0 and gain.low is not None and gain.high is not None
+    assert -0.1 < gain.low < 0 < gain.high < 0.1 and gain.low == -gain.high
+
+
 def test_rivals_find_what_they_can_know() -> None:
     train, test = world(300, 2, "train"), world(100, 3)
     named = ragged(tuple((s, e, "LOC") for s, e, _ in row) for row in train.labels)  # every name always of one type

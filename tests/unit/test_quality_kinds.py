@@ -18,7 +18,7 @@ from trustbase.audit.fairness_labels import audit_labels as fair_labels
 from trustbase.audit.fairness_number import audit_number as fair_numbers
 from trustbase.audit.quality_labels import audit_labels, f1_of_sums, f1_sums
 from trustbase.audit.quality_number import audit_number
-from trustbase.audit.resampled import clustered, of_sums
+from trustbase.audit.resampled import of_sums
 from trustbase.audit.stats import mean
 from trustbase.audit.tails import explained, farthest, mean_size, root_mean_square
 from trustbase.model.metrics import label_metrics, number_metrics
@@ -121,12 +121,6 @@ def test_resampling_refuses_what_has_no_value_and_keeps_to_natural_bounds() -> N
         of_sums(np.eye(9), lambda s: np.where(s[..., :8].min(-1) > 0, 1.0, np.nan), rng=rng)
     bounded = of_sums(np.stack([np.ones(30), np.r_[np.zeros(1), np.ones(29)]], 1), lambda s: s[..., 1] / s[..., 0], rng=rng, most=1.0)
     assert bounded.low < bounded.value <= bounded.high <= 1.0
-
-
-def test_rows_of_a_cluster_are_drawn_together() -> None:
-    values, clusters = np.arange(12.0).reshape(6, 2), np.array([0, 0, 1, 1, 2, 2])
-    assert clustered(values, clusters).tolist() == [[2.0, 4.0], [10.0, 12.0], [18.0, 20.0]]
-    assert clustered(values, None) is values
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])

@@ -104,6 +104,16 @@ def test_another_weakest_slice_is_no_difference_where_rows_lie_near_their_decisi
     assert [row.outcome for row in near] == ["not recomputable"] * 2 and all("2 rows lie so near" in row.reason for row in near)
     sure = recheck_findings([first], [second], Tolerance(1e-4), lambda _: "")
     assert [row.outcome for row in sure] == ["different"] * 2
+    errors = [replace(finding, id=finding.id.replace("accuracy", "mae")) for finding in (first, second)]
+    assert [row.outcome for row in recheck_findings(errors[:1], errors[1:], Tolerance(1e-4), lambda _: "")] == ["not recomputable"] * 2
+    assert [row.outcome for row in recheck_findings(errors[:1], errors[1:], Tolerance(), lambda _: "")] == ["different"] * 2
+
+
+def test_numbers_move_with_every_score_and_so_do_their_gains_and_slices() -> None:
+    new = Tolerance(scores=1e-4, scale=20.0, numbers=True)
+    for id in ("quality.mae", "quality.worst_slice_mae", "quality.slice_mae[sex=f]", "quality.gain_over_boosting"):
+        assert new.of(replace(ACCURACY, id=id)) == pytest.approx(2e-4 * 20, rel=1e-4), id
+    assert replace(new, numbers=False).of(replace(ACCURACY, id="quality.gain_over_boosting")) == EXACT
 
 
 # --- rows --------------------------------------------------------------------------------------------------------------------

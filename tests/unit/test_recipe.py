@@ -465,6 +465,7 @@ def test_texts_that_no_file_can_hold_are_refused_wherever_they_stand(folder: Pat
 def test_what_stands_in_the_way_of_a_run_is_told_with_its_path(folder: Path) -> None:
     recipe = write(folder, GOOD)
     (folder / "run" / "log.jsonl").mkdir(parents=True)
+    (folder / "run" / ".lock").touch()  # an earlier run left the folder
     with pytest.raises(UsageError, match=r"log\.jsonl: Is a directory"):
         run(recipe, out=folder / "run")
     with pytest.raises(UsageError, match="File name too long"):
@@ -486,6 +487,8 @@ def test_nothing_follows_from_choices_that_were_set_aside(folder: Path) -> None:
         (["task=regression", "data.memory=stream"], "stream keeps one label of each row"),
         (["data.features={numeric: [n]}", "data.memory=stream"], "stream was never tried with data.features"),
         (["task=token-classification", "train.members=2"], "train.members is the mean"),
+        (["adapt=prefix", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prefix trains is one tensor"),
+        (["adapt=prompt", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prompt trains is of no layer"),
     ],
 )
 def test_what_cannot_stand_together_is_refused_when_the_recipe_is_read(folder: Path, settings: list[str], words: str) -> None:

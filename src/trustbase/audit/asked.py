@@ -23,6 +23,7 @@ def refuse_impossible(
     named: NamedTexts,
     label: str | None,
     groups: Sequence[str],
+    entity: str | None,
     train: str | Path | None,
     only: Sequence[str],
     predictions: str | Path | None,
@@ -45,7 +46,8 @@ def refuse_impossible(
     if predictions is not None:
         if (score is None) == (predicted is None):
             problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
-        extra = [name for name, value in {"--data": data, **named.options, "--train": train}.items() if value is not None]
+        of_models = {"--data": data, **named.options, "--entity": entity, "--train": train}
+        extra = [name for name, value in of_models.items() if value is not None]
         problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
         if workers > 1:
             problems.append(Problem("--workers", "belongs to the audit of a model, and with --predictions nothing is asked"))

@@ -94,7 +94,7 @@ class NamedTexts:
             yield Problem(
                 "--question", f"is of models that search a text for an answer, and this one is of task {info.task}", "leave it out"
             )
-        weighs = info.labels.names == (CHOICE,)
+        weighs = info.labels.names == (CHOICE,) and info.answer_kind == "classes"
         if info.text is None and weighs and not self.choices:
             yield Problem("--choices", "this model weighs the choices of a question, and none are named", "add --choices A,B,…")
         if self.choices and not weighs:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.context import Answers, AuditContext, Partition
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.rivals import why_not
 from trustbase.audit.seeds import over_seeds
-from trustbase.audit.slices import Partition, partitions
+from trustbase.audit.slices import AFTERWARDS, least_rows, partitions
 from trustbase.audit.stats import Interval, normal_quantile, proportion
 from trustbase.audit.tails import LEAST_ERRORS, LEAST_EXPLAINED, explained, farthest, mean_move, mean_size, root_mean_square
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -132,7 +132,7 @@ def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[s
 def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], dict[str, Any]]]:
     """Mean absolute error of every part of the test rows that can be told beforehand, largest first, for all parts at once."""
     errors = np.abs(context.answers.predicted - context.test.labels)
-    alike, least = farthest(context.test.labels, context.answers.predicted), max(context.minimum_cell, NAMED_ROWS)
+    alike, least = farthest(context.test.labels, context.answers.predicted), least_rows(context)
     found = []
     for kind, columns, codes, names in _known(context):
         for code, values in enumerate(names):
@@ -145,7 +145,7 @@ def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], di
 
 
 def _known(context: AuditContext) -> Iterable[Partition]:
-    return (part for part in partitions(context) if part[0] not in {"true_label", "predicted_label"})
+    return (part for part in partitions(context) if part[0] not in AFTERWARDS)
 
 
 def _slice_row(kind: str, name: tuple[tuple[str, str], ...], error: Interval) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _worst(context: AuditContext, slices: Sequence[tuple[tuple[tuple[str, str], 
     said = f"largest of {len(slices)} slices, at {', '.join(f'{column} = {value}' for column, value in name)}; {method}"
     high = max(row["high"] for _, row in slices)
     yield Interval(worst["low"], high, said, source, worst["mae"], worst["n"]).finding("quality.worst_slice_mae", **shared)
-    for parts, row in slices[:_WORST_SLICES]:
+    for parts, row in slices if context.parts is not None else slices[:_WORST_SLICES]:
         id = slice_id("quality", "slice_mae", parts)
         if id is not None:
             yield Interval(row["low"], row["high"], method, source, row["mae"], row["n"]).finding(id, **shared)

@@ -31,6 +31,8 @@ _NUMBERS = {
     "mean_prediction",
     "interval_width",
     "interval_coverage",
+    "slice_mae",
+    "worst_slice_mae",
 }  # their gaps too, named `…_difference`
 _COUNTS = {"artifact_bytes", "parameters"}
 _EXACT = {"unknown_tokens", *COUNTED}
@@ -48,6 +50,7 @@ class Tolerance:
         smallest: rows of the smallest cell that a summed number or a gap may rest on.
         cost: of the dearest error, for the expected cost.
         scale: of a number, what a score of 1 stands for.
+        numbers: whether the model answers with numbers, which move with every score; other answers turn or stay.
         of_members: of an ensemble, the largest share of rows for which a member's own answer lies so near to its decision.
     """
 
@@ -56,6 +59,7 @@ class Tolerance:
     smallest: int = 30
     cost: float = 1.0
     scale: float = 1.0
+    numbers: bool = False
     of_members: float = 0.0
 
     def of(self, finding: Finding) -> float:
@@ -73,7 +77,9 @@ class Tolerance:
         rows = max(finding.n or self.smallest, 1)
         if parts.metric in _SCORED:
             return exact + self.scores * max(1.0, size) + (2 / rows if parts.metric in _RANKED else 0.0)
-        if parts.metric.removesuffix("_difference") in _NUMBERS:  # every answer moves by so much; rows near an interval's end may cross it
+        gain = self.numbers and parts.metric.startswith("gain_over_")
+        if gain or parts.metric.removesuffix("_difference") in _NUMBERS:
+            # every answer moves by so much, and rows near an interval's end may cross it
             return exact + 2 * self.scores * max(1.0, self.scale, size) + (2 / rows if "coverage" in parts.metric else 0.0)
         # one answer turned moves a rate by 1 / rows, an F1 by up to twice that; a gap rests on cells smaller than all its rows
         gap = any(group is None for _, group in parts.slice) or parts.metric in ("macro_f1", "weighted_f1")
@@ -153,8 +159,8 @@ def recheck_findings(
             rows.append(_compared(finding, found, tolerance))
     for id, found in new.items():
         if not why_not(found):
-            unsettled = bool(tolerance.unsure) and found.parts.metric == "slice_accuracy"
-            reason = _UNSETTLED.format(n=tolerance.unsure) if unsettled else "it is measured now, and is not on record"
+            unsettled = _other_slices(found, tolerance)
+            reason = unsettled or "it is measured now, and is not on record"
             rows.append(Rechecked(id, "not recomputable" if unsettled else "different", None, found, reason=reason))
     return rows
 
@@ -164,12 +170,18 @@ def _elsewhere(finding: Finding) -> str:
     return f"it was measured on a set of its own (@{finding.parts.dataset}), which a recheck does not read" if finding.parts.dataset else ""
 
 
-_UNSETTLED = "{n} rows lie so near to their decision that other slices may be the weakest here"
+def _other_slices(finding: Finding, tolerance: Tolerance) -> str:
+    """Why other slices may be the weakest here, of which alone there are findings; empty where they may not."""
+    if finding.parts.metric == "slice_accuracy" and tolerance.unsure:
+        return f"{tolerance.unsure} rows lie so near to their decision that other slices may be the weakest here"
+    if finding.parts.metric == "slice_mae" and tolerance.scores:
+        return "errors of numbers move with every answer, so that other slices may be the weakest here"
+    return ""
 
 
 def _unfound(finding: Finding, tolerance: Tolerance) -> Rechecked:
-    if tolerance.unsure and finding.parts.metric == "slice_accuracy":  # only the weakest are named
-        return Rechecked(finding.id, "not recomputable", finding, None, reason=_UNSETTLED.format(n=tolerance.unsure))
+    if reason := _other_slices(finding, tolerance):
+        return Rechecked(finding.id, "not recomputable", finding, None, reason=reason)
     return Rechecked(finding.id, "different", finding, None, reason="it is on record, and is not found when it is measured again")
 
 

@@ -1,6 +1,6 @@
 """Intervals of functions of sums over rows: F1 over entities, relations and sets of labels, differences of two models' errors.
 
-What is resampled are rows (or whole clusters of them), each with the few sums that the statistic is made of, so a replicate is a
+What is resampled are rows, each with the few sums that the statistic is made of, so a replicate is a
 product of small matrices. The interval is BCa: percentiles, corrected for the replicates' median bias and for how the spread changes
 with the value.
 
@@ -119,13 +119,6 @@ def at_the_edge(seen: int, *, right: bool, harmonic: bool, confidence: float, wh
     high = 2 * share.high / (1 + share.high) if harmonic else share.high
     method = f"all alike: bound from the share of hits among the {seen} rows with {what}: {share.method}"
     return enclosing(share.low, float(right), high, method, share.source, seen)
-
-
-def clustered(sums: Floats, clusters: NDArray[np.int64] | None) -> Floats:
-    """Sums of rows `(rows, k)` as sums of the clusters that they belong to; as they are where there are none."""
-    if clusters is None:
-        return sums
-    return np.stack([np.bincount(clusters, weights=column) for column in sums.T], axis=1)
 
 
 def _replicates(sums: Floats, statistic: Callable[[Floats], Floats], count: int, rng: np.random.Generator) -> Floats:

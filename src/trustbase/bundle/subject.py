@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
-from trustbase.bundle.layout import BASE_MODEL, MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
+from trustbase.bundle.layout import BASE_MODEL, REJECTED, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
 from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import PLAIN_FILE, read_artifact
 from trustbase.model.ensemble import first_part
+from trustbase.places import MANIFEST, SIGNATURE
 from trustbase.records import ArtifactInfo
 
 
@@ -52,8 +54,22 @@ def open_subject(
     yield _with_a_task(_other(str(model), folder), model), None
 
 
-def own_columns(model: str | Path, *, trust: str | Path | None = None) -> tuple[str, tuple[str, ...]] | None:
-    """Label column and group columns that the recipe of a bundle or a run names; None for any other model.
+class OwnColumns(NamedTuple):
+    """Columns that the recipe of a bundle or a run names.
+
+    Attributes:
+        label: of the true label.
+        groups: that are audited.
+        entity: of whom a row is about, where rows were divided by it.
+    """
+
+    label: str
+    groups: tuple[str, ...]
+    entity: str | None
+
+
+def own_columns(model: str | Path, *, trust: str | Path | None = None) -> OwnColumns | None:
+    """The columns that the recipe of a bundle or a run names; None for any other model.
 
     Raises:
         VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
@@ -69,7 +85,10 @@ def own_columns(model: str | Path, *, trust: str | Path | None = None) -> tuple[
     data = recipe.get("data") if isinstance(recipe, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("label"), str):
         return None
-    return data["label"], tuple(str(name) for name in data.get("groups") or ())
+    split = data.get("split")
+    by = split.get("by") if isinstance(split, dict) else None
+    entity = by.get("entity") if isinstance(by, dict) else None
+    return OwnColumns(data["label"], tuple(str(name) for name in data.get("groups") or ()), entity)
 
 
 def _place(model: str | Path) -> tuple[Path, bool, Path | None]:

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from trustbase.cli import follower, interrupt, pipes
+from trustbase.cli.audit import audit_command
 from trustbase.cli.recheck import compare_command, recheck_command
+from trustbase.cli.search import scaling_command, sweep_command
 from trustbase.cli.values import language, names
 from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
@@ -87,7 +89,7 @@ def run_command(
 
 @app.command("data")
 def data_command(
-    file: Annotated[str, typer.Argument(help="What data.train may name: a file, a folder, a glob, a database, a sample.")],
+    file: Annotated[str, typer.Argument(help="What data.train may name: files, a folder, a glob, a database, a sample, a part of a hub.")],
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
     text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where two are read together.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
@@ -140,118 +142,9 @@ def corpus_command(
     show_corpus(prepared)
 
 
-@app.command("sweep")
-def sweep_command(
-    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides for all trials.")] = None,
-    over: Annotated[
-        list[str] | None, typer.Option("--over", help="What is tried: train.learning_rate=3e-4,1e-3; one option for each key.")
-    ] = None,
-    trials: Annotated[int, typer.Option("--trials", help="Most combinations; of more a seeded choice is tried.")] = 12,
-    tokens: Annotated[str, typer.Option("--tokens", help="Tokens that each trial reads, such as 200k.")] = "200k",
-    repeats: Annotated[int, typer.Option("--repeats", help="Other seeds that the best two are trained with.")] = 3,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; runs/NAME-sweep by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is chosen.")] = 0,
-) -> None:
-    """Short trainings under different settings, scored on validation text: which are best, and how surely."""
-    from trustbase.cli.show import show_sweep
-    from trustbase.cli.watch import watching
-    from trustbase.search.sweep import sweep
-
-    values = {key: list(names([rest])) for key, _, rest in (text.partition("=") for text in over or ())}
-    with watching() as listener:
-        result = sweep(
-            recipe, values, overrides or (), trials=trials, tokens=tokens, repeats=repeats, out=out, seed=seed, listeners=(listener,)
-        )
-    show_sweep(result)
-
-
-@app.command("scaling")
-def scaling_command(
-    recipe: Annotated[Path, typer.Argument(help="A recipe with stage: pretrain (YAML).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides for all sizes.")] = None,
-    size: Annotated[
-        list[str] | None, typer.Option("--size", help="layers=2,width=128,heads=2; four options or more, the largest is predicted.")
-    ] = None,
-    tokens: Annotated[str, typer.Option("--tokens", help="Tokens that each size reads, such as 1M.")] = "1M",
-    repeats: Annotated[int, typer.Option("--repeats", help="Trainings of each size but the largest.")] = 3,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder; runs/NAME-scaling by default.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the validation part and of the repeats.")] = 0,
-) -> None:
-    """Fit loss against size on small models, predict the largest, train it, and put both side by side."""
-    from trustbase.cli.show import show_scaling
-    from trustbase.cli.watch import watching
-    from trustbase.search.scaling import scaling
-
-    with watching() as listener:
-        result = scaling(recipe, size or (), overrides or (), tokens=tokens, repeats=repeats, out=out, seed=seed, listeners=(listener,))
-    show_scaling(result)
-
-
-@app.command("audit")
-def audit_command(
-    model: Annotated[str | None, typer.Argument(help="Checkpoint folder, bundle, run or hub id.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
-    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, of a model that reads pairs.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="What is asked of the text, of a model that searches it.")] = None,
-    choices: Annotated[
-        list[str] | None, typer.Option("--choices", help="The choices, of a model that weighs them, with commas between.")
-    ] = None,
-    head: Annotated[str | None, typer.Option("--head", help="Column of the first entity, of a model that tells relations.")] = None,
-    tail: Annotated[str | None, typer.Option("--tail", help="Column of the second entity.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
-    groups: Annotated[
-        list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
-    ] = None,
-    train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
-    policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Dimensions to measure, with commas between, or one option for each.")
-    ] = None,
-    predictions: Annotated[Path | None, typer.Option("--predictions", help="Somebody else's answers, instead of a model.")] = None,
-    score: Annotated[str | None, typer.Option("--score", help="Column with the probability of the positive label.")] = None,
-    predicted: Annotated[str | None, typer.Option("--predicted", help="Column with the predicted label.")] = None,
-    positive: Annotated[str | None, typer.Option("--positive", help="The positive label; the last in sorted order by default.")] = None,
-    favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for audit.json, verdict.json, report.html, evidence/.")] = Path("audit"),
-    lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is sampled.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of this machine that ask the model.")] = 1,
-) -> None:
-    """Audit any model on any rows, or somebody else's answers (--predictions)."""
-    from trustbase.audit_command import audit
-    from trustbase.cli.show import show_audit
-    from trustbase.cli.watch import watching
-
-    with watching() as listener:
-        result = audit(
-            model,
-            data=data,
-            text=text,
-            text_pair=text_pair,
-            question=question,
-            choices=names(choices),
-            head=head,
-            tail=tail,
-            label=label,
-            groups=names(groups),
-            train=train,
-            policy=policy,
-            only=names(only),
-            predictions=predictions,
-            score=score,
-            predicted=predicted,
-            positive=positive,
-            favourable=favourable,
-            out=out,
-            lang=language(lang) or "en",
-            seed=seed,
-            workers=workers,
-            emit=lambda event, /, **fields: listener({"event": event, "stage": "audit", **fields}),
-        )
-    show_audit(result)
-    raise typer.Exit(result.exit_code)
+app.command("sweep")(sweep_command)
+app.command("scaling")(scaling_command)
+app.command("audit")(audit_command)
 
 
 @app.command("verify")

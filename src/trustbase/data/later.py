@@ -10,10 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data import split
-from trustbase.data.gather import options_of
 from trustbase.data.load import Dataset, dataset_digest, load_single
 from trustbase.data.options import DataOptions
-from trustbase.data.reference import says_format
+from trustbase.data.reference import Format, says_format
 from trustbase.data.source import read_table
 from trustbase.data.times import read_moments
 from trustbase.errors import DataError
@@ -45,7 +44,7 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
             labels=dataset.labels,
             name=OUT_OF_TIME,
             root=root,
-            format=None if says_format(options.out_of_time) else options.format,
+            format=_format_of(options, options.out_of_time),
             missing=options.missing,
             quoted=options.quoted,
             entity=options.split.key if options.split.by_entity else None,
@@ -66,6 +65,11 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
     )
 
 
+def _format_of(options: DataOptions, reference: str) -> Format | None:
+    """What the file is where its name does not say it."""
+    return None if says_format(reference) else options.format
+
+
 def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Keys of texts that need not all stand in memory."""
     return np.concatenate([split.keys(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE)])
@@ -77,8 +81,9 @@ def _warn_of_early(options: DataOptions, dataset: Dataset, root: Path, emit: Emi
     if column is None or options.out_of_time is None:
         return
     order = dataset.facts["splits"]["test"].get("order") or {}
-    read = options_of({"train": options.out_of_time, "text": column, "label": options.label})
-    times = read_table(read.train, root=root, columns=[column], quoted=options.quoted).table[column]
+    times = read_table(
+        options.out_of_time, root=root, columns=[column], format=_format_of(options, options.out_of_time), quoted=options.quoted
+    ).table[column]
     with_last = pa.chunked_array([*times.chunks, pa.array([order["last"]], times.type)])
     (moments,) = read_moments([with_last])
     ranks, last = moments.ranks[:-1], moments.ranks[-1]

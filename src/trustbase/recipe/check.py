@@ -169,6 +169,8 @@ def _adaptation(recipe: Recipe, aside: Aside) -> Iterator[Found]:
                 yield ("train", name), f"train.{name} was never tried with cluster.shard", "remove one of them"
     if recipe.train.layer_decay < 1 and method == "frozen" and recipe.adapt.layers is None and aside.sure("adapt", "layers"):
         yield ("train", "layer_decay"), "falls from layer to layer, and adapt: frozen trains the head alone", "remove train.layer_decay"
+    if recipe.train.layer_decay < 1 and entry.no_layer_decay:
+        yield ("train", "layer_decay"), f"falls from layer to layer, and {entry.no_layer_decay}", "remove train.layer_decay"
     if recipe.train.averaging is not None and method == "adalora":
         message = "averaging would bring back the ranks that adapt: adalora takes away"
         yield ("train", "averaging"), message, "remove train.averaging, or write adapt: lora"
@@ -249,7 +251,9 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
     beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
     datasets = (OUT_OF_TIME,) if beside else ()
     neutral = not isinstance(recipe, Recipe) or recipe.data.no_relation is not None or not aside.sure("data", "no_relation")
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets, neutral=neutral)
+    choices = isinstance(recipe, Recipe) and recipe.task in TASKS and TASKS[recipe.task].reads == "choices"
+    known = groups if aside.sure("data", "groups") else named or ["column"]
+    reason = why_never(id, known, kind, datasets, neutral=neutral, choices=choices)
     if (
         reason is None
         and isinstance(recipe, Recipe)

@@ -31,7 +31,8 @@ class Adaptation(Entry):
         merges: whether what it adds can become part of the weights; else base and module ship together.
         opens_merged: whether a shipped adapter becomes part of the weights when it is opened; else it answers as it was trained.
         needs, extra: a library beyond the core that it stands on, and the extra of this package that installs it.
-        no_shard, no_checkpointing: why `cluster.shard` and `train.gradient_checkpointing` cannot be had with it; empty where they can.
+        no_shard, no_checkpointing, no_layer_decay: why `cluster.shard`, `train.gradient_checkpointing` and `train.layer_decay` cannot be
+            had with it; empty where they can.
     """
 
     options: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Adaptation(Entry):
     extra: str = ""
     no_shard: str = ""
     no_checkpointing: str = ""
+    no_layer_decay: str = ""
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,7 @@ ADAPTATIONS: dict[str, Adaptation] = {
         merges=False,
         no_shard="adapt: prefix hands the model keys and values of all layers at once",
         no_checkpointing="adapt: prefix hands the model a cache of keys and values, which is left out where activations are computed again",
+        no_layer_decay="what adapt: prefix trains is one tensor for all layers",
     ),
     "prompt": Adaptation(
         "trustbase.model.adaptations.prompt:PROMPT",
@@ -246,6 +249,7 @@ ADAPTATIONS: dict[str, Adaptation] = {
         leaves="adapter",
         merges=False,
         no_shard="adapt: prompt changes what enters and leaves the whole body, and was never tried in parts",
+        no_layer_decay="what adapt: prompt trains is of no layer",
     ),
 }
 
