@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trustbase.data.load import load
@@ -100,3 +101,55 @@ def test_what_is_told_twice_alike_is_read(tmp_path: Path) -> None:
     write(tmp_path, [*rows_of("span"), {"x": "anna met", "q": "who", "y": [answer]}])
     options = DataOptions(train="rows.jsonl", text="x", question="q", label="y")
     assert sum(map(len, load(options, root=tmp_path, seed=0, answers="span").splits.values())) == 41
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1.1e30", "-3e31"])
+def test_a_number_that_no_score_can_be_is_a_bad_row(tmp_path: Path, number: str) -> None:
+    (problem,) = problems_of(tmp_path, "number", number)
+    told = "is beyond 1e+30, the largest number that can be learned"
+    assert problem == f"rows.jsonl:41: column 'y' (label) {told}: got '{number}'; write them in another unit"
+
+
+def numbers(folder: Path, values: list[float], **more: Any) -> Any:
+    write(folder, [{"x": f"anna met {number}", "y": value} for number, value in enumerate(values)])
+    return load(DataOptions(train="rows.jsonl", text="x", label="y", **more), root=folder, seed=0, answers="number")
+
+
+@pytest.mark.parametrize("values", [[1e308 * (-1) ** n for n in range(40)], [(5 + n) * 1e200 for n in range(40)]])
+def test_where_all_numbers_are_too_large_every_training_row_is_named(tmp_path: Path, values: list[float]) -> None:
+    with pytest.raises(DataError) as caught:
+        numbers(tmp_path, values)
+    assert len(caught.value.problems) == 40
+    assert [problem.where for problem in caught.value.problems] == [f"rows.jsonl:{line}" for line in range(1, 41)]
+    assert all("is beyond 1e+30" in problem.message for problem in caught.value.problems) and caught.value.exit_code == 2
+
+
+def test_what_is_left_beside_tolerated_ones_must_still_differ(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        numbers(tmp_path, [7.0] * 38 + [1e300, 1e301], tolerance=2)
+    assert "must be numbers that differ" in str(caught.value.problems[0]) and "all 7" in str(caught.value.problems[0])
+
+
+def test_numbers_that_hardly_differ_are_told_by_their_ends(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        numbers(tmp_path, [(5 + n) * 1e-200 for n in range(40)])
+    message = str(caught.value.problems[0])
+    assert "a standard deviation over 1e-30" in message and " numbers from " in message and "another unit" in message
+
+
+@pytest.mark.parametrize("unit", [1e29, 1.0, 1e-29])
+def test_what_is_usable_holds_as_a_score_of_float32(tmp_path: Path, unit: float) -> None:
+    found = numbers(tmp_path, [n * unit / 4 for n in range(40)])
+    for part in found.splits.values():
+        scores = ((part.labels - found.labels.center) / found.labels.scale).astype(np.float32)
+        again = (found.labels.center + found.labels.scale * scores.astype(np.float64)).astype(np.float32)
+        assert np.isfinite(scores**2).all() and np.allclose(again / unit, part.labels / unit, rtol=1e-6, atol=1e-5)
+
+
+def test_a_number_too_far_from_the_training_rows_is_a_bad_row(tmp_path: Path) -> None:
+    for name, values in (("train.jsonl", [n * 1e-10 for n in range(40)]), ("test.jsonl", [2e-10, 1e20])):
+        write(tmp_path, [{"x": f"{name} {number}", "y": value} for number, value in enumerate(values)]).rename(tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        load(DataOptions(train="train.jsonl", test="test.jsonl", text="x", label="y"), root=tmp_path, seed=0, answers="number")
+    (problem,) = caught.value.problems
+    assert problem.where == "test.jsonl:2" and "is too far from the training rows' numbers" in problem.message
