@@ -13,14 +13,14 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-ROWS = b"text,label\n" + b"a b,yes\nc d,no\n" * 40
+ROWS = b"text,label\n" + b"".join(b"row %d,%s\n" % (number, (b"no", b"yes")[number % 2]) for number in range(100))
 MANY = 1_000_000
 MB = 1 << 20
 NAMES = {
@@ -43,6 +43,9 @@ NAMES = {
 }
 
 
+SOUND = ("overlapping", "wrong size", "said to need 4 GB to be unpacked")  # one file after all, whose name and sizes nobody trusts
+
+
 @dataclass(frozen=True)
 class Archive:
     """One archive: what it does, how its name ends, its bytes, and whether it holds one file of good rows after all."""
@@ -56,7 +59,7 @@ class Archive:
 def archives(target: Path) -> Iterator[Archive]:
     """Every archive, made when it is asked for."""
     for title, data in zips(target):
-        yield Archive(f"zip: {title}", ".csv.zip", data, title.startswith("one entry"))
+        yield Archive(f"zip: {title}", ".csv.zip", data, title in SOUND or title.startswith("one entry"))
     for title, data in tars(target):
         yield Archive(f"tar: {title}", ".csv", data)
         yield Archive(f"tar.gz: {title}", ".csv.gz", gzip.compress(data))
@@ -81,18 +84,22 @@ def zips(target: Path) -> Iterator[tuple[str, bytes]]:
     yield "names apart by case", _zip([("rows.csv", ROWS), ("ROWS.csv", ROWS)])
     yield "names apart by normal form", _zip([(unicodedata.normalize(form, "é.csv"), ROWS) for form in ("NFC", "NFD")])
     yield "empty", _zip([])
-    yield "bomb", _zip([("rows.csv", b"text,label\n" + b"0" * (300 * MB))])
+    yield "bomb", _zip([("rows.csv", b"text,label\n" + b"0" * (100 * MB))])
+    yield "bomb of a thousand to one", _zip([("rows.csv", b"text,label\n" + b"0" * (100 * MB))], level=9)
     whole = _zip([("rows.csv", ROWS)])
     yield "cut off", whole[: len(whole) // 2]
     yield "overlapping", whole[:-22] + whole
     yield "wrong size", whole.replace(struct.pack("<L", len(ROWS)), struct.pack("<L", 1 << 30))
     yield "zip in a zip", _zip([("rows.zip", whole)])
+    packed = _zip([("rows.csv", ROWS)], kind=zipfile.ZIP_LZMA)
+    place = packed.index(b"\x5d", 30)  # lc, lp and pb of LZMA; four bytes behind it are the dictionary's size
+    yield "said to need 4 GB to be unpacked", packed[: place + 1] + b"\xff" * 4 + packed[place + 5 :]
     yield "NUL in the name", _zip([("rows_.csv", ROWS)]).replace(b"rows_.csv", b"rows\0.csv")
 
 
-def _zip(entries: list) -> bytes:
+def _zip(entries: list, *, level: int = 1, kind: int = zipfile.ZIP_DEFLATED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, warnings.catch_warnings():
+    with zipfile.ZipFile(packed, "w", kind, compresslevel=level) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zipfile warns of a name given twice
         for name, data in entries:
             archive.writestr(name, data)
@@ -120,34 +127,58 @@ def _tar(entries: list) -> bytes:
 
 
 def streams() -> Iterator[Archive]:
-    """Compressed files that expand a thousandfold and more: of one cell, of blank lines, of commas; and one behind good rows."""
-    packers = {".gz": _gzips, ".bz2": _bz2s, ".xz": lambda data, times: lzma.compress(data * times, preset=0), ".zst": _zstd}
-    for suffix, pack in packers.items():
-        yield Archive(f"{suffix}: a cell of 300 MB", f".csv{suffix}", pack(ROWS, 1) + pack(b"0" * (20 * MB), 15))
-    for title, unit in (("blank lines", b"\n"), ("commas", b","), ("quotes", b'"'), ("short rows", b"a,b\n")):
-        for times in (3, 15):
-            data = _gzips(b"text,label\n", 1) + _gzips(unit * (20 * MB // len(unit)), times)
-            yield Archive(f".gz: {20 * times} MB of {title}", ".csv.gz", data)
-            yield Archive(f".jsonl.gz: {20 * times} MB of {title}", ".jsonl.gz", _gzips(unit * (20 * MB // len(unit)), times))
+    """Compressed files that expand some two hundred to a hundred thousand times: of one cell, of rows that are none, behind good rows."""
+    cell = b"0" * (20 * MB)
+    for suffix, pack in PACKERS.items():
+        yield Archive(f"{suffix}: a cell of 300 MB", f".csv{suffix}", pack(ROWS) + pack(cell) * 15)
+    heads = {".csv": b"text,label\n", ".jsonl": b'{"text": "a b", "label": "yes"}\n', ".tsv": b"text\tlabel\n"}
+    units = {
+        "blank lines": (b"\n", (".csv", ".jsonl", ".tsv")),
+        "commas": (b",", (".csv", ".jsonl")),
+        "quotes": (b'"', (".csv", ".tsv")),
+        "short rows": (b"a,b\n", (".csv",)),
+        "short objects": (b'{"text":"a","label":"b"}\n', (".jsonl",)),
+        "NUL bytes": (b"\0", (".csv", ".jsonl")),
+    }
+    for title, (unit, suffixes) in units.items():
+        for suffix in suffixes:
+            for level, times in ((1, 3), (9, 15)):
+                many = gzip.compress(unit * (20 * MB // len(unit)), level)
+                yield Archive(f"{suffix}.gz: {20 * times} MB of {title}", f"{suffix}.gz", gzip.compress(heads[suffix]) + many * times)
+    yield Archive(".xz: said to need 4 GB to be unpacked", ".csv.xz", _large_dictionary(lzma.compress(ROWS)), sound=True)
+    yield Archive(".zst: blocks of one byte and one length", ".csv.zst", PACKERS[".zst"](ROWS) + _runs(2000))
 
 
-def _gzips(data: bytes, times: int) -> bytes:
-    return gzip.compress(data, 1) * times
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, 1),
+    ".bz2": bz2.compress,
+    ".xz": lambda data: lzma.compress(data, preset=0),
+    ".zst": lambda data: bytes(pa.Codec("zstd").compress(data, asbytes=True)),
+}
 
 
-def _bz2s(data: bytes, times: int) -> bytes:
-    return bz2.compress(data, 9) * times
+def _large_dictionary(packed: bytes) -> bytes:
+    """An xz file whose one block says that it needs the largest dictionary there is (the .xz format, 3.1 and 5.3.1)."""
+    size = (packed[12] + 1) * 4
+    header = packed[12 : 12 + size - 4]
+    assert header[2:4] == b"\x21\x01"  # LZMA2, with one byte that is the dictionary's size
+    header = header[:4] + bytes([40]) + header[5:]
+    return packed[:12] + header + struct.pack("<L", zlib.crc32(header)) + packed[12 + size :]
 
 
-def _zstd(data: bytes, times: int) -> bytes:
-    return bytes(pa.Codec("zstd").compress(data, asbytes=True)) * times
+def _runs(blocks: int) -> bytes:
+    """A zstd frame of runs of one byte, 128 KB in four bytes each, in a window of 128 MB (RFC 8878, 3.1.1)."""
+    run = struct.pack("<L", 1 << 1 | (128 << 10) << 3)[:3] + b"0"
+    last = struct.pack("<L", 1 | 1 << 1 | 1 << 3)[:3] + b"0"
+    return b"\x28\xb5\x2f\xfd\0" + bytes([17 << 3]) + run * blocks + last
 
 
 def millions() -> Iterator[Archive]:
     """Archives of a million entries, in three forms, and a tar of as many, plain and packed."""
     directory = _directory(MANY)
     yield Archive("zip: a million entries, counted as such", ".csv.zip", directory + _end64(MANY, len(directory)))
-    yield Archive("zip: a million entries, said to be one", ".csv.zip", directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0))
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0)
+    yield Archive("zip: a million entries, said to be one", ".csv.zip", directory + end)
     block = _headers(1 << 14)
     times = -(-MANY // (1 << 14))
     yield Archive("tar: a million entries", ".csv", block * times)

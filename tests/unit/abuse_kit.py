@@ -8,12 +8,9 @@ import json
 import lzma
 import os
 import pickle
-import stat
 import struct
 import subprocess
 import tarfile
-import unicodedata
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -93,82 +90,6 @@ def settings_that_run_code() -> Iterator[tuple[str, dict]]:
     yield "config.json", {"_attn_implementation": {"": "someone/kernel:evil"}}
     yield "config.json", {"experts_implementation": "someone/kernel"}
     yield "config.json", {"transformers_weights": "pytorch_model.bin"}
-
-
-ROWS = b"text,label\n" + b"a b,yes\nc d,no\n" * 40
-NAMES = {
-    "up": "../rows.csv",
-    "far up": "../" * 30 + "tmp/rows.csv",
-    "inside and up": "a/../../rows.csv",
-    "absolute": "/tmp/rows.csv",
-    "backslash": "..\\..\\rows.csv",
-    "drive": "C:\\rows.csv",
-    "drive and slash": "C:/rows.csv",
-    "share": "\\\\server\\share\\rows.csv",
-    "home": "~/rows.csv",
-    "device": "/dev/null.csv",
-    "dots": "....//rows.csv",
-    "url": "file:///tmp/rows.csv",
-    "escape": "rows\x1b[2J.csv",
-    "long": "a" * 5_000 + ".csv",
-    "hidden": ".bashrc.csv",
-    "half a letter": unicodedata.normalize("NFD", "é") + ".csv",
-}
-
-
-def zips(target: Path) -> Iterator[tuple[str, bytes]]:
-    """Zip archives whose entries would write elsewhere, hide each other or never end."""
-    for title, name in NAMES.items():
-        yield f"one entry, {title}", _zip([(name, ROWS)])
-        yield f"a second entry, {title}", _zip([("rows.csv", ROWS), (name, ROWS)])
-    link = zipfile.ZipInfo("rows.csv")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    yield "symbolic link", _zip([(link, str(target).encode())])
-    yield "link, then a file through it", _zip([(link, str(target.parent).encode()), ("rows.csv/x.csv", ROWS)])
-    for title, kind in (("device", stat.S_IFCHR), ("pipe", stat.S_IFIFO), ("socket", stat.S_IFSOCK)):
-        entry = zipfile.ZipInfo("rows.csv")
-        entry.external_attr = (kind | 0o666) << 16
-        yield title, _zip([(entry, b"")])
-    yield "same name twice", _zip([("rows.csv", ROWS), ("rows.csv", ROWS)])
-    yield "names apart by case", _zip([("rows.csv", ROWS), ("ROWS.csv", ROWS)])
-    yield "names apart by normal form", _zip([(unicodedata.normalize(form, "é.csv"), ROWS) for form in ("NFC", "NFD")])
-    yield "many entries", _zip([(f"{number}.csv", b"") for number in range(20_000)])
-    yield "empty", _zip([])
-    yield "bomb", _zip([("rows.csv", b"text,label\n" + b"0" * (300 << 20))])
-    whole = _zip([("rows.csv", ROWS)])
-    yield "cut off", whole[: len(whole) // 2]
-    yield "overlapping", whole[:-22] + whole
-    yield "wrong size", whole.replace(struct.pack("<L", len(ROWS)), struct.pack("<L", 1 << 30))
-    yield "zip in a zip", _zip([("rows.zip", whole)])
-
-
-def _zip(entries: list) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile warns of a name given twice
-        for name, data in entries:
-            archive.writestr(name, data)
-    return packed.getvalue()
-
-
-def tars(target: Path) -> Iterator[tuple[str, bytes]]:
-    """Tar archives of the same kinds; Trustbase opens none."""
-    kinds = {"symbolic link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE}
-    for title, kind in kinds.items():
-        entry = tarfile.TarInfo("rows.csv")
-        entry.type, entry.linkname = kind, str(target)
-        yield title, _tar([(entry, b"")])
-    for title in ("up", "absolute", "inside and up", "drive"):
-        yield title, _tar([(tarfile.TarInfo(NAMES[title]), ROWS)])
-
-
-def _tar(entries: list) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for entry, data in entries:
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return packed.getvalue()
 
 
 def change_json(path: Path, changes: dict) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
+import json
 import shutil
-import time
+import subprocess
+import sys
 from pathlib import Path
 
-import psutil
 import pytest
-from abuse_kit import ROWS, change_json, payloads, settings_that_run_code, tars, zips
+from abuse_archives import ROWS, archives
+from abuse_kit import change_json, payloads, settings_that_run_code
 
-from trustbase.bundle.verify import verify
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
-from trustbase.errors import DataError, ModelError, UsageError, VerificationError
+from trustbase.errors import DataError, ModelError
 from trustbase.model.load import resolve_base
 from trustbase.model.tokenizer import load_tokenizer
 
@@ -25,10 +25,6 @@ DATA_NAMES = ("rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz")
 @pytest.fixture
 def base(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "base"))
-
-
-def everything(folder: Path) -> dict[str, bytes | None]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
 def rows_of(folder: Path, name: str, **more) -> None:
@@ -98,31 +94,69 @@ def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, 
     assert not canary.exists()
 
 
-def test_archives_write_nothing_and_end_soon(base, tmp_path):
-    """As rows, as a base model and as a bundle. A zip of one entry is read as rows whatever the entry is called: no name becomes a path."""
-    place = tmp_path / "place"
-    place.mkdir()
-    target = tmp_path / "target.csv"
+SECONDS, BYTES = 2, 200e6  # of processor time, and of memory beside a process that reads nothing
+
+
+@pytest.fixture(scope="module")
+def place(tiny_folder, tmp_path_factory) -> Path:
+    """Where the archives lie; beside it a base model and a bundle that they are put into."""
+    root = tmp_path_factory.mktemp("archives")
+    shutil.copytree(tiny_folder, root / "base")
+    for name in ("bundle", "good", "place"):
+        (root / name).mkdir()
+    (root / "good" / "rows.csv").write_bytes(ROWS)
+    return root / "place"
+
+
+@pytest.fixture(scope="module")
+def probe(place):
+    """Asks what comes of a path in a process of its own; nothing, for the base measure."""
+    command = [sys.executable, str(Path(__file__).with_name("abuse_probe.py")), str(place.parent / "good" / "rows.csv")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask(path: Path | None) -> dict:
+            process.stdin.write(f"{path or ''}\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+def everything(folder: Path) -> dict[str, tuple]:
+    """Each path below a folder with its kind, size and the time of its last change."""
+    found = {path: path.lstat() for path in sorted(folder.rglob("*"))}
+    return {str(path): (each.st_mode, each.st_size, each.st_mtime_ns if path.is_file() else 0, each.st_ino) for path, each in found.items()}
+
+
+def test_archives_write_nothing_and_end_soon(probe, place):
+    """As rows, running text, a base model, its weights, a bundle, its signature. A zip of one entry is read as rows by any name."""
+    root = place.parent
+    target = root / "target.csv"
     target.write_bytes(ROWS)
-    made = [(f"zip: {title}", ".csv.zip", data) for title, data in zips(target)]
-    made += [(f"tar: {title}", ".csv", data) for title, data in tars(target)]
-    made += [(f"tar.gz: {title}", ".csv.gz", gzip.compress(data)) for title, data in tars(target)]
-    read = 0
-    for title, suffix, data in made:
-        path = place / f"rows{suffix}"
-        path.write_bytes(data)
-        before, memory, began = everything(tmp_path), psutil.Process().memory_info().rss, time.monotonic()
-        try:
-            rows_of(place, path.name)
-            read += 1
-            assert title.startswith("zip: one entry"), title
-        except DataError as error:
-            assert path.name in str(error), title
-        with pytest.raises((UsageError, ModelError)):
-            resolve_base(str(path))
-        with pytest.raises(VerificationError):
-            verify(path)
-        assert everything(tmp_path) == before, title
-        assert time.monotonic() - began < 10 and psutil.Process().memory_info().rss - memory < 400e6, title
+    unread = probe(None)["peak"]
+    titles, read = set(), 0
+    for archive in archives(target):
+        path = place / f"rows{archive.suffix}"
+        path.write_bytes(archive.data)
+        before, found = everything(root), probe(path)
+        told, where = found["told"], (archive.title, found)
+        assert not found["status"] and set(told) == {"rows", "corpus", "base", "weights", "bundle", "signature"}, where
+        assert not [said for said in told.values() if said.startswith("not told")], where
+        assert all(told[use] for use in ("base", "weights", "bundle", "signature")) and bool(told["rows"]) != archive.sound, where
+        assert not told["rows"] or path.name in told["rows"], where
+        assert told["corpus"] or (archive.sound and archive.suffix != ".csv.zip"), where
+        assert found["seconds"] < SECONDS and found["peak"] - unread < BYTES, where
+        assert everything(root) == before, where
+        titles.add(archive.title)
+        read += archive.sound
         path.unlink()
-    assert len(made) >= 60 and read <= 16
+    assert len(titles) >= 90 and read == 20
+
+
+def test_the_measure_of_an_archive_sees_time_and_memory(probe, place):
+    """Plain rows of 6 MB take more memory than any archive may."""
+    path = place / "rows.csv"
+    path.write_bytes(ROWS + b"a,yes\nb,no\n" * (6_000_000 // 11))
+    unread, found = probe(None), probe(path)
+    assert unread["seconds"] < 0.2 < found["seconds"] and found["peak"] - unread["peak"] > BYTES, found
