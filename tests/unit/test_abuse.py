@@ -6,20 +6,26 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from abuse_archives import ROWS, archives
-from abuse_kit import change_json, payloads, settings_that_run_code
+from abuse_kit import change_json, settings_that_run_code
+from abuse_payloads import READ_AS_ROWS, payloads, readers
 
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
-from trustbase.errors import DataError, ModelError
+from trustbase.errors import DataError, ModelError, RecipeError
 from trustbase.model.load import resolve_base
 from trustbase.model.tokenizer import load_tokenizer
+from trustbase.recipe.read import read_recipe
 
-WEIGHT_NAMES = ("pytorch_model.bin", "model.pt", "weights.ckpt", "model.pkl", "model.joblib")
-DATA_NAMES = ("rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz")
+WEIGHT_NAMES = (
+    *("pytorch_model.bin", "model.pt", "traced.pth", "weights.ckpt", "model.pkl", "model.pickle", "model.joblib"),
+    *("model.h5", "model.keras", "model.npy", "model.npz", "model.onnx"),
+)
+DATA_NAMES = ("rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz", "rows.csv.zip", "rows.conll")
 
 
 @pytest.fixture
@@ -32,9 +38,10 @@ def rows_of(folder: Path, name: str, **more) -> None:
 
 
 def test_no_payload_is_ever_run(base, tmp_path):
-    """Each of the pickles stands for weights (alone, beside good ones, renamed) and for rows."""
+    """Each of them stands for weights (alone, beside good ones, renamed), for rows and for a recipe."""
     canary = tmp_path / "canary"
     made = payloads(canary)
+    assert not canary.exists()
     good = (base / "model.safetensors").read_bytes()
     tried = 0
     for title, data in made.items():
@@ -50,26 +57,34 @@ def test_no_payload_is_ever_run(base, tmp_path):
         resolve_base(str(base))
         for name in DATA_NAMES:
             (tmp_path / name).write_bytes(data)
+            if name == "rows.parquet" and title in READ_AS_ROWS:
+                rows_of(tmp_path, name)
+                continue
             with pytest.raises(DataError):
                 rows_of(tmp_path, name)
-            tried += 1
+        (tmp_path / "recipe.yaml").write_bytes(data)
+        with pytest.raises(RecipeError):
+            read_recipe(tmp_path / "recipe.yaml")
         assert not canary.exists(), title
-        tried += len(WEIGHT_NAMES) + 1
-    assert len(made) >= 25 and tried >= 40 * 5
+        tried += len(WEIGHT_NAMES) + len(DATA_NAMES) + 2
+    assert len(set(made.values())) == len(made) >= 60 and tried >= 60 * 19
 
 
 def test_the_payloads_do_run_where_somebody_reads_them(tmp_path):
-    import pickle
-
     canary = tmp_path / "canary"
-    ran = 0
+    ran, known = set(), readers()
     for title, data in payloads(canary).items():
-        if title.startswith(("protocol", "os.", "subprocess", "exec", "eval", "open", "in a", "twice", "by hand")):
-            pickle.loads(data)
-            assert canary.exists(), title
-            canary.unlink()
-            ran += 1
-    assert ran >= 14
+        for beginning, read in known.items():
+            if title.startswith(beginning):
+                read(data)
+                until = time.monotonic() + 10  # `Popen` does not wait
+                while not canary.exists() and time.monotonic() < until:
+                    time.sleep(0.01)
+                assert canary.exists(), title
+                canary.unlink()
+                ran.add(title)
+                break
+    assert len(ran) >= 35
 
 
 def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, monkeypatch):
