@@ -23,7 +23,17 @@ def settings_that_run_code() -> Iterator[tuple[str, dict]]:
         yield name, {"trust_remote_code": 1}
         yield name, {"sub": {"deeper": [{"auto_map": {"AutoModel": "evil.Evil"}}]}}
         yield name, {"text_config": {"auto_map": {"AutoConfig": "evil.Evil"}}}
+        for place in ("vision_config", "encoder", "decoder", "sub_configs", "quantization_config"):
+            yield name, {place: {"auto_map": {"AutoModel": "evil.Evil"}}}
+        yield name, {"auto_map": {"AutoModelForTokenClassification": "../evil.Evil"}}
+        yield name, {"auto_map": {"AutoProcessor": "https://example.org/evil.Evil"}}
+        yield name, {"auto_map": {"AutoConfig": "someone/repository@main--evil.Evil"}}
+        yield name, {"experts": [[{"custom_generate": "evil"}]]}
+        yield name, {"task": {"custom_pipelines": ["evil"]}}
+        yield name, {"deep": {"trust_remote_code": None}}
     yield "config.json", {"attn_implementation": "someone/kernel"}
+    yield "config.json", {"text_config": {"attn_implementation": "someone/kernel@main"}}
+    yield "config.json", {"attn_implementation_internal": {"text": "someone/kernel"}}
     yield "config.json", {"_attn_implementation": {"": "someone/kernel:evil"}}
     yield "config.json", {"experts_implementation": "someone/kernel"}
     yield "config.json", {"transformers_weights": "pytorch_model.bin"}

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jinja2
 import pytest
 from abuse_archives import ROWS, archives
 from abuse_kit import change_json, settings_that_run_code
@@ -90,6 +91,7 @@ def test_the_payloads_do_run_where_somebody_reads_them(tmp_path):
 def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: pytest.fail("transformers saw it"))
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: pytest.fail("transformers saw it"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
     canary = tmp_path / "canary"
     for name in ("evil.py", "modeling_bert.py", "__init__.py", "tokenization_evil.py"):
         (base / name).write_text(f"open({str(canary)!r}, 'w').close()\n")
@@ -104,7 +106,7 @@ def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, 
                 load_tokenizer(base)
         (base / name).write_bytes(original[name])
         assert not canary.exists(), changes
-    assert len(made) >= 30
+    assert len({json.dumps(changes) for _, changes in made}) >= 30 and len(made) >= 55
     resolve_base(str(base))  # the files of code alone are no reason: nobody reads them
     assert not canary.exists()
 
@@ -136,6 +138,18 @@ def probe(place):
 
         yield ask
         process.stdin.close()
+
+
+def test_a_hostile_chat_template_is_never_rendered_and_nothing_is_asked(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    canary = tmp_path / "canary"
+    evil = "{{ cycler.__init__.__globals__.os.popen(\"touch '" + str(canary) + "'\").read() }}"
+    (base / "chat_template.jinja").write_text(evil)
+    change_json(base / "tokenizer_config.json", {"chat_template": [{"name": "default", "template": evil}]})
+    assert load_tokenizer(resolve_base(str(base)).folder)("a b")["input_ids"]
+    assert not canary.exists()
+    jinja2.Template(evil).render()
+    assert canary.exists()
 
 
 def everything(folder: Path) -> dict[str, tuple]:

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read before the library reads it: two readers could take one that names a weight twice for two models."""
+"""The header of a safetensors file, read before the library is: of a name given twice, two readers could make two models."""
 
 from __future__ import annotations
 
