@@ -25,6 +25,7 @@ RATES = (
     "positive_predictive_value",
     "auroc",
     "calibration_gap",
+    "expected_calibration_error",
 )
 _DRAWN = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate")
 _MOST_GROUPS = 40  # rows drawn of one column; the evidence file holds all of them
@@ -227,7 +228,7 @@ def rate_cell(name: str, columns: list[str], rate: str, row: Mapping[str, Any], 
             value, low, high, n = finding.value, finding.low, finding.high, finding.n
     if value is None:
         return {"value": "–", "interval": "", "bar": None, "small": t("groups.small")}
-    kind: Kind = "number" if rate == "auroc" else "points" if rate == "calibration_gap" else "percent"
+    kind = kind_of(f"fairness.{rate}")
     spread = interval(low, high, kind, t)
     title = t("groups.bar", group=name, value=show(value, kind, t), interval=spread, n=f"{n:,}" if n is not None else row.get("n", ""))
     bar = charts.rate_bar(value, low, high, scale=scale, title=title) if kind == "percent" else None
