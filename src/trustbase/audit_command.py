@@ -174,11 +174,10 @@ def audit(
         from trustbase.bundle.subject import open_subject
 
         with open_subject(str(model), emit) as (info, own):
-            limits = _policy(
-                policy, only, groups, (info.answer_kind,), given=False, neutral=info.labels.neutral is not None
-            )  # now it is known
-            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             info, shown = named.of(info)
+            known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
+            limits = _policy(policy, only, groups, (info.answer_kind,), given=False, **known)
+            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
             report, looks = _audit_model(call, info, rows, str(data), workers)
@@ -186,7 +185,14 @@ def audit(
 
 
 def _policy(
-    path: str | Path | None, only: Sequence[str], groups: Sequence[str], kinds: Sequence[str], *, given: bool, neutral: bool = True
+    path: str | Path | None,
+    only: Sequence[str],
+    groups: Sequence[str],
+    kinds: Sequence[str],
+    *,
+    given: bool,
+    neutral: bool = True,
+    choices: bool = False,
 ) -> Policy | None:
     """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
 
@@ -198,21 +204,24 @@ def _policy(
     from trustbase.gate.policy import read_policy
 
     def never(id: FindingId) -> tuple[str, str] | None:
-        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, neutral) for kind in kinds]
+        told = {"neutral": neutral, "choices": choices}
+        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, **told) for kind in kinds]
         return None if None in found else found[0]
 
     possible = set(GIVEN_DIMENSIONS if given else DIMENSIONS)
     return read_policy(Path(path), never=never)
 
 
-def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, neutral: bool) -> tuple[str, str] | None:
+def _why_never(
+    id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, *, neutral: bool, choices: bool
+) -> tuple[str, str] | None:
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
 
     existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups, kind, neutral=neutral)
+    never = why_never(id, groups, kind, neutral=neutral, choices=choices)
     if never is not None:
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")

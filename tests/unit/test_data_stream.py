@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trustbase.data import batch, columnar, stored, stream
+from trustbase.data import batch, columnar, large, stored, stream
 from trustbase.data.batch import plan_batches
 from trustbase.data.digest import digest_rows
 from trustbase.data.large import load_rows
@@ -184,3 +184,32 @@ def test_a_batch_plan_does_not_depend_on_how_lengths_are_walked(monkeypatch):
         plans.append(plan_batches(lengths, batch_tokens=1_024, rng=np.random.default_rng(1)))
     same = [one.tolist() for one in plans[0]] == [one.tolist() for one in plans[1]]
     assert same and sorted(np.concatenate(plans[0]).tolist()) == list(range(len(lengths)))
+
+
+@pytest.mark.parametrize("how", ["reversed", "other labels", "shrunk", "grown", "without the label", "cut short", "gone"])
+def test_a_file_that_is_replaced_between_the_two_passes_is_refused(folder, tmp_path, monkeypatch, how):
+    table, place = pa.table(columns(900)).select(["text", "label", "sex"]), tmp_path / "rows.parquet"
+    pq.write_table(table, place, row_group_size=100)
+    replaced = {
+        "reversed": table.take(pa.array(range(899, -1, -1))),
+        "other labels": table.set_column(1, "label", pa.array(["no"] * 900)),
+        "shrunk": table.slice(0, 500),
+        "grown": pa.concat_tables([table, table]),
+        "without the label": table.drop_columns(["label"]),
+    }
+    make = large._make
+
+    def after_a_change(*given):
+        if how == "gone":
+            place.unlink()
+        elif how == "cut short":
+            place.write_bytes(place.read_bytes()[:-700])
+        else:
+            pq.write_table(replaced[how], place, row_group_size=100)
+        return make(*given)
+
+    monkeypatch.setattr(large, "_make", after_a_change)
+    options = DataOptions(train="rows.parquet", text="text", label="label", groups=["sex"], memory="stream")
+    with pytest.raises(DataError, match=r"rows\.parquet changed while it was read") as caught:
+        load_rows(options, root=tmp_path, seed=0, store=tmp_path)
+    assert caught.value.exit_code == 2 and "run it again" in str(caught.value)

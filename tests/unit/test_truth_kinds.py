@@ -79,7 +79,7 @@ def test_numbers_know_their_mean_and_spread_and_tell_neither_least_nor_largest()
     assert counts["median"] == np.median(values) and not {values.min(), values.max()} & set(counts.values())
 
 
-@pytest.mark.parametrize("cells", [["5", "5"], ["x", "y"], ["1e300", "1e300"]])
+@pytest.mark.parametrize("cells", [["5", "5"], ["x", "y"], ["1e30", "1e30"]])
 def test_numbers_that_do_not_differ_teach_nothing(cells: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         NUMBER.schema(column(cells), Named("price"))

@@ -134,6 +134,7 @@ def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOpti
     done = 0
     assert source.pieces is not None
     for piece in source.pieces:
+        source.pieces.refuse_other_rows(piece, source.raw.row_numbers[done : done + len(piece)])
         own = place[done : done + len(piece)]
         codes = labels.codes_of(Coded(names.words, names.codes[done : done + len(piece)]), schema)
         for number, part in enumerate(parts.values()):
@@ -145,6 +146,7 @@ def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOpti
                 part.trimmed += labels.count_trimmed(table[options.label])
                 part.missing = {name: part.missing.get(name, 0) + table[name].null_count for name in used}
         done += len(piece)
+    source.pieces.refuse_changed()  # labels are of the first pass, texts of this one
     for part in parts.values():
         part.writer.close()
 

@@ -42,13 +42,13 @@ class Pieces:
         first: whether a split column may stand in it.
         """
         self.reference = reference
-        self._options, self._template = options, template
+        self._options, self._template, self._root = options, template, root
         self._asked = asked_of(options, template, first=first)
         self._parts = parquet_parts(reference, root=root, format=options.format)
         named: dict[str, Any] = {"format": options.format, "quoted": options.quoted, "query": options.query}
         self._whole = None if self._parts else read_table(reference, root=root, **named, **self._asked)
         self._starts = np.cumsum([0, *(pq.read_metadata(part.path).num_rows for part in self._parts)]).tolist()
-        self.about = self._whole or self._described(root)
+        self.about = self._whole or self._described()
         self._repeats = self._find_repeats() if options.id is not None and self._parts else {}
 
     @property
@@ -62,11 +62,39 @@ class Pieces:
             named: dict[str, Any] = {"unique": options.id, "repeats": self._repeats}
             yield with_choices(check_rows(piece, **named, **checks_of(options, template)), options.label, template)
 
-    def _described(self, root: Path) -> RawTable:
+    def refuse_changed(self) -> None:
+        """Refuse files that are no longer those of the first pass; to be asked after the last one.
+
+        Raises:
+            DataError: they changed, or are gone.
+        """
+        if not self._parts:
+            return  # read once, as a whole
+        try:
+            now = source_digest(self.reference, self._root)
+        except DataError as error:
+            raise self._changed() from error
+        if now != self.about.digest:
+            raise self._changed()
+
+    def refuse_other_rows(self, piece: RawTable, expected: NDArray[np.integer[Any]]) -> None:
+        """Refuse a piece whose usable rows are not those of the first pass, which labels and parts are known of.
+
+        Raises:
+            DataError: they are others.
+        """
+        if not np.array_equal(piece.row_numbers, expected):
+            raise self._changed()
+
+    def _changed(self) -> DataError:
+        problem = Problem(self.reference, "changed while it was read", "run it again when nothing writes to it")
+        return DataError(f"{self.reference} changed while it was read", hint=problem.hint, problems=[problem])
+
+    def _described(self) -> RawTable:
         """Digest, size and files of a source whose rows stay where they are."""
         none = np.zeros(0, np.int64)
         size = sum(part.path.stat().st_size for part in self._parts)
-        digest = source_digest(self.reference, root)
+        digest = source_digest(self.reference, self._root)
         return RawTable(pa.table({}), none, none, (), self._starts[-1], self.reference, digest, size, files=self._files())
 
     def _files(self) -> tuple[tuple[int, str], ...]:
@@ -78,10 +106,25 @@ class Pieces:
             yield self._whole
             return
         files = self._files()
-        for start, part in zip(self._starts, self._parts, strict=False):
-            for piece in parquet_pieces(part.path, self._asked["columns"], part.name, self._asked["whole"]):
+        for start, end, part in zip(self._starts, self._starts[1:], self._parts, strict=False):
+            for piece in self._pieces_of(part, end - start):
                 bad = tuple(replace(row, row=row.row + start, file=part.name if files else "") for row in piece.bad_rows)
                 yield replace(piece, row_numbers=piece.row_numbers + start, bad_rows=bad, source=self.reference, files=files)
+
+    def _pieces_of(self, part: Listed, rows: int) -> Iterator[RawTable]:
+        """The pieces of one file, which must be as many rows as its head said at first."""
+        done = 0
+        try:
+            for piece in parquet_pieces(part.path, self._asked["columns"], part.name, self._asked["whole"]):
+                done += piece.total
+                if done > rows:
+                    raise self._changed()
+                yield piece
+        except DataError:
+            self.refuse_changed()  # what a file that was replaced lacks is not what to say of it
+            raise
+        if done != rows:
+            raise self._changed()
 
     def _find_repeats(self) -> dict[int, str]:
         """Row number of each row whose id stood in an earlier one → where that is. Keys first; then the few values that share one."""

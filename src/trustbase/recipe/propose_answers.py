@@ -53,7 +53,7 @@ def _names(cell: str) -> list[str] | None:
         return [name.strip() for name in cell.split(SEPARATOR) if name.strip()]
     try:
         names = json.loads(cell)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return names if all(isinstance(name, str) for name in names) else None
 

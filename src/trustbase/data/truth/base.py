@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,3 +141,15 @@ def trimmed(column: pa.ChunkedArray | pa.Array) -> tuple[list[str], int]:
     """The cells without blanks around them, and how many had some."""
     texts, changed = labels.label_texts(column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column]))
     return cast("list[str]", texts.to_pylist()), changed
+
+
+def read_json(cell: str) -> Any:
+    """What a cell of JSON says.
+
+    Raises:
+        ValueError: it is no JSON, or lists in it stand deeper in each other than the parser goes.
+    """
+    try:
+        return json.loads(cell)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -11,12 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data.rows import in_quotes
-from trustbase.data.truth.base import Named, Read, Truth, assumed, trimmed
+from trustbase.data.truth.base import Named, Read, Truth, assumed, read_json, trimmed
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
 SEPARATOR = ";"
-NONE = "[]"
 
 
 class Labels(Truth):
@@ -78,7 +77,7 @@ def _names(cell: str) -> list[str] | None:
     if not cell.startswith("["):
         return [name.strip() for name in cell.split(SEPARATOR) if name.strip()] or None
     try:
-        found = json.loads(cell)
+        found = read_json(cell)
     except ValueError:
         return None
     if not all(isinstance(name, str) and name.strip() for name in found):

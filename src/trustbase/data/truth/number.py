@@ -15,6 +15,13 @@ from trustbase.data.truth.base import Named, Read, Truth, assumed, trimmed
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
+#: Numbers beyond it are bad rows, and training rows must differ by more than its inverse: scores are float32, which ends at 3.4e38 and
+#: begins at 1.2e-38, and answers beyond the labels and their products with a spread need room between both.
+LARGEST, LEAST_SPREAD = 1e30, 1e-30
+#: Standard deviations from the mean of the training rows: the square of no more than these can be a loss in float32.
+FARTHEST = 1e19
+_UNIT = "write them in another unit"
+
 
 class Number(Truth):
     """The cell is a finite number as programs write it: 12, -0.5, 1e3; no thousands' separators, units or commas."""
@@ -22,14 +29,18 @@ class Number(Truth):
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         roles = (("data.positive", named.positive), ("data.favourable", named.favourable))
         problems = [Problem(where, f"names a label '{name}', and this task's truth is a number") for where, name in roles if name]
-        values = np.array([number for cell in trimmed(column)[0] if (number := _number(cell)) is not None])
-        spread = float(values.std()) if len(values) else 0.0
-        if spread <= 1e-12 * float(np.abs(values).max(initial=0.0)):
-            found = f"it holds {len(values):,} numbers" + (f", all {values[0]:g}" if len(values) else "")
-            problems.append(Problem(named.source, f"column '{named.column}' (label) must be numbers that differ; {found}"))
+        found = np.array([number for cell in trimmed(column)[0] if (number := _number(cell)) is not None])
+        values = found[np.abs(found) <= LARGEST]
+        alike = _alike(values, named.column, named.source)
+        problems += alike if len(values) == len(found) else []
         if problems:
             raise DataError("the labels are not as described", problems=problems)
-        return assumed([named.column], center=float(values.mean()), scale=spread)
+        if alike:  # numbers that are too large may be why: reading names each, and `refused` what is left where they are tolerated
+            return assumed([named.column])
+        return assumed([named.column], center=float(values.mean()), scale=float(values.std()))
+
+    def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
+        return _alike(values, schema.names[0], "data.label")
 
     def read(self, column: pa.ChunkedArray, schema: LabelSchema, texts: Sequence[str], *, whose: str) -> Read:
         cells, changed = trimmed(column)
@@ -39,6 +50,14 @@ class Number(Truth):
             number = _number(cell)
             if number is None:
                 bad[row] = ("(label) is no finite number", f"got {in_quotes(cell or '')}")
+            elif abs(number) > LARGEST:
+                bad[row] = (f"(label) is beyond {LARGEST:g}, the largest number that can be learned", f"got {in_quotes(cell)}; {_UNIT}")
+            elif abs(number - schema.center) > FARTHEST * schema.scale:
+                most = f"{schema.center:g} ± {FARTHEST * schema.scale:g}"
+                bad[row] = (
+                    "(label) is too far from the training rows' numbers for a score",
+                    f"got {in_quotes(cell)}, and {most} is usable",
+                )
             else:
                 values[row] = number
         return Read(values, bad, changed)
@@ -57,6 +76,21 @@ class Number(Truth):
 
     def from_arrow(self, column: pa.ChunkedArray, schema: LabelSchema) -> NDArray[Any]:
         return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _alike(values: NDArray[Any], column: str, where: str) -> list[Problem]:
+    """Why nothing is learned from these numbers; empty where they differ enough."""
+    if not len(values):
+        return [Problem(where, f"column '{column}' (label) must be numbers that differ; it holds 0 numbers")]
+    low, high, spread = float(values.min()), float(values.max()), float(values.std())
+    least = max(LEAST_SPREAD, 1e-12 * max(abs(low), abs(high)))
+    if spread > least:
+        return []
+    found = f"it holds {len(values):,} numbers"
+    if low == high:
+        return [Problem(where, f"column '{column}' (label) must be numbers that differ; {found}, all {low:g}")]
+    message = f"must be numbers that differ, with a standard deviation over {least:g}; {found} from {low!r} to {high!r}"
+    return [Problem(where, f"column '{column}' (label) {message}", _UNIT)]
 
 
 def _number(cell: str | None) -> float | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trustbase.data.answers import Span
 from trustbase.data.pair import sides
 from trustbase.data.rows import in_quotes
-from trustbase.data.truth.base import Named, Read, Truth, trimmed
+from trustbase.data.truth.base import Named, Read, Truth, read_json, trimmed
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
@@ -76,14 +76,14 @@ class Spans(Truth):
         return [] if any(values) else [Problem("data.label", "no training row has an answer, so nothing says how one is found")]
 
 
-Answer = tuple[int, int | None, str | None]  # where it begins, and where it ends or what it says
+Answer = tuple[int, int | None, str | None]  # where it begins, and where it ends or what it says, or both
 
 
 def _answers(cell: str | None) -> tuple[list[Answer], tuple[str, str] | None]:
     """The answers in a cell, and why they are none."""
     wrong = (_FORM, f"got {in_quotes(cell or '')}")
     try:
-        found = json.loads(cell or "")
+        found = read_json(cell or "")
     except ValueError:
         return [], wrong
     if isinstance(found, dict):
@@ -107,7 +107,7 @@ def answers_in(cell: str) -> int | None:
 def _answer(item: Any) -> Answer | None:
     if isinstance(item, list) and len(item) == 2:
         item = {"start": item[0], "end": item[1]}
-    if not isinstance(item, dict):
+    if not isinstance(item, dict) or ("start" in item and item.get("answer_start", item["start"]) != item["start"]):
         return None
     start, end, text = item.get("start", item.get("answer_start")), item.get("end"), item.get("text")
     numbers = [value for value in (start, end) if value is not None]
@@ -122,6 +122,9 @@ def _placed(answers: Sequence[Answer], context: str) -> tuple[list[Span], tuple[
     for start, end, text in answers:
         last = start + len(text) if text is not None else end
         assert last is not None
+        if end not in (None, last):
+            shown = f"got {in_quotes(text or '')} from {start} to {end}"
+            return [], ("(label) names an answer that does not end where its text does", shown)
         if not 0 <= start < last <= len(context):
             return [], ("(label) names an answer that is not in the text", f"got [{start}, {last}) of {len(context)} characters")
         if text is not None and context[start:last] != text:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trustbase.data.rows import in_quotes
 from trustbase.data.sentences import joined, single_characters, spans_json
 from trustbase.data.tags import Entity, is_tag, scheme_of, tag_names, types_of
-from trustbase.data.truth.base import Named, Read, Truth, trimmed
+from trustbase.data.truth.base import Named, Read, Truth, read_json, trimmed
 from trustbase.data.units import ends_at_units, units
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
@@ -124,7 +124,7 @@ def _words(cell: str | None) -> list[str] | None:
     if cell is None or not cell.startswith("["):
         return None
     try:
-        found = json.loads(cell)
+        found = read_json(cell)
     except ValueError:
         return None
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else None
@@ -134,11 +134,13 @@ def _entities(cell: str | None) -> tuple[list[Entity], tuple[str, str] | None]:
     """The entities in a cell, and why they are none."""
     wrong = ("(label) is no JSON list of entities {start, end, label}", f"got {in_quotes(cell or '')}")
     try:
-        items = json.loads(cell or "")
+        items = read_json(cell or "")
     except ValueError:
         return [], wrong
     if not isinstance(items, list):
         return [], wrong
+    if any(isinstance(item, dict) and _contradicts(item) for item in items):
+        return [], ("(label) names a span whose start or end is told twice, and not alike", f"got {in_quotes(cell or '')}")
     found = [_entity(item) for item in items]
     whole = [entity for entity in found if entity is not None]
     return whole, wrong if len(whole) != len(found) else None
@@ -151,6 +153,12 @@ def types_in(cell: str) -> set[str] | None:
         return set(types_of(tags))
     entities, fault = _entities(cell)
     return None if fault else {name for _, _, name in entities}
+
+
+def _contradicts(item: dict[str, Any]) -> bool:
+    """Whether two names of a place are there and tell two places; a type may stand beside a word that is called `entity`."""
+    told = [[item[key] for key in keys if key in item] for keys in _KEYS[:2]]
+    return any(len(places) > 1 and (not all(type(place) is int for place in places) or len(set(places)) > 1) for places in told)
 
 
 def _entity(item: Any) -> Entity | None:
