@@ -191,12 +191,19 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
         "title": t("groups.title", column=" × ".join(columns)),
         "about": about,
         "first": t("table.group"),
-        "heads": [t.metric(id) for id in ids.values()],
-        "abouts": [t.metric_about(id) for id in ids.values()],
+        "heads": [_told("name", name, t) for name in names],
+        "abouts": [_told("about", name, t) for name in names],
         "rows": table,
         "axes": [charts.axis(scales[name], partial(tick, kind=kinds[name], t=t)) for name in names],
         "none": t("groups.small"),
     }
+
+
+def _told(what: str, name: str, t: Words) -> str:
+    """Name of a number of a group, or what it says: as the finding of it has, else as the rate that only the evidence holds."""
+    if t.has(f"metric.fairness.{name}.{what}"):
+        return t(f"metric.fairness.{name}.{what}")
+    return t.of("rate" if what == "name" else "rate_about", name)
 
 
 def _scale(name: str, kind: Kind, rows: Sequence[Mapping[str, Any]]) -> charts.Scale:
