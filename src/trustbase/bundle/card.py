@@ -12,6 +12,7 @@ import yaml
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
 from trustbase.data.pair import readable, sides
 from trustbase.data.reference import suffix_of
+from trustbase.recipe.lookup import TASKS, options_read
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
 #: finding → the name that the Hub knows the metric by
@@ -26,12 +27,11 @@ _HUB_METRICS = {
     "quality.brier": "brier_score",
     "quality.log_loss": "log_loss",
 }
-#: answer kind → what the Hub calls such a task, where it is not text classification (which regression of texts is, to the Hub)
-_PIPELINES = {"tokens": "token-classification", "span": "question-answering"}
 _SORTS = {"number": "text regression", "labels": "multi-label text classifier"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ABSENT = "*The recipe does not say.*"
 _MOST_SLICES = 60
+_ONE_LANGUAGE, _JUDGED = 0.95, 100  # share of the training texts, and how many of them, from which a guess of their language is told
 
 
 def model_card(
@@ -49,7 +49,7 @@ def model_card(
     recipe = recipe if isinstance(recipe, dict) else {}
     name = _name(recipe, artifact.answer_kind)
     sections = [
-        _front_matter(name, artifact, report, recipe),
+        _front_matter(name, artifact, report, recipe, data_card),
         f"# {name}",
         "",
         *verdict_part(verdict),
@@ -67,15 +67,17 @@ def model_card(
 _LIBRARIES = {"onnx": "onnxruntime", "plain": "trustbase"}
 
 
-def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> str:
+def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any], data_card: Mapping[str, Any]) -> str:
     metrics = []
     for id, kind in _HUB_METRICS.items():
         finding = report.find(id)
         if finding is not None and finding.status == "ok" and finding.value is not None:
             metrics.append({"type": kind, "name": id, "value": finding.value})
     dataset = _data_name(recipe)
+    pipeline, language = pipeline_of(artifact), _language(data_card)
     front: dict[str, Any] = {
-        "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
+        **({"pipeline_tag": pipeline} if pipeline else {}),
+        **({"language": language} if language else {}),
         "library_name": "trustbase" if artifact.members > 1 else _LIBRARIES.get(artifact.runtime, "transformers"),
         "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
         "model-index": [
@@ -83,7 +85,7 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
                 "name": name,
                 "results": [
                     {
-                        "task": {"type": _PIPELINES.get(artifact.answer_kind, "text-classification")},
+                        "task": {"type": pipeline or artifact.task},
                         "dataset": {"type": _slug(dataset), "name": dataset, "split": "test"},
                         "metrics": metrics,
                     }
@@ -94,6 +96,21 @@ def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe
     if _HUB_ID.fullmatch(artifact.base):
         front["base_model"] = artifact.base
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
+
+
+def pipeline_of(artifact: ArtifactInfo) -> str:
+    """What the Hub calls what this model does; empty where it has no name that fits."""
+    if artifact.runtime == "plain" and artifact.columns:
+        return "tabular-classification"
+    return TASKS[artifact.task].hub if artifact.task in TASKS else ""
+
+
+def _language(data_card: Mapping[str, Any]) -> str:
+    """The language of the training texts (ISO 639-1), where enough of them were judged and nearly all were found to be in it."""
+    found = ((data_card.get("splits") or {}).get("train") or {}).get("languages") or {}
+    shares = {name: share for name, share in (found.get("texts") or {}).items() if name != "other"}
+    most = max(shares, key=lambda name: float(shares[name]), default="")
+    return most if most and shares[most] >= _ONE_LANGUAGE and found.get("judged", 0) >= _JUDGED else ""
 
 
 def verdict_part(verdict: Verdict, *, looked_at: str = "this test set") -> Iterator[str]:
@@ -184,15 +201,21 @@ def _written(told: Mapping[str, Any]) -> Iterator[str]:
 def _adaptation(recipe: Mapping[str, Any]) -> str:
     """What was trained, as the recipe says, and whether the weights are an average."""
     adapt, train = recipe.get("adapt"), recipe.get("train")
-    wish = adapt if isinstance(adapt, dict) else {"method": adapt}
+    wish = options_read(adapt if isinstance(adapt, dict) else {"method": adapt})
     if not wish.get("method"):
         return "not stated"
     said = code(str(wish["method"]))
     if wish.get("layers") is not None:
         said += f", the embeddings and the first layers ({plain(str(wish['layers']))})"
+    options = {key: value for key, value in wish.items() if key not in ("method", "layers") and value not in (None, "", [], {})}
+    said += "".join(f", {plain(key)} {_option(value)}" for key, value in options.items())
     averaging = train.get("averaging") if isinstance(train, dict) else None
     method = averaging.get("method") if isinstance(averaging, dict) else averaging
     return f"{said}; the weights are an average ({code(str(method))})" if method else said
+
+
+def _option(value: Any) -> str:
+    return ", ".join(code(str(item)) for item in value) if isinstance(value, list) else code(str(value))
 
 
 def _columns(artifact: ArtifactInfo) -> str:
@@ -288,6 +311,8 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:
         rows = [[code(str(name)), str(part.get("rows"))] for name, part in splits.items()]
+        later = data_card.get("out_of_time")
+        rows += [[f"later rows, {code(str(later['source']))}", str(later["rows"])]] if isinstance(later, Mapping) else []
         yield from table(["split", "rows"], rows)
 
 
