@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import yaml
 
+from trustbase.bundle.front import front_matter, name_of
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
 from trustbase.data.pair import readable, sides
-from trustbase.data.reference import suffix_of
-from trustbase.recipe.lookup import TASKS, options_read
+from trustbase.recipe.lookup import options_read
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
-#: finding → the name that the Hub knows the metric by
-_HUB_METRICS = {
-    "quality.accuracy": "accuracy",
-    "quality.macro_f1": "f1",
-    "quality.auroc": "roc_auc",
-    "quality.rmse": "rmse",
-    "quality.mae": "mae",
-    "quality.r2": "r_squared",
-    "quality.auprc": "average_precision",
-    "quality.brier": "brier_score",
-    "quality.log_loss": "log_loss",
-}
-_SORTS = {"number": "text regression", "labels": "multi-label text classifier"}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ABSENT = "*The recipe does not say.*"
 _MOST_SLICES = 60
-_ONE_LANGUAGE, _JUDGED = 0.95, 100  # share of the training texts, and how many of them, from which a guess of their language is told
 
 
 def model_card(
@@ -47,9 +30,9 @@ def model_card(
     """The text of `README.md`, YAML front matter included."""
     recipe = yaml.safe_load(recipe_text)
     recipe = recipe if isinstance(recipe, dict) else {}
-    name = _name(recipe, artifact.answer_kind)
+    name = name_of(recipe, artifact.answer_kind)
     sections = [
-        _front_matter(name, artifact, report, recipe, data_card),
+        front_matter(name, artifact, report, recipe, data_card),
         f"# {name}",
         "",
         *verdict_part(verdict),
@@ -62,55 +45,6 @@ def model_card(
         *use_part(verdict),
     ]
     return "\n".join(sections) + "\n"
-
-
-_LIBRARIES = {"onnx": "onnxruntime", "plain": "trustbase"}
-
-
-def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any], data_card: Mapping[str, Any]) -> str:
-    metrics = []
-    for id, kind in _HUB_METRICS.items():
-        finding = report.find(id)
-        if finding is not None and finding.status == "ok" and finding.value is not None:
-            metrics.append({"type": kind, "name": id, "value": finding.value})
-    dataset = _data_name(recipe)
-    pipeline, language = pipeline_of(artifact), _language(data_card)
-    front: dict[str, Any] = {
-        **({"pipeline_tag": pipeline} if pipeline else {}),
-        **({"language": language} if language else {}),
-        "library_name": "trustbase" if artifact.members > 1 else _LIBRARIES.get(artifact.runtime, "transformers"),
-        "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    {
-                        "task": {"type": pipeline or artifact.task},
-                        "dataset": {"type": _slug(dataset), "name": dataset, "split": "test"},
-                        "metrics": metrics,
-                    }
-                ],
-            }
-        ],
-    }
-    if _HUB_ID.fullmatch(artifact.base):
-        front["base_model"] = artifact.base
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
-
-
-def pipeline_of(artifact: ArtifactInfo) -> str:
-    """What the Hub calls what this model does; empty where it has no name that fits."""
-    if artifact.runtime == "plain" and artifact.columns:
-        return "tabular-classification"
-    return TASKS[artifact.task].hub if artifact.task in TASKS else ""
-
-
-def _language(data_card: Mapping[str, Any]) -> str:
-    """The language of the training texts (ISO 639-1), where enough of them were judged and nearly all were found to be in it."""
-    found = ((data_card.get("splits") or {}).get("train") or {}).get("languages") or {}
-    shares = {name: share for name, share in (found.get("texts") or {}).items() if name != "other"}
-    most = max(shares, key=lambda name: float(shares[name]), default="")
-    return most if most and shares[most] >= _ONE_LANGUAGE and found.get("judged", 0) >= _JUDGED else ""
 
 
 def verdict_part(verdict: Verdict, *, looked_at: str = "this test set") -> Iterator[str]:
@@ -342,21 +276,3 @@ def use_part(verdict: Verdict, *lines: str) -> Iterator[str]:
     yield ""
     yield "A signature says who released it and that nothing was changed since."
     yield "It does not say that the model is right, lawful or free of bias."
-
-
-def _name(recipe: Mapping[str, Any], kind: str) -> str:
-    return f"{_data_name(recipe)} {_SORTS.get(kind, 'text classifier')}"
-
-
-def _data_name(recipe: Mapping[str, Any]) -> str:
-    data = recipe.get("data")
-    train = str(data.get("train") or "") if isinstance(data, dict) else ""
-    if train.startswith("sample:"):
-        return train.removeprefix("sample:")
-    parts = [part for part in PurePath(train).parts if not set(part) & set("*?[")]  # of a glob, the folder
-    name = PurePath(parts[-1]) if parts else PurePath()
-    return (PurePath(name.stem).stem if suffix_of(name)[1] else name.stem) or "unnamed data"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "data"

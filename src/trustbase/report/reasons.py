@@ -1,4 +1,4 @@
-"""Recorded reasons, methods and remarks in the reader's language; one in a form that the catalogue does not know stands as recorded, and so said."""
+"""Recorded reasons, methods and remarks in the reader's language; one of an unknown form stands as recorded, and so said."""
 
 from __future__ import annotations
 
