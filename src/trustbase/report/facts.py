@@ -128,7 +128,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40]) if kind != "number" else None),
         ("text", readable(str(artifact.get("text") or ""))),
         ("features", columns_read(artifact.get("features"), t)),
-        ("adaptation", None if learned else _one_line(options_read(recorded.pop("adaptation", None) or recipe.get("adapt")))),
+        ("adaptation", None if learned else _adaptation(recorded.pop("adaptation", None) or recipe.get("adapt"), t)),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
         ("precision_why", why_in(str(recorded.pop("why", None) or ""), t)),
@@ -151,6 +151,15 @@ def columns_read(features: Any, t: Words) -> str:
     kinds = features if isinstance(features, Mapping) else {}
     read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical")]
     return t("list.items").join(t("list.within", name=t("list.pair").join(names), about=kind) for kind, names in read if names)
+
+
+def _adaptation(adapt: Any, t: Words) -> str:
+    """The method, and the options of it that hold something."""
+    read = options_read(adapt)
+    if not isinstance(read, Mapping) or "method" not in read:
+        return _one_line(read)
+    options = _one_line({name: value for name, value in read.items() if name != "method"})
+    return t("list.within", name=read["method"], about=options) if options else str(read["method"])
 
 
 def _one_line(value: Any) -> str:
@@ -236,7 +245,7 @@ def looks_words(material: Material, t: Words) -> str:
         return t("looks.no_documents") if material.pretrained else t("looks.none")
     if material.pretrained:
         return t("list.sentences").join([t.count("looks.document_count", looks), t("looks.document_about")])
-    return t.count("looks.count", looks) + " " + t("looks.about")
+    return t("list.sentences").join([t.count("looks.count", looks), t("looks.about")])
 
 
 def digest_facts(material: Material, t: Words) -> Facts:
