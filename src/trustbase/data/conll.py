@@ -2,7 +2,7 @@
 
 The first column is the token, the last one its tag (`B-PER`, `I-PER`, `O`; BIO1, BIO2, BIOES, BILOU and BMES are told apart). As a table a
 file has the columns `text`, the tokens as one text, and `entities`, the spans that the tags spell; and `entities-N` where the N-th column
-holds tags too. Lines that begin with `-DOCSTART-` and comments are passed over.
+holds tags too. Lines whose token is `-DOCSTART-`, and remarks between sentences, are passed over; within a sentence every line is a token.
 
 Source: Tjong Kim Sang & De Meulder (2003), "Introduction to the CoNLL-2003 shared task".
 """
@@ -24,6 +24,7 @@ from trustbase.data.tags import is_tag, scheme_of
 
 TEXT, ENTITIES = "text", "entities"
 _DOCUMENT = "-DOCSTART-"
+_NEARLY_TAG = re.compile(r"[A-Z]-\S+")  # a prefix that no scheme has
 _NUMBERED = re.compile(rf"{ENTITIES}-(\d+)")
 
 
@@ -36,9 +37,9 @@ class _Sentence:
 
 def columns_of(data: bytes) -> list[str]:
     """The columns that a file has as a table; those of tags beside the last are named by their number, from 2."""
-    for line in data.decode("utf-8", "replace").splitlines():
+    for line in data.decode("utf-8", "replace").split("\n"):
         cells = _cells(line)
-        if cells and not line.startswith(_DOCUMENT) and not _comment(line, cells):
+        if cells and cells[0] != _DOCUMENT and not _remark(line, cells):
             return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, len(cells)))]
     return [TEXT, ENTITIES]
 
@@ -94,10 +95,10 @@ def _sentences(data: bytes) -> list[_Sentence]:
     for number, raw in enumerate(data.split(b"\n"), 1):
         line, fault = _decoded(raw)
         cells = _cells(line)
-        if not cells and fault is None:
+        if fault is None and (not cells or cells[0] == _DOCUMENT):
             current = None
             continue
-        if line.startswith(_DOCUMENT) or _comment(line, cells):
+        if current is None and _remark(line, cells, width):
             continue
         if current is None:
             current = _Sentence(number)
@@ -128,6 +129,15 @@ def _cells(line: str) -> list[str]:
     return line.split()
 
 
-def _comment(line: str, cells: Sequence[str]) -> bool:
-    """Whether a line is a remark: it begins with # and does not end with a tag, as the line of a token # does."""
-    return line.startswith("#") and not is_tag(cells[-1])
+def _remark(line: str, cells: Sequence[str], width: int = 0) -> bool:
+    """Whether a line before a sentence is a remark: it begins with #, and is not the line of a token that does.
+
+    Args:
+        line: it.
+        cells: its columns.
+        width: columns of the lines before it; 0 where there were none.
+    """
+    if not line.startswith("#") or is_tag(cells[-1]):
+        return False
+    token = len(cells) == width and not any(char.isspace() for char in cells[0])
+    return not (token and ("\t" in line or _NEARLY_TAG.fullmatch(cells[-1])))
