@@ -21,16 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from cells_kit import ROWS, Cell, Outcome, cells, try_cell, write_worlds  # noqa: E402
+from cells_kit import ROWS, Cell, Outcome, cells, refusal, try_cell, write_worlds  # noqa: E402
 from cells_page import PAGE, page  # noqa: E402
 
 
 def chosen(only: list[str], part: str) -> list[Cell]:
-    """The cells to run: torch first, and what has nothing beside it; each lot in a seeded order, so that a stopped tool saw of all."""
+    """The cells to run, the quick ones first; each lot in a seeded order, so that a tool that was stopped has seen something of all."""
     number, parts = (int(word) for word in part.split("/"))
     found = [cell for cell in cells() if all(word in cell.name for word in only)]
     random.Random(0).shuffle(found)
-    return sorted(found, key=lambda cell: (cell.runtime == "onnx", bool(cell.beside)))[number - 1 :: parts]
+    return sorted(found, key=lambda cell: (cell.beside == "two workers", cell.runtime == "onnx", bool(cell.beside)))[number - 1 :: parts]
 
 
 def outcome_of(cell: Cell, folder: Path) -> Outcome | None:
@@ -40,6 +40,13 @@ def outcome_of(cell: Cell, folder: Path) -> Outcome | None:
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
     return Outcome(told["state"], tuple(told["why"]))
+
+
+def keep(folder: Path, cell: Cell, outcome: Outcome, seconds: float) -> None:
+    """Write down what came of a cell, and say so."""
+    told = {"state": outcome.state, "why": outcome.why, "seconds": round(seconds, 1)}
+    (folder / f"{cell.name}.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    print(f"{outcome.state:8} {seconds:6.1f} s  {cell.name}  {'; '.join(outcome.why)[:200]}", flush=True)
 
 
 def main() -> int:
@@ -62,19 +69,20 @@ def main() -> int:
     from huggingface_hub import constants
 
     constants.HF_HUB_CACHE = str(place / "worlds" / "hub")
-    states = {"failed": {"failed"}, "all": {"failed", "works", "refused"}}.get(wishes.again, set())
-    failed = 0
-    for cell in chosen(wishes.only, wishes.part):
+    states = {"failed": {"failed"}, "all": {"failed", "works"}}.get(wishes.again, set())
+    wanted, failed = chosen(wishes.only, wishes.part), 0
+    refused = {cell: outcome for cell in wanted if (outcome := refusal(cell, worlds[cell.task])) is not None}
+    for cell, outcome in refused.items():
+        keep(folder, cell, outcome, 0.0)
+    for cell in wanted:
         before = outcome_of(cell, folder)
-        if before is not None and before.state not in states:
+        if cell in refused or (before is not None and before.state != "refused" and before.state not in states):
             continue
         began, out = time.monotonic(), place / "run"
         shutil.rmtree(out, ignore_errors=True)
         outcome = try_cell(cell, worlds[cell.task], out)
         failed += outcome.state == "failed"
-        told = {"state": outcome.state, "why": outcome.why, "seconds": round(time.monotonic() - began, 1)}
-        (folder / f"{cell.name}.json").write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
-        print(f"{outcome.state:8} {told['seconds']:6.1f} s  {cell.name}  {'; '.join(outcome.why)[:200]}", flush=True)
+        keep(folder, cell, outcome, time.monotonic() - began)
     return int(failed > 0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS, FindingId
+from trustbase.places import output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
+
+_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def audit(
         VerificationError: a bundle that is not what somebody trusted released.
     """
     refuse_launchers("an audit")
-    folder, named = output_folder(out), NamedTexts(text, text_pair, question, tuple(choices), head, tail)
+    folder, named = output_folder(out, _PARTS, "audit.json"), NamedTexts(text, text_pair, question, tuple(choices), head, tail)
     refuse_impossible(
         model=model,
         data=data,
@@ -172,36 +174,25 @@ def audit(
         from trustbase.bundle.subject import open_subject
 
         with open_subject(str(model), emit) as (info, own):
-            limits = _policy(
-                policy, only, groups, (info.answer_kind,), given=False, neutral=info.labels.neutral is not None
-            )  # now it is known
-            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             info, shown = named.of(info)
+            known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
+            limits = _policy(policy, only, groups, (info.answer_kind,), given=False, **known)
+            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
             report, looks = _audit_model(call, info, rows, str(data), workers)
     return _finish(call, report, looks, lang)
 
 
-def output_folder(out: str | Path) -> Path:
-    """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
-
-    Raises:
-        UsageError: it is one of them, or cannot be made.
-    """
-    folder = Path(out)
-    holds = [name for name in ("manifest.json", "stages", "recipe.resolved.yaml", "artifact.json") if (folder / name).exists()]
-    if holds:
-        hint = "give a new folder, or one that an earlier audit left"
-        raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
-    return folder
-
-
 def _policy(
-    path: str | Path | None, only: Sequence[str], groups: Sequence[str], kinds: Sequence[str], *, given: bool, neutral: bool = True
+    path: str | Path | None,
+    only: Sequence[str],
+    groups: Sequence[str],
+    kinds: Sequence[str],
+    *,
+    given: bool,
+    neutral: bool = True,
+    choices: bool = False,
 ) -> Policy | None:
     """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
 
@@ -213,21 +204,24 @@ def _policy(
     from trustbase.gate.policy import read_policy
 
     def never(id: FindingId) -> tuple[str, str] | None:
-        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, neutral) for kind in kinds]
+        told = {"neutral": neutral, "choices": choices}
+        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, **told) for kind in kinds]
         return None if None in found else found[0]
 
     possible = set(GIVEN_DIMENSIONS if given else DIMENSIONS)
     return read_policy(Path(path), never=never)
 
 
-def _why_never(id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, neutral: bool) -> tuple[str, str] | None:
+def _why_never(
+    id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, *, neutral: bool, choices: bool
+) -> tuple[str, str] | None:
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
 
     existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups, kind, neutral=neutral)
+    never = why_never(id, groups, kind, neutral=neutral, choices=choices)
     if never is not None:
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")

@@ -13,10 +13,10 @@ import numpy as np
 
 from trustbase import files
 from trustbase.audit.named_texts import NamedTexts
-from trustbase.audit_command import output_folder
 from trustbase.data.pair import sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
+from trustbase.places import output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
@@ -104,7 +104,7 @@ def compare(
     named = NamedTexts(text, text_pair, question, tuple(choices), head, tail)
     if problems := list(named.problems()):
         raise UsageError("this comparison cannot start", problems=problems)
-    folder = output_folder(out)
+    folder = output_folder(out, (JSON_FILE, PAGE_FILE), JSON_FILE)
     words(lang)  # a language that is not there is refused before anything is asked
     with ExitStack() as stack:
         infos = _open(stack, (champion, challenger), trust, emit)

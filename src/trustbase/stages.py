@@ -22,6 +22,7 @@ import trustbase
 from trustbase import files
 from trustbase.errors import StaleRunError, TrustbaseError, UsageError, system_errors_told
 from trustbase.events import RunLog
+from trustbase.places import LOCK, RUN_PARTS, refuse_foreign, refuse_inside_bundle
 
 LIBRARIES = (
     *("torch", "transformers", "peft", "tokenizers", "safetensors", "onnxruntime", "onnx"),
@@ -273,15 +274,18 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder for this process alone.
 
     Raises:
-        UsageError: another process is running in it, or this system has no POSIX file locks.
+        UsageError: another process is running in it, it is a bundle or holds what somebody else keeps, or this system has no POSIX
+            file locks.
     """
     try:
         import fcntl
     except ImportError as error:  # not on Windows: better no run than two that spoil each other
         raise UsageError("a run folder needs POSIX file locks, which this system lacks", hint="use Linux, macOS or WSL") from error
     try:
+        refuse_inside_bundle(folder, "the run folder")
+        refuse_foreign(folder, RUN_PARTS, (LOCK, "recipe.resolved.yaml"), "the run folder")
         files.make_folder(folder)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o644)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         about = str(getattr(error, "filename", None) or folder)[:200]

@@ -354,9 +354,13 @@ def test_the_commands_of_the_readme_do_what_it_says(toy_world: Path) -> None:
         f"{'yes' if y else 'no'},{0.7 if y else 0.4},{s},{a}" for y, s, a in zip(truth, sex, rng.choice(["old", "young"], 200), strict=True)
     ]
     (toy_world / "answers.csv").write_text("\n".join(["truth,probability,sex,age_band", *answers]) + "\n")
-    (toy_world / "rows.csv").write_text("age,education,occupation,hours_per_week\n40,Bachelors,Sales,40\n23,HS-grad,,12\n")
-    news = [f"{20 + i % 50},HS-grad,Sales,{i % 60},{('<=50K', '>50K')[y]},{s}" for i, (y, s) in enumerate(zip(truth, sex, strict=True))]
-    (toy_world / "new.csv").write_text("\n".join(["age,education,occupation,hours_per_week,urgent,region", *news]) + "\n")
+    (toy_world / "rows.csv").write_text(
+        "age,education,marital_status,occupation,hours_per_week\n40,Bachelors,Divorced,Sales,40\n23,HS-grad,,,12\n"
+    )
+    news = [
+        f"{20 + i % 50},HS-grad,Divorced,Sales,{i % 60},{('<=50K', '>50K')[y]},{s}" for i, (y, s) in enumerate(zip(truth, sex, strict=True))
+    ]
+    (toy_world / "new.csv").write_text("\n".join(["age,education,marital_status,occupation,hours_per_week,urgent,region", *news]) + "\n")
     ran = []
     for words in commands(PAGES[0]):
         if words[1:3] == ["run", "my-model.yaml"]:

@@ -63,6 +63,17 @@ def test_later_rows_are_audited_beside_the_test_rows(world: Path, one_thread) ->
     assert outcomes["quality.accuracy"].outcome == "same" and outcomes["quality.accuracy@out-of-time"].outcome == "not recomputable"
 
 
+def test_later_rows_are_audited_of_a_model_that_a_person_can_read_too(world: Path) -> None:
+    wanted = yaml.safe_load(world.read_text(encoding="utf-8"))
+    for section in ("train", "adapt", "release"):
+        wanted.pop(section, None)
+    world.write_text(yaml.safe_dump(wanted | {"base": "linear"}), encoding="utf-8")
+    result = trustbase.run(world, out=world.parent / "linear")
+    later = result.audit.find("quality.accuracy@out-of-time")
+    assert later.n == 300 and 0.3 < later.value < 0.7 < result.audit.find("quality.accuracy").value
+    assert result.exit_code == 3 and not trustbase.run(world, out=world.parent / "linear").computed
+
+
 def test_what_cannot_be_is_refused_before_anything_runs(world: Path) -> None:
     def gated(id: str, **data) -> str:
         wanted = yaml.safe_load(world.read_text(encoding="utf-8"))

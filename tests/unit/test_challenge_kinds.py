@@ -63,9 +63,31 @@ def test_numbers_of_both_and_how_far_apart_they_are(tmp_path: Path) -> None:
     np.testing.assert_allclose([found["mae"].low, found["mae"].high], [low, high], atol=0.05 * (high - low))
     held = [(error <= 8).mean() for error in errors]
     assert (found["interval_coverage"].champion, found["interval_coverage"].challenger) == pytest.approx(held)
+    covered = found["interval_coverage"]
+    assert covered.difference == pytest.approx(held[1] - held[0]) and held[1] < held[0] and covered.outcome == "champion ahead"
+    assert covered.low < covered.difference < covered.high < 0  # type: ignore[operator]
     swapped = of(contrasting("number").contrasts(Pair(pair.context, pair.champion, decision=Decision())))
     assert "interval_coverage" not in swapped, "one of the two tells no intervals"
     assert swapped["mae"].outcome == "no difference shown"
+
+
+def test_intervals_of_drawn_rows_are_as_wide_as_they_say(tmp_path: Path) -> None:
+    """Of many rows a resampled interval is nearly the normal one: its half-width is 1.96 standard errors of what each row moves."""
+    pair = number_pair(tmp_path, 2000)
+    truth = pair.context.test.labels
+    roots = [np.sqrt(metrics.mean_squared_error(truth, answers.predicted)) for answers in (pair.champion, pair.challenger)]
+    moves = [(answers.predicted - truth) ** 2 / (2 * root) for answers, root in zip((pair.champion, pair.challenger), roots, strict=True)]
+    found = of(contrasting("number").contrasts(pair))["rmse"]
+    half = 1.96 * scipy_stats.sem(moves[1] - moves[0])
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.1)  # type: ignore[operator]
+    sets = label_pair(tmp_path, 2000)
+    truth = sets.context.test.labels
+    moves = []
+    for answers in (sets.champion, sets.challenger):
+        hits, all_of = (answers.predicted & truth).sum(1), answers.predicted.sum(1) + truth.sum(1)
+        moves.append((2 * hits - 2 * hits.sum() / all_of.sum() * all_of) / all_of.mean())
+    found = of(contrasting("labels").contrasts(sets))["micro_f1"]
+    assert found.high - found.low == pytest.approx(2 * 1.96 * scipy_stats.sem(moves[1] - moves[0]), rel=0.1)  # type: ignore[operator]
 
 
 def test_sets_of_labels_of_both_and_how_far_apart_they_are(tmp_path: Path) -> None:

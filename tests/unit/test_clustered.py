@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from trustbase.audit import fairness, quality
-from trustbase.audit.clustered import GROUPS, Entities, clustered, widening
+from trustbase.audit.clustered import GROUPS, Entities, _of_rows, clustered, widening
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.run import find_audit, run_audit
+from trustbase.audit.slices import findable
 from trustbase.audit.stats import proportion
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
@@ -135,3 +138,30 @@ def test_entities_reach_the_audit_by_way_of_the_disk(tmp_path):
         assert len(np.unique(own)) == len(np.unique(part.entities)) == len(np.unique(np.stack([own, part.entities]), axis=1).T)
     plain = load(DataOptions(**options), root=tmp_path, seed=0)
     assert plain.splits["test"].entities is None and Entities.of(plain.splits["test"]) is None
+
+
+def parts_of(context: AuditContext, *, seed: int = 3) -> AuditContext:
+    """The same rows with texts of many lengths and a group column of five, some of them hardly above the least rows of a slice."""
+    rng = np.random.default_rng(seed)
+    test = context.test
+    texts = ["x" * int(length) for length in rng.integers(40, 120, len(test))]
+    product = rng.choice(list("abcde"), len(test), p=[0.35, 0.3, 0.2, 0.1, 0.05]).astype(object)
+    return replace(context, test=replace(test, texts=texts, table=pa.table({"text": texts}), groups=test.groups | {"product": product}))
+
+
+def test_slices_that_are_named_by_rank_are_widened_as_others_are(tmp_path):
+    report = run_audit(parts_of(world(tmp_path, entities=100, each=7)), ["quality"], policy_digest=None)
+    found = [item for item in report.findings if item.parts.metric in ("slice_accuracy", "worst_slice_accuracy")]
+    assert len(found) == 6
+    for item in found:
+        assert item.status == "ok" and "delete-a-group" in item.method, (item.id, item.reason)
+
+
+def test_parts_of_the_rows_are_the_same_ones_without_some_of_them(tmp_path):
+    context = parts_of(world(tmp_path))
+    rows = np.flatnonzero(context.test.entities >= 20)
+    part = _of_rows(replace(context, parts=findable(context)), rows, context.evidence)
+    lengths = {name for kind, _, _, names in findable(context) if kind == "text_length" for (name,) in names}
+    measured = {dict(item.parts.slice)["text length"] for item in quality.audit_classes(part) if "text length" in dict(item.parts.slice)}
+    assert measured == lengths and len(lengths) == 4
+    assert all(len(names) == len(np.unique(codes[codes < len(names)])) for _, _, codes, names in findable(context))

@@ -146,3 +146,10 @@ def test_what_is_no_sample_of_rows_stays_as_it_is(tmp_path: Path) -> None:
     made = Finding("quality.unread_units", 0.1, 0.05, 0.2, 200, "share", "lower", "counted")
     over = replace(made, id="quality.exact_match#seeds")
     assert clustered(context, lambda part: [], [made, over]) == [made, over]
+
+
+def test_parts_with_large_errors_are_widened_though_they_are_named_by_rank(tmp_path: Path) -> None:
+    found = [other for _, other in both(owned(kit.numbers(tmp_path, 400)), audit_number) if "slice_mae" in other.id]
+    assert len(found) == 6
+    for item in found:
+        assert item.status == "ok" and "delete-a-group" in item.method, (item.id, item.reason)

@@ -88,9 +88,8 @@ def trained(base, folder, *, cached, quick, fused=False, **options):
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.0), TWO, seed=0)
     if fused:
         cells = table(len(part))
-        encoder = ColumnEncoder.of(
-            cells, FeatureOptions(numeric=["amount"], categorical=["channel", "sex"])
-        )  # two of a kind are a list of layers too
+        features = FeatureOptions(numeric=["amount"], categorical=["channel", "sex"])  # two of a kind are a list of modules too
+        encoder = ColumnEncoder.of(cells, features)
         fuse(model, encoder, seed=0)
         encoded = replace(encoded, columns=encoder.encode(list(zip(*(cells[name].to_pylist() for name in encoder.names), strict=True))))
     whole = (encoded.ids, encoded.offsets, part.labels, 0, None, encoded.columns)
@@ -101,6 +100,20 @@ def trained(base, folder, *, cached, quick, fused=False, **options):
     settings = TrainOptions(epochs=2, batch_tokens=96, max_length=32, learning_rate=3e-3, precision="fp32", **options)
     train(model, classification, plain, material, options=settings, folder=folder / "steps", forward=forward)
     return model
+
+
+def test_states_are_what_the_answering_model_says_although_it_is_training(base, tmp_path):
+    """Dropout belongs to what is trained: computed once with it, every epoch would learn from one and the same noise."""
+    _, _, encoded = pieces(base)
+    model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0, dropout=0.5), TWO, seed=0).train()
+    kept = frozen_states(model, cut_of(model), encoded, pad_id=0, dtype=torch.float32, folder=tmp_path)
+    assert model.training, "it goes on training"
+    rows = TokenRows(encoded.ids, encoded.offsets, np.zeros(len(encoded), np.int64), 0).take(np.arange(len(encoded)), "cpu").inputs
+    model.eval()
+    with torch.no_grad():  # transformers' own list: what the embeddings give, then what each layer does
+        wanted = model.base_model(**rows, output_hidden_states=True).hidden_states[2]
+    real = torch.arange(wanted.shape[1]) < torch.from_numpy(encoded.lengths)[:, None]
+    assert torch.allclose(kept.states, wanted[real], atol=1e-5)
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,29 @@ def test_the_mean_is_that_of_probabilities_and_not_of_logits() -> None:
     assert np.abs(special.softmax(logits.mean(axis=0), axis=-1) - wanted).max() > 0.05, "the mean of logits would have been another"
     np.testing.assert_allclose(special.expit(mean_of_labels(logits)), special.expit(logits).mean(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(mean_of_numbers(logits[..., :1]), logits[..., :1].mean(axis=0))
+
+
+class Said:
+    """A member that says what it was given."""
+
+    name, precision = "torch", "fp32"
+
+    def __init__(self, logits: np.ndarray) -> None:
+        self.logits = logits
+
+    def forward(self, output: str, encodings: object, rows: np.ndarray) -> np.ndarray:
+        return self.logits[rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "probability"),
+    [("classes", lambda logits: special.softmax(logits, axis=-1)), ("labels", special.expit), ("number", lambda scores: scores)],
+)
+def test_members_opened_together_answer_with_the_mean_of_their_kind(kind: str, probability: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Of several labels each has a probability of its own, and those of a row need not sum to one."""
+    each = RNG.normal(0, 2, (3, 20, 1 if kind == "number" else 4))
+    found = together([Said(logits) for logits in each], kind).forward("logits", None, np.arange(20))  # type: ignore[list-item]
+    np.testing.assert_allclose(probability(found.astype(np.float64)), probability(each).mean(axis=0), rtol=1e-5)
 
 
 def test_nothing_is_lost_where_all_members_are_nearly_certain() -> None:

@@ -30,7 +30,7 @@ def test_a_method_may_be_its_name_alone():
         ({"method": "lora", "dora": True, "init": "pissa"}, "cannot be combined"),
         ({"method": "lora", "ranks": 4}, "Extra inputs"),
         ({"method": "lora", "length": 4, "size": 2}, "size, length belong to method adapter or prefix or prompt, but the method is lora"),
-        ({"method": "prefix", "rank": 4}, "rank belong to method lora or adalora, but the method is prefix"),
+        ({"method": "prefix", "rank": 4}, "rank belong to method lora or qlora or adalora, but the method is prefix"),
         ({"method": "adapter", "style": "mine"}, "'pfeiffer' or 'houlsby'"),
         ({"method": "adapter", "size": 0}, "greater than or equal to 1"),
         ({"method": "prompt", "length": 0}, "greater than or equal to 1"),

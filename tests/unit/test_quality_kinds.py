@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.fairness_labels import audit_labels as fair_labels
 from trustbase.audit.fairness_number import audit_number as fair_numbers
 from trustbase.audit.quality_labels import audit_labels, f1_of_sums, f1_sums
-from trustbase.audit.quality_number import audit_number, squares
-from trustbase.audit.resampled import clustered, of_sums
+from trustbase.audit.quality_number import audit_number
+from trustbase.audit.resampled import of_sums
 from trustbase.audit.stats import mean
+from trustbase.audit.tails import explained, farthest, mean_size, root_mean_square
 from trustbase.model.metrics import label_metrics, number_metrics
 from trustbase.records import Finding
 from trustbase.train.options import STOPPING_METRICS, STOPPING_OF
@@ -42,7 +44,7 @@ def test_numbers_far_from_zero_keep_their_digits() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 1, 200)
     told = truth + rng.normal(0, 0.3, 200)
-    near, far = squares(truth, told, "r2", seed=0), squares(truth + 1e9, told + 1e9, "r2", seed=0)
+    near, far = explained(truth, told), explained(truth + 1e9, told + 1e9)
     assert near.value == pytest.approx(far.value, abs=1e-6) and near.low == pytest.approx(far.low, abs=1e-6)
 
 
@@ -121,23 +123,17 @@ def test_resampling_refuses_what_has_no_value_and_keeps_to_natural_bounds() -> N
     assert bounded.low < bounded.value <= bounded.high <= 1.0
 
 
-def test_rows_of_a_cluster_are_drawn_together() -> None:
-    values, clusters = np.arange(12.0).reshape(6, 2), np.array([0, 0, 1, 1, 2, 2])
-    assert clustered(values, clusters).tolist() == [[2.0, 4.0], [10.0, 12.0], [18.0, 20.0]]
-    assert clustered(values, None) is values
-
-
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_intervals_of_squared_errors_cover_what_they_claim(metric: str) -> None:
-    """300 samples of 120 rows with skewed errors; 95 % claimed, 4 standard errors of the simulation and 2 points allowed below."""
+    """300 samples of 120 rows with skewed errors; 95 % claimed, 2 standard errors of the simulation allowed below."""
     rng = np.random.default_rng(7)
     true = {"rmse": 3.0, "r2": 1 - 9 / 109}  # errors have variance 9, and truth is told with them taken away: 100 + 9
     covered = 0
-    for draw in range(300):
+    for _ in range(300):
         told, error = rng.normal(0, 10, 120), 3 * (rng.chisquare(4, 120) - 4) / np.sqrt(8)
-        interval = squares(told + error, told, metric, seed=draw)
+        interval = root_mean_square(error, 20.0) if metric == "rmse" else explained(told + error, told)
         covered += interval.low <= true[metric] <= interval.high
-    assert 0.95 - 0.02 - 4 * np.sqrt(0.05 * 0.95 / 300) <= covered / 300 <= 1
+    assert 0.95 - 2 * np.sqrt(0.05 * 0.95 / 300) <= covered / 300 <= 1
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
@@ -165,6 +161,29 @@ def test_groups_of_numbers_are_compared_by_what_they_get(tmp_path: Path) -> None
     assert found["fairness.mae[g=T]"].status == "insufficient" and "T (4 rows)" in gap.reason
     assert found["fairness.interval_coverage[g=N]"].value == (np.abs(errors[north]) <= 8).mean()
     assert fair_numbers(numbers(tmp_path, rows_like={"groups": False}))[0].status == "not_applicable"
+
+
+def test_gaps_and_slices_hold_for_all_of_them_at_once(tmp_path: Path) -> None:
+    """Three groups have three pairs, so each one's interval is at 1 - 0.05 / 3; k slices are told at 1 - 0.05 / k."""
+    context = numbers(tmp_path, 900)
+    test, errors = context.test, np.abs(context.answers.predicted - context.test.labels)
+    alike = farthest(test.labels, context.answers.predicted)
+    group = np.random.default_rng(1).choice(["A", "B", "C"], 900).astype(object)
+    context = replace(context, test=replace(test, groups={"g": group}))
+    parts = [errors[group == name] for name in "ABC"]
+    gap = of(fair_numbers(context))["fairness.mae_difference[g]"]
+    wanted = largest_gap([mean_size(part, alike, confidence=1 - 0.05 / 3) for part in parts])
+    alone = largest_gap([mean_size(part, alike, confidence=0.95) for part in parts])
+    assert (gap.low, gap.value, gap.high) == pytest.approx((wanted.low, wanted.value, wanted.high)) and gap.high > 1.02 * alone.high
+    told = of(audit_number(context))
+    slices = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["slices"]
+    assert len(slices) > 5
+    for name, part in zip("ABC", parts, strict=True):
+        (row,) = (row for row in slices if row["slice"] == {"g": name})
+        made = mean_size(part, alike, confidence=1 - 0.05 / len(slices))
+        assert (row["low"], row["mae"], row["high"]) == pytest.approx((made.low, made.value, made.high))
+    worst = max(slices, key=lambda row: row["mae"])
+    assert told["quality.worst_slice_mae"].low == worst["low"] and told["quality.worst_slice_mae"].value == worst["mae"]
 
 
 def test_each_label_is_compared_as_a_task_of_two(tmp_path: Path) -> None:

@@ -465,6 +465,7 @@ def test_texts_that_no_file_can_hold_are_refused_wherever_they_stand(folder: Pat
 def test_what_stands_in_the_way_of_a_run_is_told_with_its_path(folder: Path) -> None:
     recipe = write(folder, GOOD)
     (folder / "run" / "log.jsonl").mkdir(parents=True)
+    (folder / "run" / ".lock").touch()  # an earlier run left the folder
     with pytest.raises(UsageError, match=r"log\.jsonl: Is a directory"):
         run(recipe, out=folder / "run")
     with pytest.raises(UsageError, match="File name too long"):

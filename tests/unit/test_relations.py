@@ -16,7 +16,8 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from tiny import tiny_bert
 from trustbase.audit.catalogue import why_never
 from trustbase.audit.context import Answers, AuditContext, Evidence
-from trustbase.audit.quality_relation import _at_the_edge, f1_of, relation_findings, relation_sums
+from trustbase.audit.quality_relation import f1_of, relation_findings, relation_sums
+from trustbase.audit.resampled import at_the_edge
 from trustbase.audit.rivals import why_not
 from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.audit.slices import partitions
@@ -309,7 +310,7 @@ def test_all_right_or_all_wrong_still_has_doubt(tmp_path: Path) -> None:
                         f1 = 2 * hits / (2 * hits + missed + invented + 2 * mixed)
                         share = hits / rows
                         assert share - 1e-12 <= f1 <= 2 * share / (1 + share) + 1e-12
-    assert _at_the_edge(200, right=True, confidence=0.95).low > right.low
+    assert at_the_edge(200, right=True, harmonic=True, confidence=0.95, what="a relation").low > right.low
 
 
 def test_the_interval_of_f1_covers_what_it_claims() -> None:

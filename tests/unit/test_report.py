@@ -180,6 +180,17 @@ def test_what_was_assumed_hidden_or_not_asked_for_is_said(pages, tmp_path):
     files.write_json(folder / "artifact" / "artifact.json", {**artifact, "text": "{age} {sex}"})
     body = Page(render(folder)).text("main")
     assert "The favourable label, “>50K”, was assumed." in body and "The model reads these group columns: sex." in body
+    files.write_json(folder / "artifact" / "artifact.json", {**artifact, "text": "{age}", "features": {"categorical": ["sex"]}})
+    assert "The model reads these group columns: sex." in Page(render(folder)).text("main")
+
+
+def test_test_rows_that_training_saw_are_the_first_thing_said(tmp_path):
+    folder = make(tmp_path / "run")
+    card = {"splits": {"test": {"rows": 1200}}, "overlap": {"train/test": 0}}
+    files.write_json(folder / "data_card.json", card)
+    assert "also stands in the training rows" not in Page(render(folder)).text("main")
+    files.write_json(folder / "data_card.json", {**card, "overlap": {"train/test": 419}})
+    assert "419 of the 1,200" in Page(render(folder)).text("main") and "419" in Page(render(folder, lang="zh")).text("main")
 
 
 def test_what_was_not_measured_stands_with_its_reason(pages):

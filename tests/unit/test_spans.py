@@ -262,6 +262,8 @@ def test_no_answer_is_told_below_the_threshold_that_fits_validation_rows_best() 
     assert SPAN.line(scores[0], LABELS, Decision(1.0))["answer"] is None
     assert SPAN.flips(SPAN.decide(scores, LABELS, Decision(0.0)), SPAN.decide(scores, LABELS, Decision(1.0))).all()
     assert best_threshold(np.array([0.9, 0.1]), np.array([1.0, 0.0]), np.array([False, True])) == pytest.approx(0.5)
+    tied = best_threshold(np.array([0.6, 0.9]), np.array([0.0, 1.0]), np.array([False, False]))
+    assert tied == pytest.approx(0.3), "0, 0.3 and 0.75 are equally good, and 0.3 lies nearest one half"
     assert SPAN.near(scores, LABELS, Decision(0.5), 0.0) == 0 < SPAN.near(scores, LABELS, Decision(0.5), 0.1)
 
 

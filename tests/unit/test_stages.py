@@ -128,6 +128,7 @@ def leftovers(folder: Path) -> None:
 
 def test_what_a_killed_process_left_is_swept_and_the_last_copy_put_back(tmp_path: Path) -> None:
     leftovers(tmp_path)
+    (tmp_path / ".lock").touch()  # which the killed one made before anything else
     with locked(tmp_path):
         assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
         assert (tmp_path / "bundle" / "only copy").read_text() == "whole"

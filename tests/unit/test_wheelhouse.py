@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -153,3 +155,31 @@ def test_a_file_that_was_changed_after_installing_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(repack, "_read", lambda name, path: read(name, path) + (b"#" if path.name == "loader.py" else b""))
     with pytest.raises(UsageError, match=r"loader\.py was changed after it was installed"):
         write_wheel("pyyaml", tmp_path)
+
+
+def test_a_file_without_a_hash_is_refused_and_what_needs_none_is_left_out(tmp_path, monkeypatch):
+    """RECORD has none of itself, bytecode none at all, and a signature is of the RECORD that was (the wheel specification)."""
+    site, house = tmp_path / "site", tmp_path / "house"
+    house.mkdir()
+    info = site / "bare-1.0.dist-info"
+    info.mkdir(parents=True)
+    contents = {
+        "bare.py": "",
+        "bare-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: bare\nVersion: 1.0\n",
+        "bare-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = {}
+    for name, text in contents.items():
+        (site / name).write_text(text)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        lines[name] = f"{name},sha256={digest},{len(text)}"
+    (info / "RECORD.jws").write_text("{}")
+    bare = [f"bare-1.0.dist-info/{name},," for name in ("RECORD", "RECORD.jws")]
+    (info / "RECORD").write_text("\n".join([*lines.values(), *bare, "__pycache__/bare.cpython-311.pyc,,"]) + "\n")
+    monkeypatch.syspath_prepend(str(site))
+    with zipfile.ZipFile(write_wheel("bare", house)) as archive:
+        assert set(archive.namelist()) == {*contents, "bare-1.0.dist-info/RECORD"}
+    (info / "RECORD").write_text("\n".join([*list(lines.values())[1:], *bare, "bare.py,,0"]) + "\n")
+    with pytest.raises(UsageError, match="bare cannot be packed") as told:
+        write_wheel("bare", house)
+    assert [(problem.where, problem.message.partition(",")[0]) for problem in told.value.problems] == [("bare.py", "has no hash in RECORD")]

@@ -48,6 +48,7 @@ class Measure:
         kinds: answer kinds of the models that it is measured of.
         sets: which sets a slice may name; any, where empty.
         neutral: whether it is measured only where a label says that nothing holds (`data.no_relation`).
+        of_a_label: whether it speaks of one label, which of a question with choices would be a place among them: never measured there.
     """
 
     form: Form = "none"
@@ -57,6 +58,7 @@ class Measure:
     kinds: tuple[str, ...] = ("classes",)
     sets: tuple[str, ...] = ()
     neutral: bool = False
+    of_a_label: bool = False
 
 
 _BASE = ("language",)
@@ -64,7 +66,8 @@ _WHOLE = Measure()
 _OF_BASE = Measure(kinds=_BASE)
 _SET = Measure("set", kinds=_BASE)
 _PAIRS = Measure("set", kinds=_BASE, sets=PAIR_SETS)
-_GAP = Measure("gap", by_label=True, kinds=("classes", "labels"))
+_GAP = Measure("gap", by_label=True, kinds=("classes", "labels"), of_a_label=True)
+_RATE = Measure("group", of_a_label=True)
 _LABELS, _NUMBER, _TOKENS, _SPAN = ("labels",), ("number",), ("tokens",), ("span",)
 _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
@@ -90,7 +93,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "worst_slice_mae": Measure(kinds=_NUMBER),
         "slice_mae": Measure("part", kinds=_NUMBER),
         "slice_accuracy": Measure("part"),
-        **dict.fromkeys(("precision", "recall", "f1"), Measure("label", kinds=("classes", *_LABELS, *_TOKENS))),
+        **dict.fromkeys(("precision", "recall", "f1"), Measure("label", kinds=("classes", *_LABELS, *_TOKENS), of_a_label=True)),
         **dict.fromkeys(("perplexity", "masked_accuracy", "token_accuracy", "next_sentence_accuracy", "sentence_order_accuracy"), _OF_BASE),
         **dict.fromkeys(("span_corruption_accuracy", "infilling_accuracy", "replaced_accuracy", "contrastive_accuracy"), _OF_BASE),
         **dict.fromkeys(("probe_accuracy", "contamination"), _SET),
@@ -108,8 +111,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("entity_f1", "entity_recall"), Measure("group", kinds=_TOKENS)),
         "exact_match": Measure("group", kinds=(*_LABELS, *_SPAN)),
         "token_f1": Measure("group", kinds=_SPAN),
-        **dict.fromkeys(("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate"), Measure("group")),
-        **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), Measure("group")),
+        "accuracy": Measure("group"),
+        **dict.fromkeys(("selection_rate", "true_positive_rate", "false_positive_rate"), _RATE),
+        **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), _RATE),
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
     },
     "privacy": {"canary_exposure": _OF_BASE},
@@ -145,7 +149,13 @@ def measure_of(id: FindingId) -> Measure | None:
 
 
 def why_never(
-    id: FindingId, groups: Sequence[str], kind: str = "classes", datasets: Sequence[str] = (), *, neutral: bool = True
+    id: FindingId,
+    groups: Sequence[str],
+    kind: str = "classes",
+    datasets: Sequence[str] = (),
+    *,
+    neutral: bool = True,
+    choices: bool = False,
 ) -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
@@ -155,6 +165,7 @@ def why_never(
         kind: answer kind of the model: "classes", "labels", …, or "language" of a base model.
         datasets: sets that are audited beside the test rows, as ids name them.
         neutral: whether a label is known to say that nothing holds.
+        choices: whether the model weighs the choices of a question, so that its labels are places among them.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
@@ -175,6 +186,9 @@ def why_never(
     if measure.neutral and not neutral:
         message = f"{name} leaves out the label that says that nothing holds, and none is named"
         return message, "name it: data.no_relation: LABEL"
+    if measure.of_a_label and choices:
+        message = f"{name} speaks of one label, and the labels of a question with choices are places among them"
+        return message, "use quality.accuracy or fairness.accuracy_difference[column], which mean what they always do"
     return _wrong_variant(id, measure, kind) or _wrong_slice(id, measure, groups)
 
 

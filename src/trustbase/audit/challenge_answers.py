@@ -13,7 +13,8 @@ from trustbase.audit.challenge import Contrast, Contrasting, Pair, contrast
 from trustbase.audit.context import Answers
 from trustbase.audit.quality_labels import exact, f1_of_sums, f1_sums
 from trustbase.audit.resampled import LEAST_UNITS, of_sums
-from trustbase.audit.stats import Floats, Interval, mean, paired_difference
+from trustbase.audit.stats import Floats, Interval, paired_difference
+from trustbase.audit.tails import LEAST_ERRORS, farthest, mean_move
 from trustbase.records import Direction
 
 Inside = NDArray[np.bool_]
@@ -38,11 +39,12 @@ def _errors(answers: Answers, pair: Pair) -> Floats:
 
 def _mae(pair: Pair, inside: Inside) -> Contrast:
     """Mean absolute errors and their paired difference, in some of the rows."""
-    unit, least, n = pair.context.labels.names[0], pair.context.minimum_cell, int(inside.sum())
+    unit, least, n = pair.context.labels.names[0], max(pair.context.minimum_cell, LEAST_ERRORS), int(inside.sum())
     if n < least:
         return few("mae", n, least, "lower", unit)
     champion, challenger = _errors(pair.champion, pair)[inside], _errors(pair.challenger, pair)[inside]
-    made = mean(challenger - champion, confidence=pair.context.confidence)
+    alike = farthest(pair.context.test.labels, pair.champion.predicted, pair.challenger.predicted)
+    made = mean_move(challenger - champion, alike, confidence=pair.context.confidence)
     return contrast(pair, "mae", (float(champion.mean()), float(challenger.mean())), made, "lower", unit)
 
 

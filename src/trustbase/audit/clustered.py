@@ -20,6 +20,7 @@ from scipy import special
 from trustbase import seeds
 from trustbase.audit.catalogue import SEEDS
 from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.slices import findable
 from trustbase.events import ignore
 from trustbase.records import Finding, Split
 
@@ -28,6 +29,7 @@ GROUPS = 40  # parts that are left out in turn: the variance is then known to so
 LEAST_ENTITIES = 20
 _SOURCE = "Kott (2001), J. Official Statist. 17 (delete-a-group jackknife)"
 _AS_ROWS = ("quality.unknown_tokens", "quality.unread_units")  # about the tokenizer, not the answers: of texts, taken as drawn
+_OF_PARTS = ("slice_accuracy", "slice_mae", "worst_slice_accuracy", "worst_slice_mae")
 _SIGNED = ("calibration_gap", "gain_over_")
 _OF_EITHER_SIGN = ("mean_error", "mean_prediction", "gain_over_")
 _UNBOUNDED = ("log_loss", "expected_cost", "brier")
@@ -75,6 +77,8 @@ def clustered(context: AuditContext, audit: Callable[[AuditContext], list[Findin
     groups = min(GROUPS, entities.number)
     part_of = seeds.generator(context.seed, "entities").permutation(entities.number) % groups
     values: dict[str, list[float]] = {item.id: [] for item in findings if _sampled(item)}
+    ranked = any(item.parts.metric in _OF_PARTS for item in findings)  # without some rows, others would be the weakest, or have other edges
+    context = replace(context, parts=findable(context)) if ranked else context
     with tempfile.TemporaryDirectory() as place:
         for left_out in range(groups):
             rows = np.flatnonzero(part_of[entities.codes] != left_out)
@@ -152,6 +156,9 @@ def _of_rows(context: AuditContext, rows: NDArray[np.int64], evidence: Evidence)
         row_numbers=test.row_numbers[rows],
         entities=None,
     )
+    parts = context.parts
+    if parts is not None:
+        parts = tuple((kind, columns, codes[rows], names) for kind, columns, codes, names in parts)
     return replace(
         context,
         test=part,
@@ -161,6 +168,7 @@ def _of_rows(context: AuditContext, rows: NDArray[np.int64], evidence: Evidence)
         predictor=None,
         askers=None,
         options=context.options.model_copy(update={"replicates": 200}),
+        parts=parts,
         minimum_cell=min(context.minimum_cell, 2),
         emit=ignore,
     )

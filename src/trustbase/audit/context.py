@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files
@@ -19,6 +20,9 @@ from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 if TYPE_CHECKING:
     from trustbase.audit.askers.asking import Askers
     from trustbase.model.predict import Predictor
+
+
+Partition = tuple[str, tuple[str, ...], NDArray[np.int64], list[tuple[str, ...]]]  # kind, columns, code of each row, values of each code
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,4 @@ class AuditContext:
     emit: Emit = ignore
     confidence: float = 0.95
     minimum_cell: int = 30
+    parts: tuple[Partition, ...] | None = None  # measured as slices, whatever their sizes; None where they are to be found in the rows

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.resampled import clustered, of_shares
+from trustbase.audit.resampled import of_shares
 from trustbase.audit.stats import Floats, Interval
 from trustbase.data.tags import Entity
 
@@ -47,19 +47,17 @@ def f1(sums: Floats) -> Floats:
 STATISTICS: dict[str, Statistic] = {"f1": f1, "precision": precision, "recall": recall}
 
 
-def interval(
-    sums: Floats, statistic: Statistic, *, rng: np.random.Generator, confidence: float, clusters: NDArray[np.int64] | None = None
-) -> Interval:
-    """The interval of a statistic of entities, whose rows (or clusters of rows) are resampled.
+def interval(sums: Floats, statistic: Statistic, *, rng: np.random.Generator, confidence: float) -> Interval:
+    """The interval of a statistic of entities, whose rows are resampled.
 
-    Where they are all alike, it is that of the share of rows with an entity (`resampled.of_shares`).
+    Where they are all alike, it is what the share of rows says that have an entity of which the statistic speaks (`resampled.of_shares`).
 
     Raises:
         ValueError: the value is not defined, or there are too few rows.
     """
-    units = clustered(sums, clusters)
-    told = np.asarray((units[:, 1:] > 0).any(axis=1))
-    return of_shares(units, statistic, told, rng=rng, confidence=confidence, n=int(_size(sums, statistic)))
+    told = sums[:, 1] > 0 if statistic is precision else sums[:, 2] > 0 if statistic is recall else (sums[:, 1:] > 0).any(axis=1)
+    harmonic, n = statistic is f1, int(_size(sums, statistic))
+    return of_shares(sums, statistic, np.asarray(told), rng=rng, confidence=confidence, n=n, harmonic=harmonic)
 
 
 def fates(told: NDArray[Any], truth: NDArray[Any]) -> tuple[dict[Fate, int], dict[Fate, int]]:

@@ -28,6 +28,7 @@ from trustbase.audit.gaps import GAPS, Gap
 from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, encode, group_counts, named_groups, rows_by_group
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, guarded
 from trustbase.audit.reliability import expected_calibration_error
+from trustbase.audit.rival_inputs import have_choices
 from trustbase.data.groups import MOST_NAMED
 from trustbase.records import Direction, Finding
 
@@ -51,7 +52,8 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     """Findings for each group column and intersection; all rates of all groups go to `evidence/fairness.json`."""
     if not context.test.groups:
         reason = "the data name no group columns (data.groups), so differences between groups cannot be measured"
-        return [Finding.without_value("fairness.demographic_parity_difference", "not_applicable", reason, direction="lower")]
+        metric = "accuracy_difference" if have_choices(context.test) else "demographic_parity_difference"
+        return [Finding.without_value(f"fairness.{metric}", "not_applicable", reason, direction="lower")]
     groups = {column: encode(values) for column, values in context.test.groups.items()}
     counts = group_counts(context.test.labels, context.answers.predicted, groups, classes=len(context.labels.names))
     findings: list[Finding] = []
@@ -63,16 +65,16 @@ def audit_classes(context: AuditContext) -> list[Finding]:
         if str(audit.rest):
             context.emit("note", text=f"groups of {' x '.join(columns)} that are not named: {audit.rest}")
     if context.answers.scores is None:
-        findings += [_without_scores(metric) for metric in ("auroc", "calibration_gap")]
-    labels = context.labels
+        findings += [] if have_choices(context.test) else [_without_scores(metric) for metric in ("auroc", "calibration_gap")]
+    labels, choices = context.labels, have_choices(context.test)
     context.evidence.write(
         "fairness",
         {
-            "favourable": labels.favourable,
-            "assumed": labels.favourable_assumed,
+            "favourable": None if choices else labels.favourable,
+            "assumed": labels.favourable_assumed and not choices,
             "confidence": context.confidence,
             "minimum_cell": context.minimum_cell,
-            "note": _favourable(context),
+            "note": "" if choices else _favourable(context),
             "columns": evidence,
         },
     )
@@ -95,16 +97,20 @@ class SliceAudit:
         self.columns = columns
         self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
         self.gaps: dict[str, Finding] = {}
+        self.choices = have_choices(context.test)
+        self.rates = ("accuracy",) if self.choices else RATES  # the one that speaks of no label: labels of choices are places
+        self.main = tuple(gap for gap in GAPS if set(gap.rates) <= set(self.rates))
         self.favourable = context.labels.index(context.labels.favourable)
         self.cells = self.counts.one_vs_rest(self.favourable)
         self.scored, self.errors = self._scored(groups)
 
     def findings(self) -> list[Finding]:
-        found = [self.gap(gap, self.cells) for gap in GAPS]
+        found = [self.gap(gap, self.cells) for gap in self.main]
         for i in range(len(self.counts.members)):
             found += [
                 guarded(self.context, self._group_id(metric, i), direction, partial(self._group_rate, metric, i))
                 for metric, direction in _GROUP_DIRECTION.items()
+                if metric in self.rates
             ]
             found += [self.scored[i][metric] for metric in self.scored[i]]
         if len(self.context.labels.names) <= _MOST_CLASS_FINDINGS:
@@ -112,7 +118,7 @@ class SliceAudit:
         return found
 
     def evidence(self) -> dict[str, Any]:
-        gaps = [self._brief(self.gap(gap, self.cells)) for gap in GAPS]
+        gaps = [self._brief(self.gap(gap, self.cells)) for gap in self.main]
         result = {"columns": list(self.columns), "groups": [self._row(i) for i in range(len(self.counts.members))], "gaps": gaps}
         result |= {"unnamed": self.rest.to_json(), "note": str(self.rest)}
         others: dict[str, list[dict[str, Any]]] = {}
@@ -139,7 +145,8 @@ class SliceAudit:
             rates.append((k[kept], trials[kept]))
         reason = self._left_out(left_out)
         fields: dict[str, Any] = {"direction": gap.direction, "confidence": self.context.confidence, "n": n, "source": contrasts.SOURCE}
-        fields["method"] = f"{gap.method}; {_favourable(self.context) if variant is None else 'one label against the rest'}"
+        about = _favourable(self.context) if variant is None else "one label against the rest"
+        fields["method"] = gap.method if self.choices else f"{gap.method}; {about}"
         if min(k.size for k, _ in rates) < 2:
             why = f"a gap needs two groups of at least {self.context.minimum_cell} rows"
             return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
@@ -173,9 +180,9 @@ class SliceAudit:
         return interval.finding(id_, direction=_GROUP_DIRECTION[metric], confidence=self.context.confidence)
 
     def _scored(self, groups: Mapping[str, Codes]) -> tuple[list[dict[str, Finding]], list[dict[str, Any]]]:
-        """AUROC and calibration of each group, and its calibration error for the evidence; empty where answers came without scores."""
+        """AUROC and calibration of each group, and its calibration error for the evidence; empty without scores, and of choices."""
         scores = self.context.answers.scores
-        if scores is None:
+        if scores is None or self.choices:
             return [{} for _ in self.counts.members], [{} for _ in self.counts.members]
         rows = rows_by_group(groups, self.columns)
         truth, score = self.context.test.labels == self.favourable, np.asarray(scores[:, self.favourable], float)
@@ -227,7 +234,7 @@ class SliceAudit:
     def _other_labels(self) -> Iterator[tuple[str, Finding]]:
         """Gaps of every other label against the rest, where there are more than two."""
         names = self.context.labels.names
-        if len(names) <= 2:
+        if len(names) <= 2 or self.choices:
             return
         variants = class_variants(names)
         for label, name in enumerate(names):
@@ -239,7 +246,7 @@ class SliceAudit:
         """One group in the evidence: no rate of a cell under the minimum is written."""
         intervals: dict[str, Any] = {}
         z = stats.normal_quantile(self.context.confidence)
-        for metric in RATES:
+        for metric in self.rates:
             k, trials = (int(count[i]) for count in self.cells.counts(metric))
             if trials >= self.context.minimum_cell:
                 low, high = stats.proportion_bounds(k, trials, z)
@@ -251,7 +258,7 @@ class SliceAudit:
         if error.get("status") == "ok":
             intervals["expected_calibration_error"] = {key: error[key] for key in ("value", "low", "high", "n")}
         selection = intervals.get("selection_rate", {})
-        values = {metric: intervals.get(metric, {}).get("value") for metric in (*RATES, "auroc", "calibration_gap")}
+        values = {metric: intervals.get(metric, {}).get("value") for metric in (*self.rates, *self.scored[i])}
         row = {"group": self._name(i), "members": dict(zip(self.columns, self.counts.members[i], strict=True)), "n": int(self.cells.n[i])}
         if error:
             row["expected_calibration_error"] = error

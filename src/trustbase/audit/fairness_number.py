@@ -10,20 +10,32 @@ import numpy as np
 
 from trustbase.audit.by_group import GroupMeasure, Rows, audit_groups
 from trustbase.audit.context import AuditContext
-from trustbase.audit.stats import Floats, Interval, mean, proportion
-from trustbase.records import Direction, Finding
+from trustbase.audit.stats import Interval, mean, proportion
+from trustbase.audit.tails import LEAST_ERRORS, farthest, mean_move, mean_size
+from trustbase.records import Finding
 
 ABOUT = "errors are the answer less the truth: a mean error above 0 says that a group's numbers come out too high"
 
 
 def audit_number(context: AuditContext) -> list[Finding]:
     """All fairness findings of numbers."""
-    errors = context.answers.predicted - context.test.labels
-    unit = context.labels.names[0]
+    told = context.answers.predicted
+    errors = told - context.test.labels
+    sizes, alike, unit = np.abs(errors), farthest(told, context.test.labels), context.labels.names[0]
+
+    def size(rows: Rows, confidence: float) -> Interval:
+        return mean_size(sizes[rows], alike, confidence=confidence)
+
+    def error(rows: Rows, confidence: float) -> Interval:
+        return mean_move(errors[rows], alike, confidence=confidence)
+
+    def answer(rows: Rows, confidence: float) -> Interval:
+        return mean(told[rows], confidence=confidence)
+
     measures = [
-        _mean("mae", np.abs(errors), "lower", unit),
-        _mean("mean_error", errors, "none", unit),
-        _mean("mean_prediction", context.answers.predicted, "none", unit),
+        GroupMeasure("mae", size, "lower", unit, least=LEAST_ERRORS),
+        GroupMeasure("mean_error", error, "none", unit, least=LEAST_ERRORS),
+        GroupMeasure("mean_prediction", answer, "none", unit),
     ]
     half = context.decision.interval.get("half_width")
     if half is not None:
@@ -34,7 +46,3 @@ def audit_number(context: AuditContext) -> list[Finding]:
 
         measures.append(GroupMeasure("interval_coverage", share, "higher", "share"))
     return audit_groups(context, measures, about=ABOUT)
-
-
-def _mean(metric: str, values: Floats, direction: Direction, unit: str) -> GroupMeasure:
-    return GroupMeasure(metric, lambda rows, confidence: mean(values[rows], confidence=confidence), direction, unit)

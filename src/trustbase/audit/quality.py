@@ -20,6 +20,7 @@ from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.counts import ClassificationIntervals, classification_intervals, confusion_counts
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.quality_relation import relation_findings
+from trustbase.audit.rival_inputs import have_choices
 from trustbase.audit.rivals import rivals_for, why_not
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
@@ -94,10 +95,10 @@ def _finding(context: AuditContext, id: str, interval: Interval, **fields: Any) 
 
 
 def _per_class(context: AuditContext, confusion: NDArray[np.int64], counts: ClassificationIntervals) -> list[Finding]:
-    """Precision, recall and F1 of every label; a cell under the minimum is `insufficient`."""
+    """Precision, recall and F1 of every label; a cell under the minimum is `insufficient`. Of choices none: a label is a place there."""
     answered, support = confusion.sum(0), confusion.sum(1)
     rows: list[tuple[str, int, Interval, int, str]] = []
-    for index, label in enumerate(context.labels.names):
+    for index, label in enumerate(() if have_choices(context.test) else context.labels.names):
         rows.append(("precision", index, counts.precision[index], int(answered[index]), f"answered '{label}'"))
         rows.append(("recall", index, counts.recall[index], int(support[index]), f"whose true label is '{label}'"))
         rows.append(("f1", index, counts.f1[index], int(min(answered[index], support[index])), f"with true label, or answered, '{label}'"))
@@ -126,7 +127,9 @@ def slice_id(dimension: str, metric: str, parts: tuple[tuple[str, str], ...]) ->
 
 
 def _class_rows(context: AuditContext, confusion: NDArray[np.int64], counts: ClassificationIntervals) -> list[dict[str, Any]]:
-    """The rows of a classification report, with intervals."""
+    """The rows of a classification report, with intervals; of questions with choices none, as for findings."""
+    if have_choices(context.test):
+        return []
     support = confusion.sum(1)
     rows = []
     for index, label in enumerate(context.labels.names):
@@ -217,7 +220,7 @@ def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
     source = f"{table.source}; Berger (1982), Technometrics 24, section 2"
     interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, source, worst.accuracy, worst.n)
     yield _finding(context, "quality.worst_slice_accuracy", interval, unit="share")
-    for item in slices[:_WORST_SLICES]:
+    for item in slices if context.parts is not None else slices[:_WORST_SLICES]:
         id = slice_id("quality", "slice_accuracy", item.name)
         if id is not None:
             yield _finding(context, id, Interval(item.low, item.high, table.method, table.source, item.accuracy, item.n), unit="share")

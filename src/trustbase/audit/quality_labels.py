@@ -27,7 +27,6 @@ from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
 
 _LEAST_SCORE = float(np.finfo(np.float64).eps)
-_OF_LABEL = ("precision", "recall", "f1")
 
 
 def audit_labels(context: AuditContext) -> list[Finding]:

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase import seeds
-from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.context import Answers, AuditContext, Partition
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, guarded
 from trustbase.audit.quality import slice_id
-from trustbase.audit.resampled import LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
 from trustbase.audit.seeds import over_seeds
-from trustbase.audit.slices import Partition, partitions
-from trustbase.audit.stats import Floats, Interval, mean, normal_quantile, proportion
+from trustbase.audit.slices import AFTERWARDS, least_rows, partitions
+from trustbase.audit.stats import Interval, normal_quantile, proportion
+from trustbase.audit.tails import LEAST_ERRORS, LEAST_EXPLAINED, explained, farthest, mean_move, mean_size, root_mean_square
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Direction, Finding
@@ -47,10 +46,10 @@ def audit_number(context: AuditContext) -> list[Finding]:
         "quality", {"number": _evidence(context), "slices": [row for _, row in slices], "rivals": _rival_rows(context, gains)}
     )
     return [
-        guarded(context, "quality.rmse", "lower", lambda: _resampled(context, "rmse", context.answers, unit)),
+        guarded(context, "quality.rmse", "lower", lambda: _measured(context, "rmse", "lower", unit, _rmse)),
         *over_seeds(context, "rmse", "lower", unit, partial(_root, context)),
-        guarded(context, "quality.mae", "lower", lambda: _found(context, "mae", _mae(context, context.answers), "lower", unit)),
-        guarded(context, "quality.r2", "higher", lambda: _resampled(context, "r2", context.answers, "share of the variance")),
+        guarded(context, "quality.mae", "lower", lambda: _measured(context, "mae", "lower", unit, _mae)),
+        guarded(context, "quality.r2", "higher", lambda: _measured(context, "r2", "higher", "share of the variance", _r2)),
         *_intervals(context, unit),
         *gains.values(),
         guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
@@ -58,43 +57,29 @@ def audit_number(context: AuditContext) -> list[Finding]:
     ]
 
 
-def _found(context: AuditContext, metric: str, interval: Interval, direction: Direction, unit: str) -> Finding:
-    return interval.finding(f"quality.{metric}", direction=direction, confidence=context.confidence, unit=unit)
+def _measured(
+    context: AuditContext, metric: str, direction: Direction, unit: str, measure: Callable[[AuditContext, Answers], Interval]
+) -> Finding:
+    """A number of the model's errors with its interval; `insufficient` where too few rows show how large errors get."""
+    id, n, least = f"quality.{metric}", len(context.test), LEAST_EXPLAINED if metric == "r2" else LEAST_ERRORS
+    shared: dict[str, Any] = {"direction": direction, "confidence": context.confidence, "unit": unit}
+    if n < least:
+        return Finding.without_value(id, "insufficient", f"{n} rows, fewer than the minimum of {least}", n=n, **shared)
+    return measure(context, context.answers).finding(id, **shared)
 
 
 def _mae(context: AuditContext, answers: Answers) -> Interval:
-    return mean(np.abs(answers.predicted - context.test.labels), confidence=context.confidence)
+    truth = context.test.labels
+    return mean_size(np.abs(answers.predicted - truth), farthest(truth, answers.predicted), confidence=context.confidence)
 
 
-def _resampled(context: AuditContext, metric: str, answers: Answers, unit: str) -> Finding:
-    """RMSE or R², with a BCa interval."""
-    id = f"quality.{metric}"
-    n = len(context.test)
-    direction: Direction = "lower" if metric == "rmse" else "higher"
-    if n < LEAST_UNITS:
-        reason = f"{n} rows, fewer than the minimum of {LEAST_UNITS}"
-        return Finding.without_value(id, "insufficient", reason, n=n, direction=direction, confidence=context.confidence, unit=unit)
-    interval = squares(context.test.labels, answers.predicted, metric, seed=context.seed, confidence=context.confidence)
-    return interval.finding(id, direction=direction, confidence=context.confidence, unit=unit, seed=context.seed)
+def _rmse(context: AuditContext, answers: Answers) -> Interval:
+    truth = context.test.labels
+    return root_mean_square(answers.predicted - truth, farthest(truth, answers.predicted), confidence=context.confidence)
 
 
-def squares(truth: Floats, told: Floats, metric: str, *, seed: int, confidence: float = 0.95) -> Interval:
-    """RMSE or R² (1 less the squared error as a share of that of the rows' own mean) of numbers, with a BCa interval."""
-    centred = truth - truth.mean()  # sums of squares of numbers far from 0 lose their digits
-    sums = np.stack([np.ones(len(truth)), centred, centred**2, (told - truth) ** 2], axis=1)
-    statistic: Callable[[Floats], Floats] = _rmse if metric == "rmse" else _r2
-    least, most = (0.0, np.inf) if metric == "rmse" else (-np.inf, 1.0)
-    rng = seeds.generator(seed, "quality", metric)
-    return of_sums(sums, statistic, rng=rng, confidence=confidence, least=least, most=most)
-
-
-def _rmse(sums: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.maximum(sums[..., 3], 0) / sums[..., 0]))
-
-
-def _r2(sums: Floats) -> Floats:
-    spread = sums[..., 2] - sums[..., 1] ** 2 / sums[..., 0]
-    return np.asarray(1 - np.divide(sums[..., 3], spread, out=np.full(spread.shape, np.nan), where=spread > 0))
+def _r2(context: AuditContext, answers: Answers) -> Interval:
+    return explained(context.test.labels, answers.predicted, confidence=context.confidence)
 
 
 def _intervals(context: AuditContext, unit: str) -> Iterable[Finding]:
@@ -118,9 +103,11 @@ def _gain(context: AuditContext, name: str) -> Finding:
     id, rival, unit = f"quality.gain_over_{name}", context.rivals.get(name), context.labels.names[0]
     shared: dict[str, Any] = {"direction": "higher", "confidence": context.confidence, "unit": unit}
     if rival is not None:
-        truth = context.test.labels
-        saved = np.abs(rival.predicted - truth) - np.abs(context.answers.predicted - truth)
-        return mean(saved, confidence=context.confidence).finding(id, **shared)
+        truth, ours, theirs = context.test.labels, context.answers.predicted, rival.predicted
+        if len(truth) < LEAST_ERRORS:
+            return Finding.without_value(id, "insufficient", f"{len(truth)} rows, fewer than the minimum of {LEAST_ERRORS}", **shared)
+        saved = np.abs(theirs - truth) - np.abs(ours - truth)
+        return mean_move(saved, farthest(truth, ours, theirs), confidence=context.confidence).finding(id, **shared)
     if context.train is None:
         return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
     reason = why_not(name, context.train)
@@ -145,7 +132,7 @@ def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[s
 def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], dict[str, Any]]]:
     """Mean absolute error of every part of the test rows that can be told beforehand, largest first, for all parts at once."""
     errors = np.abs(context.answers.predicted - context.test.labels)
-    least = max(context.minimum_cell, NAMED_ROWS)
+    alike, least = farthest(context.test.labels, context.answers.predicted), least_rows(context)
     found = []
     for kind, columns, codes, names in _known(context):
         for code, values in enumerate(names):
@@ -153,12 +140,12 @@ def _slices(context: AuditContext) -> list[tuple[tuple[tuple[str, str], ...], di
             if len(rows) >= least:
                 found.append((kind, tuple(zip(columns, values, strict=True)), errors[rows]))
     level = 1 - (1 - context.confidence) / max(len(found), 1)
-    told = [(name, _slice_row(kind, name, mean(values, confidence=level))) for kind, name, values in found]
+    told = [(name, _slice_row(kind, name, mean_size(values, alike, confidence=level))) for kind, name, values in found]
     return sorted(told, key=lambda item: (-item[1]["mae"], item[0]))
 
 
 def _known(context: AuditContext) -> Iterable[Partition]:
-    return (part for part in partitions(context) if part[0] not in {"true_label", "predicted_label"})
+    return (part for part in partitions(context) if part[0] not in AFTERWARDS)
 
 
 def _slice_row(kind: str, name: tuple[tuple[str, str], ...], error: Interval) -> dict[str, Any]:
@@ -185,7 +172,7 @@ def _worst(context: AuditContext, slices: Sequence[tuple[tuple[tuple[str, str], 
     said = f"largest of {len(slices)} slices, at {', '.join(f'{column} = {value}' for column, value in name)}; {method}"
     high = max(row["high"] for _, row in slices)
     yield Interval(worst["low"], high, said, source, worst["mae"], worst["n"]).finding("quality.worst_slice_mae", **shared)
-    for parts, row in slices[:_WORST_SLICES]:
+    for parts, row in slices if context.parts is not None else slices[:_WORST_SLICES]:
         id = slice_id("quality", "slice_mae", parts)
         if id is not None:
             yield Interval(row["low"], row["high"], method, source, row["mae"], row["n"]).finding(id, **shared)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import LEAST_ROWS, guarded
-from trustbase.audit.resampled import LEAST_UNITS, of_sums
-from trustbase.audit.stats import Floats, Interval, proportion
+from trustbase.audit.resampled import LEAST_UNITS, at_the_edge, of_sums
+from trustbase.audit.stats import Floats, proportion
 from trustbase.records import Finding
 
 _F1 = "quality.relation_f1"
@@ -56,22 +56,12 @@ def _f1(context: AuditContext, sums: Floats) -> Finding:
         reason = f"{rows} rows, {seen} of them with a true or answered relation; it needs {LEAST_UNITS}, and {LEAST_ROWS} of these"
         return Finding.without_value(_F1, "insufficient", reason, n=rows, **shared)
     if int(sums[:, 0].sum()) in (0, seen):
-        return _at_the_edge(seen, right=bool(sums[:, 0].any()), confidence=context.confidence).finding(_F1, **shared)
+        right = bool(sums[:, 0].any())
+        found = at_the_edge(seen, right=right, harmonic=True, confidence=context.confidence, what="a relation")
+        return found.finding(_F1, **shared)
     rng = seeds.generator(context.seed, "quality", "relation_f1")
     interval = of_sums(sums, f1_of, rng=rng, confidence=context.confidence, least=0.0, most=1.0)
     return interval.finding(_F1, seed=context.seed, **shared)
-
-
-def _at_the_edge(seen: int, *, right: bool, confidence: float) -> Interval:
-    """F1 where every row with a relation is right, or none: resampling would show no doubt at all.
-
-    With a share p of hits among the rows that have or are answered with a relation, F1 is at least p, as a wrong row counts
-    at most once as true and once as answered, and at most 2p / (1 + p), as it counts at least once.
-    """
-    share = proportion(seen if right else 0, seen, confidence=confidence)
-    low, high = (share.low, 1.0) if right else (0.0, 2 * share.high / (1 + share.high))
-    method = f"bound from the share of hits among {seen} rows with a relation: {share.method}"
-    return Interval(low, high, method, share.source, 1.0 if right else 0.0, seen)
 
 
 def _share(context: AuditContext, metric: str, hits: int, rows: int, which: str) -> Finding:

@@ -1,7 +1,8 @@
 """The quality audit of answers that are parts of a text: how many are exactly right, how many words of them are, and what rivals reach.
 
-Findings are `quality.exact_match`, `.token_f1`, both of rows that have an answer, `.no_answer_accuracy` of those that have none,
-`.gain_over_…` in F1, and `.unknown_tokens`. `evidence/quality.json` holds the numbers of both kinds of rows and the rivals.
+Findings are `quality.exact_match` and `.token_f1` of all rows, `.has_answer_exact_match` and `.has_answer_token_f1` of those that have an
+answer, `.no_answer_accuracy` of those that have none, `.gain_over_…` in F1, and `.unknown_tokens`. `evidence/quality.json` holds the
+numbers of both kinds of rows and the rivals.
 """
 
 from __future__ import annotations

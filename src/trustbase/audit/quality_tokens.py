@@ -20,9 +20,10 @@ from trustbase.audit.quality import slice_id
 from trustbase.audit.ratios import share_of
 from trustbase.audit.resampled import LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
-from trustbase.audit.stats import Floats, Interval
+from trustbase.audit.stats import Floats, Interval, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.data.tags import tags_of, types_of
+from trustbase.data.units import touched
 from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
 
@@ -58,7 +59,8 @@ def _whole(context: AuditContext, name: str) -> Finding:
 def _measured(context: AuditContext, id: str, name: str, sums: Floats, *, least: int) -> Finding:
     """A statistic of entities with its interval; `insufficient` where there are too few of what it speaks of."""
     _, told, true = (int(total) for total in sums.sum(axis=0))
-    n, which = {"precision": (told, "answered"), "recall": (true, "true"), "f1": (min(told, true) if least > 1 else true, "true")}[name]
+    of_f1 = min((true, "true"), (told, "answered"), key=lambda each: each[0]) if least > 1 else (true, "true")
+    n, which = {"precision": (told, "answered"), "recall": (true, "true"), "f1": of_f1}[name]
     if n < least:
         return Finding.without_value(id, "insufficient", f"{n} {which} entities, fewer than {least}", n=n, **_shared(context))
     if len(sums) < LEAST_UNITS:
@@ -85,7 +87,8 @@ def _log_loss(context: AuditContext) -> Finding:
         return Finding.without_value("quality.log_loss", "not_applicable", "only answers were given, no scores", **shared)
     rows = []
     for table, entities in zip(scores, context.test.labels, strict=True):
-        spans = [(*_units(table, start, end), name) for start, end, name in entities]
+        bounds = table[:, :_BOUNDS].astype(np.int64)
+        spans = [(*touched(bounds, start, end), name) for start, end, name in entities]
         tags = tags_of(spans, len(table), context.labels.names)
         own = np.clip(table[np.arange(len(table)), _BOUNDS + tags], _LEAST_SCORE, None)
         rows.append((-np.log(own).sum(), len(table)))
@@ -93,12 +96,6 @@ def _log_loss(context: AuditContext) -> Finding:
     rng = seeds.generator(context.seed, "quality", "log_loss")
     found = of_sums(sums, lambda total: total[..., 0] / total[..., 1], rng=rng, confidence=context.confidence, least=0.0, n=len(sums))
     return found.finding("quality.log_loss", seed=context.seed, **shared)
-
-
-def _units(table: Floats, start: int, end: int) -> tuple[int, int]:
-    """The units that share a character with `[start, end)`."""
-    first = int(np.searchsorted(table[:, 1], start, side="right"))
-    return first, max(first, int(np.searchsorted(table[:, 0], end, side="left")))
 
 
 def _unread(context: AuditContext) -> Finding:
@@ -125,6 +122,8 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if rival is not None:
         truth = context.test.labels
         both = np.concatenate([sums_of(context.answers.predicted, truth), sums_of(rival.predicted, truth)], axis=1)
+        if np.array_equal(both[:, :3], both[:, 3:]):
+            return _no_difference(both, context.confidence).finding(id, **shared)
         rng = seeds.generator(context.seed, "quality", id)
         found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=int(both[:, 2].sum()))
         return found.finding(id, seed=context.seed, **shared)
@@ -134,6 +133,14 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if reason is not None:
         return Finding.without_value(id, "not_applicable", reason, **shared)
     return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+
+
+def _no_difference(sums: Floats, confidence: float) -> Interval:
+    """Two models that did alike on every row, of which resampling would make certainty: as many rows as go unseen may set them apart."""
+    told = int((sums[:, 1:3] > 0).any(axis=1).sum())
+    bound = proportion(0, told, confidence=confidence)
+    method = f"all alike: bound from the share of hits among the {told} rows with an entity: {bound.method}"
+    return Interval(-bound.high, bound.high, method, bound.source, 0.0, int(sums[:, 2].sum()))
 
 
 def _difference(sums: Floats) -> Floats:

@@ -1,6 +1,6 @@
-"""Intervals of functions of sums over rows: root mean squared errors, F1 over entities, explained variance.
+"""Intervals of functions of sums over rows: F1 over entities, relations and sets of labels, differences of two models' errors.
 
-What is resampled are rows (or whole clusters of them), each with the few sums that the statistic is made of, so a replicate is a
+What is resampled are rows, each with the few sums that the statistic is made of, so a replicate is a
 product of small matrices. The interval is BCa: percentiles, corrected for the replicates' median bias and for how the spread changes
 with the value.
 
@@ -10,6 +10,7 @@ Source: Efron (1987), "Better bootstrap confidence intervals", JASA 82, sections
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,16 +74,18 @@ def of_shares(
     rng: np.random.Generator,
     confidence: float = 0.95,
     n: int | None = None,
+    harmonic: bool = True,
     what: str = "an entity",
 ) -> Interval:
     """The interval of precision, recall or F1 over units.
 
-    Where every unit that counts is wholly right, or none has a hit, resampling shows no doubt at all; then it is that of the share of
-    such units, which is the most that can be said.
+    Where every unit that counts is wholly right, or none has a hit, resampling shows no doubt at all; then it is what the share of
+    such units says (`at_the_edge`).
 
     Args:
         sums, statistic, rng, confidence, n: as in `of_sums`.
         told: which units count: they have something true or answered `(units,)`.
+        harmonic: whether it is an F1.
         what: a unit that counts has, in words.
 
     Raises:
@@ -90,17 +93,32 @@ def of_shares(
     """
     value, count = float(statistic(sums.sum(axis=0))), int(told.sum())
     if value in (0.0, 1.0):
-        bound = proportion(count if value else 0, count, confidence=confidence)
-        method = f"all alike: {bound.method} of the {count} rows with {what}"
-        return enclosing(bound.low, value, bound.high, method, bound.source, len(sums) if n is None else n)
+        found = at_the_edge(count, right=value > 0, harmonic=harmonic, confidence=confidence, what=what)
+        return replace(found, n=len(sums) if n is None else n)
     return of_sums(sums, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n)
 
 
-def clustered(sums: Floats, clusters: NDArray[np.int64] | None) -> Floats:
-    """Sums of rows `(rows, k)` as sums of the clusters that they belong to; as they are where there are none."""
-    if clusters is None:
-        return sums
-    return np.stack([np.bincount(clusters, weights=column) for column in sums.T], axis=1)
+def at_the_edge(seen: int, *, right: bool, harmonic: bool, confidence: float, what: str) -> Interval:
+    """Precision, recall or F1 where every unit that counts is right, or none is: what the share p of units with a hit says.
+
+    F1 is at least p, as a wrong unit counts at most once as true and once as answered, and at most 2p / (1 + p), as it counts at least
+    once (as missed or as answered in vain). That takes units for equally large; where they hold several things each, it is the most
+    that can be said.
+
+    Args:
+        seen: units that count.
+        right: whether all are right, or none is.
+        harmonic: whether the number is an F1, and no share.
+        confidence: of the interval.
+        what: a unit that counts has, in words.
+
+    Raises:
+        ValueError: no unit counts.
+    """
+    share = proportion(seen if right else 0, seen, confidence=confidence)
+    high = 2 * share.high / (1 + share.high) if harmonic else share.high
+    method = f"all alike: bound from the share of hits among the {seen} rows with {what}: {share.method}"
+    return enclosing(share.low, float(right), high, method, share.source, seen)
 
 
 def _replicates(sums: Floats, statistic: Callable[[Floats], Floats], count: int, rng: np.random.Generator) -> Floats:

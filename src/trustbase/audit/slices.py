@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.context import AuditContext
+from trustbase.audit.context import AuditContext, Partition
 from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.rivals import plain_text
 from trustbase.audit.stats import normal_quantile, proportion_bounds
 from trustbase.data.marked import parts
 from trustbase.data.terms import are_marked
 
+AFTERWARDS = ("true_label", "predicted_label")  # parts that only the truth or the answer makes
 _MAX_VALUES = 25  # of a column that is sliced by its values; a column with more is sliced by quartiles where it is numeric
 _LONGEST_VALUE = 40  # characters; a column with longer values holds texts, which are not written anywhere
 _MOST_WORDS = 5  # of such a value
@@ -62,12 +63,12 @@ class SliceTable:
 
     def known_beforehand(self) -> tuple[Slice, ...]:
         """Slices that can be told before the answer and the truth are known: by group, column or length."""
-        return tuple(item for item in self.slices if item.kind not in {"true_label", "predicted_label"})
+        return tuple(item for item in self.slices if item.kind not in AFTERWARDS)
 
 
 def slice_accuracies(context: AuditContext) -> SliceTable:
     """Accuracy of every slice of at least `minimum_cell` rows (and never fewer than 30, as slices are named), worst first."""
-    least = max(context.minimum_cell, NAMED_ROWS)
+    least = least_rows(context)
     correct = context.answers.predicted == context.test.labels
     named: list[tuple[str, tuple[tuple[str, str], ...], int, int]] = []
     too_small = 0
@@ -90,10 +91,27 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
     return SliceTable(tuple(slices), too_small, f"mid-P bounds that hold for all {count} slices at once (Bonferroni)")
 
 
-Partition = tuple[str, tuple[str, ...], NDArray[np.int64], list[tuple[str, ...]]]  # kind, columns, code of each row, values of each code
+def least_rows(context: AuditContext) -> int:
+    """Rows from which a part of the test rows is measured; where the parts are fixed, all of those are."""
+    return 1 if context.parts is not None else max(context.minimum_cell, NAMED_ROWS)
+
+
+def findable(context: AuditContext) -> tuple[Partition, ...]:
+    """The parts that findings may speak of: known beforehand and of rows enough. A row of none of them has a code beyond the names."""
+    least, found = least_rows(context), []
+    for kind, columns, codes, names in partitions(context):
+        if kind not in AFTERWARDS:
+            kept = np.bincount(codes, minlength=len(names)) >= least
+            place = np.where(kept, kept.cumsum() - 1, kept.sum())
+            found.append((kind, columns, place[codes], [name for name, stays in zip(names, kept, strict=True) if stays]))
+    return tuple(found)
 
 
 def partitions(context: AuditContext) -> Iterator[Partition]:
+    """The ways to divide the test rows that are looked at: by group, column, length of the text, label and answer."""
+    if context.parts is not None:
+        yield from context.parts
+        return
     groups = {column: _coded(values) for column, values in context.test.groups.items()}
     for column, (codes, names) in groups.items():
         yield "group", (column,), codes, [(name,) for name in names]

@@ -19,6 +19,7 @@ from trustbase.bundle.layout import BASE_MODEL, MODEL
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
+from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def predict(
     """Answer every row of a file with a bundle that was checked first.
 
     A row that cannot be asked about, or that the model fails on, gets `{"error": {"type", "message"}}` on its line and
-    leaves the others alone. The output appears whole, at the end, or not at all.
+    leaves the others alone. An answer to a text that is longer than the model reads says how many of its tokens were not read
+    (`unread_tokens`). The output appears whole, at the end, or not at all.
 
     Args:
         bundle: the bundle folder.
@@ -70,6 +72,7 @@ def predict(
     """
     started = time.monotonic()
     target = files.check_output(output)
+    refuse_inside_bundle(target, "the output")
     checked = verify(bundle, trust=trust, emit=emit)
     _refuse_base(checked)
     source = Path(input)
@@ -104,7 +107,7 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
     from trustbase.model.predict import Predictor
 
     unknown: Counter[str] = Counter()
-    answered = failed = 0
+    answered = failed = cut = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
     with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
         repeat_golden(json.loads(checked.read("golden.json")), predictor)
@@ -116,12 +119,14 @@ def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> 
                 lines = answer_rows(predictor, rows)
                 unknown.update(encoder.unknown([row for row in rows if isinstance(row, str)]) if encoder is not None else {})
                 stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
-                bad = sum("error" in line for line in lines)
+                bad, cut = sum("error" in line for line in lines), cut + sum("unread_tokens" in line for line in lines)
                 answered, failed = answered + len(lines) - bad, failed + bad
                 done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
                 emit("progress", what="predict", done=done, total=size)
     for name, count in sorted(unknown.items()):
         emit("warning", text=f"column '{name}': {count:,} rows hold a name that the model does not know, and were answered as such")
+    if cut:
+        emit("warning", text=f"{cut:,} of {answered:,} answers are about a part of their text alone: it is longer than the model reads")
     return answered, failed, dict(unknown)
 
 
@@ -133,10 +138,15 @@ def answer_rows(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any
 
     texts = [row for row in rows if not isinstance(row, BadInput)]
     results = iter(predictor.ask_all([Question(ANSWER_KINDS[predictor.info.answer_kind].question, text) for text in texts]))
-    return [
+    lines = [
         _error("bad_row", f"{row.where}: {row.reason}") if isinstance(row, BadInput) else _line(next(results), predictor.info)
         for row in rows
     ]
+    read = [(row, line) for row, line in zip(rows, lines, strict=True) if not isinstance(row, BadInput) and "error" not in line]
+    for (_, line), lost in zip(read, predictor.unread([row for row, _ in read]).tolist(), strict=True):
+        if lost:
+            line["unread_tokens"] = lost
+    return lines
 
 
 def _line(result: Result, info: ArtifactInfo) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
-from trustbase.data.pair import readable
+from trustbase.data.pair import readable, sides
 from trustbase.data.reference import suffix_of
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
@@ -211,7 +211,7 @@ def _answers(artifact: ArtifactInfo) -> Iterator[list[str]]:
             yield ["interval", f"the number plus and minus {show(interval_of['half_width'])}, {said}"]
         return
     yield ["labels", ", ".join(code(name) for name in labels.names)]
-    if artifact.answer_kind == "classes":
+    if artifact.answer_kind == "classes" and len(sides(artifact.text or "")) <= 2:  # a choice is a place, and none is favourable
         yield ["positive label", code(labels.positive) + (" (assumed)" if labels.positive_assumed else "")]
         yield ["favourable label", code(labels.favourable) + (" (assumed)" if labels.favourable_assumed else "")]
 
@@ -280,6 +280,10 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     order = data_card.get("order")
     for text in order.get("warnings") or [] if isinstance(order, Mapping) else []:
         yield f"\n**Warning**: {plain(str(text))}"
+    seen = (data_card.get("overlap") or {}).get("train/test")
+    if seen:
+        told = f"{seen:,} test rows have a text that also stands in the training rows"
+        yield f"\n**Warning**: {told}; what is measured on them says little about others."
     yield ""
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:

@@ -11,9 +11,8 @@ from typing import Any
 
 from trustbase import files
 from trustbase.bundle.envelope import STATEMENT
+from trustbase.places import MANIFEST, SIGNATURE
 
-MANIFEST = "manifest.json"
-SIGNATURE = "model.sig"
 ATTESTATIONS = "attestations"
 REJECTED = "REJECTED.txt"
 MODEL = "model"

@@ -21,24 +21,14 @@ from trustbase.bundle.envelope import sign
 from trustbase.bundle.environment import environment_facts
 from trustbase.bundle.golden import golden_record
 from trustbase.bundle.keys import SigningKey, signing_key
-from trustbase.bundle.layout import (
-    BASE_MODEL,
-    LABELS_SCHEMA,
-    MANIFEST,
-    MODEL,
-    REJECTED,
-    SIGNATURE,
-    FileEntry,
-    model_digest,
-    render_manifest,
-    signed_statement,
-)
+from trustbase.bundle.layout import BASE_MODEL, LABELS_SCHEMA, MODEL, REJECTED, FileEntry, model_digest, render_manifest, signed_statement
 from trustbase.bundle.portable import portable_recipe
 from trustbase.bundle.scan import hash_files, list_files
 from trustbase.errors import ModelError, TrustbaseError, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.decide import decide
 from trustbase.gate.policy import Policy
+from trustbase.places import MANIFEST, SIGNATURE
 from trustbase.records import ArtifactInfo, AuditReport, Bundle, LabelSchema, Verdict
 
 Ask = Callable[[Sequence[str]], NDArray[np.float64]]

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import yaml
 
-from trustbase.bundle.layout import BASE_MODEL, MANIFEST, REJECTED, SIGNATURE, bundle_around, is_bundle
+from trustbase.bundle.layout import BASE_MODEL, REJECTED, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
 from trustbase.errors import UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import PLAIN_FILE, read_artifact
 from trustbase.model.ensemble import first_part
+from trustbase.places import MANIFEST, SIGNATURE
 from trustbase.records import ArtifactInfo
 
 

@@ -17,10 +17,8 @@ from trustbase.bundle.keys import PublicKey, SigningKey, signing_key, trusted_ke
 from trustbase.bundle.layout import (
     ATTESTATION,
     ATTESTATIONS,
-    MANIFEST,
     MODEL,
     REJECTED,
-    SIGNATURE,
     FileEntry,
     attestation_statement,
     collisions,
@@ -33,6 +31,7 @@ from trustbase.bundle.scan import Scan, hash_files, is_attestation, list_files, 
 from trustbase.errors import Problem, UsageError, VerificationError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
+from trustbase.places import MANIFEST, SIGNATURE
 from trustbase.records import AuditReport, Verdict
 
 _AGAIN = "get the bundle again from its signer; do not use this folder"

@@ -89,7 +89,7 @@ def run_command(
 
 @app.command("data")
 def data_command(
-    file: Annotated[str, typer.Argument(help="What data.train may name: a file, a folder, a glob, a database, a sample.")],
+    file: Annotated[str, typer.Argument(help="What data.train may name: files, a folder, a glob, a database, a sample, a part of a hub.")],
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
     text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where two are read together.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,

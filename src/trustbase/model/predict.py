@@ -44,6 +44,9 @@ class WhiteBox:
     note: str  # what must be said beside every number made with it
 
 
+_SPECIAL = 8  # tokens around the texts of a row, at most
+
+
 class Predictor:
     """Asks one artefact. Every method may be called from any thread, at the same time; nothing is printed or trained.
 
@@ -198,6 +201,16 @@ class Predictor:
         """
         values = values_of(self.ask_all([Question("log_likelihood", text) for text in texts]))
         return np.array([(value.total, value.tokens) for value in values], dtype=np.float64).reshape(-1, 2)
+
+    def unread(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Tokens of each text beyond what the model reads, `(rows,)`; 0 where a model has no tokens."""
+        lost = np.zeros(len(texts), dtype=np.int64)
+        if RUNTIMES[self.info.runtime].tokens:
+            # no tokenizer makes more tokens than a text has bytes, and a few special ones
+            long = [row for row, text in enumerate(texts) if len(text.encode("utf-8", "replace")) + _SPECIAL > self.info.max_length]
+            if long:
+                lost[long] = self.runtime.prepare([texts[row] for row in long]).lost
+        return lost
 
     def _rows(self, kind: str, texts: Sequence[str], *, width: int) -> NDArray[Any]:
         values = values_of(self.ask_all([Question(kind, text) for text in texts]))

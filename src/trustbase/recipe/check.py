@@ -251,7 +251,9 @@ def _never(id: FindingId, recipe: AnyRecipe, aside: Aside) -> tuple[str, str] | 
     beside = isinstance(recipe, Recipe) and (recipe.data.out_of_time is not None or not aside.sure("data", "out_of_time"))
     datasets = (OUT_OF_TIME,) if beside else ()
     neutral = not isinstance(recipe, Recipe) or recipe.data.no_relation is not None or not aside.sure("data", "no_relation")
-    reason = why_never(id, groups if aside.sure("data", "groups") else named or ["column"], kind, datasets, neutral=neutral)
+    choices = isinstance(recipe, Recipe) and recipe.task in TASKS and TASKS[recipe.task].reads == "choices"
+    known = groups if aside.sure("data", "groups") else named or ["column"]
+    reason = why_never(id, known, kind, datasets, neutral=neutral, choices=choices)
     if (
         reason is None
         and isinstance(recipe, Recipe)

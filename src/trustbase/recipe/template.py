@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trustbase import files
 from trustbase.errors import UsageError
+from trustbase.places import refuse_inside_bundle
 
 TEMPLATES = {"finetune": "starter.yaml", "pretrain": "starter-pretrain.yaml"}
 
@@ -43,6 +44,7 @@ def init(
     if path.suffix not in {".yaml", ".yml"}:
         path = path.with_name(path.name + ".yaml")
     target = files.check_output(path, "the recipe")
+    refuse_inside_bundle(target, "the recipe")
     if path.exists() and not force:
         raise UsageError(f"{path} already exists", hint="choose another name, or --force to replace it")
     text = _proposed(data, path, stage, task, label)

@@ -28,7 +28,7 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     """What a reader should know beside the verdict, at most a handful of sentences."""
     if material.pretrained:
         return [*_measured_notes(material, t), *base_notes(material, t)]
-    found = [*_rival_notes(rivals, t), *_measured_notes(material, t)]
+    found = [*_seen_notes(material, t), *_rival_notes(rivals, t), *_measured_notes(material, t)]
     only = _only_answer(material.evidence.get("quality", {}))
     if only is not None:
         found.append(t("note.one_answer", label=only))
@@ -47,6 +47,13 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     if material.verdict is not None and material.verdict.test_looks > _MANY_LOOKS:
         found.append(t("note.looks", n=f"{material.verdict.test_looks:,}"))
     return found
+
+
+def _seen_notes(material: Material, t: Words) -> list[str]:
+    """Test texts that the model has learned from: what is measured on them is no promise for others."""
+    seen = (material.data_card.get("overlap") or {}).get("train/test") or 0
+    rows = ((material.data_card.get("splits") or {}).get("test") or {}).get("rows") or 0
+    return [t("note.seen", n=f"{seen:,}", rows=f"{rows:,}")] if seen else []
 
 
 def _measured_notes(material: Material, t: Words) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from trustbase import finding_id
-from trustbase.data.pair import halves
+from trustbase.data.pair import sides
 from trustbase.report import charts
 from trustbase.report.formats import Kind, interval, kind_of, show, tick
 from trustbase.report.material import Material
@@ -100,8 +100,11 @@ def group_notes(material: Material, t: Words) -> list[str]:
 
 
 def favourable_label(material: Material) -> tuple[str, bool]:
-    """The favourable label and whether it was assumed; an empty text where nothing says, or where no label is one of several."""
-    if material.artifact.get("answer_kind", "classes") != "classes":
+    """The favourable label and whether it was assumed; an empty text where nothing says, or where no label is one of several.
+
+    Of questions with choices none is: their labels are places.
+    """
+    if material.artifact.get("answer_kind", "classes") != "classes" or have_choices(material):
         return "", False
     evidence = material.evidence.get("fairness", {})
     labels = material.artifact.get("labels") or {}
@@ -109,10 +112,18 @@ def favourable_label(material: Material) -> tuple[str, bool]:
     return str(evidence.get("favourable") or labels.get("favourable") or ""), bool(assumed)
 
 
+def have_choices(material: Material) -> bool:
+    """Whether the model weighs the choices of a question."""
+    return len(sides(str(material.artifact.get("text") or ""))) > 2
+
+
 def shown_columns(material: Material, columns: list[str]) -> list[str]:
-    """The group columns that the model's text names."""
+    """The group columns that the model reads: its texts name them, or they are table columns of its own."""
+    named = set((material.data_card.get("groups") or {}).get("shown_to_model") or [])
     text = str(material.artifact.get("text") or (material.recipe.get("data") or {}).get("text") or "")
-    named = {name for side in halves(text) for name in re.findall(r"\{\s*([^{}]+?)\s*\}", side) or [side]}
+    named |= {name for side in re.split(r"[\x0e\x0f\x1e\x1f]", text) for name in re.findall(r"\{\s*([^{}]+?)\s*\}", side) or [side]}
+    features = material.artifact.get("features") or {}
+    named |= {str(name) for names in features.values() if isinstance(names, list) for name in names}
     return [column for column in columns if column in named]
 
 
@@ -152,9 +163,9 @@ def _chart(columns: list[str], rows: list[Mapping[str, Any]], material: Material
 
 
 def _measured(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the numbers that the rows hold, where these are others than the rates of one label."""
+    """Names of the numbers that the rows hold, where these are not the rates of one label."""
     found = dict.fromkeys(name for row in rows for name in row.get("intervals") or {})
-    return list(found) if set(found) - set(RATES) else []
+    return list(found) if set(found) - set(RATES) or "selection_rate" not in found else []
 
 
 def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names: list[str], material: Material, t: Words) -> Block:

@@ -14,10 +14,10 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 import trustbase
-from trustbase.errors import UsageError
+from trustbase.errors import Problem, UsageError
 from trustbase.wheels.closure import OWN
 
-_LEFT_OUT = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
+_LEFT_OUT = {"INSTALLER", "REQUESTED", "RECORD", "RECORD.jws", "RECORD.p7s", "direct_url.json"}  # a signature is of the RECORD that was
 _DATED = (1980, 1, 1, 0, 0, 0)  # the same files give the same wheel
 
 
@@ -27,13 +27,14 @@ def write_wheel(name: str, folder: Path) -> Path:
     Source: the binary distribution format of the Python Packaging User Guide (wheel 1.0: RECORD, `.data` folders).
 
     Raises:
-        UsageError: a file of it is missing, was changed after it was installed, or lies where no wheel could put it.
+        UsageError: a file of it is missing, was changed after it was installed, has no hash to tell that by, or lies where no wheel could
+            put it.
     """
     distribution = metadata.distribution(name)
     contents = _own_files() if _editable(distribution) else {}
     for place, path, digest in _recorded(distribution):
         data = _read(name, path)
-        if digest and digest != _digest(data):
+        if digest != _digest(data):
             raise UsageError(f"{name}: {path} was changed after it was installed", hint=f"install {name} again, or take it from an index")
         contents[place] = data
     info = _info_folder(distribution)
@@ -66,13 +67,13 @@ def _recorded(distribution: metadata.Distribution) -> list[tuple[str, Path, str]
     """Where each file belongs in a wheel, where it lies, and the digest that was recorded for it.
 
     Raises:
-        UsageError: the package has no RECORD, or a file elsewhere than in the environment.
+        UsageError: the package has no RECORD, files without a hash in it, or a file elsewhere than in the environment.
     """
     if not distribution.files:
         raise UsageError(f"{distribution.name} has no RECORD of its files", hint="install it with pip")
     stem = _info_folder(distribution).removesuffix(".dist-info")
     made = {entry.name for entry in distribution.entry_points if entry.group in ("console_scripts", "gui_scripts")}
-    found = []
+    found, unknown = [], []
     for entry in distribution.files:
         path = Path(str(distribution.locate_file(entry)))
         if entry.name in _LEFT_OUT and entry.parts[0].endswith(".dist-info"):
@@ -89,7 +90,13 @@ def _recorded(distribution: metadata.Distribution) -> list[tuple[str, Path, str]
             place = f"{stem}.data/data/{path.resolve().relative_to(Path(sys.prefix).resolve()).as_posix()}"
         else:
             raise UsageError(f"{distribution.name} has a file outside of the environment: {entry}", hint="take this package from an index")
-        found.append((place, path, f"{entry.hash.mode}={entry.hash.value}" if entry.hash else ""))
+        if entry.hash is None:
+            unknown.append(Problem(entry.as_posix(), "has no hash in RECORD, so nothing says whether it is what was installed"))
+            continue
+        found.append((place, path, f"{entry.hash.mode}={entry.hash.value}"))
+    if unknown:
+        hint = f"install {distribution.name} again with pip, or take it from an index"
+        raise UsageError(f"{distribution.name} cannot be packed as it is installed", hint=hint, problems=unknown)
     return found
 
 

@@ -16,7 +16,6 @@ from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
 SEPARATOR = ";"
-NONE = "[]"
 
 
 class Labels(Truth):

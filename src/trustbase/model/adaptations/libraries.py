@@ -43,8 +43,8 @@ def bitsandbytes() -> Any:
             return import_module(NEEDED)
     except Exception as error:  # it loads compiled code, which fails in many ways; the cause is kept
         raise ModelError(
-            f"adapt: qlora needs {NEEDED}, which cannot be imported here: {type(error).__name__}: {error}",
-            hint=f"install it again: {INSTALL}",
+            f"{NEEDED} is installed, but cannot be imported here: {type(error).__name__}: {error}",
+            hint=f"install it again ({INSTALL}), or remove it: adapt: qlora alone needs it",
         ) from error
 
 

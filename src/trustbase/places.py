@@ -1,0 +1,81 @@
+"""Where commands may write: never into a signed bundle, and never over what somebody else keeps under the names that they use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from trustbase.errors import UsageError
+
+MANIFEST, SIGNATURE = "manifest.json", "model.sig"  # what makes a folder a signed bundle
+LOCK = ".lock"  # in every folder that a run, a sweep or the like began
+#: What a run, a sweep or a scaling leaves in its folder, whatever the recipe.
+RUN_PARTS = frozenset(
+    {
+        *("recipe.resolved.yaml", "policy.json", "log.jsonl", "run.json", "stages", "data_card.json", "data_card.md"),
+        *("data", "out-of-time", "base", "corpus", "planted", "tokenizer", "tokens", "probes", "estimate.json", "checkpoints"),
+        *("artifact", "evidence", "findings.json", "scores.parquet", "audit.json", "verdict.json", "report.html", "bundle", "rejected"),
+        *("trials", "division", "words", "sweep.json", "scaling.json"),
+    }
+)
+
+
+def refuse_inside_bundle(path: str | Path, what: str) -> None:
+    """A file more, or another one, would break what was signed.
+
+    Raises:
+        UsageError: the path is a bundle, or lies in one.
+    """
+    place = Path(os.path.realpath(path))
+    for folder in (place, *place.parents):
+        if all((folder / name).exists() for name in (MANIFEST, SIGNATURE)):
+            inside = "is" if folder == place else "lies inside"
+            raise UsageError(f"{what} {path} {inside} the signed bundle {folder}, which it would break", hint="name another place")
+
+
+def refuse_foreign(folder: Path, parts: Collection[str], marks: Collection[str], what: str) -> None:
+    """What stands under a name that is about to be used must be of an earlier call.
+
+    Args:
+        folder: where a command will write.
+        parts: names that it replaces.
+        marks: names of which one says that an earlier call left the folder.
+        what: the folder's role, in words.
+
+    Raises:
+        UsageError: the folder holds such names, and no mark.
+    """
+    if not folder.is_dir() or any((folder / mark).exists() for mark in marks):
+        return
+    taken = sorted(name for name in parts if os.path.lexists(folder / name))
+    if taken:
+        named = ", ".join(taken[:5]) + (f" and {len(taken) - 5} more" if len(taken) > 5 else "")
+        raise UsageError(
+            f"{what} {folder} holds {named}, which would be replaced, and nothing says that an earlier call left it",
+            hint="name a new folder, or move these away; nothing was done",
+        )
+
+
+def output_folder(out: str | Path, parts: Collection[str], mark: str) -> Path:
+    """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
+
+    Args:
+        out: as the user named it.
+        parts: names that will be replaced in it.
+        mark: the one of them that says that an earlier call left the folder.
+
+    Raises:
+        UsageError: it is one of them, holds things of somebody else, or cannot be made.
+    """
+    folder = Path(out)
+    holds = [name for name in (MANIFEST, "stages", "recipe.resolved.yaml", "artifact.json") if (folder / name).exists()]
+    if holds:
+        hint = "give a new folder, or one that an earlier call left"
+        raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
+    refuse_inside_bundle(folder, "--out")
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
+    refuse_foreign(folder, parts, (mark,), "--out")
+    return folder
