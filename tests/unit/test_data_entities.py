@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archives_kit import save_table
+from trustbase.data import conll
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
 from trustbase.data.samples import SAMPLES, find_sample
@@ -230,6 +231,23 @@ def test_no_token_that_begins_with_a_hash_is_dropped_for_its_tag(tmp_path: Path,
         load_single(tmp_path / "x.conll", text="text", label="entities", answers="tokens")
     (problem,) = caught.value.problems
     assert problem.where.endswith("x.conll:161") and reason in problem.message
+
+
+def test_a_first_token_that_begins_with_a_hash_is_no_remark_for_its_tag(tmp_path: Path) -> None:
+    (tmp_path / "x.conll").write_text("# made by hand\n#1 Q-PER\nmet O\n\n" + SENTENCES, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        load_single(tmp_path / "x.conll", text="text", label="entities", answers="tokens")
+    assert [(item.where.rpartition("/")[2], item.message) for item in caught.value.problems] == [
+        ("x.conll:2", "column 'entities' holds what is no tag: got 'Q-PER'")
+    ]
+
+
+def test_links_of_documents_apart_by_a_tab_are_remarks(tmp_path: Path) -> None:
+    link = "#\thttps://de.wikipedia.org/wiki/Korfmann [2009-10-17]\n"
+    sentences = SENTENCES.replace(" ", "\t").replace("anna", f"{link}1\tanna").replace("met", "2\tmet").replace("\nw", "\n3\tw")
+    assert conll.columns_of(sentences.encode()) == ["text", "entities", "entities-2"]
+    parsed, _ = conll.parse(sentences.encode(), ["text"])
+    assert not parsed.bad and parsed.total == 40
 
 
 def test_marks_of_documents_and_remarks_are_no_tokens_and_tokens_like_them_are(tmp_path: Path) -> None:

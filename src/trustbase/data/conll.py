@@ -37,11 +37,7 @@ class _Sentence:
 
 def columns_of(data: bytes) -> list[str]:
     """The columns that a file has as a table; those of tags beside the last are named by their number, from 2."""
-    for line in data.decode("utf-8", "replace").split("\n"):
-        cells = _cells(line)
-        if cells and cells[0] != _DOCUMENT and not _remark(line, cells):
-            return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, len(cells)))]
-    return [TEXT, ENTITIES]
+    return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, _width(data)))]
 
 
 def parse(data: bytes, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]:
@@ -64,7 +60,7 @@ def parse(data: bytes, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]
             continue
         place = -1 if name == ENTITIES else int(_NUMBERED.fullmatch(name)[1]) - 1  # type: ignore[index]
         tags = [[cells[place] for cells in sentence.tokens] for sentence in good]
-        wrong = {row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None))}
+        wrong = {row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None)) is not None}
         for row, word in wrong.items():
             good[row].fault = good[row].fault or (f"column '{name}' holds what is no tag", f"got {in_quotes(word)}")
         right = [words for row, words in enumerate(tags) if row not in wrong]
@@ -91,7 +87,7 @@ def _notes(scheme: str, repaired: int, rows: int) -> list[str]:
 def _sentences(data: bytes) -> list[_Sentence]:
     found: list[_Sentence] = []
     current: _Sentence | None = None
-    width = 0
+    width = _width(data)
     for number, raw in enumerate(data.split(b"\n"), 1):
         line, fault = _decoded(raw)
         cells = _cells(line)
@@ -103,7 +99,6 @@ def _sentences(data: bytes) -> list[_Sentence]:
         if current is None:
             current = _Sentence(number)
             found.append(current)
-        width = width or len(cells)
         if fault is None and (len(cells) < 2 or len(cells) != width):
             fault = ("a line has another number of columns", f"line {number} has {len(cells)}, the first one {width}")
         if fault is None and any(char.isspace() for char in cells[0]):
@@ -129,15 +124,27 @@ def _cells(line: str) -> list[str]:
     return line.split()
 
 
-def _remark(line: str, cells: Sequence[str], width: int = 0) -> bool:
-    """Whether a line before a sentence is a remark: it begins with #, and is not the line of a token that does.
+def _width(data: bytes) -> int:
+    """Columns of the first line that is a token whatever stands before it; 0 where there is none."""
+    known = 0  # of a line that begins with #, and may be a remark
+    for raw in data.split(b"\n"):
+        line = _decoded(raw)[0]
+        cells = _cells(line)
+        if cells and cells[0] != _DOCUMENT and not line.startswith("#"):
+            return len(cells)
+        if cells and is_tag(cells[-1]):
+            known = known or len(cells)
+    return known
+
+
+def _remark(line: str, cells: Sequence[str], width: int) -> bool:
+    """Whether a line before a sentence is a remark: it begins with #, and is not the line of a token that does, rightly tagged or not.
 
     Args:
         line: it.
         cells: its columns.
-        width: columns of the lines before it; 0 where there were none.
+        width: columns of a token's line.
     """
     if not line.startswith("#") or is_tag(cells[-1]):
         return False
-    token = len(cells) == width and not any(char.isspace() for char in cells[0])
-    return not (token and ("\t" in line or _NEARLY_TAG.fullmatch(cells[-1])))
+    return len(cells) != width or not ("\t" in line or _NEARLY_TAG.fullmatch(cells[-1]))
