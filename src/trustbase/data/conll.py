@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from trustbase.data.delimited import Parsed
+from trustbase.data.encodings import not_utf8
 from trustbase.data.rows import BadRow, in_quotes
 from trustbase.data.sentences import joined, single_characters, spans_json
 from trustbase.data.tags import is_tag, scheme_of
@@ -114,7 +115,7 @@ def _decoded(raw: bytes) -> tuple[str, tuple[str, str] | None]:
     try:
         return raw.decode("utf-8").rstrip("\r"), None
     except UnicodeDecodeError as error:
-        return raw.decode("utf-8", "replace"), ("not UTF-8", f"byte 0x{raw[error.start]:02x}")
+        return raw.decode("utf-8", "replace"), (not_utf8(raw), f"byte 0x{raw[error.start]:02x}")
 
 
 def _cells(line: str) -> list[str]:

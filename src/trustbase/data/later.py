@@ -35,6 +35,8 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     assert options.out_of_time is not None
+    column = None if options.split.by_entity else options.split.key
+    last = dataset.facts["splits"]["test"]["order"]["last"] if column else ""
     try:
         part, labels, template = load_single(
             options.out_of_time,
@@ -50,6 +52,7 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
             entity=options.split.key if options.split.by_entity else None,
             answers=dataset.answers,
             features=options.features,
+            time=(column, last) if column else None,
         )
     except DataError as error:
         raise DataError(f"data.out_of_time: {error.message}", hint=error.hint, problems=error.problems) from error
@@ -58,7 +61,8 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
     seen = split.overlap_of_keys(_keys(dataset.splits["train"].texts), _keys(part.texts))
     if seen:
         emit("note", text=f"{seen:,} of {len(part):,} rows of data.out_of_time have a text that also stands in train")
-    _warn_of_early(options, dataset, root, emit)
+    if column:
+        _warn_of_early(options, options.out_of_time, column, last, root, emit)
     splits = {OUT_OF_TIME: part}
     return Dataset(
         splits, labels, template, {"rows": len(part), "in_train": seen}, dataset_digest(splits, labels, template), dataset.answers
@@ -75,20 +79,10 @@ def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
     return np.concatenate([split.keys(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE)])
 
 
-def _warn_of_early(options: DataOptions, dataset: Dataset, root: Path, emit: Emit) -> None:
+def _warn_of_early(options: DataOptions, reference: str, column: str, last: str, root: Path, emit: Emit) -> None:
     """Where rows are divided by time, the last test row says from when on rows are later."""
-    column = None if options.split.by_entity else options.split.key
-    if column is None or options.out_of_time is None:
-        return
-    order = dataset.facts["splits"]["test"].get("order") or {}
-    times = read_table(
-        options.out_of_time, root=root, columns=[column], format=_format_of(options, options.out_of_time), quoted=options.quoted
-    ).table[column]
-    with_last = pa.chunked_array([*times.chunks, pa.array([order["last"]], times.type)])
-    (moments,) = read_moments([with_last])
-    ranks, last = moments.ranks[:-1], moments.ranks[-1]
-    early = int(np.sum(ranks <= last))
+    times = read_table(reference, root=root, columns=[column], format=_format_of(options, reference), quoted=options.quoted).table[column]
+    (moments,) = read_moments([pa.chunked_array([*times.chunks, pa.array([last], times.type)])])
+    early = int(np.sum(moments.ranks[:-1] <= moments.ranks[-1]))
     if early:
-        emit(
-            "warning", text=f"{early:,} of {len(ranks):,} rows of data.out_of_time are not later (column '{column}') than the last of test"
-        )
+        emit("warning", text=f"{early:,} of {len(times):,} rows of data.out_of_time are not later (column '{column}') than the last of test")
