@@ -69,7 +69,7 @@ def test_a_file_of_one_column_is_read_whatever_its_words_hold(tmp_path: Path, da
     [
         ("latin-1", "café über", "Windows-1252 (Latin-1)"),
         ("cp1252", "it’s 5 € more", "Windows-1252 (Latin-1)"),
-        ("gb18030", "服务态度很好", "GB18030 (GBK)"),
+        ("gb18030", "态度很好", "GB18030 (GBK)"),
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -85,6 +85,13 @@ def test_rows_of_another_encoding_say_which_and_how_the_file_is_converted(
     name = {"gb18030": "GB18030"}.get(encoding, "WINDOWS-1252")
     step = f"iconv -f {name} -t UTF-8 rows.{kind} > utf-8-rows.{kind}"
     assert f"rows that read as {said}: 2; where all of the file does, {step}" in error.hint and str(error).count("iconv") == 1
+
+
+def test_a_file_that_is_chinese_in_the_older_encoding_names_its_first_such_line(tmp_path: Path) -> None:
+    rows = [(f"服务态度很好 {one}" if i > 1 else one, other) for i, (one, other) in enumerate(ROWS)]
+    error = refused(tmp_path, table(rows).encode("gb18030"))
+    assert [item.message for item in error.problems] == ["rows.csv:4: is not UTF-8; all of it reads as GB18030 (GBK)"]
+    assert str(error).count("convert it: iconv -f GB18030 -t UTF-8 rows.csv > utf-8-rows.csv") == 1
 
 
 @pytest.mark.parametrize("row", [b"half \xed\xa0\x80", b"\xc0\xaf slash", "Привет, мир, как дела".encode("cp1251"), b"caf\xe9 \x81"])

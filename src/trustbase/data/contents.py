@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trustbase.data import archive
-from trustbase.data.encodings import GB, converting, is_gb18030
+from trustbase.data.encodings import GB, converting, first_line, is_gb18030
 from trustbase.data.hub_name import BARE, HUB
 from trustbase.data.reference import suffix_of
 from trustbase.errors import DataError, Problem
@@ -89,7 +89,7 @@ def plain(data: bytes, source: str) -> bytes:
         what = f"is not UTF-8; all of it reads as {GB}"
         raise DataError(
             f"{source} {what}",
-            problems=[Problem(f"{source}:1", what)],
+            problems=[Problem(f"{source}:{first_line(data)}", what)],
             hint=f"convert it: {converting(GB, Path(source).name)}",
         )
     return data

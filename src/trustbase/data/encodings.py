@@ -50,6 +50,15 @@ def is_gb18030(data: bytes) -> bool:
     return pairs >= 10 and 2 * pairs > sum(byte >= 0x80 for byte in sample) / 2 and decodes(data, "gb18030")
 
 
+def first_line(data: bytes) -> int:
+    """The first line that is not UTF-8; 1 where all are."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return 1 + data.count(b"\n", 0, error.start)
+    return 1
+
+
 def decodes(data: bytes, encoding: str) -> bool:
     """Whether bytes are text of an encoding."""
     try:
