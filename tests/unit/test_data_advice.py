@@ -13,6 +13,7 @@ from trustbase.data.options import DataOptions
 from trustbase.data.whole import columns_card
 from trustbase.errors import DataError, Problem, problems_of
 
+SAVE_AGAIN = "save it again with commas (csv) or tabs (tsv) in their place"
 ROWS = [(f"text {i}", "yes" if i % 2 else "no") for i in range(60)]
 DIGITS = "9" * 5_000  # more than Python makes an int of
 
@@ -31,11 +32,26 @@ def table(rows: list[tuple[str, ...]], delimiter: str = ",", head: tuple[str, ..
 @pytest.mark.parametrize(
     ("name", "delimiter", "found", "step"),
     [
-        ("rows.csv", ";", "has ';' between its cells, where ',' must stand", "save it again with commas (csv) or tabs (tsv) in their place"),
-        ("rows.csv", "|", "has '|' between its cells, where ',' must stand", "save it again with commas (csv) or tabs (tsv) in their place"),
+        (
+            "rows.csv",
+            ";",
+            "has ';' between its cells, where ',' must stand",
+            SAVE_AGAIN,
+        ),
+        (
+            "rows.csv",
+            "|",
+            "has '|' between its cells, where ',' must stand",
+            SAVE_AGAIN,
+        ),
         ("rows.csv", "\t", "has tabs between its cells, where ',' must stand", "name it .tsv, or say data.format: tsv"),
         ("rows.tsv", ",", "has ',' between its cells, where tabs must stand", "name it .csv, or say data.format: csv"),
-        ("rows.tsv", ";", "has ';' between its cells, where tabs must stand", "save it again with commas (csv) or tabs (tsv) in their place"),
+        (
+            "rows.tsv",
+            ";",
+            "has ';' between its cells, where tabs must stand",
+            SAVE_AGAIN,
+        ),
     ],
 )
 @pytest.mark.parametrize("quoted", [False, True])

@@ -25,7 +25,7 @@ def known(template: TextTemplate, otherwise: str) -> str:
     count = len(choice_names(template))
     if not count:
         return otherwise
-    return f"of the {count} choices (numbers 0 to {count - 1}, letters A to {string.ascii_uppercase[: count][-1]}, or their columns' names)"
+    return f"of the {count} choices (numbers 0 to {count - 1}, letters A to {string.ascii_uppercase[:count][-1]}, or their columns' names)"
 
 
 def named(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:

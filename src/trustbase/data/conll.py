@@ -61,7 +61,9 @@ def parse(data: bytes, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]
             continue
         place = -1 if name == ENTITIES else int(_NUMBERED.fullmatch(name)[1]) - 1  # type: ignore[index]
         tags = [[cells[place] for cells in sentence.tokens] for sentence in good]
-        wrong = {row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None)) is not None}
+        wrong = {
+            row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None)) is not None
+        }
         for row, word in wrong.items():
             good[row].fault = good[row].fault or (f"column '{name}' holds what is no tag", f"got {in_quotes(word)}")
         right = [words for row, words in enumerate(tags) if row not in wrong]

@@ -218,7 +218,7 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
         raise DataError(
             f"{len(problems):,} of {total:,} rows cannot be used",
             problems=problems,
-            hint=f"{_advice(sources)}; in a recipe, data.tolerance leaves up to that many out (they are counted and listed in the data card)",
+            hint=f"{_advice(sources)}; in a recipe, data.tolerance leaves up to that many out (counted and listed in the data card)",
         )
     if problems:
         emit("warning", text=f"{len(problems):,} of {total:,} rows cannot be used and are left out, as data.tolerance allows")

@@ -85,4 +85,6 @@ def _warn_of_early(options: DataOptions, reference: str, column: str, last: str,
     (moments,) = read_moments([pa.chunked_array([*times.chunks, pa.array([last], times.type)])])
     early = int(np.sum(moments.ranks[:-1] <= moments.ranks[-1]))
     if early:
-        emit("warning", text=f"{early:,} of {len(times):,} rows of data.out_of_time are not later (column '{column}') than the last of test")
+        emit(
+            "warning", text=f"{early:,} of {len(times):,} rows of data.out_of_time are not later (column '{column}') than the last of test"
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,17 @@ def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> N
         emit("warning", text=text)
 
 
+@contextmanager
+def _no_recipe() -> Iterator[None]:
+    """Nobody wrote a recipe here, so no section of one is named."""
+    try:
+        yield
+    except DataError as error:
+        told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
+        raise DataError(error.message, hint=error.hint, problems=told) from error
+
+
+@_no_recipe()
 def load_single(
     path: str | Path,
     *,
@@ -179,34 +191,7 @@ def load_single(
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
-    try:
-        return _load_single(
-            str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers, features, entity, time
-        )
-    except DataError as error:  # nobody wrote a recipe here, so no section of one is named
-        told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
-        raise DataError(error.message, hint=error.hint, problems=told) from error
-
-
-def _load_single(
-    path: str,
-    text: str,
-    label: str,
-    groups: Sequence[str],
-    labels: LabelSchema | None,
-    name: str,
-    root: Path | None,
-    format: Format | None,
-    missing: str,
-    positive: str | None,
-    favourable: str | None,
-    quoted: bool,
-    answers: str,
-    features: FeatureOptions | None,
-    entity: str | None,
-    time: tuple[str, str] | None,
-) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, **_texts(text, answers), "label": label, "groups": list(groups)}
+    values = {"train": str(path), **_texts(text, answers), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
@@ -278,8 +263,8 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
         roles = Named(options.label, options.positive, options.favourable, source.reference, options.no_relation, choice_names(template))
         return truth.schema(column, roles)
     except DataError as error:
-        if bad := bad_problems(source):
-            problems = [*error.problems, *bad]
+        if beside := bad_problems(source):
+            problems = [*error.problems, *beside]
             raise DataError(f"{source.reference}: {error.message}, beside the bad rows", problems=problems) from error
         raise
 

@@ -52,7 +52,9 @@ def each(parts: Sequence[Listed], work: Callable[[Listed], _T]) -> list[_T]:
         try:
             done.append(work(part))
         except DataError as error:
-            problems += problems_of(DataError(error.message.removeprefix(f"{part.name} "), hint=error.hint, problems=error.problems), part.name)
+            problems += problems_of(
+                DataError(error.message.removeprefix(f"{part.name} "), hint=error.hint, problems=error.problems), part.name
+            )
             first = error
     if len(problems) == 1:
         raise first

@@ -22,7 +22,7 @@ from trustbase.data.samples import find_sample, is_sample, read_sample, sample_d
 from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
 from trustbase.data.wanted import Wanted
-from trustbase.errors import DataError, Problem
+from trustbase.errors import DataError
 from trustbase.recipe.lookup import SOURCES, load
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]

@@ -63,7 +63,9 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     """
     raw = read_table(reference, root=root, format=format, query=query)
     if raw.bad:
-        raise DataError(f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source)))
+        raise DataError(
+            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source))
+        )
     more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
     more |= {"revision": raw.revision} if raw.revision else {}
     return {

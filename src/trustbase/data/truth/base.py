@@ -18,7 +18,6 @@ from trustbase.errors import Problem
 from trustbase.recipe.lookup import ANSWER_KINDS, load_named
 from trustbase.records import LabelSchema, Split
 
-
 _LONGEST = 100  # digits of a number in a cell of JSON
 
 
