@@ -40,6 +40,8 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
     assert options.out_of_time is not None
+    column = None if options.split.by_entity else options.split.key
+    last = dataset.facts["splits"]["test"]["order"]["last"] if column else ""
     try:
         part, labels, template = load_single(
             options.out_of_time,
@@ -55,6 +57,7 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
             entity=options.split.key if options.split.by_entity else None,
             answers=dataset.answers,
             features=options.features,
+            time=(column, last) if column else None,
         )
     except DataError as error:
         raise DataError(f"data.out_of_time: {error.message}", hint=error.hint, problems=error.problems) from error

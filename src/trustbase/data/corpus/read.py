@@ -17,6 +17,7 @@ from trustbase.data.archive import opened
 from trustbase.data.corpus.faults import Fault
 from trustbase.data.corpus.sources import SourceFile
 from trustbase.data.corpus.survey import SHARD, Piece, Survey, fault_of, survey_parquet
+from trustbase.data.encodings import not_utf8
 
 READ = 1 << 20  # bytes read at once
 BATCH = 1 << 18  # characters in a batch, about: what is looked up at once stays in the processor's cache
@@ -133,7 +134,7 @@ def _bad_line(row: bytes) -> Iterator[tuple[str, str]]:
     try:
         row.decode("utf-8")
     except UnicodeDecodeError as error:
-        yield "not UTF-8", f"byte 0x{row[error.start]:02x} at byte {error.start + 1} of the line"
+        yield not_utf8(row), f"byte 0x{row[error.start]:02x} at byte {error.start + 1} of the line"
     if b"\0" in row:
         yield "NUL byte", f"at byte {row.index(0) + 1} of the line"
 
