@@ -5,28 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trustbase.bundle.subject import open_subject
 from trustbase.bundle.verify import VerifiedBundle
 from trustbase.data.cells import Reading
 from trustbase.data.marked import three_columns
 from trustbase.data.template import TextTemplate
+from trustbase.errors import UsageError
+from trustbase.events import Emit
 from trustbase.model.questions import Failure
-from trustbase.outputs.related import MOST_PAIRS, TEXTS_AT_ONCE, Pairing, ask_both
+from trustbase.outputs.related import MOST_PAIRS, Pairing, ask_both
+from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
+    from trustbase.audit.artifact import Further
+    from trustbase.audit.context import AuditContext
     from trustbase.bundle.rows import Row
     from trustbase.model.predict import Predictor
-
-
-@dataclass(frozen=True)
-class Together:
-    """How two models are asked together: the caller's words of `Pairing.of`, by its names."""
-
-    types: Mapping[str, str] | None = None
-    farthest: int | None = None
-    most: int = MOST_PAIRS
+    from trustbase.records import Finding
 
 
 @contextmanager
@@ -56,6 +54,41 @@ def opened_both(
             yield finder, teller, pairing
 
 
+@contextmanager
+def audited_with(entities: str | Path | None, teller: ArtifactInfo, how: Mapping[str, Any], emit: Emit) -> Iterator[Further | None]:
+    """What an audit of a relation model measures besides where a model of entities is named; None where none is.
+
+    Args:
+        entities: checkpoint folder, bundle (checked first), run folder or hub id.
+        teller: the relation model, as it is asked.
+        how: `types`, `farthest`, `most` of `Pairing.of`, where they are said.
+        emit: takes notes.
+
+    Raises:
+        VerificationError: a bundle is not what somebody trusted released.
+        UsageError: the two cannot be asked together, or nothing says which label means that nothing holds.
+    """
+    if entities is None:
+        yield None
+        return
+    with open_subject(entities, emit) as (info, _):
+        pairing = Pairing.of(info, teller, **how)
+        if teller.labels.neutral is None:
+            message = "every pair of entities would have a relation, as the recipe of the relations names no label that says that none holds"
+            raise UsageError(message, hint="name it (data.no_relation) and train again, or audit without --entities")
+        told = {"digest": info.digest, "runtime": info.runtime, "precision": info.precision, "base": info.base, "revision": info.revision}
+
+        def further(context: AuditContext) -> list[Finding]:
+            from trustbase.audit.end_to_end import end_to_end
+            from trustbase.model.predict import Predictor
+
+            assert context.predictor is not None
+            with Predictor.open(info) as finder:
+                return end_to_end(context, finder, context.predictor, pairing, told)
+
+        yield further
+
+
 def reading_of(teller: Predictor) -> Reading:
     """The text column of a relation model's rows alone: the entities are to be found."""
     named = three_columns(teller.info.text or "")
@@ -68,7 +101,7 @@ def related_rows(finder: Predictor, teller: Predictor, pairing: Pairing, rows: S
 
     lines: list[dict[str, Any]] = []
     texts = [row for row in rows if not isinstance(row, BadInput)]
-    found = iter([item for start in range(0, len(texts), TEXTS_AT_ONCE) for item in ask_both(finder, teller, texts[start : start + TEXTS_AT_ONCE], pairing)])
+    found = iter(ask_both(finder, teller, texts, pairing))
     for row in rows:
         if isinstance(row, BadInput):
             lines.append({"error": {"type": "bad_row", "message": f"{row.where}: {row.reason}"}})
