@@ -333,7 +333,9 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, further: Further | None) -> tuple[AuditReport, int]:
+def _audit_model(
+    call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, further: Further | None
+) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
     from trustbase.train.cluster import ClusterOptions

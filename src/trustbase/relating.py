@@ -78,7 +78,8 @@ def relations(
     if failed:
         more = f" (the first {_LISTED} are listed)" if len(failed) > _LISTED else ""
         message = f"{len(failed):,} of {len(texts):,} texts have no answer{more}"
-        raise PredictionError(message, problems=failed[:_LISTED], hint="mend or leave out these, or use `predict`, which answers the others")
+        hint = "mend or leave out these, or use `predict`, which answers the others"
+        raise PredictionError(message, problems=failed[:_LISTED], hint=hint)
     return found
 
 

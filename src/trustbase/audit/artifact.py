@@ -24,7 +24,6 @@ from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 from trustbase.train.cluster import ClusterOptions
 
-
 Further = Callable[[AuditContext], Sequence[Finding]]
 
 

@@ -96,7 +96,7 @@ def truth_of(test: Split, names: Sequence[str], neutral: str) -> Truth:
             told.relations.setdefault(pair, set()).add(names[code])
     unit = np.unique(np.array(owners, dtype=np.int64), return_inverse=True)[1]
     alone = len(set(owners)) == len(owners)
-    return Truth(list(found), list(found.values()), unit, "texts" if alone else "entities that texts are of")
+    return Truth(list(found), list(found.values()), unit, "texts" if alone else "owners of texts")
 
 
 def answer_of(found: Related | None, types: Mapping[str, str] | None, neutral: str | None) -> Told:
@@ -105,8 +105,8 @@ def answer_of(found: Related | None, types: Mapping[str, str] | None, neutral: s
     if found is None:
         return told
     places = [(item.start, item.end) for item in found.entities]
-    for place, item in zip(places, found.entities, strict=True):
-        told.entities[place] = "" if types is None else types.get(item.type, item.type)
+    for place, entity in zip(places, found.entities, strict=True):
+        told.entities[place] = "" if types is None else types.get(entity.type, entity.type)
     for item in found.relations:
         if item.label != neutral:
             told.relations[places[item.head], places[item.tail]] = {item.label}
@@ -156,7 +156,8 @@ def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pai
     told = [answer_of(item, pairing.types, neutral) for item in found]
     passed = sum(item is None for item in found)
     if passed:
-        text = f"{passed:,} of {len(found):,} texts have more than {pairing.most:,} pairs of entities and were not asked about: no relation is told there"
+        said = f"{passed:,} of {len(found):,} texts have more than {pairing.most:,} pairs of entities and were not asked about"
+        text = f"{said}: their relations count as not answered"
         context.emit("warning", text=text)
     context.evidence.write("end_to_end", _evidence(truth, told, found, pairing, facts))
     sums = sums_of(told, truth.told)

@@ -74,7 +74,7 @@ def audited_with(entities: str | Path | None, teller: ArtifactInfo, how: Mapping
     with open_subject(entities, emit) as (info, _):
         pairing = Pairing.of(info, teller, **how)
         if teller.labels.neutral is None:
-            message = "every pair of entities would have a relation, as the recipe of the relations names no label that says that none holds"
+            message = "every pair would have a relation, as the recipe of the relations names no label that says that none holds"
             raise UsageError(message, hint="name it (data.no_relation) and train again, or audit without --entities")
         told = {"digest": info.digest, "runtime": info.runtime, "precision": info.precision, "base": info.base, "revision": info.revision}
 

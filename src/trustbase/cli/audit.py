@@ -27,7 +27,8 @@ def audit_command(
     ] = None,
     entity: Annotated[str | None, typer.Option("--entity", help="Column of whom a row is about; intervals then allow for it.")] = None,
     entities: Annotated[
-        str | None, typer.Option("--entities", help="A model that finds the entities between which MODEL tells relations: both are audited.")
+        str | None,
+        typer.Option("--entities", help="A model that finds the entities between which MODEL tells relations."),
     ] = None,
     types: Annotated[
         list[str] | None, typer.Option("--types", help="What the relation rows called each type of entity: PER=person,ORG=company.")

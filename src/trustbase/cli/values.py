@@ -26,7 +26,9 @@ def meanings(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
     for part in names(given):
         name, sign, meaning = (piece.strip() for piece in part.partition("="))
         if not sign or not name or not meaning or found.get(name, meaning) != meaning:
-            raise UsageError(f"{option} takes NAME=MEANING with commas between, each name once, got '{part}'", hint=f"{option} PER=person,ORG=company")
+            raise UsageError(
+                f"{option} takes NAME=MEANING with commas between, each name once, got '{part}'", hint=f"{option} PER=person,ORG=company"
+            )
         found[name] = meaning
     return found
 
