@@ -163,8 +163,13 @@ def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pai
     sums = sums_of(told, truth.told)
     drawn = np.zeros((int(truth.unit.max()) + 1, 3))
     np.add.at(drawn, truth.unit, sums)
+    return findings_of(context, drawn, truth.units_are)
+
+
+def findings_of(context: AuditContext, sums: Floats, units_are: str) -> list[Finding]:
+    """F1, precision and recall from hits, answered and true relations of each unit that is drawn, `(units, 3)`."""
     return [
-        guarded(context, make("quality", name, variant=END_TO_END), "higher", partial(_measured, context, name, drawn, truth.units_are))
+        guarded(context, make("quality", name, variant=END_TO_END), "higher", partial(_measured, context, name, sums, units_are))
         for name in _STATISTICS
     ]
 
