@@ -334,6 +334,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
         from trustbase.data.cells import inputs_of
+        from trustbase.data.marked import types_in
         from trustbase.outputs.answers.base import answering
 
         validation, kind = dataset.splits["validation"], answering(dataset.answers)
@@ -349,6 +350,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             task=load(TASKS[recipe.task]),
             stride=recipe.data.stride,
             answer_tokens=recipe.decision.max_answer_tokens,
+            entity_types=types_in(dataset.splits["train"].texts) if dataset.template.entities else None,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )

@@ -23,6 +23,7 @@ from trustbase.audit import counted, efficiency, fairness, measure, quality, qua
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.clustered import Entities, _widened
 from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.end_to_end import findings_of
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.options import AuditOptions, CostOptions
 from trustbase.audit.quality_relation import relation_findings
@@ -369,6 +370,11 @@ def relation_texts(folder: Path) -> Texts:
         right = Answers(None, test.labels.astype(np.int64))
         given = context(folder, test, 3, answers=right)
         found |= finding_texts(relation_findings(replace(given, labels=replace(given.labels, neutral=given.labels.names[0]))))
+    for units in ("texts", "owners of texts"):
+        for hits, counted in ((1, 5), (1, 40), (0, 40)):
+            sums = np.tile([float(hits), 1.0, 2.0], (counted, 1)) * np.arange(1, counted + 1)[:, None]
+            found |= finding_texts(findings_of(context(folder, split(60, 2), 2), sums, units))
+            found |= finding_texts(findings_of(context(folder, split(60, 2), 2), np.minimum(sums, 1.0), units))
     marked = replace(test, texts=[f"{HEAD}{TYPED}a{HEAD} and {TAIL}{TYPED}b{TAIL}"] * len(test))
     return found | {("reason", str(why_not("boosting", marked)))}
 

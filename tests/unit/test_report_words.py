@@ -77,7 +77,8 @@ FAMILIES = {
     "rival": RIVALS,
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
-    "variant": {"seeds"},
+    "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
+    "variant": {"end-to-end", "seeds"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.

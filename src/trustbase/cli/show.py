@@ -25,6 +25,7 @@ HEADLINES = (
     "quality.accuracy",
     "quality.macro_f1",
     "quality.auroc",
+    "quality.relation_f1#end-to-end",
     "quality.gain_over_majority",
     "quality.gain_over_bag_of_words",
     "quality.gain_over_boosting",

@@ -24,6 +24,25 @@ def four_places(value: float, *, signed: bool = False) -> str:
     return places if float(places) else f"{value:+.2g}" if signed else f"{value:.2g}"
 
 
+def meanings(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
+    """What names mean, out of an option such as `PER=person,ORG=company`; None where nothing was given.
+
+    Raises:
+        UsageError: a part that is no NAME=MEANING, or a name that has two.
+    """
+    if not given:
+        return None
+    found: dict[str, str] = {}
+    for part in names(given):
+        name, sign, meaning = (piece.strip() for piece in part.partition("="))
+        if not sign or not name or not meaning or found.get(name, meaning) != meaning:
+            raise UsageError(
+                f"{option} takes NAME=MEANING with commas between, each name once, got '{part}'", hint=f"{option} PER=person,ORG=company"
+            )
+        found[name] = meaning
+    return found
+
+
 def language(lang: str | None) -> str | None:
     """The language of a page, or None where none was named.
 

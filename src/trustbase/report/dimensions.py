@@ -17,6 +17,7 @@ from trustbase.report.material import Material
 from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
+from trustbase.report.relations import relation_blocks
 from trustbase.report.words import Words, names_a_set
 
 Block = dict[str, Any]
@@ -120,7 +121,8 @@ def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) ->
         return number_blocks(number, [(_slice_name(row, t), row) for row in slices[:_SLICES]], t)
     labels = [str(name) for name in evidence.get("labels") or evidence.get("classes") or []]
     blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
-    blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t), _slices(evidence.get("slices"), t)]
+    blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t)]
+    blocks += [*relation_blocks(material.evidence.get("end_to_end"), t), _slices(evidence.get("slices"), t)]
     return [block for block in blocks if block]
 
 
