@@ -371,8 +371,8 @@ def relation_texts(folder: Path) -> Texts:
         given = context(folder, test, 3, answers=right)
         found |= finding_texts(relation_findings(replace(given, labels=replace(given.labels, neutral=given.labels.names[0]))))
     for units in ("texts", "owners of texts"):
-        for hits, counted in ((1, 5), (1, 40), (0, 40)):
-            sums = np.tile([float(hits), 1.0, 2.0], (counted, 1)) * np.arange(1, counted + 1)[:, None]
+        for hits, units_counted in ((1, 5), (1, 40), (0, 40)):
+            sums = np.tile([float(hits), 1.0, 2.0], (units_counted, 1)) * np.arange(1, units_counted + 1)[:, None]
             found |= finding_texts(findings_of(context(folder, split(60, 2), 2), sums, units))
             found |= finding_texts(findings_of(context(folder, split(60, 2), 2), np.minimum(sums, 1.0), units))
     marked = replace(test, texts=[f"{HEAD}{TYPED}a{HEAD} and {TAIL}{TYPED}b{TAIL}"] * len(test))
