@@ -6,7 +6,11 @@ import os
 import pickle
 import socket
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+#: What takes seconds to import, and is imported once for all processes of all tests.
+HEAVY = ("torch.distributed", "trustbase.model.task", "trustbase.train.fit", "trustbase.train.pretrain")
 
 
 def together(function, folder: Path, *args, size: int = 2, patience: float = 300) -> list:
@@ -26,8 +30,8 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    context = get_context("spawn")
-    members = [context.Process(target=_member, args=(rank, size, port, folder, function, args)) for rank in range(size)]
+    context = _context()
+    members = [context.Process(target=_member, args=(rank, size, port, folder, function, args, dict(os.environ))) for rank in range(size)]
     for member in members:
         member.start()
     for member in members:
@@ -61,7 +65,16 @@ def check_stopped_by_signal(found: list[dict]) -> None:
         assert each["signal"].startswith("Interrupted: training was stopped by SIGTERM after step 6")
 
 
-def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple) -> None:
+def _context() -> ForkServerContext:
+    """New processes come from one that has only imported what is heavy: it has no thread, no device and no test's state."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(HEAVY))
+    return context
+
+
+def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # as it is now: the process this one comes from is older than the test
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
         outcome = function(rank, *args)
