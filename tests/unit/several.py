@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import pytest
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
+#: Where a test starts processes: on this machine, and on Ray.
+ON_RAY_TOO = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
 #: What takes seconds to import, and is imported once for all processes of all tests.
 HEAVY = ("torch.distributed", "trustbase.model.task", "trustbase.train.fit", "trustbase.train.pretrain")
 
@@ -44,6 +52,19 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
     for path in left:
         path.unlink(missing_ok=True)
     return found
+
+
+@contextmanager
+def one_cluster(ray: str | None) -> Iterator[None]:
+    """A Ray cluster that several tests find open, as a program that opened one would; none where none is asked for."""
+    if ray is None:
+        yield
+        return
+    from trustbase.train.cluster import ClusterOptions
+    from trustbase.train.on_ray import connected, settings
+
+    with settings(), connected(ClusterOptions(ray=ray)):
+        yield
 
 
 def outcomes(function, folder: Path, patience: float) -> list[dict]:
