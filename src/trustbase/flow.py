@@ -176,7 +176,7 @@ def _pretrain(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     tokens = raw_text.encode_texts(stages, plan, corpus, start)
     raw_text.describe_corpus(stages, plan, corpus, start)
     estimate = pretraining.estimate_cost(stages, plan, corpus, tokens, start)
-    trained = pretraining.train_base(stages, plan, corpus, tokens, start, crew)
+    trained = pretraining.train_base(stages, plan, corpus, tokens, start, estimate, crew)
     artifact = pretraining.make_base_artifact(stages, plan, start, trained)
     audit = pretraining.audit_base(stages, plan, corpus, tokens, artifact, trained, estimate, policy, _askers(plan, crew))
     return artifact, audit, releasing.judge(stages, raw_text.held_out(corpus), artifact, audit, policy)
