@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patch = pytest.MonkeyPatch()
     patch.setenv("TRUSTBASE_HOME", str(folder / "home"))
     time_quickly(patch)
-    recipe = write_relation_world(folder, rows=TEXTS + NEW, epochs=14, limit=0.7)
+    recipe = write_relation_world(folder, rows=TEXTS + NEW, epochs=24, limit=0.7)
     texts = text_by_text(folder / "rows.jsonl")
     write(folder / "rows.jsonl", [row for text in texts[:-NEW] for row in both_ways(text)])
     write(folder / "new.jsonl", [row for text in texts[-NEW:] for row in both_ways(text)])
@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write(folder / "people.jsonl", people)
     files.write_text(folder / "people.yaml", FINDER)
     finder = run(folder / "people.yaml", out=folder / "finder")
-    teller = run(recipe, ["audit=[quality]"], out=folder / "teller")
+    teller = run(recipe, ["audit=[quality]", "train.learning_rate=2e-3"], out=folder / "teller")
     assert (finder.exit_code, teller.exit_code) == (0, 0)
     yield folder
     patch.undo()
