@@ -78,6 +78,7 @@ def test_every_number_of_a_group_has_a_name(kind: str, lang: str, tmp_path: Path
     blocks = [block for block in fairness_blocks(found, found.evidence["fairness"], t) if block["kind"] == "rates"]
     heads = [head for block in blocks for head in [*block["heads"], *block.get("every_heads", []), *block["abouts"]]]
     assert blocks and heads and not [head for head in heads if re.search(r"\w\.\w|_", head)], heads
+    assert all(block["about"].startswith(t("groups.about_numbers" if kind == "number" else "groups.about")) for block in blocks)
     if kind == "classes":
         assert t("rate.expected_calibration_error") in blocks[0]["every_heads"]
         assert all(cell["value"] != "–" for row in blocks[0]["every"] for cell in row["cells"])

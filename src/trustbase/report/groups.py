@@ -183,7 +183,7 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
             _number_cell(group, (row.get("intervals") or {}).get(name), kinds[name], units.get(name, ""), scales[name], t) for name in names
         ]
         table.append({"label": group, "n": f"{int(row.get('n') or 0):,}", "cells": cells})
-    about = t("groups.about_numbers")
+    about = t("groups.about") if all(kind == "percent" for kind in kinds.values()) else t("groups.about_numbers")
     if len(rows) > _MOST_GROUPS:
         about += " " + t("groups.cut", shown=_MOST_GROUPS, n=f"{len(rows):,}")
     return {
