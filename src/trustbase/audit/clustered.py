@@ -29,6 +29,7 @@ GROUPS = 40  # parts that are left out in turn: the variance is then known to so
 LEAST_ENTITIES = 20
 _SOURCE = "Kott (2001), J. Official Statist. 17 (delete-a-group jackknife)"
 _AS_ROWS = ("quality.unknown_tokens", "quality.unread_units")  # about the tokenizer, not the answers: of texts, taken as drawn
+_VISIBLY = 1.005  # as far as an interval must be widened to be said to be so many times as wide, with two places
 _OF_PARTS = ("slice_accuracy", "slice_mae", "worst_slice_accuracy", "worst_slice_mae")
 _SIGNED = ("calibration_gap", "gain_over_")
 _OF_EITHER_SIGN = ("mean_error", "mean_prediction", "gain_over_")
@@ -106,7 +107,8 @@ def _widened(finding: Finding, values: Sequence[float], groups: int, entities: E
     least, most = _possible(finding.parts.metric, numbers)
     low = min(low, max(least, value - factor * (value - low)))
     high = max(high, min(most, value + factor * (high - value)))
-    method = f"{finding.method}; {factor:.2f} times as wide, as rows are of {entities.number} entities (delete-a-group jackknife)"
+    wider = f"{factor:.2f} times as wide" if factor >= _VISIBLY else "hardly wider"
+    method = f"{finding.method}; {wider}, as rows are of {entities.number} entities (delete-a-group jackknife)"
     return replace(finding, low=low, high=high, method=method, source="; ".join(filter(None, (finding.source, _SOURCE))))
 
 
