@@ -149,13 +149,13 @@ def test_lists_of_tokens_and_tags_are_text_and_spans(tmp_path: Path, form: str) 
 
 BAD = {
     '[{"start": 0, "end": 9, "label": "A"}]': "names a span that is not in the text: got [0, 9) of 5 characters",
-    '[{"start": 1, "end": 1, "label": "A"}]': "names a span that is not in the text",
+    '[{"start": 1, "end": 1, "label": "A"}]': "names a span that ends where it begins, or before: got [1, 1) of 5 characters",
     '[[0, 2, "A"], [1, 5, "A"]]': "names spans that overlap",
     '[[2, 5, "A"]]': "begins or ends with a blank",
     '[[0, 2, "Z"]]': "names a type that is none that the model knows: got 'Z'",
     '[[0, "2", "A"]]': "is no JSON list of entities",
     "B-A I-A": "is no JSON list of entities {start, end, label}: got 'B-A I-A'",
-    '[[0, 2, " "]]': "is no JSON list of entities",
+    '[[0, 2, " "]]': "names an entity of an empty type",
     "7": "is no JSON list of entities",
 }
 
