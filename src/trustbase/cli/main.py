@@ -170,7 +170,7 @@ def predict_command(
     output: Annotated[Path, typer.Option("--output", help="JSONL to write: one line per input row, same order.")],
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
 ) -> None:
-    """Batch answers of a released bundle."""
+    """Batch answers of a released bundle; exit code 0 although some rows have an error in place of an answer, 1 where all have one."""
     from trustbase.bundle.answer import predict
     from trustbase.cli.show import show_predicted
     from trustbase.cli.watch import watching
@@ -185,7 +185,8 @@ def predict_command(
         )
     show_predicted(summary, output)
     if summary.rows and not summary.answered:
-        typer.echo(f"warning: not one row was answered; each line of {output} says why", err=True)
+        typer.echo(f"error: not one row was answered; each line of {output} says why", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("report")
