@@ -210,14 +210,15 @@ def _told_interval(interval: Any, artifact: Mapping[str, Any], t: Words) -> str:
 
 
 def purpose_facts(material: Material, t: Words) -> Facts:
-    """Purpose in the owner's words."""
+    """Purpose in the owner's words, and what of it they do not state; nothing where they state none of it."""
     purpose = material.recipe.get("purpose") or {}
     names = (("intended", "intended_use"), ("prohibited", "prohibited_uses"), ("owner", "owner"), ("contact", "contact"))
     facts = [(t(f"purpose.{word}"), purpose.get(key)) for word, key in names]
+    if not any(value for _, value in facts):
+        return []
     return [
-        (word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value))
+        (word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value or t("purpose.absent")))
         for word, value in facts
-        if value
     ]
 
 
