@@ -121,6 +121,16 @@ def named_groups(counts: GroupCounts, *, least: int, most: int) -> tuple[GroupCo
     return GroupCounts(counts.columns, tuple(counts.members[i] for i in kept.tolist()), counts.table[kept]), rest
 
 
+def same_groups(counts: GroupCounts, named: GroupCounts) -> GroupCounts:
+    """Counts of a part of the rows for the groups named among all rows, `(groups of named, …)`: zeros where none is left of one."""
+    place = {member: i for i, member in enumerate(counts.members)}
+    table = np.zeros((len(named.members), *counts.table.shape[1:]), np.int64)
+    for i, member in enumerate(named.members):
+        if member in place:
+            table[i] = counts.table[place[member]]
+    return GroupCounts(counts.columns, named.members, table)
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """Counts of one label against the rest, each of any leading shape then `(groups,)`.
