@@ -27,7 +27,8 @@ what gates are for.
 `python tools/cells.py --work DIR` makes the runs, and once more with `--write` this page; `tests/contract/test_cells.py` holds the page
 to the code: every refusal, and a few of the runs. A dash is a cell that was not run{left_out}.
 Left out on purpose, since nothing new could be seen of it: ONNX with streamed rows and with averaged weights, which are over before
-there is a runtime; ONNX with something beside an adaptation that merges, as the graph is then that of `full`; two workers with each adaptation of each task.
+there is a runtime; ONNX with something beside an adaptation that merges, as the graph is then that of `full`; two workers with each
+adaptation of each task.
 """
 _ABOUT = {
     "": "Nothing beside it",
