@@ -78,7 +78,7 @@ def test_entities_are_known_as_tags_and_in_conll(tmp_path: Path) -> None:
     words, tags = ["Anna", "Lee", "met", "old", "Tom", "in", "Oslo", "today"], ["B-PER", "I-PER", "O", "O", "B-PER", "O", "B-LOC", "O"]
     made = proposed([{"id": number, "tokens": [*words, str(number)], "ner": [*tags, "O"]} for number in range(40)], tmp_path / "rows.jsonl")
     assert "task: token-classification" in made and "text: tokens" in made and "label: ner" in made
-    assert "2 types; rows that have one: PER 100%, LOC 100%" in made and "quality.gain_over_dictionary" in made
+    assert "2 types; rows that have one: LOC 100%, PER 100%" in made and "quality.gain_over_dictionary" in made
     lines = [f"{word}{number} {tag}" for number in range(40) for word, tag in [*zip(words, tags, strict=True), ("", "")]]
     (tmp_path / "rows.conll").write_text("\n".join(line if line.strip("0123456789 ") else "" for line in lines), encoding="utf-8")
     assert "label: entities    # entities of 2 types" in propose(look_at(str(tmp_path / "rows.conll"), root=Path()))

@@ -129,7 +129,8 @@ def test_every_finding_of_parts_is_widened_and_says_so(kind: str, tmp_path: Path
         assert other.status == "ok" and "delete-a-group" in other.method, (other.id, other.reason)
         assert 0 <= other.low <= one.low and one.high <= other.high <= 1, one.id  # type: ignore[operator]
     widths = [(other.high - other.low) / (one.high - one.low) for one, other in found]  # type: ignore[operator]
-    assert 1.5 < float(np.median(widths)) < 2.7, widths  # four copies of a row are one: twice as wide
+    least = 1.3 if kind == "groups of tokens" else 1.5  # gaps near none end at 0 already, and widen to one side only
+    assert least < float(np.median(widths)) < 2.7, widths  # four copies of a row are one: twice as wide
 
 
 def test_numbers_are_widened_in_their_own_unit(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ def about_label(truth: Column, kind: str) -> str:
 
 
 def _shares(names: Counter[str], rows: int) -> str:
-    told = ", ".join(f"{name} {count / rows:.0%}" for name, count in names.most_common(5))
+    most = sorted(names.items(), key=lambda item: (-item[1], item[0]))[:5]  # a set's order must not decide between equals
+    told = ", ".join(f"{name} {count / rows:.0%}" for name, count in most)
     return told + (", …" if len(names) > 5 else "")
 
 
