@@ -20,6 +20,7 @@ from trustbase.bundle.layout import BASE_MODEL, MODEL
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
+from trustbase.leftovers import clear_abandoned, hold
 from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo
 
@@ -250,11 +251,13 @@ def _whole_file(target: Path) -> Iterator[_Output]:
     """A file that appears under its name only when it is finished and synced."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(target.parent, (target.name,))
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise UsageError(f"the output {target} cannot be written: {error.strerror}", hint="name another file") from error
     try:
         with FileIO(handle, "wb") as raw:  # unbuffered: nothing is left to fail when it is closed
+            hold(handle)
             stream = _Output(raw, target)
             yield stream
             stream.finish()

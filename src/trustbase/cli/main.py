@@ -178,7 +178,10 @@ def predict_command(
     most_pairs: Annotated[int | None, typer.Option("--most-pairs", help="Most pairs of entities of one text; 2000 by default.")] = None,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
 ) -> None:
-    """Batch answers of a released bundle; with --entities, the relations between the entities that another bundle finds."""
+    """Batch answers of a released bundle; with --entities, the relations between the entities that another bundle finds.
+
+    Exit code 0 although some rows have an error in place of an answer, 1 where all have one.
+    """
     from trustbase.bundle.answer import predict
     from trustbase.cli.show import show_predicted
     from trustbase.cli.watch import watching
@@ -197,7 +200,8 @@ def predict_command(
         )
     show_predicted(summary, output)
     if summary.rows and not summary.answered:
-        typer.echo(f"warning: not one row was answered; each line of {output} says why", err=True)
+        typer.echo(f"error: not one row was answered; each line of {output} says why", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("report")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEAD, TAIL = "\x0e", "\x0f"  # before and after the first and the second entity; control characters that no text holds
 TYPED = "\x02"  # "start of text": stands between an entity's type, which may be empty, and its words
 _MARKED = re.compile(f"([{HEAD}{TAIL}])([^{HEAD}{TAIL}{TYPED}]*){TYPED}([^{HEAD}{TAIL}{TYPED}]+)\\1")
-_SHORT = re.compile(r"\s*(-?\d+)\s*:\s*(-?\d+)\s*")
+_SHORT = re.compile(r"\s*(-?\d{1,18})\s*:\s*(-?\d{1,18})\s*")
 _FORMS = 'expected [start, end], {"start", "end", "type"} or start:end'
 
 

@@ -278,7 +278,10 @@ def _latency(material: Material, evidence: Any, t: Words) -> Block:
     quantiles = [t("latency.quantile", name=name, value=show(value, "ms", t)) for name, value in marks.items()]
     block: Block = {"kind": "latency", "quantiles": quantiles, "chart": None, "desc": ""}
     if len(edges) == len(counts) + 1 and counts:
-        desc = t("latency.desc", n=f"{sum(counts):,}", low=show(edges[0], "ms", t), high=show(edges[-1], "ms", t))
+        calls = int(evidence.get("calls") or sum(counts))
+        desc = t("latency.desc", n=f"{calls:,}", low=show(edges[0], "ms", t), high=show(edges[-1], "ms", t))
+        if calls > sum(counts):  # one answer that took long would press all the others together
+            desc = t("list.sentences").join([desc, t.count("latency.above", calls - sum(counts))])
         title, x, y = t("latency.histogram"), t("latency.x"), t("latency.y")
         named = {f"{name} · {show(value, 'ms', t)}": value for name, value in marks.items()}
         chart = charts.histogram(edges, counts, named, title=title, desc=desc, x=x, y=y, show=lambda value: f"{value:g}")
