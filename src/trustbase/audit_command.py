@@ -23,7 +23,7 @@ from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Ver
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
-    from trustbase.audit.artifact import Further
+    from trustbase.bundle.both import Beside
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
@@ -191,14 +191,14 @@ def audit(
         with ExitStack() as stack:
             info, own = stack.enter_context(open_subject(str(model), emit))
             info, shown = named.of(info)
-            further = stack.enter_context(audited_with(entities, info, how, emit))
+            beside = stack.enter_context(audited_with(entities, info, how, emit))
             known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
             known["entities"] = entities is not None
             limits = _policy(policy, only, groups, (info.answer_kind,), given=False, **known)
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
-            report, looks = _audit_model(call, info, rows, str(data), workers, further)
+            report, looks = _audit_model(call, info, rows, str(data), workers, beside)
     return _finish(call, report, looks, lang)
 
 
@@ -333,9 +333,7 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(
-    call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, further: Further | None
-) -> tuple[AuditReport, int]:
+def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, beside: Beside | None) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
     from trustbase.train.cluster import ClusterOptions
@@ -350,9 +348,11 @@ def _audit_model(
         seed=call.seed,
         policy_digest=call.policy_digest,
         cluster=ClusterOptions(workers=workers),
-        further=further,
+        further=beside.further if beside is not None else None,
         emit=call.emit,
     )
+    if beside is not None:
+        report = replace(report, model={**report.model, "entities": dict(beside.model)})
     return report, looks
 
 

@@ -131,6 +131,9 @@ def test_the_audit_of_both_is_what_they_answer_and_beats_a_dictionary_with_the_c
     audited = ["audit", str(teller), *both, "--data", str(world / "new.jsonl"), "--label", "relation", "--only", "quality"]
     result = CliRunner().invoke(app, [*audited, "--policy", str(limit), "--out", str(world / "audited"), "--lang", "zh"])
     assert result.exit_code == 0 and "quality.relation_f1#end-to-end" in result.output, result.output
+    model = files.read_json(world / "audited" / "audit.json")["model"]
+    digests = [files.read_json(bundle / "audit.json")["model"]["digest"] for bundle in (finder, teller)]
+    assert [model["entities"]["digest"], model["digest"]] == digests
     measured = {item["id"]: item for item in files.read_json(world / "audited" / "audit.json")["findings"]}
     f1 = measured["quality.relation_f1#end-to-end"]
     assert f1["value"] == pytest.approx(own) and f1["n"] == len(true) and "sets of texts" in f1["method"]
@@ -142,7 +145,7 @@ def test_the_audit_of_both_is_what_they_answer_and_beats_a_dictionary_with_the_c
     rival = max(f1_of(by_dictionary(train, texts, label), true) for label, _ in common)
     assert rival > 0.3 and f1["low"] > rival + MARGIN, (f1, rival)
     page = (world / "audited" / "report.html").read_text(encoding="utf-8")
-    assert "关系的结果（两步合计）" in page and "两步合计，实体由模型找出" in page and texts[0] not in page
+    assert "关系的结果（两步合计）" in page and "两步合计，实体由模型找出" in page and digests[0] in page and texts[0] not in page
 
 
 def test_the_people_of_a_text_are_related_as_predict_relates_them(world: Path) -> None:

@@ -136,7 +136,7 @@ def fates(told: Iterable[Told], truth: Iterable[Told]) -> dict[str, dict[str, in
     return found
 
 
-def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pairing, facts: Mapping[str, Any]) -> list[Finding]:
+def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pairing) -> list[Finding]:
     """The findings of both models together, and their evidence.
 
     Args:
@@ -144,7 +144,6 @@ def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pai
         finder: the model of entities.
         teller: the model of relations.
         pairing: which pairs are asked about.
-        facts: what the model of entities is, for the evidence.
 
     Raises:
         PredictionError: a text could not be answered.
@@ -159,7 +158,7 @@ def end_to_end(context: AuditContext, finder: Asked, teller: Asked, pairing: Pai
         said = f"{passed:,} of {len(found):,} texts have more than {pairing.most:,} pairs of entities and were not asked about"
         text = f"{said}: their relations count as not answered"
         context.emit("warning", text=text)
-    context.evidence.write("end_to_end", _evidence(truth, told, found, pairing, facts))
+    context.evidence.write("end_to_end", _evidence(truth, told, found, pairing))
     sums = sums_of(told, truth.told)
     drawn = np.zeros((int(truth.unit.max()) + 1, 3))
     np.add.at(drawn, truth.unit, sums)
@@ -214,16 +213,13 @@ def _asked(context: AuditContext, finder: Asked, teller: Asked, texts: Sequence[
     return found
 
 
-def _evidence(
-    truth: Truth, told: Sequence[Told], found: Sequence[Related | None], pairing: Pairing, facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def _evidence(truth: Truth, told: Sequence[Told], found: Sequence[Related | None], pairing: Pairing) -> dict[str, Any]:
     unlisted = sum(
         pair not in other.pairs and _fate(pair, label, one, other) == "no_relation"
         for one, other in zip(told, truth.told, strict=True)
         for pair, label in _each(one)
     )
     return {
-        "entity_model": dict(facts),
         "types": None if pairing.types is None else dict(pairing.types),
         "farthest": pairing.farthest,
         "most_pairs": pairing.most,

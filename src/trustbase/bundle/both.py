@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,16 @@ def opened_both(
             yield finder, teller, pairing
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A second model of an audit: what it is, as `audit.json` says it, and what is measured of both together."""
+
+    model: Mapping[str, Any]
+    further: Further
+
+
 @contextmanager
-def audited_with(entities: str | Path | None, teller: ArtifactInfo, how: Mapping[str, Any], emit: Emit) -> Iterator[Further | None]:
+def audited_with(entities: str | Path | None, teller: ArtifactInfo, how: Mapping[str, Any], emit: Emit) -> Iterator[Beside | None]:
     """What an audit of a relation model measures besides where a model of entities is named; None where none is.
 
     Args:
@@ -84,9 +93,9 @@ def audited_with(entities: str | Path | None, teller: ArtifactInfo, how: Mapping
 
             assert context.predictor is not None
             with Predictor.open(info) as finder:
-                return end_to_end(context, finder, context.predictor, pairing, told)
+                return end_to_end(context, finder, context.predictor, pairing)
 
-        yield further
+        yield Beside(told, further)
 
 
 def reading_of(teller: Predictor) -> Reading:

@@ -254,6 +254,7 @@ def digest_facts(material: Material, t: Words) -> Facts:
     audit = material.audit
     rows: list[tuple[str, Any]] = [
         ("model", audit.model.get("digest")),
+        ("entities", beside.get("digest") if isinstance(beside := audit.model.get("entities"), Mapping) else None),
         ("documents" if material.pretrained else "data", audit.data.get("digest")),
         ("policy", audit.policy_digest),
         ("manifest", material.manifest_digest),
