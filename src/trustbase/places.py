@@ -69,7 +69,8 @@ def refuse_unwritable(folder: Path, what: str = "--out") -> None:
         nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         if not nearest.is_dir():
             raise UsageError(
-                f"{what} {str(folder)[:200]} cannot be made: {nearest} is no folder", hint="name another folder, or remove what stands there"
+                f"{what} {str(folder)[:200]} cannot be made: {nearest} is no folder",
+                hint="name another folder, or remove what stands there",
             )
         with tempfile.TemporaryFile(dir=nearest):
             pass

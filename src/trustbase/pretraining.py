@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from trustbase.data.corpus.prepare import Corpus
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
+    from trustbase.recipe.schema import PretrainRecipe
     from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 
@@ -65,7 +66,6 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
             return {}
         from trustbase.model.tokenizer import load_tokenizer
         from trustbase.train.estimate import estimate
-        from trustbase.train.flops import matmul_peak
         from trustbase.train.range_test import STEPS, range_test
         from trustbase.train.rehearsal import rehearsing
 
@@ -82,7 +82,7 @@ def estimate_cost(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore
         with rehearsing(model, recipe.objective, tokens, tokenizer, **asked) as rehearsal:
             found = estimate(rehearsal, cost=recipe.audit.cost, seconds=recipe.estimate.seconds, emit=stages.log)
         stages.log("note", text=found.said)
-        peak = matmul_peak(found.precision, recipe.train.threads, device=found.device)
+        peak = _peak(recipe, found.precision, found.device)
         about = {**found.to_json(), "peak_flops": peak, "utilisation": found.flops_per_second / peak}
         if recipe.estimate.range_test:
             with rehearsing(model, recipe.objective, tokens, tokenizer, steps=STEPS, **asked) as rehearsal:
@@ -111,9 +111,18 @@ def check_probes(stages: Stages, plan: Plan) -> None:
             read_probe(probe, root=plan.root, seed=plan.pretrain.train.seed, emit=stages.log)
 
 
-def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, start: Start, crew: Crew | None = None) -> Trained:
+def train_base(
+    stages: Stages,
+    plan: Plan,
+    corpus: Corpus,
+    tokens: TokenStore,
+    start: Start,
+    estimate: Mapping[str, Any],
+    crew: Crew | None = None,
+) -> Trained:
     """A base model that was trained, saved, reloaded and found equal."""
     recipe, target = plan.pretrain, stages.folder / "checkpoints"
+    known = "estimate" in stages.computed  # else it may be of another machine, or of another hour
     described = _ancestor(plan, corpus, start)
     work = partial(
         _pretrained,
@@ -122,6 +131,7 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         described=described,
         documents=corpus.store.folder.resolve(),
         folder=stages.folder.resolve(),
+        peak=estimate.get("peak_flops") if known else None,
     )
 
     def compute() -> dict[str, Any]:
@@ -150,14 +160,25 @@ def train_base(stages: Stages, plan: Plan, corpus: Corpus, tokens: TokenStore, s
         raise stages.damaged("train", error) from error
 
 
-def _pretrained(emit: Emit, *, plan: Plan, start: Start, described: Mapping[str, Any], documents: Path, folder: Path) -> dict[str, Any]:
-    """What pretraining leaves, as JSON; in one of several processes too, so that it names its data by path."""
+def _peak(recipe: PretrainRecipe, precision: str, device: str) -> float:
+    """Operations a second that this machine can do at most, measured now."""
+    from trustbase.train.flops import matmul_peak
+
+    return matmul_peak(precision, recipe.train.threads, device=device, seconds=min(3.0, recipe.estimate.seconds))
+
+
+def _pretrained(
+    emit: Emit, *, plan: Plan, start: Start, described: Mapping[str, Any], documents: Path, folder: Path, peak: float | None
+) -> dict[str, Any]:
+    """What pretraining leaves, as JSON; in one of several processes too, so that it names its data by path.
+
+    `peak` is what was measured of this machine just before, if it was.
+    """
     from trustbase.data.corpus.pack import TokenStore
     from trustbase.data.corpus.store import CorpusStore
     from trustbase.device import choose_device, choose_precision
     from trustbase.model.tokenizer import load_tokenizer
     from trustbase.train.base import train_and_save
-    from trustbase.train.flops import matmul_peak
     from trustbase.train.probes import read_probe
 
     recipe, store, tokens = plan.pretrain, CorpusStore.open(documents), TokenStore.open(folder / "tokens")
@@ -165,7 +186,7 @@ def _pretrained(emit: Emit, *, plan: Plan, start: Start, described: Mapping[str,
     device = choose_device()
     precision, _ = choose_precision(recipe.train.precision, device)
     alone = recipe.cluster is None  # what several workers could do together was not measured
-    peak = matmul_peak(precision, recipe.train.threads, device=device) if alone else None
+    peak = (peak or _peak(recipe, precision, device)) if alone else None
     model, fresh = model_at_start(plan, start, tokenizer)
     if fresh:
         emit("note", text=f"new parameters, which the base did not have: {', '.join(fresh)}")

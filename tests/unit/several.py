@@ -5,8 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+import pytest
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
+#: Where a test starts processes: on this machine, and on Ray.
+ON_RAY_TOO = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
+#: What takes seconds to import, and is imported once for all processes of all tests.
+HEAVY = ("torch.distributed", "trustbase.model.task", "trustbase.train.fit", "trustbase.train.pretrain")
 
 
 def together(function, folder: Path, *args, size: int = 2, patience: float = 300) -> list:
@@ -26,8 +38,8 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    context = get_context("spawn")
-    members = [context.Process(target=_member, args=(rank, size, port, folder, function, args)) for rank in range(size)]
+    context = _context()
+    members = [context.Process(target=_member, args=(rank, size, port, folder, function, args, dict(os.environ))) for rank in range(size)]
     for member in members:
         member.start()
     for member in members:
@@ -40,6 +52,19 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
     for path in left:
         path.unlink(missing_ok=True)
     return found
+
+
+@contextmanager
+def one_cluster(ray: str | None) -> Iterator[None]:
+    """A Ray cluster that several tests find open, as a program that opened one would; none where none is asked for."""
+    if ray is None:
+        yield
+        return
+    from trustbase.train.cluster import ClusterOptions
+    from trustbase.train.on_ray import connected, settings
+
+    with settings(), connected(ClusterOptions(ray=ray)):
+        yield
 
 
 def outcomes(function, folder: Path, patience: float) -> list[dict]:
@@ -61,7 +86,16 @@ def check_stopped_by_signal(found: list[dict]) -> None:
         assert each["signal"].startswith("Interrupted: training was stopped by SIGTERM after step 6")
 
 
-def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple) -> None:
+def _context() -> ForkServerContext:
+    """New processes come from one that has only imported what is heavy: it has no thread, no device and no test's state."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(HEAVY))
+    return context
+
+
+def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple, environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)  # as it is now: the process this one comes from is older than the test
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
         outcome = function(rank, *args)

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import askers_kit as kit
 import numpy as np
 import pyarrow as pa
 import pytest
+from several import ON_RAY_TOO as ON
+from several import one_cluster
 from train_kit import Log
 
 from base_kit import CASES, base, tokenizers
@@ -36,8 +37,6 @@ from trustbase.records import LabelSchema, Split
 from trustbase.train.cluster import ClusterOptions
 from trustbase.train.probes import ProbeSet
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
-ON = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 WORDS = ("good", "bad", "fine", "poor", "the", "film", "service", "food", "was", "very", "not", "old")
 
@@ -61,11 +60,18 @@ def info(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=ON, ids=["machine", "ray"])
-def pair(request, info):
+def ray(request):
+    """Where askers are started: here, or on a cluster that these tests share."""
+    with one_cluster(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def pair(ray, info):
     """Two askers that most tests share; parts are small, so that there are many of them."""
     patch = pytest.MonkeyPatch()
     patch.setattr(parts, "LEAST", 1000)
-    with open_askers(info, two(request.param)) as askers:
+    with open_askers(info, two(ray)) as askers:
         yield askers
     patch.undo()
 
@@ -165,7 +171,6 @@ def test_what_another_process_cannot_find_is_refused(pair):
         pair.run(lambda predictor: len, ["a"], what="asking")
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_a_killed_process_costs_time_only(tmp_path, info, ray):
     log, texts = Log(), some_texts(300)
     with open_askers(info, two(ray), log) as askers:
@@ -175,7 +180,6 @@ def test_a_killed_process_costs_time_only(tmp_path, info, ray):
     assert "its part is asked anew" in warning["text"] and "2 processes" in log.of("note")[0]["text"]
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_processes_that_are_always_killed_are_an_error_in_the_end(tmp_path, info, ray):
     with (
         open_askers(info, two(ray, restarts=1)) as askers,
@@ -185,7 +189,6 @@ def test_processes_that_are_always_killed_are_an_error_in_the_end(tmp_path, info
     assert "fewer workers" in error.value.hint
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_a_process_that_does_not_start_is_an_error_and_no_wait_without_end(info, ray, monkeypatch):
     monkeypatch.setattr(spread, "START_SECONDS", 0.02)
     began = time.monotonic()
@@ -202,14 +205,14 @@ def test_another_model_in_the_folder_is_refused(info, tmp_path):
         score_rows(askers, some_texts(30))
 
 
-@pytest.mark.parametrize("ray", ON)
+@pytest.mark.parametrize("on", ON)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_its_caller(info, tmp_path, how, ray):
+def test_no_process_outlives_its_caller(info, tmp_path, how, on):
     script = tmp_path / "caller.py"
     script.write_text(CALLER)
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, str(script), str(info.folder), str(tmp_path), ray or ""]
+    command = [sys.executable, str(script), str(info.folder), str(tmp_path), on or ""]
     caller = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
     for _ in range(1200):
         if len({path.name.split("-")[1] for path in tmp_path.glob("asked-*")}) == 2:
@@ -218,7 +221,7 @@ def test_no_process_outlives_its_caller(info, tmp_path, how, ray):
         time.sleep(0.1)
     caller.send_signal(how)
     assert caller.wait(60) == (128 + how if how == signal.SIGTERM else -how)
-    time.sleep(3 if ray else 1)
+    time.sleep(3 if on else 1)
     left = len(list(tmp_path.glob("asked-*")))
     time.sleep(1)
     assert 2 <= left == len(list(tmp_path.glob("asked-*")))

@@ -57,7 +57,14 @@ def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
 def test_what_is_foreign_stays(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("mine")
-    names = [".evidence", ".evidence.part", ".evidence.mine.part", ".evidence.ABCDEFGH.part", ".other.abcdefgh.part", "evidence.abcdefgh.part"]
+    names = [
+        ".evidence",
+        ".evidence.part",
+        ".evidence.mine.part",
+        ".evidence.ABCDEFGH.part",
+        ".other.abcdefgh.part",
+        "evidence.abcdefgh.part",
+    ]
     for name in names:
         (tmp_path / name).mkdir()
     (tmp_path / ".evidence.aaaaaaaa.part").symlink_to(tmp_path / "elsewhere")

@@ -54,7 +54,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
         folder = learned(kind, rows, others, root / kind, classes=3, **options).folder
         columns = read_plain(folder).columns
         info = ArtifactInfo(
-            folder, "", "text-classification", "classes", labels(3), "plain", "fp32", 0, kind, "1", TEMPLATE.source, Decision(), columns=columns
+            folder,
+            "",
+            "text-classification",
+            "classes",
+            labels(3),
+            "plain",
+            "fp32",
+            0,
+            kind,
+            "1",
+            TEMPLATE.source,
+            Decision(),
+            columns=columns,
         )
         write_artifact(info)
         inputs = list(inputs_of(others, columns))
@@ -138,7 +150,13 @@ def file_changed(folder: Path, rng: random.Random) -> None:
         path.write_bytes(b"[" * 200_000)
 
 
-WAYS: list[Callable[[Path, random.Random], None]] = [*[json_changed] * 4, *[numbers_changed] * 4, bytes_changed, bytes_changed, file_changed]
+WAYS: list[Callable[[Path, random.Random], None]] = [
+    *[json_changed] * 4,
+    *[numbers_changed] * 4,
+    bytes_changed,
+    bytes_changed,
+    file_changed,
+]
 
 
 def outcome(folder: Path, made: Made) -> str:

@@ -98,7 +98,10 @@ def chain(questions: int) -> dict[str, Any]:
     left, right = np.arange(nodes), np.arange(nodes)
     left[inner], right[inner] = inner + 1, questions + 1 + inner
     numbers = {"feature": np.zeros(nodes), "left": left, "right": right, "roots": np.zeros(1)}
-    return {name: array.astype(np.int32) for name, array in numbers.items()} | {"threshold": np.zeros(nodes), "counts": np.zeros((nodes, 2))}
+    return {name: array.astype(np.int32) for name, array in numbers.items()} | {
+        "threshold": np.zeros(nodes),
+        "counts": np.zeros((nodes, 2)),
+    }
 
 
 BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
@@ -147,11 +150,29 @@ def test_broken_numbers_are_refused(name: str, saved: dict[str, Path], tmp_path:
 AGES = {"reads": "numbers", "column": "age", "fill": 0.0, "mean": 0.0, "scale": 1.0, "cuts": []}
 TEXTS = {"reads": "words", "column": None, "manner": "words", "longest": 1, "pairs": False, "terms": ["a"], "idf": [1.0]}
 NO_DESCRIPTION: list[dict[str, Any]] = [
-    *({"schema": "x"}, {"kind": "svm"}, {"readers": [{"reads": "os"}]}, {"columns": []}, {"readers": 3}, {"classes": 2.0}, {"classes": 10**9}),
-    *({"columns": ["age"], "readers": [{**AGES, **odd}]} for odd in ({"scale": 0.0}, {"fill": 1e308}, {"cuts": [2.0, 1.0]}, {"mean": None})),
+    *(
+        {"schema": "x"},
+        {"kind": "svm"},
+        {"readers": [{"reads": "os"}]},
+        {"columns": []},
+        {"readers": 3},
+        {"classes": 2.0},
+        {"classes": 10**9},
+    ),
+    *(
+        {"columns": ["age"], "readers": [{**AGES, **odd}]}
+        for odd in ({"scale": 0.0}, {"fill": 1e308}, {"cuts": [2.0, 1.0]}, {"mean": None})
+    ),
     *(
         {"columns": [], "readers": [{**TEXTS, **odd}]}
-        for odd in ({"longest": 1e9}, {"longest": 10**9}, {"idf": []}, {"idf": [1e308]}, {"terms": ["a"] * 2, "idf": [1.0] * 2}, {"pairs": True})
+        for odd in (
+            {"longest": 1e9},
+            {"longest": 10**9},
+            {"idf": []},
+            {"idf": [1e308]},
+            {"terms": ["a"] * 2, "idf": [1.0] * 2},
+            {"pairs": True},
+        )
     ),
 ]
 

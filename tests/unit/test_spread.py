@@ -7,26 +7,22 @@ import subprocess
 import sys
 import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from several import together
+from several import ON_RAY_TOO as ON
+from several import one_cluster, together
 from train_kit import Log, job, rows, weights
 
-from trustbase.errors import Interrupted, TrainingError, UsageError
+from trustbase.errors import TrainingError, UsageError
 from trustbase.events import ignore
 from trustbase.train.cluster import ClusterOptions, cluster_problems
-from trustbase.train.on_ray import _shared_cluster_here, connected, settings
 from trustbase.train.options import TrainOptions
 from trustbase.train.spread import spread
 from trustbase.train.update import plain
 from trustbase.train.world import joined
 
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
-ON = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
 TOY = {"accumulation": 2, "batch_tokens": 24, "epochs": 3, "save_every": 1e-3}
 
 
@@ -59,7 +55,13 @@ def wanted(tmp_path_factory):
     return together(alone, folder, folder)[0]
 
 
-@pytest.mark.parametrize("ray", ON)
+@pytest.fixture(scope="module", params=ON, ids=["machine", "ray"])
+def ray(request):
+    """Where workers are started: here, or on a cluster that all these tests share."""
+    with one_cluster(request.param):
+        yield request.param
+
+
 def test_a_lost_worker_costs_time_only(tmp_path, wanted, ray):
     log = Log()
     found = spread(partial(toy, folder=tmp_path, die_at=7), ClusterOptions(workers=2, ray=ray), tmp_path, log)
@@ -70,14 +72,12 @@ def test_a_lost_worker_costs_time_only(tmp_path, wanted, ray):
     assert not (tmp_path / ".cluster").exists()
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_a_worker_that_is_always_lost_is_an_error_in_the_end(tmp_path, ray):
     with pytest.raises(TrainingError, match=r"in 2 processes failed for good \(1 restarts") as error:
         spread(partial(toy, folder=tmp_path, die_at=3, always=True), ClusterOptions(workers=2, ray=ray, restarts=1), tmp_path)
     assert "goes on from it" in error.value.hint and not (tmp_path / ".cluster").exists()
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_an_error_of_the_work_itself_comes_back_and_is_not_tried_again(tmp_path, ray):
     log = Log()
     with pytest.raises(TrainingError, match=r"the loss of step 4 is not a finite number \(rows") as error:
@@ -85,9 +85,9 @@ def test_an_error_of_the_work_itself_comes_back_and_is_not_tried_again(tmp_path,
     assert "precision: fp32" in error.value.hint and len(log.of("step")) == 3 and not log.of("resumed")
 
 
-@pytest.mark.parametrize("ray", ON)
-def test_a_signal_stops_the_workers_and_the_same_call_goes_on(tmp_path, wanted, ray):
-    process = _caller(tmp_path, 0.2, ray)
+@pytest.mark.parametrize("on", ON)
+def test_a_signal_stops_the_workers_and_the_same_call_goes_on(tmp_path, wanted, on):
+    process = _caller(tmp_path, 0.2, on)
     _await(tmp_path, "step-00000003")
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -97,66 +97,9 @@ def test_a_signal_stops_the_workers_and_the_same_call_goes_on(tmp_path, wanted, 
     assert log.of("resumed") and found["weights"] == wanted["weights"]
 
 
-@needs_ray
-def test_a_signal_while_ray_opens_is_the_callers(monkeypatch):
-    """Ray's own handler stands by then, and ends a process with the number of the signal."""
-    monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.shutdown", lambda: None)
-
-    def opening(ray, cluster):
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr("trustbase.train.on_ray._open", opening)
-
-    def own(number, frame):
-        raise Interrupted("stopped", signal_number=number)
-
-    before = signal.signal(signal.SIGTERM, own)
-    try:
-        with pytest.raises(Interrupted) as stopped, connected(ClusterOptions(ray="auto")):
-            raise AssertionError("it opened")
-        assert stopped.value.exit_code == 128 + signal.SIGTERM and signal.getsignal(signal.SIGTERM) is own
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@needs_ray
-@pytest.mark.slow
-def test_a_cluster_that_another_run_started_for_itself_is_not_joined(tmp_path):
-    """Whoever joins it ends when that run does."""
-    script = tmp_path / "other.py"
-    script.write_text(
-        "import sys, time\nfrom trustbase.train.cluster import ClusterOptions\nfrom trustbase.train.on_ray import connected, settings\n"
-        "with settings(), connected(ClusterOptions(ray='auto', gpus=False)):\n    print('open', flush=True)\n    sys.stdin.read()\n"
-    )
-    other = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout.readline() == "open\n"
-        with settings(), connected(ClusterOptions(ray="auto", gpus=False)):
-            import ray
-
-            assert len(ray.nodes()) == 1 and not _shared_cluster_here()
-            mine = ray.get_runtime_context().gcs_address
-            theirs = [
-                word
-                for process in psutil.process_iter(["name", "cmdline"])
-                if process.info["name"] == "raylet"
-                for word in process.info["cmdline"] or ()
-                if word.startswith("--gcs-address=")
-            ]
-            assert len({word.partition("=")[2] for word in theirs}) >= 2 and any(mine not in word for word in theirs)
-            other.stdin.close()
-            other.wait(60)
-            time.sleep(2)
-            assert ray.get(ray.put(7)) == 7, "the other run's end was this one's too"
-    finally:
-        other.kill()
-
-
-@pytest.mark.parametrize("ray", ON)
-def test_workers_end_with_a_caller_that_was_killed(tmp_path, ray):
-    process = _caller(tmp_path, 0.3, ray)
+@pytest.mark.parametrize("on", ON)
+def test_workers_end_with_a_caller_that_was_killed(tmp_path, on):
+    process = _caller(tmp_path, 0.3, on)
     _await(tmp_path, "step-00000002")
     process.kill()
     process.wait()
@@ -217,7 +160,6 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(monkeypatch):
     assert problem.where == "cluster.ray" and "pip install 'trustbase[ray]'" in problem.hint
 
 
-@pytest.mark.parametrize("ray", ON)
 def test_more_workers_than_gpus_are_refused(tmp_path, ray):
     with pytest.raises(UsageError, match="9 workers want a GPU each"):
         spread(partial(toy, folder=tmp_path), ClusterOptions(workers=9, ray=ray, gpus=True), tmp_path)

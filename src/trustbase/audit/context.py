@@ -102,4 +102,5 @@ class AuditContext:
     emit: Emit = ignore
     confidence: float = 0.95
     minimum_cell: int = 30
+    whole: AuditContext | None = None  # what these rows are a part of: it says which groups are named and compared
     parts: tuple[Partition, ...] | None = None  # measured as slices, whatever their sizes; None where they are to be found in the rows

@@ -81,7 +81,8 @@ def in_short(error: ValidationError) -> str:
     """The first problems of a form, each with its place, what must be there and what was found; long texts cut off."""
     found = error.errors(include_url=False, include_context=False)
     told = [
-        f"{'.'.join(map(str, each['loc']))[:100] or 'the file'}: {each['msg'][:200]}, got {str(each['input'])[:60]}" for each in found[:_SHOWN]
+        f"{'.'.join(map(str, each['loc']))[:100] or 'the file'}: {each['msg'][:200]}, got {str(each['input'])[:60]}"
+        for each in found[:_SHOWN]
     ]
     more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return "; ".join(told) + more

@@ -11,6 +11,7 @@ appendix B.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -159,10 +160,12 @@ def work_of(progress: Progress, peak: float | None) -> dict[str, Any]:
     }
 
 
-def matmul_peak(precision: str, thread_count: int | None = None, *, device: str = "cpu", seconds: float = 2.0) -> float:
+def matmul_peak(precision: str, thread_count: int | None = None, *, device: str = "cpu", seconds: float = 3.0) -> float:
     """Operations a second at which this machine multiplies two matrices, measured now: the best call of several sizes.
 
-    Best, since whatever else a machine does can only slow a call down; so utilisation is rather told too low than too high.
+    Best, since whatever else a machine does can only slow a call down; so utilisation is rather told too low than too high. The
+    smallest size is always measured, a larger one where the time that is left holds a few calls of it: a machine on which it does
+    not is slow enough to come to its best on a smaller one.
 
     Args:
         precision: `fp32`, `bf16` or `fp16`.
@@ -171,14 +174,18 @@ def matmul_peak(precision: str, thread_count: int | None = None, *, device: str 
         seconds: of measuring in all, about.
     """
     kind, dtype = device.split(":")[0], DTYPES[precision]
-    sizes = _SQUARES.get(kind, _LARGE)
-    best = 0.0
+    sizes = sorted(_SQUARES.get(kind, _LARGE), key=math.prod)
+    best, left = 0.0, seconds
     with threads(thread_count), torch.inference_mode():
-        for rows, inner, columns in sizes:
-            left = torch.empty(rows, inner, dtype=dtype, device=device).normal_(generator=torch.Generator(device).manual_seed(0))
-            right = torch.empty(columns, inner, dtype=dtype, device=device).normal_(generator=torch.Generator(device).manual_seed(1))
-            for call in _products(left, right):
-                best = max(best, 2 * rows * inner * columns / _quickest(call, device, seconds / len(sizes) / 2))
+        for number, (rows, inner, columns) in enumerate(sizes):
+            work, share = 2 * rows * inner * columns, left / (len(sizes) - number) / 2
+            if best and 2 * _LEAST_CALLS * work / best > left:
+                break
+            first = torch.empty(rows, inner, dtype=dtype, device=device).normal_(generator=torch.Generator(device).manual_seed(0))
+            second = torch.empty(columns, inner, dtype=dtype, device=device).normal_(generator=torch.Generator(device).manual_seed(1))
+            for call in _products(first, second):
+                took = _timed(call, device, share)
+                best, left = max(best, work / min(took)), left - sum(took)
     return best
 
 
@@ -188,8 +195,8 @@ def _products(left: torch.Tensor, right: torch.Tensor) -> tuple[Callable[[], obj
     return lambda: nn.functional.linear(left, right), lambda: torch.mm(left, turned, out=into)
 
 
-def _quickest(call: Callable[[], object], device: str, seconds: float) -> float:
-    """Seconds of the quickest call."""
+def _timed(call: Callable[[], object], device: str, seconds: float) -> list[float]:
+    """Seconds of each call but the first, for so many seconds and a few calls at least."""
     wait: Callable[[], object] = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     call()
     wait()
@@ -200,7 +207,7 @@ def _quickest(call: Callable[[], object], device: str, seconds: float) -> float:
         call()
         wait()
         found.append(time.perf_counter() - began)
-    return min(found)
+    return found
 
 
 def _wheres() -> tuple[Where, ...]:

@@ -51,7 +51,9 @@ class EstimateOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seconds: float = Field(10.0, gt=0, le=600, description="of the trial from which time, energy and CO2 are estimated")
+    seconds: float = Field(
+        10.0, gt=0, le=600, description="of the trial from which time, energy and CO2 are estimated; 3 at most for the machine's peak"
+    )
     range_test: bool = Field(False, description="also try growing learning rates on a copy, and say which one looks best")
 
 

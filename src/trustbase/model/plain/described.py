@@ -1,4 +1,4 @@
-"""`plain.json` as it must be: every field of its own type and within what a training can have written; checked before anything is made of it.
+"""`plain.json` as it must be, checked before anything is made of it: every field of its own type, within what a training can have written.
 
 These files are also read from run folders that nobody signed.
 """

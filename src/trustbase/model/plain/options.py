@@ -60,7 +60,10 @@ class BoostingOptions(PlainOptions):
     """Histogram gradient boosting: strong on columns, and too many trees to read one by one."""
 
     rounds: int = Field(
-        100, ge=1, le=MOST_ROUNDS, description="trees of each label, at most (of two, one): over 10,000 rows a tenth of the rows says when to stop"
+        100,
+        ge=1,
+        le=MOST_ROUNDS,
+        description="trees of each label, at most (of two, one): over 10,000 rows a tenth of the rows says when to stop",
     )
     learning_rate: float = Field(0.1, gt=0, le=1, description="how much of each tree's answer counts")
     leaves: int = Field(31, ge=2, le=MOST_LEAVES, description="leaves of a tree, at most")

@@ -100,7 +100,9 @@ def _arrays(path: Path, kind: type[PlainModel], features: int, classes: int) -> 
     files.read_at_most(path, 0)  # refuses what is no regular file
     with safe_open(path, framework="numpy") as opened:
         parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-        kind.check_form({name: (_DTYPES.get(part.get_dtype(), "?"), tuple(part.get_shape())) for name, part in parts.items()}, features, classes)
+        kind.check_form(
+            {name: (_DTYPES.get(part.get_dtype(), "?"), tuple(part.get_shape())) for name, part in parts.items()}, features, classes
+        )
         return {name: opened.get_tensor(name) for name in parts}
 
 
