@@ -55,9 +55,9 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
+    from trustbase.data.labels import assumed
     from trustbase.data.large import load_rows
     from trustbase.data.load import source_digests
-    from trustbase.data.labels import assumed
     from trustbase.data.save import load_dataset, save_dataset
 
     options, seed, answers = plan.finetune.data, plan.finetune.train.seed, TASKS[plan.finetune.task].answers

@@ -12,7 +12,9 @@ from hurry import time_quickly
 from trustbase import files
 from trustbase.data.labels import assumed, make_schema
 
-ROWS = "text,label,p,sex,said\n" + "".join(f"good film {n},yes,0.9,{'fm'[n % 3 > 0]},yes\nbad film {n},no,0.2,{'mf'[n % 5 > 0]},no\n" for n in range(100))
+ROWS = "text,label,p,sex,said\n" + "".join(
+    f"good film {n},yes,0.9,{'fm'[n % 3 > 0]},yes\nbad film {n},no,0.2,{'mf'[n % 5 > 0]},no\n" for n in range(100)
+)
 POSITIVE, FAVOURABLE = "no positive label was named, and 'yes' is taken", "no favourable label was named, and 'yes' is taken"
 
 
@@ -55,7 +57,8 @@ def test_a_run_says_which_class_it_took(named: bool, rows: Path, monkeypatch: py
     time_quickly(monkeypatch)
     said = 'positive: "yes", favourable: "yes", ' if named else ""
     Path("recipe.yaml").write_text(
-        f"base: linear\ndata: {{train: rows.csv, text: text, label: label, {said}groups: [sex]}}\naudit: [quality, fairness]\n", encoding="utf-8"
+        f"base: linear\ndata: {{train: rows.csv, text: text, label: label, {said}groups: [sex]}}\naudit: [quality, fairness]\n",
+        encoding="utf-8",
     )
     trustbase.run("recipe.yaml", out="run")
     log = Path("run/log.jsonl").read_text(encoding="utf-8")

@@ -212,7 +212,9 @@ def test_of_chinese_texts_it_is_said_what_reads_them_without_a_network(han):
         check_unknown_tokens(card, base="package:x", allowed=0.2)
     warning = check_unknown_tokens(card, base="package:x", allowed=0.7)
     for said in (told.value.hint, warning):
-        assert ("recipes/base-zh.yaml" in said and "runs/base-zh/bundle" in said and "folder of a model that lies here" in said) is (han > 0.3)
+        assert ("recipes/base-zh.yaml" in said and "runs/base-zh/bundle" in said and "folder of a model that lies here" in said) is (
+            han > 0.3
+        )
 
 
 @pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
