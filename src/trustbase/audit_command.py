@@ -75,6 +75,13 @@ class _Call:
     def policy_digest(self) -> str | None:
         return self.limits.digest if self.limits is not None else None
 
+    def tell_assumed(self, labels: LabelSchema, groups: Sequence[str]) -> None:
+        """Which label is taken as the positive and as the favourable one, where nobody said it."""
+        from trustbase.data.labels import assumed
+
+        for text in assumed(labels, groups=bool(groups), options="--"):
+            self.emit("warning", text=text)
+
     def look(self, test: Split, labels: LabelSchema, source: str | Path, model_digest: str, kind: str = "classes") -> int:
         """Count this look at the test rows, before the model is asked, so that a look cut short counts too."""
         from trustbase.gate.ledger import record_look_at
@@ -198,6 +205,8 @@ def audit(
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
+            if info.answer_kind == "classes" and not known["choices"]:
+                call.tell_assumed(rows.labels, groups)
             report, looks = _audit_model(call, info, rows, str(data), workers, beside)
     return _finish(call, report, looks, lang)
 
@@ -374,10 +383,9 @@ def _audit_given(
 
     given = read_given(predictions, label=label, score=score, predicted=predicted, groups=groups, positive=positive, favourable=favourable)
     if score is not None and given.labels.positive_assumed:
-        call.emit(
-            "note",
-            text=f"column '{score}' is read as the probability of '{given.labels.positive}' (last in sorted order; --positive changes it)",
-        )
+        what = f"column '{score}' is read as the probability of '{given.labels.positive}'"
+        call.emit("warning", text=f"{what}, the last label in sorted order: were it that of another, every number would be wrong")
+    call.tell_assumed(given.labels, groups)
     options = AuditOptions()
     looks = call.look(given.test, given.labels, predictions, given.digest)
     write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
@@ -410,7 +418,6 @@ def _finish(call: _Call, report: AuditReport, looks: int, lang: str) -> AuditRes
         files.write_text(folder / "policy.json", limits.to_text())
     files.write_json(folder / "audit.json", report.to_json())
     if limits is None:
-        (folder / "policy.json").unlink(missing_ok=True)  # of an earlier audit into this folder
         verdict = Verdict(False, looks, (), _NO_POLICY)
     else:
         verdict = decide(limits, report, test_looks=looks)

@@ -112,9 +112,11 @@ def compare(
         columns, shared = _agreed((champion, challenger), infos, label, text, groups, positive, calls, trust)
         _tell_of_owners((champion, challenger), data, trust, emit)
         splits = _read(data, infos, texts, columns, shared)
+        seen = _seen((champion, challenger), splits, emit)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
         looks = _count_looks(sides, shared, data)
         facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
+    facts["data"] |= {"seen": seen} if seen else {}
     files.write_json(folder / JSON_FILE, facts)
     files.write_text(folder / PAGE_FILE, comparison_page(facts, lang))
     return Comparison(facts, folder)
@@ -249,6 +251,20 @@ def _read(
         hint = "compare models that find parts of the same column"
         raise DataError("the two find parts of different texts, which cannot be held beside each other", hint=hint)
     return [first, second]
+
+
+def _seen(references: Sequence[str | Path], splits: Sequence[Split], emit: Emit) -> dict[str, int]:
+    """Rows that each has learned from, by their text: where a run folder is named, which keeps its rows. Told where there are some."""
+    from trustbase.bundle.subject import trained_on
+
+    found = {}
+    for who, reference, split in zip(("champion", "challenger"), references, splits, strict=True):
+        count = trained_on(reference, split.texts)
+        if count:
+            found[who] = count
+            text = f"{count:,} of {len(split):,} rows have a text that also stands in the training rows of {reference}"
+            emit("warning", text=f"{text}: what it answers there says little about other rows, and the difference is in its favour")
+    return found
 
 
 def _ask_ready(stack: ExitStack, references: Sequence[str | Path], infos: Sequence[ArtifactInfo], splits: Sequence[Split]) -> list[Side]:

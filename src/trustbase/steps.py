@@ -55,6 +55,7 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
+    from trustbase.data.labels import assumed
     from trustbase.data.large import load_rows
     from trustbase.data.load import source_digests
     from trustbase.data.save import load_dataset, save_dataset
@@ -76,7 +77,11 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
-    return load_dataset(target)
+    dataset = load_dataset(target)
+    if answers == "classes" and TASKS[plan.finetune.task].reads != "choices":  # labels of choices are their places
+        for text in assumed(dataset.labels, groups=bool(options.groups)):
+            stages.log("warning", text=text)
+    return dataset
 
 
 def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:

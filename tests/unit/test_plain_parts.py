@@ -188,6 +188,18 @@ def test_a_broken_description_is_refused(change: dict[str, Any], saved: dict[str
         PlainRuntime.open(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(("kind", "told"), [("long", "the longest that is read"), ("twice", "' twice")])
+def test_a_head_that_says_nothing_true_is_refused_unread(kind: str, told: str, saved: dict[str, Path], tmp_path: Path) -> None:
+    files.write_bytes(tmp_path / "plain.json", (saved["linear"] / "plain.json").read_bytes())
+    content = (saved["linear"] / NUMBERS_FILE).read_bytes()
+    head, rest = content[8 : 8 + int.from_bytes(content[:8], "little")].rstrip(), content[8 + int.from_bytes(content[:8], "little") :]
+    entry = head[1:-1]
+    changed = head + b" " * 20_000_000 if kind == "long" else b"{" + entry + b"," + entry + b"}"
+    files.write_bytes(tmp_path / NUMBERS_FILE, len(changed).to_bytes(8, "little") + changed + rest)
+    with pytest.raises(ModelError, match=told):
+        read_plain(tmp_path)
+
+
 def test_another_precision_is_refused_and_nothing_is_trained_from_it(saved: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="bf16 was asked for"):
         PlainRuntime.open(saved["tree"], precision="bf16")

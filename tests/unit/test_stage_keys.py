@@ -203,6 +203,20 @@ def test_a_base_that_cannot_read_the_text_is_refused_before_training(share, allo
         assert outcome in warning and bool(warning) == bool(outcome)
 
 
+@pytest.mark.parametrize("han", [0.0, 0.8])
+def test_of_chinese_texts_it_is_said_what_reads_them_without_a_network(han):
+    from trustbase.data.card import check_unknown_tokens
+
+    card = {"splits": {"train": {"tokens": {"unknown_share": 0.63}, "scripts": {"letters": {"Han": han, "Latin": 1 - han}}}}}
+    with pytest.raises(DataError) as told:
+        check_unknown_tokens(card, base="package:x", allowed=0.2)
+    warning = check_unknown_tokens(card, base="package:x", allowed=0.7)
+    for said in (told.value.hint, warning):
+        assert ("recipes/base-zh.yaml" in said and "runs/base-zh/bundle" in said and "folder of a model that lies here" in said) is (
+            han > 0.3
+        )
+
+
 @pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
 def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "run", lambda *_, **__: result)

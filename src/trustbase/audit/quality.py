@@ -53,6 +53,7 @@ def audit_classes(context: AuditContext) -> list[Finding]:
         {
             "labels": list(context.labels.names),
             "positive": context.labels.positive,
+            "positive_assumed": context.labels.positive_assumed,
             "decision": context.decision.to_json(),
             "confusion": confusion.tolist(),
             "classes": _class_rows(context, confusion, counts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import yaml
 
 from trustbase.bundle.layout import BASE_MODEL, REJECTED, bundle_around, is_bundle
 from trustbase.bundle.verify import verify
-from trustbase.errors import UsageError
+from trustbase.errors import DataError, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import PLAIN_FILE, read_artifact
@@ -89,6 +89,22 @@ def own_columns(model: str | Path, *, trust: str | Path | None = None) -> OwnCol
     by = split.get("by") if isinstance(split, dict) else None
     entity = by.get("entity") if isinstance(by, dict) else None
     return OwnColumns(data["label"], tuple(str(name) for name in data.get("groups") or ()), entity)
+
+
+def trained_on(model: str | Path, texts: Sequence[str]) -> int | None:
+    """How many of these texts stand in the training rows of a run; None of any other model, as nothing else keeps its rows."""
+    from trustbase.data.save import load_dataset
+
+    folder, run, _ = _place(model)
+    if not run or not (folder / "data").is_dir():
+        return None
+    try:
+        learned = load_dataset(folder / "data").splits["train"].texts
+    except (DataError, KeyError):  # cut short, or of another version: not known
+        return None
+    asked = set(texts)
+    both = {text for text in learned if text in asked}
+    return sum(text in both for text in texts)
 
 
 def _place(model: str | Path) -> tuple[Path, bool, Path | None]:

@@ -22,6 +22,7 @@ SCHEMA = "trustbase/data-card/1"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 OTHERS = f"(other groups: beyond the {MOST_NAMED} largest, or of fewer than {LEAST_NAMED} rows)"
+_CHINESE = 0.3  # share of the letters that are Han, from which texts are taken for Chinese
 UNKNOWN_WARNING = 0.05  # share of unknown tokens in the training texts from which a warning is due
 
 
@@ -163,9 +164,21 @@ def check_unknown_tokens(card: Mapping[str, Any], *, base: str, allowed: float) 
     if share > allowed:
         raise DataError(
             f"{found}, over data.allow_unknown_tokens ({allowed:.0%}): it cannot read this text, so nothing was trained",
-            hint="choose a base that reads this language, or raise data.allow_unknown_tokens if the unknown signs carry no meaning",
+            hint=f"choose a base that reads this language{_bases_for(card)}; or raise data.allow_unknown_tokens if the unknown signs "
+            "carry no meaning",
         )
-    return f"{found}: what they say is lost to the model" if share > UNKNOWN_WARNING else ""
+    return f"{found}: what they say is lost to the model{_bases_for(card)}" if share > UNKNOWN_WARNING else ""
+
+
+def _bases_for(card: Mapping[str, Any]) -> str:
+    """Bases that there are for texts in this script; of Chinese also without a network."""
+    letters = (card["splits"]["train"].get("scripts") or {}).get("letters") or {}
+    if letters.get("Han", 0.0) < _CHINESE:
+        return ""
+    return (
+        "; for Chinese, without a network: the folder of a model that lies here, or one of your own (trustbase run recipes/base-zh.yaml, "
+        "then base: runs/base-zh/bundle); with one: a hub id such as hfl/chinese-roberta-wwm-ext"
+    )
 
 
 def _quantiles(lengths: NDArray[np.int64]) -> dict[str, Any]:

@@ -53,6 +53,24 @@ def make_schema(
     )
 
 
+def assumed(schema: LabelSchema, *, groups: bool, options: str = "data.") -> list[str]:
+    """What is taken of these labels although nobody named it, each with the way to name it.
+
+    Args:
+        schema: labels of which each row has one.
+        groups: whether groups are audited; the favourable label means nothing else.
+        options: what stands before `positive` and `favourable` where they are named: `data.` of a recipe, `--` of a command.
+    """
+    told = []
+    if schema.binary and schema.positive_assumed:
+        what = "AUROC, average precision, recall, costs and a threshold on it are about that label"
+        told.append(f"no positive label was named, and '{schema.positive}' is taken as it: {what} (name it: {options}positive)")
+    if groups and schema.favourable_assumed:
+        what = "who is selected, and the gaps between groups, are about it"
+        told.append(f"no favourable label was named, and '{schema.favourable}' is taken as it: {what} (name it: {options}favourable)")
+    return told
+
+
 def label_texts(column: pa.ChunkedArray) -> tuple[pa.Array, int]:
     """Labels without blanks around them, and how many had some."""
     trimmed = pc.utf8_trim_whitespace(column)

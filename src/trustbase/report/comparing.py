@@ -91,6 +91,8 @@ def _apart(item: Mapping[str, Any]) -> Kind:
 
 def _notes(facts: Mapping[str, Any], t: Words) -> list[str]:
     notes = [t.count("compare.looks", facts["data"]["looks"])]
+    for who, count in (facts["data"].get("seen") or {}).items():
+        notes.append(t("compare.seen", who=t(f"compare.{who}"), n=f"{count:,}", rows=f"{facts['data']['rows']:,}"))
     if facts["other_costs"]:
         notes.append(t("compare.other_costs"))
     return notes

@@ -12,7 +12,7 @@ from trustbase.recipe.lookup import options_read
 from trustbase.report.base_facts import base_facts, base_headline, base_notes
 from trustbase.report.dimensions import plain_facts
 from trustbase.report.formats import show
-from trustbase.report.groups import favourable_label, shown_columns
+from trustbase.report.groups import favourable_label, have_choices, shown_columns
 from trustbase.report.material import Material
 from trustbase.report.reasons import reason_in, why_in
 from trustbase.report.rivals import RivalTable
@@ -36,6 +36,9 @@ def notes(material: Material, rivals: RivalTable, t: Words) -> list[str]:
     unknown = material.find("quality.unknown_tokens")
     if unknown is not None and unknown.value is not None and unknown.value > _UNKNOWN_TOKENS:
         found.append(t("note.unknown_tokens", value=show(unknown.value, "percent", t)))
+    quality = material.evidence.get("quality", {})
+    if quality.get("positive_assumed") and len(quality.get("labels") or ()) == 2 and not have_choices(material):
+        found.append(t("note.positive_assumed", label=str(quality.get("positive") or "")))
     audited = bool(material.of("fairness"))
     label, assumed = favourable_label(material)
     if audited and label and assumed:

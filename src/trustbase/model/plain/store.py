@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trustbase import files
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
+from trustbase.model.header import header_problem
 from trustbase.model.plain.described import PLAIN_SCHEMA, described
 from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all
 from trustbase.model.plain.shared import PlainModel, Told
@@ -98,6 +99,8 @@ def _arrays(path: Path, kind: type[PlainModel], features: int, classes: int) -> 
     from safetensors import safe_open
 
     files.read_at_most(path, 0)  # refuses what is no regular file
+    if problem := header_problem(path):
+        raise ValueError(f"{path.name}: {problem}")
     with safe_open(path, framework="numpy") as opened:
         parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
         kind.check_form(
