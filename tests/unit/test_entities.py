@@ -237,7 +237,9 @@ def test_rows_without_entities_say_nothing_of_two_taggers_that_do_alike(tmp_path
 def test_fewer_than_twenty_rows_are_insufficient_whatever_they_hold(tmp_path: Path) -> None:
     for count, status in ((19, "insufficient"), (20, "ok")):
         plain = context(tmp_path)
-        test = replace(plain.test, texts=plain.test.texts[:count], labels=plain.test.labels[:count], groups={}, table=plain.test.table[:count])
+        test = replace(
+            plain.test, texts=plain.test.texts[:count], labels=plain.test.labels[:count], groups={}, table=plain.test.table[:count]
+        )
         test = replace(test, row_numbers=test.row_numbers[:count])
         asked = replace(plain, test=test, answers=Answers(None, plain.answers.predicted[:count]))
         found = {finding.id: finding for finding in audit_tokens(asked)}
