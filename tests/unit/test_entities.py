@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trustbase.audit.entities import STATISTICS, f1, fates, interval, mixed_up, 
 from trustbase.audit.fairness_tokens import audit_tokens as audit_fairness
 from trustbase.audit.quality_tokens import audit_tokens
 from trustbase.audit.rivals import rival_answers
+from trustbase.audit.stats import proportion
 from trustbase.audit.window import Windows, shape
 from trustbase.bundle.contents import _golden_problem
 from trustbase.bundle.golden import check_golden
@@ -198,6 +200,51 @@ def test_a_rival_that_does_alike_on_every_row_leaves_doubt_of_the_gain(tmp_path:
     gain = next(finding for finding in audit_tokens(asked) if finding.id == "quality.gain_over_window")
     assert gain.value == 0.0 and gain.low is not None and gain.high is not None
     assert -0.1 < gain.low < 0 < gain.high < 0.1 and gain.low == -gain.high
+
+
+def gain_over(tmp_path: Path, told: list[Any], rival: list[Any], truth: list[Any]) -> Finding:
+    """The gain of one tagger over another, of rows whose texts do not matter."""
+    texts = ["made up"] * len(truth)
+    test = Split("test", texts, ragged(truth), {}, pa.table({"text": texts}), np.arange(1, len(truth) + 1), "made up", "sha256:test")
+    rivals = {"window": Answers(None, ragged(rival))}
+    asked = AuditContext(test, LABELS, Decision(), Answers(None, ragged(told)), Evidence(tmp_path), 0, train=test, rivals=rivals)
+    return next(finding for finding in audit_tokens(asked) if finding.id == "quality.gain_over_window")
+
+
+def test_a_better_rival_is_a_loss_and_few_rows_that_tell_it_apart_are_no_interval(tmp_path: Path) -> None:
+    """Of 60 rows with one entity each the model misses some that the rival finds."""
+    one = ((0, 4, "LOC"),)
+    truth, missed = [one] * 60, {count: [()] * count + [one] * (60 - count) for count in (1, 19, 20, 30)}
+    loss = gain_over(tmp_path, missed[30], truth, truth)
+    assert loss.value == pytest.approx(2 * 30 / (30 + 60) - 1) and loss.low is not None and loss.high is not None
+    assert -1 < loss.low < loss.value < loss.high < 0
+    for count in (1, 19):
+        for pair in ((missed[count], truth), (truth, missed[count])):
+            few = gain_over(tmp_path, *pair, truth)
+            assert (few.status, few.value, few.n) == ("insufficient", None, 60)
+            assert few.reason == f"{count} rows tell model and rival apart, fewer than 20"
+    assert gain_over(tmp_path, truth, missed[20], truth).status == "ok"
+
+
+def test_rows_without_entities_say_nothing_of_two_taggers_that_do_alike(tmp_path: Path) -> None:
+    one = ((0, 4, "LOC"),)
+    alone, among = ([one] * 30 + [()] * empty for empty in (0, 300))
+    bare, diluted = (gain_over(tmp_path, rows, rows, rows) for rows in (alone, among))
+    assert (bare.low, bare.high) == (diluted.low, diluted.high) and "30 rows with an entity" in diluted.method
+    assert diluted.high == proportion(0, 30).high
+
+
+def test_fewer_than_twenty_rows_are_insufficient_whatever_they_hold(tmp_path: Path) -> None:
+    for count, status in ((19, "insufficient"), (20, "ok")):
+        plain = context(tmp_path)
+        test = replace(
+            plain.test, texts=plain.test.texts[:count], labels=plain.test.labels[:count], groups={}, table=plain.test.table[:count]
+        )
+        test = replace(test, row_numbers=test.row_numbers[:count])
+        asked = replace(plain, test=test, answers=Answers(None, plain.answers.predicted[:count]))
+        found = {finding.id: finding for finding in audit_tokens(asked)}
+        assert found["quality.entity_f1"].status == status, found["quality.entity_f1"]
+        assert status == "ok" or found["quality.entity_f1"].reason == "19 rows, fewer than 20"
 
 
 def test_rivals_find_what_they_can_know() -> None:

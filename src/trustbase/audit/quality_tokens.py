@@ -18,7 +18,7 @@ from trustbase.audit.entities import STATISTICS, f1, fates, interval, mixed_up, 
 from trustbase.audit.guard import guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.ratios import share_of
-from trustbase.audit.resampled import LEAST_UNITS, of_sums
+from trustbase.audit.resampled import LEAST_TURNED, LEAST_UNITS, of_sums
 from trustbase.audit.rivals import why_not
 from trustbase.audit.stats import Floats, Interval, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -122,10 +122,14 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if rival is not None:
         truth = context.test.labels
         both = np.concatenate([sums_of(context.answers.predicted, truth), sums_of(rival.predicted, truth)], axis=1)
-        if np.array_equal(both[:, :3], both[:, 3:]):
+        turned, n = int((both[:, :3] != both[:, 3:]).any(axis=1).sum()), int(both[:, 2].sum())
+        if not turned:
             return _no_difference(both, context.confidence).finding(id, **shared)
+        if turned < LEAST_TURNED:  # drawing them again does not show how few they are
+            reason = f"{turned} rows tell model and rival apart, fewer than {LEAST_TURNED}"
+            return Finding.without_value(id, "insufficient", reason, n=n, **shared)
         rng = seeds.generator(context.seed, "quality", id)
-        found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=int(both[:, 2].sum()))
+        found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=n)
         return found.finding(id, seed=context.seed, **shared)
     if context.train is None:
         return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
