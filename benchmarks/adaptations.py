@@ -60,6 +60,16 @@ def base_of(name: str, given: Path | None, texts, folder: Path):
     return write_scratch_base(shape, tokenizer, folder / "base", seed=0, tokenizer_from="the training texts"), "random weights"
 
 
+def room(base, adapt) -> int:
+    """Tokens of a text that the base has places for beside those that the adaptation puts before it."""
+    from trustbase.model.adapt import way_of
+    from trustbase.model.heads import SEQUENCE
+    from trustbase.model.pretrained import empty_classifier
+
+    model = empty_classifier(base.folder, SEQUENCE)
+    return int(model.config.max_position_embeddings) - way_of(adapt).places(model, adapt)
+
+
 def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object]:
     """Train one adaptation in this process, and ask it."""
     import resource
@@ -77,9 +87,10 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
     with tempfile.TemporaryDirectory() as place:
         rows = dataset(name, options.rows, options.test_rows)
         base, what = base_of(name, options.base_zh, rows.splits["train"].texts, Path(place))
-        settings = {"epochs": 100, "max_steps": options.steps, "max_length": LENGTHS[name], "learning_rate": RATES.get(method, 1e-3)}
-        training = TrainOptions.model_validate({**settings, "precision": "fp32", "threads": options.threads, "seed": 0})
         adapt, test = AdaptOptions(method=method), rows.splits["test"]
+        length = min(LENGTHS[name], room(base, adapt))
+        settings = {"epochs": 100, "max_steps": options.steps, "max_length": length, "learning_rate": RATES.get(method, 1e-3)}
+        training = TrainOptions.model_validate({**settings, "precision": "fp32", "threads": options.threads, "seed": 0})
         started = time.perf_counter()
         trained = fit(
             base,
@@ -93,7 +104,7 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
         )
         seconds = time.perf_counter() - started
         model, tokenizer, _ = load_checkpoint(trained.folder, base=base)
-        runtime = TorchRuntime(model, tokenizer, max_length=LENGTHS[name], packed=False)
+        runtime = TorchRuntime(model, tokenizer, max_length=length, packed=False)
         encoded = runtime.prepare(test.texts)
         parts = [runtime.forward("logits", encoded, part) for part in np.array_split(np.arange(len(test)), max(1, len(test) // 32))]
         logits = np.concatenate(parts).astype(np.float64)
@@ -106,6 +117,7 @@ def one(options: argparse.Namespace, name: str, method: str) -> dict[str, object
         "base": what,
         "method": method,
         "learning_rate": settings["learning_rate"],
+        "max_length": length,
         "updates": trained.facts["step"],
         "best_step": trained.facts["best_step"],
         "test_rows": len(test),
@@ -156,17 +168,26 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(options, *options.one)))
         return
-    results = []
-    for name in options.data:
-        for method in options.only:
-            results.append(measured(options, name, method))
-            print(table(results[-1:]).splitlines()[-1], flush=True)
+    settings = {key: getattr(options, key) for key in ("rows", "test_rows", "steps", "threads")}
+    machine = {"processor": platform.machine(), "system": platform.system()}
+    results = earlier(options.json, settings)
+    for name, method in [(name, method) for name in options.data for method in options.only]:
+        if any((row["data"], row["method"]) == (name, method) for row in results):
+            continue
+        results.append(measured(options, name, method))
+        print(table(results[-1:]).splitlines()[-1], flush=True)
+        if options.json:
+            files.write_json(options.json, {"benchmark": "adaptations", "settings": settings, "machine": machine, "runs": results})
     print()
     print(table(results))
-    if options.json:
-        settings = {key: getattr(options, key) for key in ("rows", "test_rows", "steps", "threads")}
-        machine = {"processor": platform.machine(), "system": platform.system()}
-        files.write_json(options.json, {"benchmark": "adaptations", "settings": settings, "machine": machine, "runs": results})
+
+
+def earlier(place: Path | None, settings: dict[str, object]) -> list[dict]:
+    """What a run with the same settings left behind when it was stopped: those rows are not measured again."""
+    if place is None or not place.is_file():
+        return []
+    found = files.read_json(place)
+    return found["runs"] if found["settings"] == settings else []
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from trustbase.audit.groups import cells, group_counts, replicate_tables
+from trustbase.audit.groups import Cells, group_counts
 
 SLICES = (("sex",), ("race",), ("sex", "race"))
 OURS = {
@@ -75,12 +75,33 @@ def theirs(truth, answer, groups):
     return result
 
 
+def cells(table, label):
+    """One label against the rest, from confusion counts `(…, classes, classes)`."""
+    return Cells(
+        n=table.sum((-2, -1)),
+        positives=table[..., label, :].sum(-1),
+        selected=table[..., :, label].sum(-1),
+        hits=table[..., label, label],
+        right=np.trace(table, axis1=-2, axis2=-1),
+    )
+
+
+def replicate_tables(counts, replicates, rng):
+    """Tables of resampled data, `(replicates, groups, classes, classes)`: drawing rows is drawing cells.
+
+    Source: Efron & Tibshirani (1993), section 6.2 (resampling rows of discrete data is multinomial on its cells).
+    """
+    flat = counts.table.ravel()
+    total = int(flat.sum())
+    return rng.multinomial(total, flat / total, replicates).reshape(replicates, *counts.table.shape)
+
+
 def replicate(rows, replicates):
     """Largest gaps of every replicate; returns seconds."""
     truth, answer, groups = make_rows(rows)
     start = time.perf_counter()
     counts = group_counts(truth, answer, groups, classes=2)
-    tables = replicate_tables(counts, replicates=replicates, rng=np.random.default_rng(0))
+    tables = replicate_tables(counts, replicates, np.random.default_rng(0))
     for columns in SLICES:
         index = [i for i, name in enumerate(counts.columns) if name in columns]
         keys = [tuple(member[i] for i in index) for member in counts.members]

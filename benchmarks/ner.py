@@ -1,10 +1,11 @@
 """Entities side by side with transformers: training, prediction, and the same scores. Figure 1 of breadth, for entities.
 
-    python benchmarks/ner.py [--rows N] [--test-rows N] [--seeds K] [--people-daily --base runs/base-zh/bundle] [--out FILE]
+    python benchmarks/ner.py [--rows N] [--test-rows N] [--seeds K] [--batch-tokens T] [--people-daily --base B] [--out FILE]
 
 Made-up sentences whose names tell nothing of their type, which the last cue before them does; or with `--people-daily` those of the
 tagged corpus. Both sides train one epoch from the same base on the same rows, on the first token of each unit; `Trainer` with its defaults
-(batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has it). Runs alternate. The clock of training runs from
+(batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has it), which makes fewer updates of an epoch; with
+`--batch-tokens` about as many as its 8 rows do, so that what both learned can be compared. Runs alternate. The clock of training runs from
 texts to weights. Then each answers the test rows: a `transformers` pipeline as it comes (grouped by first token), and our Predictor, on the
 same trained weights, so that both F1 differ only by how they were asked.
 """
@@ -16,6 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +110,12 @@ def people_daily(count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
     return [part.texts[row] for row in order], [part.labels[row] for row in order]
 
 
-def ours(base: Any, labels: LabelSchema, texts: list[str], truth: Any, length: int, seed: int) -> tuple[float, torch.nn.Module]:
+def ours(
+    base: Any, labels: LabelSchema, texts: list[str], truth: Any, length: int, seed: int, budget: int = 1024
+) -> tuple[float, torch.nn.Module]:
     """Seconds and the trained model."""
     model, tokenizer = TOKEN_CLASSIFICATION.build(base, labels, seed=seed), load_tokenizer(base.folder)
-    options = TrainOptions(epochs=1, learning_rate=3e-4, max_length=length, seed=seed)
+    options = TrainOptions(epochs=1, learning_rate=3e-4, max_length=length, batch_tokens=budget, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         encoded = encode_units(tokenizer, texts, max_length=length)
@@ -176,6 +180,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--test-rows", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--batch-tokens", type=int, default=1024, help="of our batches")
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--people-daily", action="store_true", help="sentences of the tagged corpus, for a base that reads Chinese")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ner.json")
@@ -191,7 +196,7 @@ def main() -> None:
     runs = []
     for seed in range(options.seeds):
         run: dict[str, Any] = {"seed": seed}
-        for name, way in (("ours", ours), ("trainer", peer)):
+        for name, way in (("ours", partial(ours, budget=options.batch_tokens)), ("trainer", peer)):
             seconds, model = way(base, labels, shown, known, length, seed)
             with tempfile.TemporaryDirectory() as folder:
                 told = answers(model, base, labels, asked, length, Path(folder) / "model")
@@ -203,7 +208,11 @@ def main() -> None:
             }
             print(f"seed {seed} {name:8s} trained in {seconds:6.1f} s, F1 {scores}, asked in {run[name]['prediction_seconds']}", flush=True)
         runs.append(run)
-    result = _summary(runs) | {"base": options.base, "rows": options.rows, "test_rows": len(asked), "runs": runs, "machine": machine_key()}
+    result = (
+        _summary(runs)
+        | {"base": options.base, "rows": options.rows, "test_rows": len(asked)}
+        | {"batch_tokens": options.batch_tokens, "runs": runs, "machine": machine_key()}
+    )
     print({key: result[key] for key in ("training", "prediction", "entity_f1_difference", "trained_f1", "asked_for", "met")})
     files.write_json(options.out, result)
 

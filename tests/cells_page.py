@@ -25,9 +25,10 @@ what gates are for.
 {counts}
 
 `python tools/cells.py --work DIR` makes the runs, and once more with `--write` this page; `tests/contract/test_cells.py` holds the page
-to the code: every refusal, and a few of the runs. A dash is a cell that was not run. Left out on purpose, since nothing new could be seen
-of it: ONNX with streamed rows and with averaged weights, which are over before there is a runtime; ONNX with something beside an
-adaptation that merges, as the graph is then that of `full`; two workers with each adaptation of each task.
+to the code: every refusal, and a few of the runs. A dash is a cell that was not run{left_out}.
+Left out on purpose, since nothing new could be seen of it: ONNX with streamed rows and with averaged weights, which are over before
+there is a runtime; ONNX with something beside an adaptation that merges, as the graph is then that of `full`; two workers with each
+adaptation of each task.
 """
 _ABOUT = {
     "": "Nothing beside it",
@@ -47,9 +48,10 @@ def page(found: Mapping[Cell, Outcome | None], rows: int) -> str:
     tables = [_table(beside, runtime, found, notes) for beside in BESIDE for runtime in RUNTIMES]
     states = Counter("untried" if outcome is None else outcome.state for outcome in found.values())
     counts = f"{len(found)} cells: {states['works']} work, {states['refused']} are refused, {states['failed']} fail"
-    head = _HEAD.format(
-        rows=rows, counts=f"{counts}, {states['untried']} were not run." if states["untried"] else f"{counts}.", untried=UNTRIED
-    )
+    untried = f", {states['untried']} were not run." if states["untried"] else "."
+    dashes = sum(line.split("|").count(f" {UNTRIED} ") for line in "\n".join(tables).splitlines())
+    left_out = f" ({states['untried']} are counted above; {dashes - states['untried']} were\nleft out on purpose, and are not counted)"
+    head = _HEAD.format(rows=rows, counts=f"{counts}{untried}", left_out=left_out if dashes else "")
     reasons = "\n".join(f"{number}. {note}" for note, number in notes.items())
     return "\n".join([head, *(table for table in tables if table), "## Reasons\n", reasons, ""])
 

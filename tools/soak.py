@@ -5,7 +5,8 @@
 Kills (R1, R13): a small recipe is run again and again, in one process and in two, and each time one of its processes gets SIGKILL, SIGTERM
 or SIGINT at a random moment; the same command then goes on. Once a run is through, its weights and findings are compared with those of
 a run that nobody disturbed, and the next one begins. Nothing may be left running. Power (R2): tests/unit/test_power_loss.py with more
-folders drawn for each moment. A report is printed and written as JSON; the exit code is 1 where anything is not as it should be.
+folders drawn for each moment. A report is printed, and written as JSON after each part, so that a soak that is stopped leaves what it
+has seen: `settings` is what was asked, `done` what was reached of it. The exit code is 1 where anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "journey")]
 from toy import write_world  # noqa: E402
 
 SETTINGS = ["train.accumulation=2", "train.epochs=4", "train.save_every=0.05", "audit=[quality]", "gates={quality.accuracy: '>= 0.5'}"]
+CAMPAIGNS: dict[str, list[str]] = {"one process": [], "two processes": ["cluster={workers: 2}"]}  # more settings of each
 MARK = "TRUSTBASE_SOAK"
 PATIENCE = 180  # seconds that a run may take to end after it was told to
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
@@ -135,6 +137,24 @@ def power(draws: int) -> dict[str, Any]:
     return {"crash_points": [int(count) for count in counts], "problems": [] if told.returncode == 0 else [told.stdout[-2000:]]}
 
 
+def reached(report: dict[str, Any]) -> dict[str, int]:
+    """What was done so far: signals and compared runs, of one process and of two, and folders drawn at power losses."""
+    done = {}
+    for name in CAMPAIGNS:
+        part = report.get(name, {"signals": {}, "runs_compared": 0})
+        done[f"signals, {name}"] = sum(part["signals"].values())
+        done[f"runs compared, {name}"] = part["runs_compared"]
+    return {**done, "crash points": sum(report.get("power", {"crash_points": []})["crash_points"])}
+
+
+def keep(report: dict[str, Any], name: str, part: dict[str, Any], out: Path) -> None:
+    """Add a part that is over, print it, and write the report as it then stands."""
+    report[name] = part
+    report["done"] = reached(report)
+    print(name, json.dumps(part, indent=1), flush=True)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="signals in all, half of them to runs of two processes")
@@ -143,16 +163,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "soak.json")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and so would every run
-    report: dict[str, Any] = {"settings": {"kills": options.kills, "draws": options.draws, "seed": options.seed}}
+    report: dict[str, Any] = {"settings": {"kills": options.kills, "draws": options.draws, "seed": options.seed}, "done": {}}
     with tempfile.TemporaryDirectory(prefix="soak-") as place:
-        for name, more in (("one process", []), ("two processes", ["cluster={workers: 2}"])):
+        for name, more in CAMPAIGNS.items():
             rng = random.Random(f"{options.seed} {name}")
             kills = options.kills - options.kills // 2 if not more else options.kills // 2
-            report[name] = campaign(Path(place) / name.split()[0], [*SETTINGS, *more], kills, rng)
-            print(name, json.dumps(report[name], indent=1), flush=True)
-    report["power"] = power(options.draws)
-    print("power", json.dumps(report["power"], indent=1), flush=True)
-    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            keep(report, name, campaign(Path(place) / name.split()[0], [*SETTINGS, *more], kills, rng), options.out)
+    keep(report, "power", power(options.draws), options.out)
     return int(any(part["problems"] for part in report.values() if "problems" in part))
 
 

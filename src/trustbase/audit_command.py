@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Ver
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
+    from trustbase.audit.artifact import Further
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
@@ -94,6 +96,10 @@ def audit(
     label: str | None = None,
     groups: Sequence[str] = (),
     entity: str | None = None,
+    entities: str | Path | None = None,
+    types: Mapping[str, str] | None = None,
+    farthest: int | None = None,
+    most_pairs: int | None = None,
     train: str | Path | None = None,
     policy: str | Path | None = None,
     only: Sequence[str] = (),
@@ -123,6 +129,11 @@ def audit(
         groups: columns to audit by.
         entity: column of whom a row is about (a customer, a patient), where several rows may be of one; intervals allow for it. By
             default the one by which the recipe of a bundle or a run divided its rows, where this file has it.
+        entities: a model of task token-classification, where `model` tells relations: what both find together is measured too, in
+            `quality.relation_f1#end-to-end`, precision and recall.
+        types: with `entities`: what the rows of the relation model called each type; by default equal names mean the same.
+        farthest: with `entities`: most characters between the two of a pair.
+        most_pairs: with `entities`: pairs of one text (2,000 by default); in one with more no relation counts as told.
         train: training rows for the rivals, with the same columns.
         policy: file of limits; by default a bundle's own (also where a released run is named), and for other models none.
         only: dimensions to measure; by default every one that exists (with `predictions`: quality and fairness).
@@ -158,6 +169,7 @@ def audit(
         score=score,
         predicted=predicted,
         workers=workers,
+        together={"--entities": entities, "--types": types, "--farthest": farthest, "--most-pairs": most_pairs},
     )
     limits = _policy(
         policy,
@@ -166,21 +178,27 @@ def audit(
         ("classes",) if predictions is not None else tuple(ANSWER_KINDS),
         given=predictions is not None,
         neutral=predictions is None,
+        entities=entities is not None,
     )
     if predictions is not None:
         call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
         report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
     else:
+        from trustbase.bundle.both import audited_with
         from trustbase.bundle.subject import open_subject
 
-        with open_subject(str(model), emit) as (info, own):
+        how = {name: value for name, value in (("types", types), ("farthest", farthest), ("most", most_pairs)) if value is not None}
+        with ExitStack() as stack:
+            info, own = stack.enter_context(open_subject(str(model), emit))
             info, shown = named.of(info)
+            further = stack.enter_context(audited_with(entities, info, how, emit))
             known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
+            known["entities"] = entities is not None
             limits = _policy(policy, only, groups, (info.answer_kind,), given=False, **known)
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
-            report, looks = _audit_model(call, info, rows, str(data), workers)
+            report, looks = _audit_model(call, info, rows, str(data), workers, further)
     return _finish(call, report, looks, lang)
 
 
@@ -193,6 +211,7 @@ def _policy(
     given: bool,
     neutral: bool = True,
     choices: bool = False,
+    entities: bool = False,
 ) -> Policy | None:
     """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
 
@@ -204,7 +223,7 @@ def _policy(
     from trustbase.gate.policy import read_policy
 
     def never(id: FindingId) -> tuple[str, str] | None:
-        told = {"neutral": neutral, "choices": choices}
+        told = {"neutral": neutral, "choices": choices, "entities": entities}
         found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, **told) for kind in kinds]
         return None if None in found else found[0]
 
@@ -213,7 +232,7 @@ def _policy(
 
 
 def _why_never(
-    id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, *, neutral: bool, choices: bool
+    id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, *, neutral: bool, choices: bool, entities: bool
 ) -> tuple[str, str] | None:
     """Why this audit will never give a finding, in the words of the command's options; None where it can."""
     from trustbase.audit.catalogue import why_never
@@ -221,7 +240,7 @@ def _why_never(
     existing = audited_dimensions(kind)
     if id.dimension not in existing:
         return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups, kind, neutral=neutral, choices=choices)
+    never = why_never(id, groups, kind, neutral=neutral, choices=choices, entities=entities)
     if never is not None:
         message, hint = never
         return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")
@@ -314,7 +333,9 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int) -> tuple[AuditReport, int]:
+def _audit_model(
+    call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, further: Further | None
+) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.options import AuditOptions
     from trustbase.train.cluster import ClusterOptions
@@ -329,6 +350,7 @@ def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, work
         seed=call.seed,
         policy_digest=call.policy_digest,
         cluster=ClusterOptions(workers=workers),
+        further=further,
         emit=call.emit,
     )
     return report, looks

@@ -21,7 +21,7 @@ import errno
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -33,9 +33,13 @@ class Problem:
     message: str  # what must be, what was got, why
     hint: str = ""  # the next step
 
+    @property
+    def said(self) -> str:
+        """Where and what."""
+        return f"{self.where}: {self.message}" if self.where else self.message
+
     def __str__(self) -> str:
-        tail = f" ({self.hint})" if self.hint else ""
-        return f"{self.where}: {self.message}{tail}" if self.where else f"{self.message}{tail}"
+        return f"{self.said} ({self.hint})" if self.hint else self.said
 
 
 class _Told(BaseException):
@@ -57,13 +61,27 @@ class _Told(BaseException):
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {problem}" for problem in self.problems)]
-        if self.hint:
+        if self.hint and all(problem.hint != self.hint for problem in self.problems):
             lines.append(f"Next: {self.hint}")
         return "\n".join(lines)
 
 
 class TrustbaseError(_Told, Exception):
     """Base of all deliberate errors."""
+
+
+def problems_of(error: TrustbaseError, where: str) -> list[Problem]:
+    """What an error says, to stand among the problems of others: its hint goes with the last, unless one of them gives it already.
+
+    Args:
+        error: it.
+        where: its place, where it names no problem of its own.
+    """
+    found = list(error.problems) or [Problem(where, error.message)]
+    if error.hint and all(problem.hint != error.hint for problem in found):
+        last = found[-1]
+        found[-1] = replace(last, hint=f"{last.hint}; {error.hint}" if last.hint else error.hint)
+    return found
 
 
 class UsageError(TrustbaseError):

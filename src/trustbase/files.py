@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trustbase.errors import TrainingError, UsageError
+from trustbase.leftovers import held_folder, hold
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -116,6 +117,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
+            hold(stream.fileno())
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -191,28 +193,27 @@ def replace_folder(target: Path, fill: Callable[[Path], None], *, sync: bool = T
         sync: whether it must survive a power loss; False for what is compared with digests before it is used again.
     """
     make_folder(target.parent)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     retired = target.parent / f".{target.name}.old"
-    try:
-        staging.chmod(0o755)
-        fill(staging)
-        if sync:
-            sync_tree(staging)
-        if retired.exists():
-            shutil.rmtree(retired)
-        if target.exists():
-            target.rename(retired)
+    with held_folder(target.name, target.parent) as staging:
         try:
-            staging.rename(target)
-        except OSError:
+            staging.chmod(0o755)
+            fill(staging)
+            if sync:
+                sync_tree(staging)
             if retired.exists():
-                retired.rename(target)
-            raise
-        if sync:
-            sync_folder(target.parent)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(retired, ignore_errors=True)
+                shutil.rmtree(retired)
+            if target.exists():
+                target.rename(retired)
+            try:
+                staging.rename(target)
+            except OSError:
+                if retired.exists():
+                    retired.rename(target)
+                raise
+            if sync:
+                sync_folder(target.parent)
+        finally:
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:

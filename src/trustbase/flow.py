@@ -149,7 +149,7 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     dataset = steps.read_data(stages, plan)
     later = steps.read_later(stages, plan, dataset)
     base = base or steps.build_base(stages, plan, dataset)
-    steps.describe_data(stages, plan, dataset, base)
+    steps.describe_data(stages, plan, dataset, base, later)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
     audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew), later)
@@ -160,7 +160,7 @@ def _learn(stages: Stages, plan: Plan, base: PlainOptions, policy: Policy) -> tu
     """Labelled rows to a model that a person can read."""
     dataset = steps.read_data(stages, plan)
     later = steps.read_later(stages, plan, dataset)
-    interpretable.describe_data(stages, plan, dataset)
+    interpretable.describe_data(stages, plan, dataset, later)
     trained = interpretable.learn_model(stages, plan, dataset, base)
     artifact = interpretable.make_plain_artifact(stages, plan, dataset, trained)
     audit = steps.audit_model(stages, plan, dataset, artifact, policy, plan.recipe.cluster, later)

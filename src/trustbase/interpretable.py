@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
+from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.plain.options import PlainOptions
 from trustbase.records import ArtifactInfo, LabelSchema, Trained
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
     from trustbase.recipe.read import Plan
 
 
-def describe_data(stages: Stages, plan: Plan, dataset: Dataset) -> None:
+def describe_data(stages: Stages, plan: Plan, dataset: Dataset, later: Dataset | None = None) -> None:
     """The data card: the rows as data. No tokenizer reads them, so there are no tokens to count."""
     target = stages.folder
 
     def compute() -> dict[str, Any]:
         from trustbase.data.card import card_markdown, data_card
 
-        card = data_card(dataset, licence=plan.finetune.data.licence)
+        card = data_card(dataset, licence=plan.finetune.data.licence, later=later)
         files.write_json(target / "data_card.json", card)
         files.write_text(target / "data_card.md", card_markdown(card))
         return {}
 
-    inputs = {"data": dataset.digest, "base": None, "licence": plan.finetune.data.licence}
+    beside = {OUT_OF_TIME: [later.digest, later.facts]} if later is not None else {}
+    inputs = {"data": dataset.digest, "base": None, "licence": plan.finetune.data.licence, **beside}
     stages.run("card", inputs=inputs, code=DATA_CODE, outputs=["data_card.json", "data_card.md"], compute=compute, firm_after="train")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
 from trustbase.errors import UsageError
+from trustbase.leftovers import clear_abandoned
 
 MANIFEST, SIGNATURE = "manifest.json", "model.sig"  # what makes a folder a signed bundle
 LOCK = ".lock"  # in every folder that a run, a sweep or the like began
@@ -57,8 +59,32 @@ def refuse_foreign(folder: Path, parts: Collection[str], marks: Collection[str],
         )
 
 
+def refuse_unwritable(folder: Path, what: str = "--out") -> None:
+    """Find out before anything is computed whether a folder can be made and written: by a file without a name, which leaves nothing.
+
+    Raises:
+        UsageError: it cannot; says where and why.
+    """
+    try:
+        nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        if not nearest.is_dir():
+            raise UsageError(
+                f"{what} {str(folder)[:200]} cannot be made: {nearest} is no folder",
+                hint="name another folder, or remove what stands there",
+            )
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: names that no folder can have
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            f"{what} {str(folder)[:200]} cannot be made or written: {why}", hint="name another folder, of your own and with free space"
+        ) from error
+
+
 def output_folder(out: str | Path, parts: Collection[str], mark: str) -> Path:
     """Where results go: a folder that can be made, and that is neither a run nor a bundle, whose evidence it would replace.
+
+    What a killed call left unfinished in it is cleared.
 
     Args:
         out: as the user named it.
@@ -74,8 +100,7 @@ def output_folder(out: str | Path, parts: Collection[str], mark: str) -> Path:
         hint = "give a new folder, or one that an earlier call left"
         raise UsageError(f"--out {folder} is a run or a bundle (it holds {holds[0]}), whose evidence would be replaced", hint=hint)
     refuse_inside_bundle(folder, "--out")
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"--out {folder} cannot be made: {nearest} is no folder that can be written", hint="name another folder")
+    refuse_unwritable(folder)
     refuse_foreign(folder, parts, (mark,), "--out")
+    clear_abandoned(folder, parts)
     return folder

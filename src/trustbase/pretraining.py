@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from trustbase.data.corpus.pack import TokenStore
     from trustbase.data.corpus.prepare import Corpus
     from trustbase.gate.policy import Policy
-    from trustbase.recipe.schema import PretrainRecipe
     from trustbase.recipe.read import Plan
+    from trustbase.recipe.schema import PretrainRecipe
     from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 

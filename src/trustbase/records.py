@@ -187,6 +187,7 @@ class ArtifactInfo:
     stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
     answer_tokens: int | None = None  # of the longest answer, where texts are searched for one
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind
+    entity_types: tuple[str, ...] | None = None  # that training rows told of marked entities; None: none are marked, or it is not known
     members: int = 1  # trainings whose mean answers; more than one lie in `member-0/`, `member-1/`, …
 
 

@@ -205,7 +205,7 @@ def _check_signer(model: Path) -> None:
         verify(bundle)
 
 
-def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel) -> None:
+def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel, later: Dataset | None = None) -> None:
     """The data card: the rows as data, and as the base model's tokenizer reads them; refused where it hardly reads them."""
     from trustbase.data.card import check_unknown_tokens
     from trustbase.data.languages import NOT_GUESSED
@@ -219,7 +219,8 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         from trustbase.model.tokenizer import load_tokenizer
 
         tokenizer, reading = load_tokenizer(base.folder), Sequencer.by_task(recipe.task, max_length, stride)
-        card = data_card(dataset, tokenizer_stats=lambda texts: reading.stats(tokenizer, texts), licence=recipe.data.licence)
+        stats = partial(reading.stats, tokenizer)
+        card = data_card(dataset, tokenizer_stats=stats, licence=recipe.data.licence, later=later)
         if reading.form == CONTEXT:
             for name, split in dataset.splits.items():
                 card["splits"][name]["answers"] = reading.answers(tokenizer, split.texts, split.labels)
@@ -234,6 +235,7 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel)
         "stride": stride,
         "task": recipe.task,
         "licence": recipe.data.licence,
+        **({OUT_OF_TIME: [later.digest, later.facts]} if later is not None else {}),
     }
     outputs = ["data_card.json", "data_card.md"]
     stages.run("card", inputs=inputs, code=(*DATA_CODE, "model"), outputs=outputs, compute=compute, firm_after="train")
@@ -332,6 +334,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
     def compute() -> dict[str, Any]:
         from trustbase.compress.export import make_artifact
         from trustbase.data.cells import inputs_of
+        from trustbase.data.marked import types_in
         from trustbase.outputs.answers.base import answering
 
         validation, kind = dataset.splits["validation"], answering(dataset.answers)
@@ -347,6 +350,7 @@ def make_model_artifact(stages: Stages, plan: Plan, dataset: Dataset, base: Base
             task=load(TASKS[recipe.task]),
             stride=recipe.data.stride,
             answer_tokens=recipe.decision.max_answer_tokens,
+            entity_types=types_in(dataset.splits["train"].texts) if dataset.template.entities else None,
             decide=lambda scores: kind.choose(scores, validation.labels, dataset.labels, recipe.decision),
             emit=stages.log,
         )

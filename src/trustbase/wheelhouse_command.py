@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files
 from trustbase.errors import Problem, TrustbaseError, UsageError, VerificationError, system_errors_told
 from trustbase.events import Emit, ignore
+from trustbase.leftovers import clear_abandoned
+from trustbase.places import refuse_unwritable
 
 if TYPE_CHECKING:
     from trustbase.records import BaseModel
@@ -73,6 +75,8 @@ def wheelhouse(
             return check_wheelhouse(target)
         if target.exists():
             raise UsageError(f"{target} is there already", hint="name a new folder, or remove it; --check checks it")
+        refuse_unwritable(target, "the folder")
+        clear_abandoned(target.parent, (target.name,))
         files.replace_folder(target, lambda staging: _fill(staging, base, extra, only, installed, emit))
         return check_wheelhouse(target)
 
@@ -185,6 +189,9 @@ def check_wheelhouse(folder: Path) -> Wheelhouse:
         VerificationError: a file differs, is missing, is a link, or is not on the list; every one is named.
     """
     manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        what = "it holds no manifest.json" if folder.is_dir() else "there is no such folder" if not folder.exists() else "it is no folder"
+        raise VerificationError(f"{folder} is no wheelhouse: {what}", hint="make one: trustbase wheelhouse DIR")
     try:
         content = files.read_json(manifest)
         listed = {item["path"]: item for item in content["files"]}
@@ -192,9 +199,9 @@ def check_wheelhouse(folder: Path) -> Wheelhouse:
             raise ValueError(f"it is of the form '{content['schema']}', not '{SCHEMA}'")
         known = len(content["packages"]), tuple(item["name"] for item in content["bases"])
         problems = _differences(folder, listed)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise VerificationError(f"{folder} is no offline folder of Trustbase: {why}", hint="make one: trustbase wheelhouse DIR") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"manifest.json: {type(error).__name__}: {error}"
+        raise VerificationError(f"{folder} is no wheelhouse of Trustbase: {why}", hint="make one: trustbase wheelhouse DIR") from error
     if problems:
         raise VerificationError(f"{folder} is not as it was made", problems=problems, hint="copy it again, or make it again")
     size = sum(item["bytes"] for item in listed.values()) + manifest.stat().st_size

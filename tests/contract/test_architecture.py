@@ -16,7 +16,7 @@ ROOT = Path(trustbase.__file__).parent
 
 #: A module may import its own level and those before it.
 ORDER = (
-    {"errors", "files", "seeds", "finding_id", "events", "home", "callable_folder", "machine", "lines", "places"},
+    {"errors", "files", "seeds", "finding_id", "events", "home", "callable_folder", "machine", "lines", "places", "leftovers"},
     {"records"},
     {"recipe.lookup", "device"},
     {"data"},
@@ -141,24 +141,54 @@ def test_only_the_command_line_prints() -> None:
     assert not faults
 
 
-def test_no_remote_code_and_no_pickle() -> None:
-    """No literal that lets a checkpoint run code stands anywhere in the source."""
-    looked_at = 0
-    for name, tree in MODULES.items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            looked_at += 1
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "jsonpickle"}
+UNSAFE_CALLS = {"torch.jit.load", "torch.package", "read_pickle", "unsafe_load", "full_load", "exec", "eval", "apply_chat_template"}
+OWN = {"trustbase.train.on_ray": ["cloudpickle", "cloudpickle"]}  # work that goes from one of our processes to another; no file
+ONLY = {"trust_remote_code": False, "weights_only": True, "allow_pickle": False}
+
+
+def unsafe(tree: ast.Module) -> list[str]:
+    """What in a source file would let a file that is read run code."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            found += [name for name in names if name.split(".")[0] in UNSAFE_MODULES]
+        named: list[tuple[object, ast.expr]] = []
+        if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in {"pickle.load", "pickle.loads", "joblib.load"}, name
-            for keyword in node.keywords:
-                if keyword.arg == "trust_remote_code":
-                    assert isinstance(keyword.value, ast.Constant) and keyword.value.value is False, name
-                if keyword.arg == "weights_only":
-                    assert isinstance(keyword.value, ast.Constant) and keyword.value.value is True, name
-            if called == "torch.load":
-                assert any(keyword.arg == "weights_only" for keyword in node.keywords), f"{name}: torch.load without weights_only=True"
-    assert looked_at > 1000
+            named = [(keyword.arg, keyword.value) for keyword in node.keywords]
+            found += [called] if called in UNSAFE_CALLS or called.split(".")[-1] in UNSAFE_CALLS - {"exec", "eval"} else []
+            given = dict(named)
+            found += [called] if called == "torch.load" and "weights_only" not in given else []
+            found += [called] if called == "yaml.load" and "Safe" not in ast.unparse(given.get("Loader", ast.Constant(""))) else []
+        elif isinstance(node, ast.Dict):
+            named = [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
+        for name, value in named:
+            if name in ONLY and not (isinstance(value, ast.Constant) and value.value is ONLY[str(name)]):
+                found.append(f"{name}={ast.unparse(value)}")
+    return found
+
+
+def test_no_remote_code_and_no_pickle() -> None:
+    """Nothing that lets a file run code stands anywhere in the source, nor in the tools beside it."""
+    tools = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in (Path(__file__).parents[2] / "tools").glob("*.py")}
+    assert len(tools) > 3 and len(MODULES) > 60
+    found = {name: faults for name, tree in {**MODULES, **tools}.items() if (faults := unsafe(tree))}
+    assert found == OWN
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("import pickle", "from joblib import load", "from pickle import loads as read", "import marshal", "torch.jit.load(x)", "exec(x)"),
+        *("torch.load(x)", "torch.load(x, weights_only=False)", "torch.load(x, weights_only=given)", "np.load(x, allow_pickle=True)"),
+        *("f(trust_remote_code=True)", "f(trust_remote_code=given)", "f(**{'trust_remote_code': True})", "pd.read_pickle(x)"),
+        *("yaml.unsafe_load(x)", "yaml.load(x)", "yaml.load(x, Loader=yaml.UnsafeLoader)", "t.apply_chat_template(x)"),
+    ],
+)
+def test_the_look_for_unsafe_calls_sees_them(code: str) -> None:
+    assert unsafe(ast.parse(code))
 
 
 @pytest.mark.parametrize(

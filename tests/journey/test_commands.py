@@ -172,17 +172,17 @@ def test_nothing_slow_is_imported_before_signals_are_minded() -> None:
     assert own == {"trustbase", "trustbase.cli", "trustbase.cli.__main__"}
 
 
-def test_answers_that_all_failed_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_all_failed_are_an_error_and_some_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
     from trustbase.bundle import answer
     from trustbase.cli.main import app
 
-    for answered, warned in ((0, True), (1, False)):
-        summary = answer.PredictSummary(3, answered, 3 - answered, tmp_path / "out", 0.1, "sha256:0")
+    for rows, answered, code in ((3, 0, 1), (3, 1, 0), (3, 3, 0), (0, 0, 0)):
+        summary = answer.PredictSummary(rows, answered, rows - answered, tmp_path / "out", 0.1, "sha256:0")
         monkeypatch.setattr(answer, "predict", lambda *_, summary=summary, **__: summary)
         result = CliRunner().invoke(app, ["predict", "bundle", "--input", "in.csv", "--output", "out.jsonl"])
-        assert result.exit_code == 0 and ("not one row was answered" in result.stderr) is warned
+        assert result.exit_code == code and ("not one row was answered" in result.stderr) is bool(code)
 
 
 def test_doctor_says_what_this_machine_can_do(tmp_path: Path) -> None:

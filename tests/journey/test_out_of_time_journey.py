@@ -12,6 +12,7 @@ from toy import write_rows, write_world
 
 import trustbase
 from hurry import time_quickly
+from trustbase import files
 from trustbase.errors import DataError, RecipeError
 from trustbase.recipe.read import read_recipe
 
@@ -52,7 +53,11 @@ def test_later_rows_are_audited_beside_the_test_rows(world: Path, one_thread) ->
     assert result.exit_code == 3 and audit.data["out-of-time"]["rows"] == 300
     assert not any("gain_over" in finding.id and "@" in finding.id for finding in audit.findings)
     page = result.report.read_text(encoding="utf-8")
-    assert "on out-of-time" in page
+    assert "on out-of-time rows" in page and "later.csv" in page and "2024-03-28" in page
+    later_rows = {"source": "later.csv", "rows": 300, "in_train": 0}
+    order = {"column": "day", "first": "2024-03-01", "last": "2024-03-28", "times": 28, "early": 0}
+    assert files.read_json(result.folder / "data_card.json")["out_of_time"] == {**later_rows, "order": order}
+    assert "| `later.csv` | 300 | 2024-03-01 | 2024-03-28 | 0 |" in (result.folder / "data_card.md").read_text(encoding="utf-8")
     kept = {path.name for path in (result.folder / "evidence").iterdir()}
     assert {"quality.json", "quality-out-of-time.json", "fairness-out-of-time.json"} <= kept
     looks = [json.loads(line) for path in (folder / "home").rglob("*.jsonl") for line in path.read_text().splitlines()]
@@ -72,6 +77,7 @@ def test_later_rows_are_audited_of_a_model_that_a_person_can_read_too(world: Pat
     later = result.audit.find("quality.accuracy@out-of-time")
     assert later.n == 300 and 0.3 < later.value < 0.7 < result.audit.find("quality.accuracy").value
     assert result.exit_code == 3 and not trustbase.run(world, out=world.parent / "linear").computed
+    assert files.read_json(result.folder / "data_card.json")["out_of_time"]["rows"] == 300
 
 
 def test_what_cannot_be_is_refused_before_anything_runs(world: Path) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import gzip
+import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
-import psutil
+import jinja2
 import pytest
-from abuse_kit import ROWS, change_json, payloads, settings_that_run_code, tars, zips
+from abuse_archives import ROWS, archives
+from abuse_kit import change_json, settings_that_run_code
+from abuse_payloads import READ_AS_ROWS, payloads, readers
 
-from trustbase.bundle.verify import verify
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
-from trustbase.errors import DataError, ModelError, UsageError, VerificationError
+from trustbase.errors import DataError, ModelError, RecipeError
 from trustbase.model.load import resolve_base
 from trustbase.model.tokenizer import load_tokenizer
+from trustbase.recipe.read import read_recipe
 
-WEIGHT_NAMES = ("pytorch_model.bin", "model.pt", "weights.ckpt", "model.pkl", "model.joblib")
-DATA_NAMES = ("rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz")
+WEIGHT_NAMES = (
+    *("pytorch_model.bin", "model.pt", "traced.pth", "weights.ckpt", "model.pkl", "model.pickle", "model.joblib"),
+    *("model.h5", "model.keras", "model.npy", "model.npz", "model.onnx"),
+)
+DATA_NAMES = ("rows.csv", "rows.jsonl", "rows.parquet", "rows.csv.gz", "rows.csv.zip", "rows.conll")
 
 
 @pytest.fixture
@@ -27,18 +34,15 @@ def base(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "base"))
 
 
-def everything(folder: Path) -> dict[str, bytes | None]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
-
-
 def rows_of(folder: Path, name: str, **more) -> None:
     load(DataOptions(train=name, text="text", label="label", **more), root=folder, seed=0)
 
 
 def test_no_payload_is_ever_run(base, tmp_path):
-    """Each of the pickles stands for weights (alone, beside good ones, renamed) and for rows."""
+    """Each of them stands for weights (alone, beside good ones, renamed), for rows and for a recipe."""
     canary = tmp_path / "canary"
     made = payloads(canary)
+    assert not canary.exists()
     good = (base / "model.safetensors").read_bytes()
     tried = 0
     for title, data in made.items():
@@ -54,31 +58,40 @@ def test_no_payload_is_ever_run(base, tmp_path):
         resolve_base(str(base))
         for name in DATA_NAMES:
             (tmp_path / name).write_bytes(data)
+            if name == "rows.parquet" and title in READ_AS_ROWS:
+                rows_of(tmp_path, name)
+                continue
             with pytest.raises(DataError):
                 rows_of(tmp_path, name)
-            tried += 1
+        (tmp_path / "recipe.yaml").write_bytes(data)
+        with pytest.raises(RecipeError):
+            read_recipe(tmp_path / "recipe.yaml")
         assert not canary.exists(), title
-        tried += len(WEIGHT_NAMES) + 1
-    assert len(made) >= 25 and tried >= 40 * 5
+        tried += len(WEIGHT_NAMES) + len(DATA_NAMES) + 2
+    assert len(set(made.values())) == len(made) >= 60 and tried >= 60 * 19
 
 
 def test_the_payloads_do_run_where_somebody_reads_them(tmp_path):
-    import pickle
-
     canary = tmp_path / "canary"
-    ran = 0
+    ran, known = set(), readers()
     for title, data in payloads(canary).items():
-        if title.startswith(("protocol", "os.", "subprocess", "exec", "eval", "open", "in a", "twice", "by hand")):
-            pickle.loads(data)
-            assert canary.exists(), title
-            canary.unlink()
-            ran += 1
-    assert ran >= 14
+        for beginning, read in known.items():
+            if title.startswith(beginning):
+                read(data)
+                until = time.monotonic() + 10  # `Popen` does not wait
+                while not canary.exists() and time.monotonic() < until:
+                    time.sleep(0.01)
+                assert canary.exists(), title
+                canary.unlink()
+                ran.add(title)
+                break
+    assert len(ran) >= 35
 
 
 def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: pytest.fail("transformers saw it"))
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *_, **__: pytest.fail("transformers saw it"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
     canary = tmp_path / "canary"
     for name in ("evil.py", "modeling_bert.py", "__init__.py", "tokenization_evil.py"):
         (base / name).write_text(f"open({str(canary)!r}, 'w').close()\n")
@@ -93,36 +106,86 @@ def test_settings_that_ask_for_code_are_refused_and_none_is_run(base, tmp_path, 
                 load_tokenizer(base)
         (base / name).write_bytes(original[name])
         assert not canary.exists(), changes
-    assert len(made) >= 30
+    assert len({json.dumps(changes) for _, changes in made}) >= 30 and len(made) >= 55
     resolve_base(str(base))  # the files of code alone are no reason: nobody reads them
     assert not canary.exists()
 
 
-def test_archives_write_nothing_and_end_soon(base, tmp_path):
-    """As rows, as a base model and as a bundle. A zip of one entry is read as rows whatever the entry is called: no name becomes a path."""
-    place = tmp_path / "place"
-    place.mkdir()
-    target = tmp_path / "target.csv"
+SECONDS, BYTES = 2, 200e6  # of processor time, and of memory beside a process that reads nothing
+
+
+@pytest.fixture(scope="module")
+def place(tiny_folder, tmp_path_factory) -> Path:
+    """Where the archives lie; beside it a base model and a bundle that they are put into."""
+    root = tmp_path_factory.mktemp("archives")
+    shutil.copytree(tiny_folder, root / "base")
+    for name in ("bundle", "good", "place"):
+        (root / name).mkdir()
+    (root / "good" / "rows.csv").write_bytes(ROWS)
+    return root / "place"
+
+
+@pytest.fixture(scope="module")
+def probe(place):
+    """Asks what comes of a path in a process of its own; nothing, for the base measure."""
+    command = [sys.executable, str(Path(__file__).with_name("abuse_probe.py")), str(place.parent / "good" / "rows.csv")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask(path: Path | None) -> dict:
+            process.stdin.write(f"{path or ''}\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+
+
+def test_a_hostile_chat_template_is_never_rendered_and_nothing_is_asked(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    canary = tmp_path / "canary"
+    evil = "{{ cycler.__init__.__globals__.os.popen(\"touch '" + str(canary) + "'\").read() }}"
+    (base / "chat_template.jinja").write_text(evil)
+    change_json(base / "tokenizer_config.json", {"chat_template": [{"name": "default", "template": evil}]})
+    assert load_tokenizer(resolve_base(str(base)).folder)("a b")["input_ids"]
+    assert not canary.exists()
+    jinja2.Template(evil).render()
+    assert canary.exists()
+
+
+def everything(folder: Path) -> dict[str, tuple]:
+    """Each path below a folder with its kind, size and the time of its last change."""
+    found = {path: path.lstat() for path in sorted(folder.rglob("*"))}
+    return {str(path): (each.st_mode, each.st_size, each.st_mtime_ns if path.is_file() else 0, each.st_ino) for path, each in found.items()}
+
+
+def test_archives_write_nothing_and_end_soon(probe, place):
+    """As rows, running text, a base model, its weights, a bundle, its signature. A zip of one entry is read as rows by any name."""
+    root = place.parent
+    target = root / "target.csv"
     target.write_bytes(ROWS)
-    made = [(f"zip: {title}", ".csv.zip", data) for title, data in zips(target)]
-    made += [(f"tar: {title}", ".csv", data) for title, data in tars(target)]
-    made += [(f"tar.gz: {title}", ".csv.gz", gzip.compress(data)) for title, data in tars(target)]
-    read = 0
-    for title, suffix, data in made:
-        path = place / f"rows{suffix}"
-        path.write_bytes(data)
-        before, memory, began = everything(tmp_path), psutil.Process().memory_info().rss, time.monotonic()
-        try:
-            rows_of(place, path.name)
-            read += 1
-            assert title.startswith("zip: one entry"), title
-        except DataError as error:
-            assert path.name in str(error), title
-        with pytest.raises((UsageError, ModelError)):
-            resolve_base(str(path))
-        with pytest.raises(VerificationError):
-            verify(path)
-        assert everything(tmp_path) == before, title
-        assert time.monotonic() - began < 10 and psutil.Process().memory_info().rss - memory < 400e6, title
+    unread = probe(None)["peak"]
+    titles, read = set(), 0
+    for archive in archives(target):
+        path = place / f"rows{archive.suffix}"
+        path.write_bytes(archive.data)
+        before, found = everything(root), probe(path)
+        told, where = found["told"], (archive.title, found)
+        assert not found["status"] and set(told) == {"rows", "corpus", "base", "weights", "bundle", "signature"}, where
+        assert not [said for said in told.values() if said.startswith("not told")], where
+        assert all(told[use] for use in ("base", "weights", "bundle", "signature")) and bool(told["rows"]) != archive.sound, where
+        assert not told["rows"] or path.name in told["rows"], where
+        assert told["corpus"] or (archive.sound and archive.suffix != ".csv.zip"), where
+        assert found["seconds"] < SECONDS and found["peak"] - unread < BYTES, where
+        assert everything(root) == before, where
+        titles.add(archive.title)
+        read += archive.sound
         path.unlink()
-    assert len(made) >= 60 and read <= 16
+    assert len(titles) >= 90 and read == 20
+
+
+def test_the_measure_of_an_archive_sees_time_and_memory(probe, place):
+    """Plain rows of 6 MB take more memory than any archive may."""
+    path = place / "rows.csv"
+    path.write_bytes(ROWS + b"a,yes\nb,no\n" * (6_000_000 // 11))
+    unread, found = probe(None), probe(path)
+    assert unread["seconds"] < 0.2 < found["seconds"] and found["peak"] - unread["peak"] > BYTES, found

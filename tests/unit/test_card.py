@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from bundles import World, findings
+from bundles import World, fake_artifact, findings
 
+from trustbase import files
 from trustbase.bundle import card
-from trustbase.records import Finding
+from trustbase.bundle.front import front_matter
+from trustbase.model.adaptations.options import AdaptOptions
+from trustbase.recipe.lookup import TASKS
+from trustbase.records import ArtifactInfo, AuditReport, Finding
 
 
 @pytest.fixture
@@ -184,3 +189,62 @@ def test_a_rejected_models_card_says_so_first(tmp_path: Path, monkeypatch: pytes
     bundle = World(tmp_path / "run", gates={"quality.accuracy": {"limit": ">= 0.99", "judge": "value"}}).pack()
     text = (bundle.folder / "README.md").read_text(encoding="utf-8")
     assert "**Not released.**" in text and "judged by the point value" in text and "trustbase predict" not in text
+
+
+HUB = {
+    "text-classification": "text-classification",
+    "text-pair-classification": "text-classification",
+    "multi-label-classification": "text-classification",
+    "regression": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "relation-extraction": "",
+    "multiple-choice": "",
+}
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_hub_is_told_a_task_only_by_a_name_of_its_own(task: str, tmp_path: Path) -> None:
+    folder = tmp_path / task
+    info = replace(fake_artifact(folder), task=task, answer_kind=TASKS[task].answers)
+    report = World(tmp_path / "run").report
+    front = front_of(info, report, {})
+    assert front.get("pipeline_tag", "") == HUB[task] and ("pipeline_tag" in front) == bool(HUB[task])
+    assert front["model-index"][0]["results"][0]["task"]["type"] == (HUB[task] or task)
+    columns = front_of(replace(info, runtime="plain", columns=("age", "sex")), report, {})
+    assert columns["pipeline_tag"] == "tabular-classification"
+
+
+@pytest.mark.parametrize(
+    ("texts", "judged", "language"),
+    [
+        ({"zh": 0.97, "en": 0.03}, 2000, "zh"),
+        ({"zh": 0.97, "other": 0.03}, 40, None),  # too few were judged
+        ({"en": 0.6, "zh": 0.4}, 2000, None),
+        ({"other": 1.0}, 2000, None),
+        ({}, 0, None),
+    ],
+)
+def test_a_language_is_named_only_where_nearly_all_texts_are_in_it(
+    texts: dict[str, float], judged: int, language: str | None, tmp_path: Path
+) -> None:
+    world = World(tmp_path / "run")
+    card = {"splits": {"train": {"languages": {"texts": texts, "judged": judged}}}}
+    assert front_of(world.artifact, world.report, card).get("language") == language
+    assert "language" not in front_of(world.artifact, world.report, {})
+
+
+def front_of(info: ArtifactInfo, report: AuditReport, data_card: dict[str, Any]) -> dict[str, Any]:
+    front: dict[str, Any] = yaml.safe_load(front_matter("a name", info, report, {}, data_card).strip("-\n"))
+    return front
+
+
+def test_the_card_shows_of_an_adaptation_what_it_reads_and_the_later_rows(tmp_path: Path) -> None:
+    later = {"source": "later.csv", "rows": 31, "in_train": 0, "order": None}
+    for method, told in (("full", "`full`"), ("adapter", "`adapter`, style `pfeiffer`, size `32`")):
+        options = yaml.safe_dump({"adapt": AdaptOptions(method=method).model_dump(mode="json")})
+        made = World(tmp_path / method)
+        files.write_json(made.folder / "data_card.json", {"splits": {"test": {"rows": 16281}}, "out_of_time": later})
+        text = (made.pack(recipe=options).folder / "README.md").read_text(encoding="utf-8")
+        assert f"| adaptation | {told} |" in text
+        assert "| later rows, `later.csv` | 31 |" in text

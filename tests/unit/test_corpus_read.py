@@ -198,6 +198,24 @@ def test_a_column_that_is_not_there_is_named_once_for_the_file(tmp_path):
     assert "is of type int64" in documents(tmp_path, "a.parquet", text="n")[1][0]
 
 
+@pytest.mark.parametrize("content", [b"PAR1 nothing at all", b"", None])
+def test_packed_parquet_that_is_none_or_holds_no_text_is_a_fault(tmp_path, content):
+    if content is None:
+        pq.write_table(pa.table({"text": [1]}), tmp_path / "rows")
+        content = (tmp_path / "rows").read_bytes()
+    (tmp_path / "rows.parquet.gz").write_bytes(gzip.compress(content))
+    found, faults = documents(tmp_path, "rows.parquet.gz")
+    assert not found and len(faults) == 1 and faults[0].startswith("rows.parquet.gz:1: ")
+
+
+def test_packed_files_that_expand_beyond_proportion_are_faults_and_nothing_of_them_is_kept(tmp_path):
+    for name in ("a.txt.gz", "b.jsonl.gz", "c.parquet.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"PAR1\n" + b"x\n" * (4 << 20)))
+    found, faults = documents(tmp_path, "*.gz")
+    assert not found and len(faults) == 3 and all("expands to more than" in fault for fault in faults)
+    assert not list(tmp_path.rglob("unpacked.parquet"))
+
+
 def test_a_document_that_is_too_long_is_a_fault_and_the_next_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(read, "READ", 500)
     (tmp_path / "a.txt").write_text("short\n\n" + "long line\n" * 400 + "\nnext\n\nlast\n")

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pytest
 
 from trustbase.data.card import card_markdown, data_card
+from trustbase.data.later import load_later
 from trustbase.data.load import check_columns, load
 from trustbase.data.options import DataOptions
 from trustbase.data.split import by_entity, by_time
 from trustbase.data.times import read_moments
 from trustbase.errors import DataError
+from trustbase.events import ignore
 from trustbase.report.datacard import data_section
 from trustbase.report.words import words
 
@@ -183,9 +185,56 @@ def test_times_that_cannot_be_read_or_are_of_another_kind_are_named(tmp_path):
         ("rows.csv:82", "column 'date' (time) is no ISO date, ISO timestamp or number: got '2024-02-30'"),
         ("rows.csv:83", "column 'date' (time) is no ISO date, ISO timestamp or number: got 'yesterday'"),
         ("rows.csv:84", "column 'date' (time) is empty"),
-        ("rows.csv:85", "column 'date' (time) is a number where most rows have a date"),
-        ("rows.csv:86", "column 'date' (time) is a timestamp without a time zone where most rows have a date"),
+        ("rows.csv:85", "column 'date' (time) is a number where most rows have a date: got '20240101'"),
+        ("rows.csv:86", "column 'date' (time) is a timestamp without a time zone where most rows have a date: got '2024-01-01T10:00'"),
     ]
+
+
+@pytest.mark.parametrize("value", ["", "1/2/2024", "soon"])
+def test_where_hardly_a_time_can_be_read_every_row_is_named_not_one_reason_alone(tmp_path, value):
+    rows = [(f"t {i}", "yes" if i % 2 else "no", "c", value) for i in range(40)]
+    write(tmp_path, "rows.csv", rows)
+    with pytest.raises(DataError, match="no train rows are left beside the bad rows, 40 of 40") as none:
+        load(timed(), root=tmp_path, seed=0)
+    assert [item.where for item in none.value.problems] == [f"rows.csv:{line}" for line in range(2, 42)]
+    write(tmp_path, "rows.csv", [(*row[:3], "2024-01-01") if i in (3, 30) else row for i, row in enumerate(rows)])
+    with pytest.raises(DataError, match="1 distinct times, too few for 3 parts") as few:
+        load(timed(), root=tmp_path, seed=0)
+    assert [item.where for item in few.value.problems] == [f"rows.csv:{i + 2}" for i in range(40) if i not in (3, 30)]
+
+
+def test_a_split_column_without_test_rows_names_the_cells_that_are_no_part(tmp_path):
+    rows = [(f"t {i}", "yes" if i % 2 else "no", "train", "x") for i in range(40)]
+    write(tmp_path, "rows.csv", [*rows, ("t", "yes", "tset", "x"), ("u", "no", "", "x")])
+    with pytest.raises(DataError, match="names no test rows") as caught:
+        load(opts(split={"column": "customer"}), root=tmp_path, seed=0)
+    assert [(item.where, item.message.rpartition(": ")[2]) for item in caught.value.problems] == [
+        ("rows.csv:42", "got 'tset'"),
+        ("rows.csv:43", "got nothing"),
+    ]
+
+
+LATER_TIMES = {0: "soon", 7: "", 12: "2025-02-30", 19: "2025-01-01T10:00"}
+
+
+def test_times_of_later_rows_that_cannot_be_read_are_bad_rows_beside_the_other_ones(tmp_path):
+    write(tmp_path, "rows.csv", customers(20))
+    rows = [(f"n {i}", "maybe" if i == 12 else "no", "c", LATER_TIMES.get(i, "2025-01-01")) for i in range(20)]
+    write(tmp_path, "later.csv", rows)
+    options = timed(out_of_time="later.csv")
+    dataset = load(options, root=tmp_path, seed=0)
+    with pytest.raises(DataError, match="4 of 20 rows cannot be used") as caught:
+        load_later(options, dataset, root=tmp_path, emit=ignore)
+    found = {item.where: item.message for item in caught.value.problems}
+    assert list(found) == [f"later.csv:{i + 2}" for i in LATER_TIMES]
+    assert "(time) is no ISO date, ISO timestamp or number: got 'soon'" in found["later.csv:2"]
+    assert found["later.csv:9"] == "column 'date' (time) is empty"
+    assert "(time) is no ISO date" in found["later.csv:14"] and "(label) is none that the model knows" in found["later.csv:14"]
+    told = "is a timestamp without a time zone where the training rows have a date: got '2025-01-01T10:00'"
+    assert found["later.csv:21"] == f"column 'date' (time) {told}"
+    write(tmp_path, "later.csv", [(*row[:3], "2025-01-01T10:00") if row[1] == "no" else row for row in rows])
+    with pytest.raises(DataError, match="20 of 20 rows cannot be used"):  # all of one kind, and it is not that of the training rows
+        load_later(options, dataset, root=tmp_path, emit=ignore)
 
 
 def test_a_test_file_that_is_not_later_is_counted(tmp_path):
@@ -209,6 +258,7 @@ def test_too_few_times_for_three_parts_are_refused(tmp_path):
         (["2024-01-02", "2023-12-31"], [1, 0]),
         (["2024-01-01T00:00:00.5", "2024-01-01 00:00", "2024-01-01T00:00:00.123456789"], [2, 0, 1]),
         (["2024-01-01T01:00+01:00", "2024-01-01T00:00Z", "2023-12-31 23:00:00-02:00"], [0, 0, 1]),
+        (["2024-01-01 08:00:00+08", "2024-01-01T00:00Z", "2024-01-01T05:30+0530"], [0, 0, 0]),
     ],
 )
 def test_times_are_compared_as_times_not_as_text(texts, ranks):
@@ -217,7 +267,8 @@ def test_times_are_compared_as_times_not_as_text(texts, ranks):
 
 
 @pytest.mark.parametrize(
-    "text", ["2024-01-01T10:00.5", "2024-1-1", "24-01-01", "2024-01-01T25:00", "1e5", "٢٠٢٤-٠١-٠١", "٢٠٢٤", "2024-01-01T10"]
+    "text",
+    ["2024-01-01T10:00.5", "2024-1-1", "24-01-01", "2024-01-01T25:00", "1e5", "٢٠٢٤-٠١-٠١", "٢٠٢٤", "2024-01-01T10", "2024-01-01T10:00+1"],
 )
 def test_what_is_no_time_as_written_is_refused(text):
     (found,) = read_moments([pa.chunked_array([["2024-01-01T10:00:00", text]])])

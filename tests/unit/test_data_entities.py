@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archives_kit import save_table
+from trustbase.data import conll
 from trustbase.data.load import load, load_single
 from trustbase.data.options import DataOptions
 from trustbase.data.samples import SAMPLES, find_sample
@@ -148,13 +149,13 @@ def test_lists_of_tokens_and_tags_are_text_and_spans(tmp_path: Path, form: str) 
 
 BAD = {
     '[{"start": 0, "end": 9, "label": "A"}]': "names a span that is not in the text: got [0, 9) of 5 characters",
-    '[{"start": 1, "end": 1, "label": "A"}]': "names a span that is not in the text",
+    '[{"start": 1, "end": 1, "label": "A"}]': "names a span that ends where it begins, or before: got [1, 1) of 5 characters",
     '[[0, 2, "A"], [1, 5, "A"]]': "names spans that overlap",
     '[[2, 5, "A"]]': "begins or ends with a blank",
     '[[0, 2, "Z"]]': "names a type that is none that the model knows: got 'Z'",
     '[[0, "2", "A"]]': "is no JSON list of entities",
     "B-A I-A": "is no JSON list of entities {start, end, label}: got 'B-A I-A'",
-    '[[0, 2, " "]]': "is no JSON list of entities",
+    '[[0, 2, " "]]': "names an entity of an empty type",
     "7": "is no JSON list of entities",
 }
 
@@ -208,3 +209,50 @@ def test_the_tagged_corpus_gives_persons_places_and_organisations() -> None:
         "ORG": 3_573,
     }
     assert raw.table["text"][1].as_py() == "中共中央总书记、国家主席江泽民" and np.all(np.diff(raw.lines) >= 0)
+
+
+SENTENCES = "".join(f"anna B-PER\nmet O\nw{number} O\n\n" for number in range(40))
+
+
+@pytest.mark.parametrize(
+    ("tail", "reason"),
+    [
+        ("anna B-PER\n#1 Q-PER\nmet O\n\n", "holds what is no tag: got 'Q-PER'"),
+        ("#1 Q-PER\nmet O\n\n", "holds what is no tag: got 'Q-PER'"),
+        ("anna\tB-PER\n#metoo\t\nmet\tO\n\n", "holds what is no tag: got ''"),
+        ("#metoo\t\nmet\tO\n\n", "holds what is no tag: got ''"),
+        ("anna B-PER\n#metoo\nmet O\n\n", "a line has another number of columns: line 162 has 1, the first one 2"),
+    ],
+)
+def test_no_token_that_begins_with_a_hash_is_dropped_for_its_tag(tmp_path: Path, tail: str, reason: str) -> None:
+    sentences = SENTENCES.replace(" ", "\t") if "\t" in tail else SENTENCES
+    (tmp_path / "x.conll").write_text(sentences + tail, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        load_single(tmp_path / "x.conll", text="text", label="entities", answers="tokens")
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("x.conll:161") and reason in problem.message
+
+
+def test_a_first_token_that_begins_with_a_hash_is_no_remark_for_its_tag(tmp_path: Path) -> None:
+    (tmp_path / "x.conll").write_text("# made by hand\n#1 Q-PER\nmet O\n\n" + SENTENCES, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        load_single(tmp_path / "x.conll", text="text", label="entities", answers="tokens")
+    assert [(item.where.rpartition("/")[2], item.message) for item in caught.value.problems] == [
+        ("x.conll:2", "column 'entities' holds what is no tag: got 'Q-PER'")
+    ]
+
+
+def test_links_of_documents_apart_by_a_tab_are_remarks(tmp_path: Path) -> None:
+    link = "#\thttps://de.wikipedia.org/wiki/Korfmann [2009-10-17]\n"
+    sentences = SENTENCES.replace(" ", "\t").replace("anna", f"{link}1\tanna").replace("met", "2\tmet").replace("\nw", "\n3\tw")
+    assert conll.columns_of(sentences.encode()) == ["text", "entities", "entities-2"]
+    parsed, _ = conll.parse(sentences.encode(), ["text"])
+    assert not parsed.bad and parsed.total == 40
+
+
+def test_marks_of_documents_and_remarks_are_no_tokens_and_tokens_like_them_are(tmp_path: Path) -> None:
+    tail = "# a remark\n#end document\n-DOCSTART- O\nanna B-PER\n#tag O\n-DOCSTART-x B-PER\n-DOCSTART- O\nmet O\n\n"
+    (tmp_path / "x.conll").write_text(SENTENCES + tail, encoding="utf-8")
+    rows, _, _ = load_single(tmp_path / "x.conll", text="text", label="entities", answers="tokens")
+    assert list(rows.texts)[40:] == ["anna #tag -DOCSTART-x", "met"]
+    assert [rows.labels[40], rows.labels[41]] == [((0, 4, "PER"), (10, 21, "PER")), ()]

@@ -218,7 +218,8 @@ def test_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     told: list[tuple[float, float]] = []
     emit = lambda event, /, **fields: told.append((fields["done"], fields["total"]))  # noqa: E731
     found = measured(context(tmp_path, predictor, artifact=info, emit=emit), replace(EFFORT, calls=400))
-    assert len(told) >= EFFORT.chunks and told == sorted(told) and told[-1] == (5.2, 5.2), "its signs of life come through"
+    done = [seconds for seconds, _ in told]  # beside a total that is less where a busy machine makes fewer calls
+    assert len(told) >= EFFORT.chunks and done == sorted(done) and told[-1] == (5.2, 5.2), "its signs of life come through"
     for name in ("startup_seconds", "peak_memory_bytes", "latency_p95_ms", "throughput", "batch_invariance"):
         assert found[name].status == "ok", found[name].reason
     assert found["batch_invariance"].value <= 1e-5  # type: ignore[operator]

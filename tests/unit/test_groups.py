@@ -6,7 +6,7 @@ import pytest
 from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
 from sklearn.metrics import accuracy_score, precision_score
 
-from trustbase.audit.groups import Codes, encode, group_counts, replicate_tables, rows_by_group
+from trustbase.audit.groups import Codes, encode, group_counts, rows_by_group
 
 
 def make(rows=3000, classes=2, seed=0):
@@ -120,16 +120,6 @@ def test_rows_by_group_partition_the_rows():
     for (sex, race), rows in parts.items():
         assert set(groups["sex"][rows]) == {sex}
         assert set(groups["race"][rows]) == {race}
-
-
-def test_replicates_have_the_mean_and_spread_of_resampled_rows():
-    truth, answer, groups = make(500)
-    counts = group_counts(truth, answer, groups)
-    tables = replicate_tables(counts, replicates=4000, rng=np.random.default_rng(0))
-    assert (tables.sum((1, 2, 3)) == 500).all()
-    p = counts.table / 500
-    assert np.abs(tables.mean(0) - counts.table).max() < 5 * np.sqrt(500 * 0.25 / 4000)
-    assert tables.var(0) == pytest.approx(500 * p * (1 - p), rel=0.2, abs=0.3)
 
 
 @pytest.mark.parametrize(

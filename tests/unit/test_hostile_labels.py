@@ -86,6 +86,34 @@ def test_no_recipe_is_guessed_of_such_lists(tmp_path: Path, task: str | None) ->
         ("tokens", [{"start": 0, "end": 4, "stop": 8, "label": "PER"}], "names a span whose start or end is told twice, and not alike"),
         ("span", [{"start": 5, "end": 7, "text": "met"}], "names an answer that does not end where its text does: got 'met' from 5 to 7"),
         ("span", [{"start": 5, "answer_start": 0, "text": "met"}], "is neither SQuAD's {text, answer_start} nor a list"),
+        ("span", [{"start": 1, "text": "anna"}], "names an answer that does not stand where it says: got 'anna' at 1"),
+        ("span", {"text": ["anna"], "answer_start": [3]}, "names an answer that does not stand where it says: got 'anna' at 3"),
+        ("span", [{"start": 90, "text": "anna"}], "names an answer that is not in the text: got [90, 94) of 8 characters"),
+        ("span", [{"start": -1, "text": "anna"}], "names an answer that is not in the text: got [-1, 3) of 8 characters"),
+        ("span", [[0, 90]], "names an answer that is not in the text: got [0, 90) of 8 characters"),
+        ("span", [[5, 2]], "names an answer that ends where it begins, or before: got [5, 2)"),
+        ("span", [[5, 5]], "names an answer that ends where it begins, or before: got [5, 5)"),
+        ("span", [[4, 5]], "names an answer of blanks: got [4, 5)"),
+        ("span", {"text": ["anna", ""], "answer_start": [0, 0]}, "names an answer without words; an empty list says that there is none"),
+        (
+            "span",
+            {"text": [""], "answer_start": [-1]},
+            "names an answer without words; an empty list says that there is none",
+        ),
+        ("span", {"text": [], "answer_start": [0]}, "is neither SQuAD's {text, answer_start} nor a list"),
+        ("span", {"text": ["anna"], "answer_start": [0], "is_impossible": True}, "contradicts itself: is_impossible must be true where"),
+        ("span", {"text": [], "answer_start": [], "is_impossible": False}, "contradicts itself: is_impossible must be true where"),
+        ("tokens", [[0, 4, "PER"], [2, 8, "PER"]], "names spans that overlap: got [0, 4) and [2, 8)"),
+        ("tokens", [[0, 8, "PER"], [0, 4, "PER"]], "names spans that overlap: got [0, 4) and [0, 8)"),
+        ("tokens", [[0, 4, "PER"], [0, 4, "PER"]], "names spans that overlap: got [0, 4) and [0, 4)"),
+        ("tokens", [[5, 2, "PER"]], "names a span that ends where it begins, or before: got [5, 2) of 8 characters"),
+        ("tokens", [[5, 5, "PER"]], "names a span that ends where it begins, or before: got [5, 5) of 8 characters"),
+        ("tokens", [[0, 90, "PER"]], "names a span that is not in the text: got [0, 90) of 8 characters"),
+        ("tokens", [[-4, 4, "PER"]], "names a span that is not in the text: got [-4, 4) of 8 characters"),
+        ("tokens", [[0, 4, ""]], "names an entity of an empty type: got '[[0, 4, \"\"]]'"),
+        ("tokens", [[0, 4, "PER"], {"start": 5, "end": 8, "label": " "}], "names an entity of an empty type"),
+        ("tokens", [{"start": 0, "end": 4, "label": "PER", "type": "LOC"}], "names an entity whose type is told twice, and not alike"),
+        ("tokens", [{"start": 0, "end": 4, "label": "PER", "text": "met"}], "names a span that does not hold the text that it says"),
     ],
 )
 def test_a_cell_that_contradicts_itself_is_a_bad_row(tmp_path: Path, answers: str, cell: Any, reason: str) -> None:
@@ -93,12 +121,36 @@ def test_a_cell_that_contradicts_itself_is_a_bad_row(tmp_path: Path, answers: st
     assert problem.startswith(f"rows.jsonl:41: column 'y' (label) {reason}")
 
 
+@pytest.mark.parametrize(
+    ("tokens", "tags", "reason"),
+    [
+        (
+            ["anna", "met"],
+            ["B-PER"],
+            "column 'y' (label) is a list of words, and not of one tag for each token of the text: got '[\"B-PER\"]'",
+        ),
+        (["anna", "met"], ["B-PER", "Q"], "column 'y' (label) is a list of words, and not of one tag for each token of the text"),
+        (["anna", "met"], ["B-PER", ""], "column 'y' (label) is a list of words, and not of one tag for each token of the text"),
+        (["anna", "met"], [], "column 'y' (label) is empty"),
+        ([], [], "column 'y' (label) is empty; column 'x' (text) is empty"),
+    ],
+)
+def test_tags_that_are_not_those_of_the_tokens_are_a_bad_row(tmp_path: Path, tokens: list[str], tags: list[str], reason: str) -> None:
+    rows = [{"x": ["anna", "met", str(number)], "y": ["B-PER", "O", "O"]} for number in range(40)]
+    write(tmp_path, [*rows, {"x": tokens, "y": tags}])
+    with pytest.raises(DataError) as caught:
+        load(DataOptions(train="rows.jsonl", text="x", label="y"), root=tmp_path, seed=0, answers="tokens")
+    (problem,) = caught.value.problems
+    assert problem.where == "rows.jsonl:41" and problem.message.startswith(reason)
+
+
 def test_what_is_told_twice_alike_is_read(tmp_path: Path) -> None:
-    entity = {"start": 0, "begin": 0, "end": 4, "label": "PER", "entity": "anna"}
+    entity = {"start": 0, "begin": 0, "end": 4, "label": "PER", "type": "PER", "entity": "anna", "text": "anna", "word": "ann"}
     write(tmp_path, [*rows_of("tokens"), {"x": "anna met", "y": [entity]}])
     assert load(DataOptions(train="rows.jsonl", text="x", label="y"), root=tmp_path, seed=0, answers="tokens").labels.names[1] == "B-PER"
     answer = {"start": 0, "answer_start": 0, "end": 4, "text": "anna"}
-    write(tmp_path, [*rows_of("span"), {"x": "anna met", "q": "who", "y": [answer]}])
+    none = [{"text": [], "answer_start": [], "is_impossible": said} for said in (True, None)]
+    write(tmp_path, [*rows_of("span")[:-2], *({"x": "anna met", "q": "who", "y": cell} for cell in ([answer], *none))])
     options = DataOptions(train="rows.jsonl", text="x", question="q", label="y")
     assert sum(map(len, load(options, root=tmp_path, seed=0, answers="span").splits.values())) == 41
 

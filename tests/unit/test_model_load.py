@@ -116,6 +116,47 @@ def test_damaged_safetensors_are_refused(folder, content):
         resolve_base(str(folder))
 
 
+def tensor(start: int, end: int, shape: list[int] | None = None) -> str:
+    return json.dumps({"dtype": "F32", "shape": shape or [(end - start) // 4], "data_offsets": [start, end]})
+
+
+HEADERS = {
+    "two weights in one place": (f'{{"a": {tensor(0, 8)}, "b": {tensor(4, 12)}}}', 12),
+    "a hole": (f'{{"a": {tensor(0, 8)}, "b": {tensor(12, 20)}}}', 20),
+    "bytes that belong to none": (f'{{"a": {tensor(0, 8)}}}', 20),
+    "a weight beyond the end": (f'{{"a": {tensor(0, 80)}}}', 8),
+    "a shape of another size": (f'{{"a": {tensor(0, 8, [3])}}}', 8),
+    "a shape below nothing": (f'{{"a": {tensor(0, 8, [-2])}}}', 8),
+    "a shape beyond counting": (f'{{"a": {tensor(0, 0, [1 << 63, 1 << 63])}}}', 0),
+    "an unknown type": ('{"a": {"dtype": "Q9", "shape": [2], "data_offsets": [0, 8]}}', 8),
+    "one name twice": (f'{{"a": {tensor(8, 16)}, "a": {tensor(0, 8)}}}', 8),
+    "one name twice, the same": (f'{{"a": {tensor(0, 8)}, "a": {tensor(0, 8)}}}', 8),
+    "one note twice": (f'{{"__metadata__": {{"x": "1", "x": "2"}}, "a": {tensor(0, 8)}}}', 8),
+    "one key twice": ('{"a": {"dtype": "F32", "dtype": "I32", "shape": [2], "data_offsets": [0, 8]}}', 8),
+    "deeper than can be read": ("[" * 100_000, 0),
+    "a list": ("[]", 0),
+    "12 MB of notes": (f'{{"__metadata__": {{"x": "{"x" * 12_000_000}"}}, "a": {tensor(0, 8)}}}', 8),
+}
+
+
+@pytest.mark.parametrize("title", HEADERS)
+def test_headers_that_mislead_or_fill_the_memory_are_refused(folder, title):
+    header, size = HEADERS[title]
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(size))
+    with pytest.raises(ModelError, match="not a sound safetensors file") as caught:
+        resolve_base(str(folder))
+    assert ("twice" in str(caught.value)) == title.startswith(("one name", "one note", "one key"))
+
+
+def test_a_header_of_100_mb_is_refused_unread(folder, monkeypatch):
+    monkeypatch.setattr("safetensors.safe_open", lambda *_, **__: pytest.fail("the library saw it"))
+    with (folder / "model.safetensors").open("wb") as stream:
+        stream.write((99_999_999).to_bytes(8, "little"))
+        stream.truncate(100_000_007)
+    with pytest.raises(ModelError, match=r"said to have 99,999,999 bytes, and the longest that is read has 10,000,000"):
+        resolve_base(str(folder))
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [

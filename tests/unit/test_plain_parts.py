@@ -92,6 +92,18 @@ def put(arrays: dict[str, Any], name: str, place: Any, value: Any) -> None:
     arrays[name][place] = value
 
 
+def chain(questions: int) -> dict[str, Any]:
+    """A tree that asks so many questions one after another."""
+    inner, nodes = np.arange(questions), 2 * questions + 1
+    left, right = np.arange(nodes), np.arange(nodes)
+    left[inner], right[inner] = inner + 1, questions + 1 + inner
+    numbers = {"feature": np.zeros(nodes), "left": left, "right": right, "roots": np.zeros(1)}
+    return {name: array.astype(np.int32) for name, array in numbers.items()} | {
+        "threshold": np.zeros(nodes),
+        "counts": np.zeros((nodes, 2)),
+    }
+
+
 BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "cycle": ("tree", lambda a: put(a, "left", -1, 0)),
     "outside": ("tree", lambda a: put(a, "right", 0, 10_000)),
@@ -104,6 +116,14 @@ BROKEN: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "condition": ("rules", lambda a: put(a, "feature", 0, -1)),
     "mask": ("boosting", lambda a: put(a, "mask", 0, 9_999)),
     "output": ("boosting", lambda a: put(a, "output", 0, 7)),
+    "index": ("tree", lambda a: a.update(left=a["left"].astype(np.float64))),
+    "counts": ("rules", lambda a: put(a, "counts", (0, 0), 1e308)),
+    "share": ("tree", lambda a: put(a, "counts", (0, 0), 0.5)),
+    "far": ("linear", lambda a: put(a, "intercepts", 0, 1e308)),
+    "more": ("linear", lambda a: a.update(more=a["intercepts"])),
+    "twice": ("boosting", lambda a: put(a, "right", 0, a["left"][0])),
+    "deep": ("tree", lambda a: a.update(chain(14))),
+    "less": ("boosting", lambda a: put(a, "gain", 0, -1.0)),
 }
 
 
@@ -127,7 +147,37 @@ def test_broken_numbers_are_refused(name: str, saved: dict[str, Path], tmp_path:
         read_plain(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"schema": "x"}, {"kind": "svm"}, {"readers": [{"reads": "os"}]}, {"columns": []}, {"readers": 3}])
+AGES = {"reads": "numbers", "column": "age", "fill": 0.0, "mean": 0.0, "scale": 1.0, "cuts": []}
+TEXTS = {"reads": "words", "column": None, "manner": "words", "longest": 1, "pairs": False, "terms": ["a"], "idf": [1.0]}
+NO_DESCRIPTION: list[dict[str, Any]] = [
+    *(
+        {"schema": "x"},
+        {"kind": "svm"},
+        {"readers": [{"reads": "os"}]},
+        {"columns": []},
+        {"readers": 3},
+        {"classes": 2.0},
+        {"classes": 10**9},
+    ),
+    *(
+        {"columns": ["age"], "readers": [{**AGES, **odd}]}
+        for odd in ({"scale": 0.0}, {"fill": 1e308}, {"cuts": [2.0, 1.0]}, {"mean": None})
+    ),
+    *(
+        {"columns": [], "readers": [{**TEXTS, **odd}]}
+        for odd in (
+            {"longest": 1e9},
+            {"longest": 10**9},
+            {"idf": []},
+            {"idf": [1e308]},
+            {"terms": ["a"] * 2, "idf": [1.0] * 2},
+            {"pairs": True},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("change", NO_DESCRIPTION, ids=str)
 def test_a_broken_description_is_refused(change: dict[str, Any], saved: dict[str, Path], tmp_path: Path) -> None:
     said = files.read_json(saved["tree"] / "plain.json")
     files.write_json(tmp_path / "plain.json", {**said, **change})

@@ -109,11 +109,13 @@ def test_values_on_a_cut_go_where_scikit_learn_sends_them() -> None:
 
 def test_values_on_a_cut_meet_the_rule_that_learned_it() -> None:
     counts = np.array([[0.0, 9.0], [9.0, 0.0]])
-    one = {"feature": np.zeros(1, np.int32), "threshold": np.array([BETWEEN]), "above": np.ones(1, np.bool_), "bounds": np.array([0, 1])}
-    assert RulesModel({**one, "counts": counts}, 1, 2).fired(sparse.csr_matrix(on_the_cut())).tolist() == [1, 1, 1, 1, 0, 1]
+    one: dict[str, Any] = {"feature": np.zeros(1, np.int32), "threshold": np.array([BETWEEN]), "above": np.ones(1, np.uint8)}
+    assert RulesModel({**one, "bounds": np.arange(2, dtype=np.int32), "counts": counts}, 1, 2).fired(
+        sparse.csr_matrix(on_the_cut())
+    ).tolist() == [1, 1, 1, 1, 0, 1]
 
 
 def test_of_two_rules_that_hold_the_first_answers() -> None:
-    arrays: dict[str, Any] = {"feature": np.zeros(2, np.int32), "threshold": np.array([1.0, 5.0]), "above": np.ones(2, np.bool_)}
-    model = RulesModel({**arrays, "bounds": np.arange(3), "counts": np.eye(3)}, 1, 3)
+    arrays: dict[str, Any] = {"feature": np.zeros(2, np.int32), "threshold": np.array([1.0, 5.0]), "above": np.ones(2, np.uint8)}
+    model = RulesModel({**arrays, "bounds": np.arange(3, dtype=np.int32), "counts": np.eye(3)}, 1, 3)
     assert model.fired(sparse.csr_matrix([[9.0], [2.0], [0.0]])).tolist() == [0, 0, 2]

@@ -174,3 +174,18 @@ def test_both_samples_give_a_recipe(tmp_path: Path, sample: str) -> None:
     recipe = read_recipe(path).finetune
     assert recipe.data.label == {"sample:census-income": "income", "sample:reviews-zh": "label"}[sample]
     assert recipe.data.groups == (["race", "sex"] if "census" in sample else [])
+
+
+@pytest.mark.parametrize("stage", ["finetune", "pretrain", "data"])
+def test_nobody_answers_for_a_model_who_did_not_say_so(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `init` writes has no owner and no contact, so that none travels into a signed card; the card says that they are absent."""
+    from trustbase.bundle.card import purpose_part
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("text,label\n" + "a good film,yes\na bad film,no\n" * 40, encoding="utf-8")
+    path = init("mine", data="rows.csv") if stage == "data" else init("mine", stage=stage)
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))["purpose"]
+    assert written["owner"] is None and written.get("contact") is None
+    said = list(purpose_part(written))
+    assert said[said.index("## Owner") + 2] == said[said.index("## Contact") + 2] == "*The recipe does not say.*"
+    assert "you@" not in path.read_text(encoding="utf-8")

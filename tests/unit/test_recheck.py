@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from trustbase.audit.recheck import EXACT, Rechecked, Tolerance, recheck_findings
+from trustbase.audit.recheck import EXACT, Rechecked, Tolerance, recheck_findings, why_not_here
 from trustbase.data.audited import find_audited_rows
 from trustbase.data.digest import digest_rows, digest_set
 from trustbase.data.load import load
@@ -201,3 +202,12 @@ def test_a_sample_is_divided_as_the_recipe_says_so_that_its_training_rows_are_th
     known = {"text": made.template.source, "labels": made.labels, "recorded": {"digest": test.digest, "rows": len(test)}, "seed": 0}
     found = find_audited_rows("sample:census-income", options, **known)  # type: ignore[arg-type]
     assert {name: len(split) for name, split in found.splits.items()} == {name: len(split) for name, split in made.splits.items()}
+
+
+def test_what_a_batch_changes_is_said_to_be_a_matter_of_the_machine_and_no_time() -> None:
+    why = why_not_here(SimpleNamespace(askers=None, train=None), libraries={}, here={})  # type: ignore[arg-type]
+    for name in ("batch_invariance", "batch_label_flips"):
+        reason = why(Finding.exact(f"efficiency.{name}", 0.0, n=64))
+        assert "depends on its batch" in reason and "processor" in reason and "a time" not in reason
+    assert why(Finding.exact("efficiency.latency_p50_ms", 3.0, n=64)).startswith("a time")
+    assert why(Finding.exact("efficiency.parameters", 3)) == ""

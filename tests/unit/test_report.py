@@ -442,8 +442,8 @@ def test_languages_and_writing_systems_of_the_data_are_told_apart(tmp_path):
     part = {"rows": 10, "languages": {"texts": {"en": 0.9, "other": 0.1}}, "scripts": {"letters": {"Latin": 1.0}}}
     files.write_json(folder / "data_card.json", {**card, "splits": {"train": part}})
     body = Page(render(folder)).text("main")
-    assert "Languages, as guessed en 90.0 %, others 10.0 %" in body and "Writing systems Latin 100.0 %" in body
-    assert "语言（推测） en 90.0 %, 其他 10.0 %" in Page(render(folder, lang="zh")).text("main")
+    assert "Languages, as guessed English 90.0 %, other 10.0 %" in body and "Writing systems Latin 100.0 %" in body
+    assert "语言（推测） 英文 90.0 %，其他 10.0 %" in Page(render(folder, lang="zh")).text("main")
 
 
 def test_one_answer_for_everybody_is_said_beside_the_verdict():

@@ -21,13 +21,16 @@ from entity_world import CUES, sentence
 from trustbase import files
 from trustbase.audit import counted, efficiency, fairness, measure, quality, quality_labels, reliability
 from trustbase.audit.askers.asking import Alone
+from trustbase.audit.clustered import Entities, _widened
 from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.end_to_end import findings_of
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.options import AuditOptions, CostOptions
 from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.ratios import share_of
 from trustbase.audit.rivals import why_not
 from trustbase.audit.run import run_audit
+from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.audit_command import audit
 from trustbase.data.marked import HEAD, TAIL, TYPED
@@ -367,6 +370,11 @@ def relation_texts(folder: Path) -> Texts:
         right = Answers(None, test.labels.astype(np.int64))
         given = context(folder, test, 3, answers=right)
         found |= finding_texts(relation_findings(replace(given, labels=replace(given.labels, neutral=given.labels.names[0]))))
+    for units in ("texts", "owners of texts"):
+        for hits, units_counted in ((1, 5), (1, 40), (0, 40)):
+            sums = np.tile([float(hits), 1.0, 2.0], (units_counted, 1)) * np.arange(1, units_counted + 1)[:, None]
+            found |= finding_texts(findings_of(context(folder, split(60, 2), 2), sums, units))
+            found |= finding_texts(findings_of(context(folder, split(60, 2), 2), np.minimum(sums, 1.0), units))
     marked = replace(test, texts=[f"{HEAD}{TYPED}a{HEAD} and {TAIL}{TYPED}b{TAIL}"] * len(test))
     return found | {("reason", str(why_not("boosting", marked)))}
 
@@ -409,6 +417,19 @@ def gate_texts() -> Texts:
 # --- what is made of it -------------------------------------------------------------------------------------------------------
 
 
+def part_texts(folder: Path) -> Texts:
+    """Rows of so many labels that none has a part of its own; and findings on rows of entities, which make intervals wider or hardly so."""
+    labels = 25
+    test = split(500, labels)
+    found = {("method", slice_accuracies(context(folder, test, labels)).method)}
+    finding = Finding("quality.accuracy", 0.8, 0.7, 0.9, n=60, method="mid-P interval")
+    entities = Entities(np.arange(60) // 2, 30, 2.0)
+    for spread in (0.001, 0.05):
+        values = list(0.8 + spread * np.resize([-1, 1], 40))
+        found |= finding_texts([_widened(finding, values, 40, entities, False)])
+    return found
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
     folder = tmp_path_factory.mktemp("written")
@@ -417,6 +438,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found = command_texts(folder)
         found |= quality_texts(folder / "quality") | entity_texts(folder / "entities")
         found |= answer_texts(folder / "answers")
+        found |= part_texts(tmp_path_factory.mktemp("parts"))
         found |= relation_texts(tmp_path_factory.mktemp("relations"))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)

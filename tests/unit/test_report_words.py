@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import trustbase.report
+from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.words import LANGUAGES, words
@@ -62,6 +63,9 @@ ISSUE_IDS = [
     "efficiency.training_carbon_kg",
     "efficiency.model_flops_utilisation",
 ]
+RIVALS = {
+    *("majority", "majority_by_exact_match", "mean", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer"),
+}
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
     "metric": None,
@@ -70,10 +74,11 @@ FAMILIES = {
     "status": {"ok", "failed", "not_applicable", "insufficient"},
     "rate": None,
     "rate_about": None,
-    "rival": {"majority", "mean", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer"},
-    "rival_about": {"majority", "mean", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer"},
+    "rival": RIVALS,
+    "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
-    "variant": {"seeds"},
+    "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
+    "variant": {"end-to-end", "seeds"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
@@ -83,7 +88,12 @@ FAMILIES = {
     "column": {"text_length"},
     "group": {"others"},
     "runtime": {"given answers"},
-    "split": {"train", "validation", "test"},
+    "split": {"train", "validation", "test", "out-of-time"},
+    "dataset": {"out-of-time"},
+    "script": set(SCRIPTS),
+    # Texts that data and artefact record: test_report_shown.py.
+    "remark": None,
+    "why": None,
     # of a base model
     "base_title": {"quality", "fairness", "privacy", "efficiency"},
     "base_about": {"quality", "fairness", "privacy", "efficiency"},
@@ -167,7 +177,7 @@ def test_an_unknown_metric_is_shown_by_its_id():
 def test_names_of_findings_in_plain_words():
     t = words("en")
     assert t.finding("fairness.demographic_parity_difference[sex]") == "Difference in favourable answers between groups of sex"
-    assert t.finding("quality.auroc@out-of-time") == "AUROC, on out-of-time"
+    assert t.finding("quality.auroc@out-of-time") == "AUROC, on out-of-time rows"
     assert t.finding("quality.probe_accuracy[reviews-zh]") == "Linear probe, reviews-zh"  # a set, no column of groups
     assert t.finding("quality.audit") == "Quality: All measurements of this dimension"
 

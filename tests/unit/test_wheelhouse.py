@@ -107,8 +107,8 @@ def test_every_change_is_seen(house, tmp_path):
     assert f"wheels/{wheel}: is a link" in changed(linked)
     assert "sbom.json: is missing" in changed(lambda folder: (folder / "sbom.json").unlink())
     assert "wheels/extra.whl: is not on the list" in changed(lambda folder: (folder / "wheels" / "extra.whl").write_bytes(b""))
-    assert "no offline folder" in changed(lambda folder: (folder / "manifest.json").write_text("[]"))
-    assert "no offline folder" in changed(lambda folder: (folder / "manifest.json").unlink())
+    assert "is no wheelhouse" in changed(lambda folder: (folder / "manifest.json").write_text("[]"))
+    assert "is no wheelhouse" in changed(lambda folder: (folder / "manifest.json").unlink())
 
 
 def test_wheels_come_from_pip_in_the_installed_versions(tmp_path, monkeypatch):
@@ -138,6 +138,18 @@ def test_a_wheel_of_installed_files_is_that_package(tmp_path):
         }
         assert not {name for name in names if name.endswith(("INSTALLER", "direct_url.json", ".pyc"))}
     assert path.read_bytes() == write_wheel("pyyaml", tmp_path).read_bytes()
+
+
+def test_a_folder_that_is_no_wheelhouse_is_told_as_one(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "foreign").mkdir()
+    files.write_json(tmp_path / "foreign" / "manifest.json", {"schema": "trustbase/manifest/1", "files": []})
+    whys = {"empty": "holds no manifest.json", "foreign": "trustbase/manifest/1", "file": "is no folder", "nowhere": "no such folder"}
+    for name, why in whys.items():
+        with pytest.raises(VerificationError, match=f"is no wheelhouse.*{why}") as told:
+            trustbase.wheelhouse(tmp_path / name, check=True)
+        assert told.value.exit_code == 4 and "make one" in told.value.hint
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,8 +21,10 @@ from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
 from trustbase.outputs.answers.base import answering, decided
 from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions
-from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
+from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 from trustbase.train.cluster import ClusterOptions
+
+Further = Callable[[AuditContext], Sequence[Finding]]
 
 
 class Parts(Protocol):
@@ -45,6 +47,7 @@ def audit_artifact(
     policy_digest: str | None,
     cluster: ClusterOptions | None = None,
     beside: Mapping[str, Split] = MappingProxyType({}),
+    further: Further | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure; leaves `evidence/` and `scores.parquet` in `folder`.
@@ -58,6 +61,7 @@ def audit_artifact(
         policy_digest: digest of the limits, which must be fixed by now; None where there are none.
         cluster: the processes that ask; this one alone where not given.
         beside: further sets, by the name that ids have for them, on which quality and fairness are measured too.
+        further: measures more on the same test rows.
         emit: takes events.
 
     Raises:
@@ -89,6 +93,8 @@ def audit_artifact(
         )
         dimensions = options.dimensions or audited_dimensions(artifact.answer_kind)
         report = run_audit(context, dimensions, policy_digest=policy_digest, emit=emit)
+        if further is not None:
+            report = replace(report, findings=(*report.findings, *further(context)))
         for name, part in beside.items():
             report = _with(report, name, _beside(context, name, part, dimensions))
         return report

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from trustbase.audit.named_texts import NamedTexts
 from trustbase.errors import Problem, UsageError
@@ -30,6 +31,7 @@ def refuse_impossible(
     score: str | None,
     predicted: str | None,
     workers: int = 1,
+    together: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Refuse options that are missing, do not go together or would measure nothing.
 
@@ -46,7 +48,7 @@ def refuse_impossible(
     if predictions is not None:
         if (score is None) == (predicted is None):
             problems.append(Problem("--score/--predicted", "name the column of scores or that of predicted labels: one of the two"))
-        of_models = {"--data": data, **named.options, "--entity": entity, "--train": train}
+        of_models = {"--data": data, **named.options, "--entity": entity, "--train": train, **together}
         extra = [name for name, value in of_models.items() if value is not None]
         problems += [Problem(name, "belongs to the audit of a model, and --predictions audits given answers") for name in extra]
         if workers > 1:
@@ -54,7 +56,7 @@ def refuse_impossible(
     elif score is not None or predicted is not None:
         problems.append(Problem("--score/--predicted", "belong to --predictions"))
     if predictions is None:
-        problems += named.problems()
+        problems += [*named.problems(), *_of_both(together, only)]
     problems += _columns(label, score, predicted, groups)
     problems += _dimensions(only, given=predictions is not None)
     if not 1 <= workers <= most_here():
@@ -63,6 +65,15 @@ def refuse_impossible(
         problems.append(Problem("--groups", "fairness compares groups, and none is named, so nothing would be measured", "name columns"))
     if problems:
         raise UsageError("this audit cannot start", problems=problems, hint="trustbase audit --help shows both forms")
+
+
+def _of_both(together: Mapping[str, object], only: Sequence[str]) -> Iterator[Problem]:
+    """Words about a second model that is not named, or that nothing would be measured of."""
+    if together.get("--entities") is None:
+        for name in [name for name, value in together.items() if value is not None]:
+            yield Problem(name, "is of two models that are audited together, and one is named", "add --entities MODEL")
+    elif only and "quality" not in only:
+        yield Problem("--only", "leaves out quality, which is all that is measured of two models together", "add quality")
 
 
 def _columns(label: str | None, score: str | None, predicted: str | None, groups: Sequence[str]) -> list[Problem]:

@@ -49,11 +49,15 @@ class GroupMeasure:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The named groups of one column or intersection, their rows, and what is known of the rest together."""
+    """The named groups of one column or intersection, their rows, and what is known of the rest together.
+
+    `sizes` counts the rows of each group among all rows, of which these may be a part only.
+    """
 
     columns: tuple[str, ...]
     members: tuple[tuple[str, ...], ...]
     rows: tuple[Rows, ...]
+    sizes: tuple[int, ...]
     rest: Unnamed
 
 
@@ -88,12 +92,14 @@ def slices_of(context: AuditContext) -> Iterator[Slice]:
     from trustbase.audit.fairness import slices
 
     groups: Mapping[str, Codes] = {column: encode(values) for column, values in context.test.groups.items()}
-    nothing = np.zeros(len(context.test), np.int64)
-    counts = group_counts(nothing, nothing, groups, classes=1)
+    whole = context.whole or context
+    nothing, none = np.zeros(len(whole.test), np.int64), np.zeros(0, np.int64)
+    counts = group_counts(nothing, nothing, whole.test.groups, classes=1)
     for columns in slices(tuple(groups)):
-        kept, rest = named_groups(counts.marginal(columns), least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
+        kept, rest = named_groups(counts.marginal(columns), least=max(NAMED_ROWS, whole.minimum_cell), most=MOST_NAMED)
         rows = rows_by_group(groups, columns)
-        yield Slice(columns, kept.members, tuple(rows[member] for member in kept.members), rest)
+        sizes = tuple(kept.table.sum((1, 2)).tolist())
+        yield Slice(columns, kept.members, tuple(rows.get(member, none) for member in kept.members), sizes, rest)
 
 
 def _of_group(context: AuditContext, measure: GroupMeasure, part: Slice, i: int) -> Finding:
@@ -109,8 +115,8 @@ def _of_group(context: AuditContext, measure: GroupMeasure, part: Slice, i: int)
 
 def _gap(context: AuditContext, measure: GroupMeasure, part: Slice) -> Finding:
     id = finding_id.make("fairness", f"{measure.metric}_difference", tuple((column, None) for column in part.columns))
-    least = max(context.minimum_cell, measure.least)
-    kept = [i for i, rows in enumerate(part.rows) if len(rows) >= least]
+    least = max((context.whole or context).minimum_cell, measure.least)
+    kept = [i for i, size in enumerate(part.sizes) if size >= least]  # a part of the rows compares the groups that all of them do
     small = [f"{', '.join(part.members[i])} ({len(part.rows[i])} rows)" for i in range(len(part.members)) if i not in kept]
     told = [f"left out, as fewer than {least}: {'; '.join(small)}"] if small else []
     told += [f"left out and not named, as there are more than {part.rest.most} groups: {part.rest}"] if str(part.rest) else []
@@ -120,6 +126,9 @@ def _gap(context: AuditContext, measure: GroupMeasure, part: Slice) -> Finding:
     if len(kept) < 2:
         why = f"a gap needs two groups of at least {least} rows"
         return Finding.without_value(id, "insufficient", f"{why}; {reason}" if reason else why, n=n, **shared)
+
+    if not all(part.rows[i].size for i in kept):
+        return Finding.without_value(id, "insufficient", "a group that is compared has none of these rows", n=n, **shared)
 
     def measured() -> Finding:
         level = 1 - (1 - context.confidence) / comb(len(kept), 2)

@@ -32,6 +32,9 @@ PAIR_SETS = ("gender_en", "age_en", "religion_en", "gender_zh", "age_zh", "regio
 #: The variant of a finding that speaks of a training's seeds, in place of rows: what an ensemble's members reach, each by itself.
 SEEDS = "seeds"
 
+#: The variant of what is measured of relations between entities that a model found, in place of entities that people marked.
+END_TO_END = "end-to-end"
+
 #: What is measured of, by answer kind, for people.
 _OF = {name: kind.of for name, kind in ANSWER_KINDS.items()} | {"language": "a base model"}
 
@@ -77,7 +80,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "accuracy": Measure(further=(SEEDS,)),
         **dict.fromkeys(("weighted_f1", "auroc", "auprc", "ks"), _WHOLE),
         **dict.fromkeys(("macro_f1", "micro_f1"), Measure(kinds=("classes", *_LABELS))),
-        **dict.fromkeys(("relation_f1", "relation_precision", "relation_recall"), Measure(neutral=True)),
+        **dict.fromkeys(("relation_f1", "relation_precision", "relation_recall"), Measure(neutral=True, further=(END_TO_END,))),
         "recall_at_fpr": Measure(variants=("0.01", "0.05")),
         **dict.fromkeys(("brier", "expected_calibration_error", "expected_cost"), _WHOLE),
         "log_loss": Measure(kinds=("classes", *_LABELS, *_TOKENS)),
@@ -156,6 +159,7 @@ def why_never(
     *,
     neutral: bool = True,
     choices: bool = False,
+    entities: bool = False,
 ) -> tuple[str, str] | None:
     """Why no audit will ever emit this finding, and what to write instead; None where one can.
 
@@ -166,6 +170,7 @@ def why_never(
         datasets: sets that are audited beside the test rows, as ids name them.
         neutral: whether a label is known to say that nothing holds.
         choices: whether the model weighs the choices of a question, so that its labels are places among them.
+        entities: whether a model of entities is audited together with one of relations.
     """
     measure = measure_of(id)
     name = f"{id.dimension}.{id.metric}"
@@ -186,6 +191,9 @@ def why_never(
     if measure.neutral and not neutral:
         message = f"{name} leaves out the label that says that nothing holds, and none is named"
         return message, "name it: data.no_relation: LABEL"
+    if id.variant == END_TO_END and END_TO_END in measure.further and not entities:
+        message = f"{id} is measured of a model of entities and one of relations together, and no model of entities is named"
+        return message, "trustbase audit RELATIONS --entities ENTITIES measures it: keep this limit in a file for its --policy"
     if measure.of_a_label and choices:
         message = f"{name} speaks of one label, and the labels of a question with choices are places among them"
         return message, "use quality.accuracy or fairness.accuracy_difference[column], which mean what they always do"

@@ -29,6 +29,7 @@ GROUPS = 40  # parts that are left out in turn: the variance is then known to so
 LEAST_ENTITIES = 20
 _SOURCE = "Kott (2001), J. Official Statist. 17 (delete-a-group jackknife)"
 _AS_ROWS = ("quality.unknown_tokens", "quality.unread_units")  # about the tokenizer, not the answers: of texts, taken as drawn
+_VISIBLY = 1.005  # as far as an interval must be widened to be said to be so many times as wide, with two places
 _OF_PARTS = ("slice_accuracy", "slice_mae", "worst_slice_accuracy", "worst_slice_mae")
 _SIGNED = ("calibration_gap", "gain_over_")
 _OF_EITHER_SIGN = ("mean_error", "mean_prediction", "gain_over_")
@@ -102,11 +103,13 @@ def _widened(finding: Finding, values: Sequence[float], groups: int, entities: E
         return _unknown(finding, why)
     value, low, high = finding.value, finding.low, finding.high
     assert value is not None and low is not None and high is not None
-    factor = widening(values, value, low, high, confidence=finding.confidence, weighted=entities.weighted)
     least, most = _possible(finding.parts.metric, numbers)
+    half = half_width(value, low, high, least, most)
+    factor = widening(values, value, value - half, value + half, confidence=finding.confidence, weighted=entities.weighted)
     low = min(low, max(least, value - factor * (value - low)))
     high = max(high, min(most, value + factor * (high - value)))
-    method = f"{finding.method}; {factor:.2f} times as wide, as rows are of {entities.number} entities (delete-a-group jackknife)"
+    wider = f"{factor:.2f} times as wide" if factor >= _VISIBLY else "hardly wider"
+    method = f"{finding.method}; {wider}, as rows are of {entities.number} entities (delete-a-group jackknife)"
     return replace(finding, low=low, high=high, method=method, source="; ".join(filter(None, (finding.source, _SOURCE))))
 
 
@@ -119,12 +122,23 @@ def _possible(metric: str, numbers: bool) -> tuple[float, float]:
     return (-1.0 if metric.startswith(_SIGNED) else 0.0), (math.inf if metric in _UNBOUNDED else 1.0)
 
 
+def half_width(value: float, low: float, high: float, least: float = -math.inf, most: float = math.inf) -> float:
+    """How far an interval over independent rows reaches to a side; where it ends at what is possible, it tells of the other side only.
+
+    A gap of 0.01 with the interval [0, 0.17] is uncertain by 0.16, not by 0.085.
+    """
+    half = (high - low) / 2
+    if low <= least and high < most:
+        return max(half, high - value)
+    return max(half, value - low) if high >= most and low > least else half
+
+
 def widening(values: Sequence[float], value: float, low: float, high: float, *, confidence: float, weighted: float) -> float:
     """How many times as wide an interval must be as it is for independent rows; never below 1.
 
     Args:
         values: of the number without each of some equally large parts of the entities, `(groups,)`.
-        value, low, high: the number and its interval over independent rows.
+        value, low, high: the number and its interval over independent rows, as wide as where nothing bounds it (`half_width`).
         confidence: of the interval.
         weighted: mean rows of an entity, weighted by rows: as far as an interval widens whose number no part changes.
 
@@ -169,6 +183,7 @@ def _of_rows(context: AuditContext, rows: NDArray[np.int64], evidence: Evidence)
         askers=None,
         options=context.options.model_copy(update={"replicates": 200}),
         parts=parts,
+        whole=context,
         minimum_cell=min(context.minimum_cell, 2),
         emit=ignore,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from trustbase import files
 from trustbase.audit.options import AuditOptions
 from trustbase.events import Emit, ignore
+from trustbase.leftovers import held_folder
 from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def fresh_evidence(folder: Path) -> Iterator[Evidence]:
     that is cut short leaves the earlier folder as it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".evidence.", dir=folder) as place:
-        yield Evidence(Path(place))
-        files.replace_folder(folder / "evidence", lambda target: _copy_json(Path(place), target))
+    with held_folder("evidence", folder) as place:
+        yield Evidence(place)
+        files.replace_folder(folder / "evidence", lambda target: _copy_json(place, target))
 
 
 def _copy_json(source: Path, target: Path) -> None:
@@ -102,4 +102,5 @@ class AuditContext:
     emit: Emit = ignore
     confidence: float = 0.95
     minimum_cell: int = 30
+    whole: AuditContext | None = None  # what these rows are a part of: it says which groups are named and compared
     parts: tuple[Partition, ...] | None = None  # measured as slices, whatever their sizes; None where they are to be found in the rows

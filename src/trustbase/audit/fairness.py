@@ -25,7 +25,7 @@ from trustbase.audit import contrasts, ranks, stats
 from trustbase.audit.context import AuditContext
 from trustbase.audit.contrasts import Rates
 from trustbase.audit.gaps import GAPS, Gap
-from trustbase.audit.groups import RATES, Cells, Codes, GroupCounts, encode, group_counts, named_groups, rows_by_group
+from trustbase.audit.groups import RATES, Codes, GroupCounts, encode, group_counts, named_groups, rows_by_group, same_groups
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, guarded
 from trustbase.audit.reliability import expected_calibration_error
 from trustbase.audit.rival_inputs import have_choices
@@ -55,11 +55,12 @@ def audit_classes(context: AuditContext) -> list[Finding]:
         metric = "accuracy_difference" if have_choices(context.test) else "demographic_parity_difference"
         return [Finding.without_value(f"fairness.{metric}", "not_applicable", reason, direction="lower")]
     groups = {column: encode(values) for column, values in context.test.groups.items()}
-    counts = group_counts(context.test.labels, context.answers.predicted, groups, classes=len(context.labels.names))
+    counts = counted(context, groups)
+    whole = counts if context.whole is None else counted(context.whole)
     findings: list[Finding] = []
     evidence: dict[str, Any] = {}
     for columns in slices(tuple(groups)):
-        audit = SliceAudit(context, columns, counts.marginal(columns), groups)
+        audit = SliceAudit(context, columns, counts.marginal(columns), groups, whole.marginal(columns))
         findings += audit.findings()
         evidence[finding_id.format_slice(tuple((column, None) for column in columns))] = audit.evidence()
         if str(audit.rest):
@@ -81,6 +82,11 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     return findings
 
 
+def counted(context: AuditContext, groups: Mapping[str, Codes] | None = None) -> GroupCounts:
+    """Rows of each group by true and answered label."""
+    return group_counts(context.test.labels, context.answers.predicted, groups or context.test.groups, classes=len(context.labels.names))
+
+
 def slices(columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Each column, each pair, and all columns together, in recipe order."""
     yield from ((column,) for column in columns)
@@ -90,12 +96,17 @@ def slices(columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 class SliceAudit:
-    """The audit of one group column or intersection."""
+    """The audit of one group column or intersection; `whole` counts all rows, of which `counts` may be of a part only."""
 
-    def __init__(self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes]) -> None:
+    def __init__(
+        self, context: AuditContext, columns: tuple[str, ...], counts: GroupCounts, groups: Mapping[str, Codes], whole: GroupCounts
+    ) -> None:
         self.context = context
         self.columns = columns
-        self.counts, self.rest = named_groups(counts, least=max(NAMED_ROWS, context.minimum_cell), most=MOST_NAMED)
+        least = (context.whole or context).minimum_cell
+        self.whole, self.rest = named_groups(whole, least=max(NAMED_ROWS, least), most=MOST_NAMED)
+        self.least = least  # of all rows: a part of them compares the same groups
+        self.counts = same_groups(counts, self.whole)
         self.gaps: dict[str, Finding] = {}
         self.choices = have_choices(context.test)
         self.rates = ("accuracy",) if self.choices else RATES  # the one that speaks of no label: labels of choices are places
@@ -105,7 +116,7 @@ class SliceAudit:
         self.scored, self.errors = self._scored(groups)
 
     def findings(self) -> list[Finding]:
-        found = [self.gap(gap, self.cells) for gap in self.main]
+        found = [self.gap(gap, self.favourable) for gap in self.main]
         for i in range(len(self.counts.members)):
             found += [
                 guarded(self.context, self._group_id(metric, i), direction, partial(self._group_rate, metric, i))
@@ -118,7 +129,7 @@ class SliceAudit:
         return found
 
     def evidence(self) -> dict[str, Any]:
-        gaps = [self._brief(self.gap(gap, self.cells)) for gap in self.main]
+        gaps = [self._brief(self.gap(gap, self.favourable)) for gap in self.main]
         result = {"columns": list(self.columns), "groups": [self._row(i) for i in range(len(self.counts.members))], "gaps": gaps}
         result |= {"unnamed": self.rest.to_json(), "note": str(self.rest)}
         others: dict[str, list[dict[str, Any]]] = {}
@@ -126,18 +137,19 @@ class SliceAudit:
             others.setdefault(label, []).append(self._brief(finding))
         return {**result, "other_labels": others} if others else result
 
-    def gap(self, gap: Gap, of: Cells, variant: str | None = None) -> Finding:
-        """The finding of a gap, measured once."""
+    def gap(self, gap: Gap, label: int, variant: str | None = None) -> Finding:
+        """The finding of a gap of one label against the rest, measured once."""
         id_ = finding_id.make("fairness", gap.metric, tuple((column, None) for column in self.columns), variant=variant)
         if id_ not in self.gaps:
-            self.gaps[id_] = guarded(self.context, id_, gap.direction, lambda: self._measured_gap(id_, gap, of, variant))
+            self.gaps[id_] = guarded(self.context, id_, gap.direction, lambda: self._measured_gap(id_, gap, label, variant))
         return self.gaps[id_]
 
-    def _measured_gap(self, id_: str, gap: Gap, of: Cells, variant: str | None) -> Finding:
+    def _measured_gap(self, id_: str, gap: Gap, label: int, variant: str | None) -> Finding:
+        of, whole = self.counts.one_vs_rest(label), self.whole.one_vs_rest(label)
         rates, left_out, n = [], dict[str, None](), 0
         for metric in gap.rates:
             k, trials = of.counts(metric)
-            kept = trials >= self.context.minimum_cell
+            kept = whole.counts(metric)[1] >= self.least
             n += int(trials[kept].sum())
             for i in np.flatnonzero(~kept).tolist():
                 rows, what = self._too_few(metric, i, int(trials[i]))
@@ -148,8 +160,10 @@ class SliceAudit:
         about = _favourable(self.context) if variant is None else "one label against the rest"
         fields["method"] = gap.method if self.choices else f"{gap.method}; {about}"
         if min(k.size for k, _ in rates) < 2:
-            why = f"a gap needs two groups of at least {self.context.minimum_cell} rows"
+            why = f"a gap needs two groups of at least {self.least} rows"
             return Finding.without_value(id_, "insufficient", f"{why}; {reason}" if reason else why, **fields)
+        if min(int(trials.min()) for _, trials in rates) < 1:
+            return Finding.without_value(id_, "insufficient", "a group that is compared has none of these rows", **fields)
         bounds = gap.bounds([Rates.of(k, trials) for k, trials in rates], self.context.confidence)
         if np.isnan(bounds.value):
             why = "no group was ever given this answer, so the ratio is of nothing to nothing"
@@ -185,10 +199,12 @@ class SliceAudit:
         if scores is None or self.choices:
             return [{} for _ in self.counts.members], [{} for _ in self.counts.members]
         rows = rows_by_group(groups, self.columns)
+        none = np.zeros(0, np.int64)
         truth, score = self.context.test.labels == self.favourable, np.asarray(scores[:, self.favourable], float)
         result, errors = [], []
         for i, member in enumerate(self.counts.members):
-            part = truth[rows[member]], score[rows[member]]
+            own = rows.get(member, none)
+            part = truth[own], score[own]
             area = guarded(self.context, self._group_id("auroc", i), "higher", partial(self._auroc, i, *part))
             gap = guarded(self.context, self._group_id("calibration_gap", i), "none", partial(self._calibration, i, *part))
             result.append({"auroc": area, "calibration_gap": gap})
@@ -239,8 +255,7 @@ class SliceAudit:
         variants = class_variants(names)
         for label, name in enumerate(names):
             if label != self.favourable:
-                of = self.counts.one_vs_rest(label)
-                yield from ((name, self.gap(gap, of, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
+                yield from ((name, self.gap(gap, label, variants[label])) for gap in GAPS if gap.rates != ("accuracy",))
 
     def _row(self, i: int) -> dict[str, Any]:
         """One group in the evidence: no rate of a cell under the minimum is written."""

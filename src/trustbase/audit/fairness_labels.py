@@ -13,9 +13,9 @@ import numpy as np
 
 from trustbase.audit.by_group import GroupMeasure, Rows, audit_groups
 from trustbase.audit.context import Answers, AuditContext
-from trustbase.audit.fairness import SliceAudit, class_variants, slices
+from trustbase.audit.fairness import SliceAudit, class_variants, counted, slices
 from trustbase.audit.gaps import GAPS
-from trustbase.audit.groups import encode, group_counts
+from trustbase.audit.groups import encode
 from trustbase.audit.quality_labels import exact
 from trustbase.audit.stats import Interval, proportion
 from trustbase.records import Finding, LabelSchema
@@ -39,11 +39,19 @@ def audit_labels(context: AuditContext) -> list[Finding]:
 
 def _of_label(context: AuditContext, place: int) -> Iterator[Finding]:
     """The gaps of one label against its absence, for every column and intersection."""
-    truth, told = context.test.labels[:, place].astype(np.int64), context.answers.predicted[:, place].astype(np.int64)
-    of_two = replace(context, test=replace(context.test, labels=truth), labels=_TWO, answers=Answers(None, told))
+    of_two = _with_or_without(context, place)
+    if context.whole is not None:
+        of_two = replace(of_two, whole=_with_or_without(context.whole, place))
     groups = {column: encode(values) for column, values in context.test.groups.items()}
-    counts = group_counts(truth, told, groups, classes=2)
+    counts = counted(of_two, groups)
+    whole = counts if of_two.whole is None else counted(of_two.whole)
     variant = class_variants(context.labels.names)[place]
     for columns in slices(tuple(groups)):
-        audit = SliceAudit(of_two, columns, counts.marginal(columns), groups)
-        yield from (audit.gap(gap, audit.cells, variant) for gap in GAPS if gap.rates != ("accuracy",))
+        audit = SliceAudit(of_two, columns, counts.marginal(columns), groups, whole.marginal(columns))
+        yield from (audit.gap(gap, audit.favourable, variant) for gap in GAPS if gap.rates != ("accuracy",))
+
+
+def _with_or_without(context: AuditContext, place: int) -> AuditContext:
+    """The same rows, each with or without one label."""
+    truth, told = context.test.labels[:, place].astype(np.int64), context.answers.predicted[:, place].astype(np.int64)
+    return replace(context, test=replace(context.test, labels=truth), labels=_TWO, answers=Answers(None, told))

@@ -1,7 +1,7 @@
 """Counts by group, fast: one pass over the rows, then everything else is arithmetic on a small table.
 
-All count metrics (accuracy, selection rate, true and false positive rate, precision) of every group, of every intersection and
-of every bootstrap replicate follow from how many rows of each group have which true and which answered label.
+All count metrics (accuracy, selection rate, true and false positive rate, precision) of every group and of every intersection follow
+from how many rows of each group have which true and which answered label.
 """
 
 from __future__ import annotations
@@ -121,6 +121,16 @@ def named_groups(counts: GroupCounts, *, least: int, most: int) -> tuple[GroupCo
     return GroupCounts(counts.columns, tuple(counts.members[i] for i in kept.tolist()), counts.table[kept]), rest
 
 
+def same_groups(counts: GroupCounts, named: GroupCounts) -> GroupCounts:
+    """Counts of a part of the rows for the groups named among all rows, `(groups of named, …)`: zeros where none is left of one."""
+    place = {member: i for i, member in enumerate(counts.members)}
+    table = np.zeros((len(named.members), *counts.table.shape[1:]), np.int64)
+    for i, member in enumerate(named.members):
+        if member in place:
+            table[i] = counts.table[place[member]]
+    return GroupCounts(counts.columns, named.members, table)
+
+
 @dataclass(frozen=True, eq=False)
 class Cells:
     """Counts of one label against the rest, each of any leading shape then `(groups,)`.
@@ -162,17 +172,6 @@ class Cells:
 
 
 RATES = ("base_rate", "selection_rate", "accuracy", "true_positive_rate", "false_positive_rate", "positive_predictive_value")
-
-
-def cells(table: Counts, label: int) -> Cells:
-    """One label against the rest, from confusion counts `(…, classes, classes)`."""
-    return Cells(
-        n=table.sum((-2, -1)),
-        positives=table[..., label, :].sum(-1),
-        selected=table[..., :, label].sum(-1),
-        hits=table[..., label, label],
-        right=np.trace(table, axis1=-2, axis2=-1),
-    )
 
 
 def encode(values: ArrayLike | Codes | pd.Series[Any] | pd.Categorical) -> Codes:
@@ -290,16 +289,6 @@ def rows_by_group(groups: Mapping[str, Codes], columns: Sequence[str]) -> dict[t
     keys = np.stack(np.unravel_index(present, sizes), axis=1)
     names = [groups[column].names for column in columns]
     return {tuple(name[k] for name, k in zip(names, key, strict=True)): part for key, part in zip(keys, parts, strict=True) if part.size}
-
-
-def replicate_tables(counts: GroupCounts, *, replicates: int, rng: np.random.Generator) -> Counts:
-    """Tables of resampled data, `(replicates, groups, classes, classes)`: drawing rows is drawing cells.
-
-    Source: Efron & Tibshirani (1993), section 6.2 (resampling rows of discrete data is multinomial on its cells).
-    """
-    flat = counts.table.ravel()
-    total = int(flat.sum())
-    return rng.multinomial(total, flat / total, replicates).reshape(replicates, *counts.table.shape)
 
 
 def _no_such(column: str, columns: Sequence[str]) -> int:

@@ -216,7 +216,7 @@ def _worst(context: AuditContext, table: SliceTable) -> Iterable[Finding]:
     right, rows = [round(item.accuracy * item.n) for item in slices], [item.n for item in slices]
     low = float(proportion_bounds(right, rows, normal_quantile(context.confidence))[0].min())
     high = min(item.high for item in slices)
-    method = f"lowest of {len(slices)} slices, at {_say(worst)}; below for that slice alone; {table.method}"
+    method = f"lowest of {len(slices)} slices by what is known beforehand, at {_say(worst)}; below for that slice alone; {table.method}"
     source = f"{table.source}; Berger (1982), Technometrics 24, section 2"
     interval = Interval(min(low, worst.accuracy), max(high, worst.accuracy), method, source, worst.accuracy, worst.n)
     yield _finding(context, "quality.worst_slice_accuracy", interval, unit="share")

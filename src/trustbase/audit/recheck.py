@@ -35,6 +35,7 @@ _NUMBERS = {
     "worst_slice_mae",
 }  # their gaps too, named `…_difference`
 _COUNTS = {"artifact_bytes", "parameters"}
+_OF_BATCHES = ("batch_invariance", "batch_label_flips")
 _EXACT = {"unknown_tokens", *COUNTED}
 
 Outcome = Literal["same", "different", "not recomputable"]
@@ -227,6 +228,8 @@ def why_not_here(
         parts = finding.parts
         if parts.dimension == "efficiency" and parts.metric.startswith("parity_"):
             return "compares with the fp32 model, which is not shipped; the export measured it"
+        if parts.dimension == "efficiency" and parts.metric in _OF_BATCHES:
+            return "how far an answer depends on its batch is a matter of processor and kernels: the audit's timing run asked it, once"
         if parts.dimension == "efficiency" and parts.metric not in COUNTED:
             return "a time, or made from times and loads: it holds for the machine and the moment that measured it"
         if parts.variant == SEEDS and context.askers is None:

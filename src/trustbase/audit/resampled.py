@@ -34,6 +34,7 @@ def of_sums(
     least: float = -np.inf,
     most: float = np.inf,
     n: int | None = None,
+    units_are: str = "rows",
 ) -> Interval:
     """The interval of a statistic of sums over units.
 
@@ -45,6 +46,7 @@ def of_sums(
         replicates: how many are drawn.
         least, most: between which every value lies.
         n: rows behind it; the units by default.
+        units_are: what a unit is, in words.
 
     Raises:
         ValueError: fewer than two units, or a statistic that is not defined on them or on most of the replicates.
@@ -62,7 +64,7 @@ def of_sums(
         raise ValueError(f"the value is defined on {len(drawn)} of {replicates} resampled sets of rows only")
     without = statistic(total - sums)  # the jackknife
     low, high = _bca(value, drawn, without[np.isfinite(without)], confidence)
-    method = f"BCa interval, {len(drawn)} resampled sets of rows"
+    method = f"BCa interval, {len(drawn)} resampled sets of {units_are}"
     return enclosing(max(low, least), value, min(high, most), method, SOURCE, units if n is None else n)
 
 
@@ -76,6 +78,7 @@ def of_shares(
     n: int | None = None,
     harmonic: bool = True,
     what: str = "an entity",
+    units_are: str = "rows",
 ) -> Interval:
     """The interval of precision, recall or F1 over units.
 
@@ -87,18 +90,19 @@ def of_shares(
         told: which units count: they have something true or answered `(units,)`.
         harmonic: whether it is an F1.
         what: a unit that counts has, in words.
+        units_are: what a unit is, in words.
 
     Raises:
         ValueError: the value is not defined, or there are too few units.
     """
     value, count = float(statistic(sums.sum(axis=0))), int(told.sum())
     if value in (0.0, 1.0):
-        found = at_the_edge(count, right=value > 0, harmonic=harmonic, confidence=confidence, what=what)
+        found = at_the_edge(count, right=value > 0, harmonic=harmonic, confidence=confidence, what=what, units_are=units_are)
         return replace(found, n=len(sums) if n is None else n)
-    return of_sums(sums, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n)
+    return of_sums(sums, statistic, rng=rng, confidence=confidence, least=0.0, most=1.0, n=n, units_are=units_are)
 
 
-def at_the_edge(seen: int, *, right: bool, harmonic: bool, confidence: float, what: str) -> Interval:
+def at_the_edge(seen: int, *, right: bool, harmonic: bool, confidence: float, what: str, units_are: str = "rows") -> Interval:
     """Precision, recall or F1 where every unit that counts is right, or none is: what the share p of units with a hit says.
 
     F1 is at least p, as a wrong unit counts at most once as true and once as answered, and at most 2p / (1 + p), as it counts at least
@@ -111,13 +115,14 @@ def at_the_edge(seen: int, *, right: bool, harmonic: bool, confidence: float, wh
         harmonic: whether the number is an F1, and no share.
         confidence: of the interval.
         what: a unit that counts has, in words.
+        units_are: what a unit is, in words.
 
     Raises:
         ValueError: no unit counts.
     """
     share = proportion(seen if right else 0, seen, confidence=confidence)
     high = 2 * share.high / (1 + share.high) if harmonic else share.high
-    method = f"all alike: bound from the share of hits among the {seen} rows with {what}: {share.method}"
+    method = f"all alike: bound from the share of hits among the {seen} {units_are} with {what}: {share.method}"
     return enclosing(share.low, float(right), high, method, share.source, seen)
 
 

@@ -15,7 +15,7 @@ _HALF = 0.5
 
 
 def majority(train: Split, labels: LabelSchema, seed: int) -> Rival:
-    """The labels that more than half of the training rows have, always."""
+    """The labels that at least half of the training rows have, always; none where no label is so frequent."""
     shares = train.labels.mean(axis=0)
     return lambda split: _answers(np.tile(shares, (len(split), 1)))
 

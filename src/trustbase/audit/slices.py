@@ -88,7 +88,9 @@ def slice_accuracies(context: AuditContext) -> SliceTable:
         for i, (kind, name, n, right) in enumerate(named)
     ]
     slices.sort(key=lambda item: (item.accuracy, -item.n, item.name))
-    return SliceTable(tuple(slices), too_small, f"mid-P bounds that hold for all {count} slices at once (Bonferroni)")
+    afterwards = sum(item.kind in AFTERWARDS for item in slices)
+    among = f", {afterwards} of them by true label or by answer" if afterwards else ""
+    return SliceTable(tuple(slices), too_small, f"mid-P bounds that hold for all {count} slices at once{among} (Bonferroni)")
 
 
 def least_rows(context: AuditContext) -> int:

@@ -6,7 +6,7 @@ lie far apart, as then the next one will too, and further the fewer rows there a
 
 Source: the reach of an unseen row: Hill (1975), Ann. Statist. 3 (how heavy a tail is); Weissman (1978), JASA 73 (carrying it on beyond the
 sample); bounds of a ratio from those of a mean of `part - ratio * whole`: Fieller (1954), J. R. Statist. Soc. B 16. How far it is carried
-on at least and at most is ours, chosen by simulation (`benchmarks/coverage.py`).
+on at least and at most is ours, chosen by simulation (`docs/explanation/intervals.md`; `tests/unit/test_tails.py` repeats a part).
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ from trustbase.bundle.layout import BASE_MODEL, MODEL
 from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
+from trustbase.leftovers import clear_abandoned, hold
 from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
     from trustbase.bundle.rows import Row
+    from trustbase.data.cells import Reading
     from trustbase.model.predict import Predictor
     from trustbase.model.questions import Result
 
@@ -48,6 +51,10 @@ def predict(
     *,
     input: str | Path,
     output: str | Path,
+    entities: str | Path | None = None,
+    types: Mapping[str, str] | None = None,
+    farthest: int | None = None,
+    most_pairs: int | None = None,
     trust: str | Path | None = None,
     emit: Emit = ignore,
 ) -> PredictSummary:
@@ -61,11 +68,17 @@ def predict(
         bundle: the bundle folder.
         input: csv, tsv, jsonl or parquet with the recipe's own columns.
         output: JSONL to write.
+        entities: a bundle of task token-classification, which finds the entities between which `bundle` then tells relations; of the
+            recipe's columns the text alone is read.
+        types: with `entities`: what the rows of the relation model called each type; by default equal names mean the same.
+        farthest: with `entities`: most characters between the two of a pair.
+        most_pairs: with `entities`: pairs of one text (2,000 by default); a row with more gets an error.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
         emit: takes `progress` events and warnings.
 
     Raises:
-        UsageError: the output cannot be written, or the bundle holds a base model, which has no answers to give.
+        UsageError: the output cannot be written, the bundle holds a base model, which has no answers to give, or the two bundles cannot
+            be asked together.
         VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
         ModelError: this machine does not reproduce the bundle's golden outputs; nothing was written.
         DataError: the input as a whole cannot be read, or lacks a column.
@@ -73,14 +86,20 @@ def predict(
     started = time.monotonic()
     target = files.check_output(output)
     refuse_inside_bundle(target, "the output")
+    how = {"types": types, "farthest": farthest, "most": most_pairs}
+    _refuse_alone(entities, how)
     checked = verify(bundle, trust=trust, emit=emit)
     _refuse_base(checked)
+    finder = None if entities is None else verify(entities, trust=trust, emit=emit)
     source = Path(input)
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"input and output are the same file: {source}", hint="name another output")
-    if target.is_relative_to(checked.folder.resolve()):
+    inside = [each for each in (checked, finder) if each is not None and target.is_relative_to(each.folder.resolve())]
+    if inside:
         raise UsageError(f"the output {target} would stand inside the bundle and break it", hint="name an output elsewhere")
-    answered, failed, unknown = _answer(checked, source, target, emit)
+    how = {name: value for name, value in how.items() if value is not None}
+    with _whole_file(target) as stream, _asked(checked, finder, how) as asked:
+        answered, failed, unknown = _answer(asked, source, stream, emit, quoted=_quoted(checked))
     seconds = time.monotonic() - started
     return PredictSummary(answered + failed, answered, failed, Path(output), seconds, checked.manifest_digest, unknown)
 
@@ -98,31 +117,69 @@ def _refuse_base(checked: VerifiedBundle) -> None:
         )
 
 
-def _answer(checked: VerifiedBundle, source: Path, target: Path, emit: Emit) -> tuple[int, int, dict[str, int]]:
+def _refuse_alone(entities: str | Path | None, how: Mapping[str, Any]) -> None:
+    """Words about two models where there is one.
+
+    Raises:
+        UsageError: they are said.
+    """
+    said = [name for name, value in how.items() if value is not None]
+    if entities is None and said:
+        names = ", ".join(f"--{'most-pairs' if name == 'most' else name}" for name in said)
+        raise UsageError(f"{names}: of two models that are asked together, and one is named", hint="add --entities BUNDLE")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What answers rows: how they are read, what makes lines of them, and how many hold a name that is not known."""
+
+    reading: Reading
+    lines: Callable[[Sequence[Row]], list[dict[str, Any]]]
+    unknown: Callable[[Sequence[Row]], Mapping[str, int]]
+    at_once: int = ROWS_AT_ONCE
+
+
+@contextmanager
+def _asked(checked: VerifiedBundle, finder: VerifiedBundle | None, how: Mapping[str, Any]) -> Iterator[_Asked]:
+    """The model of a checked bundle, alone or with one that finds the entities it is asked about; each gave its golden outputs again."""
+    from trustbase.bundle.both import opened_both, reading_of, related_rows
     from trustbase.bundle.golden import repeat_golden
-    from trustbase.bundle.rows import read_rows
     from trustbase.data.cells import Reading
     from trustbase.model.columns import encoder_in
     from trustbase.model.ensemble import first_part
     from trustbase.model.predict import Predictor
+    from trustbase.outputs.related import TEXTS_AT_ONCE
+
+    if finder is not None:
+        with opened_both(finder, checked, **how) as (one, other, pairing):
+            yield _Asked(reading_of(other), partial(related_rows, one, other, pairing), lambda rows: {}, TEXTS_AT_ONCE)
+        return
+    with checked.private_model() as model, Predictor.open(model) as predictor:
+        repeat_golden(json.loads(checked.read("golden.json")), predictor)
+        encoder = encoder_in(first_part(predictor.info.folder))
+
+        def unknown(rows: Sequence[Row]) -> Mapping[str, int]:
+            return encoder.unknown([row for row in rows if isinstance(row, str)]) if encoder is not None else {}
+
+        yield _Asked(Reading.of(predictor.info), lambda rows: answer_rows(predictor, rows), unknown)
+
+
+def _answer(asked: _Asked, source: Path, stream: _Output, emit: Emit, *, quoted: bool) -> tuple[int, int, dict[str, int]]:
+    from trustbase.bundle.rows import read_rows
 
     unknown: Counter[str] = Counter()
     answered = failed = cut = 0
     size = source.stat().st_size if source.is_file() else 0  # progress is counted in bytes: rows are not known beforehand
-    with _whole_file(target) as stream, checked.private_model() as model, Predictor.open(model) as predictor:
-        repeat_golden(json.loads(checked.read("golden.json")), predictor)
-        encoder = encoder_in(first_part(predictor.info.folder))
-        chunks = read_rows(source, Reading.of(predictor.info), quoted=_quoted(checked))
-        for chunk in chunks:
-            for start in range(0, len(chunk.rows), ROWS_AT_ONCE):
-                rows = chunk.rows[start : start + ROWS_AT_ONCE]
-                lines = answer_rows(predictor, rows)
-                unknown.update(encoder.unknown([row for row in rows if isinstance(row, str)]) if encoder is not None else {})
-                stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
-                bad, cut = sum("error" in line for line in lines), cut + sum("unread_tokens" in line for line in lines)
-                answered, failed = answered + len(lines) - bad, failed + bad
-                done = chunk.read if start + ROWS_AT_ONCE >= len(chunk.rows) else min(chunk.read, size - 1)
-                emit("progress", what="predict", done=done, total=size)
+    for chunk in read_rows(source, asked.reading, quoted=quoted):
+        for start in range(0, len(chunk.rows), asked.at_once):
+            rows = chunk.rows[start : start + asked.at_once]
+            lines = asked.lines(rows)
+            unknown.update(asked.unknown(rows))
+            stream.write("".join(f"{json.dumps(line, ensure_ascii=False, allow_nan=False)}\n" for line in lines).encode("utf-8"))
+            bad, cut = sum("error" in line for line in lines), cut + sum("unread_tokens" in line for line in lines)
+            answered, failed = answered + len(lines) - bad, failed + bad
+            done = chunk.read if start + asked.at_once >= len(chunk.rows) else min(chunk.read, size - 1)
+            emit("progress", what="predict", done=done, total=size)
     for name, count in sorted(unknown.items()):
         emit("warning", text=f"column '{name}': {count:,} rows hold a name that the model does not know, and were answered as such")
     if cut:
@@ -194,11 +251,13 @@ def _whole_file(target: Path) -> Iterator[_Output]:
     """A file that appears under its name only when it is finished and synced."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        clear_abandoned(target.parent, (target.name,))
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
         raise UsageError(f"the output {target} cannot be written: {error.strerror}", hint="name another file") from error
     try:
         with FileIO(handle, "wb") as raw:  # unbuffered: nothing is left to fail when it is closed
+            hold(handle)
             stream = _Output(raw, target)
             yield stream
             stream.finish()

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import yaml
 
+from trustbase.bundle.front import front_matter, name_of
 from trustbase.bundle.markdown import code, interval, maybe, plain, show, table
 from trustbase.data.pair import readable, sides
-from trustbase.data.reference import suffix_of
+from trustbase.recipe.lookup import options_read
 from trustbase.records import ArtifactInfo, AuditReport, Finding, GateResult, Verdict
 
-#: finding → the name that the Hub knows the metric by
-_HUB_METRICS = {
-    "quality.accuracy": "accuracy",
-    "quality.macro_f1": "f1",
-    "quality.auroc": "roc_auc",
-    "quality.rmse": "rmse",
-    "quality.mae": "mae",
-    "quality.r2": "r_squared",
-    "quality.auprc": "average_precision",
-    "quality.brier": "brier_score",
-    "quality.log_loss": "log_loss",
-}
-#: answer kind → what the Hub calls such a task, where it is not text classification (which regression of texts is, to the Hub)
-_PIPELINES = {"tokens": "token-classification", "span": "question-answering"}
-_SORTS = {"number": "text regression", "labels": "multi-label text classifier"}
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ABSENT = "*The recipe does not say.*"
 _MOST_SLICES = 60
 
@@ -47,9 +30,9 @@ def model_card(
     """The text of `README.md`, YAML front matter included."""
     recipe = yaml.safe_load(recipe_text)
     recipe = recipe if isinstance(recipe, dict) else {}
-    name = _name(recipe, artifact.answer_kind)
+    name = name_of(recipe, artifact.answer_kind)
     sections = [
-        _front_matter(name, artifact, report, recipe),
+        front_matter(name, artifact, report, recipe, data_card),
         f"# {name}",
         "",
         *verdict_part(verdict),
@@ -62,38 +45,6 @@ def model_card(
         *use_part(verdict),
     ]
     return "\n".join(sections) + "\n"
-
-
-_LIBRARIES = {"onnx": "onnxruntime", "plain": "trustbase"}
-
-
-def _front_matter(name: str, artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> str:
-    metrics = []
-    for id, kind in _HUB_METRICS.items():
-        finding = report.find(id)
-        if finding is not None and finding.status == "ok" and finding.value is not None:
-            metrics.append({"type": kind, "name": id, "value": finding.value})
-    dataset = _data_name(recipe)
-    front: dict[str, Any] = {
-        "pipeline_tag": _PIPELINES.get(artifact.answer_kind, "text-classification"),
-        "library_name": "trustbase" if artifact.members > 1 else _LIBRARIES.get(artifact.runtime, "transformers"),
-        "tags": ["trustbase", artifact.task, artifact.runtime, artifact.precision],
-        "model-index": [
-            {
-                "name": name,
-                "results": [
-                    {
-                        "task": {"type": _PIPELINES.get(artifact.answer_kind, "text-classification")},
-                        "dataset": {"type": _slug(dataset), "name": dataset, "split": "test"},
-                        "metrics": metrics,
-                    }
-                ],
-            }
-        ],
-    }
-    if _HUB_ID.fullmatch(artifact.base):
-        front["base_model"] = artifact.base
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n"
 
 
 def verdict_part(verdict: Verdict, *, looked_at: str = "this test set") -> Iterator[str]:
@@ -184,15 +135,21 @@ def _written(told: Mapping[str, Any]) -> Iterator[str]:
 def _adaptation(recipe: Mapping[str, Any]) -> str:
     """What was trained, as the recipe says, and whether the weights are an average."""
     adapt, train = recipe.get("adapt"), recipe.get("train")
-    wish = adapt if isinstance(adapt, dict) else {"method": adapt}
+    wish = options_read(adapt if isinstance(adapt, dict) else {"method": adapt})
     if not wish.get("method"):
         return "not stated"
     said = code(str(wish["method"]))
     if wish.get("layers") is not None:
         said += f", the embeddings and the first layers ({plain(str(wish['layers']))})"
+    options = {key: value for key, value in wish.items() if key not in ("method", "layers") and value not in (None, "", [], {})}
+    said += "".join(f", {plain(key)} {_option(value)}" for key, value in options.items())
     averaging = train.get("averaging") if isinstance(train, dict) else None
     method = averaging.get("method") if isinstance(averaging, dict) else averaging
     return f"{said}; the weights are an average ({code(str(method))})" if method else said
+
+
+def _option(value: Any) -> str:
+    return ", ".join(code(str(item)) for item in value) if isinstance(value, list) else code(str(value))
 
 
 def _columns(artifact: ArtifactInfo) -> str:
@@ -288,6 +245,8 @@ def _data(data_card: Mapping[str, Any]) -> Iterator[str]:
     splits = data_card.get("splits")
     if isinstance(splits, Mapping) and splits:
         rows = [[code(str(name)), str(part.get("rows"))] for name, part in splits.items()]
+        later = data_card.get("out_of_time")
+        rows += [[f"later rows, {code(str(later['source']))}", str(later["rows"])]] if isinstance(later, Mapping) else []
         yield from table(["split", "rows"], rows)
 
 
@@ -317,21 +276,3 @@ def use_part(verdict: Verdict, *lines: str) -> Iterator[str]:
     yield ""
     yield "A signature says who released it and that nothing was changed since."
     yield "It does not say that the model is right, lawful or free of bias."
-
-
-def _name(recipe: Mapping[str, Any], kind: str) -> str:
-    return f"{_data_name(recipe)} {_SORTS.get(kind, 'text classifier')}"
-
-
-def _data_name(recipe: Mapping[str, Any]) -> str:
-    data = recipe.get("data")
-    train = str(data.get("train") or "") if isinstance(data, dict) else ""
-    if train.startswith("sample:"):
-        return train.removeprefix("sample:")
-    parts = [part for part in PurePath(train).parts if not set(part) & set("*?[")]  # of a glob, the folder
-    name = PurePath(parts[-1]) if parts else PurePath()
-    return (PurePath(name.stem).stem if suffix_of(name)[1] else name.stem) or "unnamed data"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "data"

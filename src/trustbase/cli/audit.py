@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trustbase.cli.values import language, names
+from trustbase.cli.values import language, meanings, names
 
 
 def audit_command(
@@ -26,6 +26,15 @@ def audit_command(
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
     ] = None,
     entity: Annotated[str | None, typer.Option("--entity", help="Column of whom a row is about; intervals then allow for it.")] = None,
+    entities: Annotated[
+        str | None,
+        typer.Option("--entities", help="A model that finds the entities between which MODEL tells relations."),
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--types", help="What the relation rows called each type of entity: PER=person,ORG=company.")
+    ] = None,
+    farthest: Annotated[int | None, typer.Option("--farthest", help="Most characters between the two entities of a pair.")] = None,
+    most_pairs: Annotated[int | None, typer.Option("--most-pairs", help="Most pairs of entities of one text; 2000 by default.")] = None,
     train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
     only: Annotated[
@@ -59,6 +68,10 @@ def audit_command(
             label=label,
             groups=names(groups),
             entity=entity,
+            entities=entities,
+            types=meanings(types, "--types"),
+            farthest=farthest,
+            most_pairs=most_pairs,
             train=train,
             policy=policy,
             only=names(only),

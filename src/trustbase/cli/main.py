@@ -13,7 +13,7 @@ from trustbase.cli import follower, interrupt, pipes
 from trustbase.cli.audit import audit_command
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.search import scaling_command, sweep_command
-from trustbase.cli.values import language, names
+from trustbase.cli.values import language, meanings, names
 from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
@@ -168,9 +168,20 @@ def predict_command(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder; it is checked first.")],
     input: Annotated[Path, typer.Option("--input", help="csv, tsv, jsonl or parquet with the recipe's own columns.")],
     output: Annotated[Path, typer.Option("--output", help="JSONL to write: one line per input row, same order.")],
+    entities: Annotated[
+        Path | None, typer.Option("--entities", help="A bundle that finds the entities between which BUNDLE tells relations.")
+    ] = None,
+    types: Annotated[
+        list[str] | None, typer.Option("--types", help="What the relation rows called each type of entity: PER=person,ORG=company.")
+    ] = None,
+    farthest: Annotated[int | None, typer.Option("--farthest", help="Most characters between the two entities of a pair.")] = None,
+    most_pairs: Annotated[int | None, typer.Option("--most-pairs", help="Most pairs of entities of one text; 2000 by default.")] = None,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
 ) -> None:
-    """Batch answers of a released bundle."""
+    """Batch answers of a released bundle; with --entities, the relations between the entities that another bundle finds.
+
+    Exit code 0 although some rows have an error in place of an answer, 1 where all have one.
+    """
     from trustbase.bundle.answer import predict
     from trustbase.cli.show import show_predicted
     from trustbase.cli.watch import watching
@@ -180,12 +191,17 @@ def predict_command(
             _bundle(bundle),
             input=input,
             output=output,
+            entities=_bundle(entities) if entities is not None else None,
+            types=meanings(types, "--types"),
+            farthest=farthest,
+            most_pairs=most_pairs,
             trust=trust,
             emit=lambda event, /, **fields: listener({"event": event, "stage": "predict", **fields}),
         )
     show_predicted(summary, output)
     if summary.rows and not summary.answered:
-        typer.echo(f"warning: not one row was answered; each line of {output} says why", err=True)
+        typer.echo(f"error: not one row was answered; each line of {output} says why", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("report")

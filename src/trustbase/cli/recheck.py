@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trustbase.cli.values import language, names
+from trustbase.cli.values import four_places, language, names
 
 if TYPE_CHECKING:
     from trustbase.compare_command import Comparison
@@ -111,9 +111,9 @@ def show_comparison(found: Comparison) -> None:
 def _contrast(item: Mapping[str, Any]) -> str:
     if item["difference"] is None:
         return f"{item['outcome']}: {item['reason']}"
-    span = item["reason"] if item["low"] is None else f"[{item['low']:+.4f}, {item['high']:+.4f}]"
-    both = f"{item['champion']:.4f} and {item['challenger']:.4f}"
-    return f"{item['difference']:+.4f} {span} n={item['n']} ({both}): {item['outcome']}"
+    span = item["reason"] if item["low"] is None else f"[{four_places(item['low'], signed=True)}, {four_places(item['high'], signed=True)}]"
+    both = f"{four_places(item['champion'])} and {four_places(item['challenger'])}"
+    return f"{four_places(item['difference'], signed=True)} {span} n={item['n']} ({both}): {item['outcome']}"
 
 
 def show_recheck(found: Recheck) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from trustbase.cli.values import four_places
 from trustbase.records import AuditReport, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ HEADLINES = (
     "quality.accuracy",
     "quality.macro_f1",
     "quality.auroc",
+    "quality.relation_f1#end-to-end",
     "quality.gain_over_majority",
     "quality.gain_over_bag_of_words",
     "quality.gain_over_boosting",
@@ -49,7 +51,8 @@ def _headlines(report: AuditReport) -> None:
     for id in HEADLINES:
         finding = report.find(id)
         if finding is not None and finding.value is not None:
-            typer.echo(f"  {id}: {finding.value:.4f} [{finding.low:.4f}, {finding.high:.4f}] n={finding.n}")
+            value, low, high = (four_places(number or 0.0) for number in (finding.value, finding.low, finding.high))
+            typer.echo(f"  {id}: {value} [{low}, {high}] n={finding.n}")
 
 
 def show_verdict(verdict: Verdict, *, met: str = "RELEASED", missed: str = "NOT RELEASED") -> None:

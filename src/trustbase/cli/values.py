@@ -7,11 +7,40 @@ from collections.abc import Sequence
 
 from trustbase.errors import UsageError
 
+_NOTHING = 1e-12  # under which a number is what sums of floats leave of 0
+
 
 def names(given: Sequence[str] | None) -> tuple[str, ...]:
     """Names out of an option that may be repeated: at each comma a new one begins, unless a backslash stands before it."""
     parts = [part for text in given or () for part in re.split(r"(?<!\\),", text)]
     return tuple(part.strip().replace("\\,", ",") for part in parts if part.strip())
+
+
+def four_places(value: float, *, signed: bool = False) -> str:
+    """A measured number with four places, more where these would hide it; what sums of floats leave of nothing is 0, without a sign."""
+    if abs(value) < _NOTHING:
+        return "0"
+    places = f"{value:+.4f}" if signed else f"{value:.4f}"
+    return places if float(places) else f"{value:+.2g}" if signed else f"{value:.2g}"
+
+
+def meanings(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
+    """What names mean, out of an option such as `PER=person,ORG=company`; None where nothing was given.
+
+    Raises:
+        UsageError: a part that is no NAME=MEANING, or a name that has two.
+    """
+    if not given:
+        return None
+    found: dict[str, str] = {}
+    for part in names(given):
+        name, sign, meaning = (piece.strip() for piece in part.partition("="))
+        if not sign or not name or not meaning or found.get(name, meaning) != meaning:
+            raise UsageError(
+                f"{option} takes NAME=MEANING with commas between, each name once, got '{part}'", hint=f"{option} PER=person,ORG=company"
+            )
+        found[name] = meaning
+    return found
 
 
 def language(lang: str | None) -> str | None:

@@ -45,6 +45,7 @@ def make_artifact(
     task: Task = TEXT_CLASSIFICATION,
     stride: int | None = None,
     answer_tokens: int = MOST_TOKENS,
+    entity_types: tuple[str, ...] | None = None,
     device: str | None = None,
     emit: Emit = ignore,
 ) -> ArtifactInfo:
@@ -64,6 +65,7 @@ def make_artifact(
         task: what is predicted.
         stride: tokens by which windows over longer inputs overlap; None cuts these off.
         answer_tokens: of the longest answer, where texts are searched for one.
+        entity_types: that the training rows tell of the entities marked in them; None where none are.
         device: what candidates of torch run on; by default the device that a Predictor would take.
         emit: where choices are told.
 
@@ -95,7 +97,7 @@ def make_artifact(
         form, moved = _write_all(trained, staging, base=base, merged=options.weights == "merged", measure=measure)
         choice = choose(staging, options, list(sample), sequencer, labels, decide or usual, where, emit, task.answer_kind)
         info = _described(choice, staging, base, task=task, labels=labels, text=text, sequencer=sequencer)
-        made.append(write_artifact(replace(info, facts=_facts(choice, form, moved, trained, base))))
+        made.append(write_artifact(replace(info, facts=_facts(choice, form, moved, trained, base), entity_types=entity_types)))
         emit("note", text=f"artefact: {info.runtime} {info.precision} on {choice.chosen.device}: {choice.why}")
 
     files.replace_folder(folder, fill)

@@ -1,17 +1,19 @@
-"""Files as streams of bytes, compressed or not; and whole, as long as what comes out stands in some proportion to what went in."""
+"""Files as streams of bytes, compressed or not, as long as what comes out stands in some proportion to what went in."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import stat
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -29,9 +31,12 @@ MAGIC = {
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
 }
 HEAD = 8192
-FREE = 1 << 26  # bytes that any file may expand to
-MOST = 250  # times its size that a larger one may; rows of text seldom shrink to less than a fiftieth
+FREE = 1 << 21  # bytes that any file may expand to
+MOST = 100  # times its size that a larger one may; rows of text seldom shrink to less than a fiftieth
+AHEAD = 1 << 18  # bytes of a file that need not have been read yet: it may begin with what packs better than the rest
+LISTED = 1 << 20  # bytes of a zip archive's list of contents: of one file and what may stand beside it, it has some hundred
 _READ = 1 << 20
+_STEP = 1 << 16  # a zip archive is read in steps as long as what is asked of it
 
 
 class BrokenError(Exception):
@@ -46,17 +51,15 @@ def expanded(path: Path, compression: str, size: int = -1) -> bytes:
     """The first `size` bytes of a compressed file's content, or all of it.
 
     Raises:
-        BombError: it expands to more than 64 MiB and 250 times its size; reading stops there.
+        BombError: it expands to more than 2 MiB and 100 times what was read of it; reading stops there.
         BrokenError: it is damaged, cut off, or (a zip archive) holds anything but one file.
         OSError: the system cannot read the file.
     """
-    most, parts, total = max(FREE, MOST * path.stat().st_size), [], 0
+    parts, total = [], 0
     with opened(path, compression) as stream:
         while total != size and (data := stream.read(_READ if size < 0 else min(_READ, size - total))):
             parts.append(data)
             total += len(data)
-            if total > most:
-                raise BombError(f"it expands to more than {most:,} bytes, {MOST} times its own size")
     return b"".join(parts)
 
 
@@ -84,24 +87,80 @@ def member_name(path: Path) -> str:
     Raises:
         BrokenError, OSError: as `expanded`.
     """
-    with _telling(), zipfile.ZipFile(path) as archive:
+    with _telling(), path.open("rb") as file, _zip_archive(file) as archive:
         return only_member(archive).filename
+
+
+def _zip_archive(file: IO[bytes]) -> zipfile.ZipFile:
+    """A zip archive whose list of contents is short: `zipfile` makes an object of each entry, a million of which take half a GB.
+
+    Raises:
+        BrokenError: it is long.
+    """
+    listing = _ShortReads(file)
+    archive = zipfile.ZipFile(cast(IO[bytes], listing))
+    listing.most = sys.maxsize
+    return archive
+
+
+class _ShortReads(io.RawIOBase):
+    """A file that is read in short pieces, until it is told otherwise; `zipfile` reads the list of contents as one."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.most = file, LISTED
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise BrokenError(f"its list of contents has {size:,} bytes, and it must hold one file")
+        return self._file.read(size)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _Measured:
+    """What a compressed file expands to, while it stands in proportion to what was read of the file."""
+
+    def __init__(self, stream: Any, file: IO[bytes], size: int) -> None:
+        self._stream, self._file, self._size, self._total = stream, file, size, 0
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, or those that are left.
+
+        Raises:
+            BombError: there were too many.
+        """
+        parts, left = [], size
+        while left > 0 and (data := self._stream.read(min(left, _STEP))):
+            parts.append(data)
+            left -= len(data)
+            self._total += len(data)
+            most = max(FREE, MOST * min(self._size, self._file.tell() + AHEAD))
+            if self._total > most:
+                raise BombError(f"it expands to more than {most:,} bytes, {MOST} times what was read of it")
+        return b"".join(parts)
 
 
 @contextmanager
 def opened(path: Path, compression: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file, decompressed as they are read.
+    """The bytes of a file, decompressed as they are read; of a compressed one there is `read` alone, of a given size.
 
     Raises:
-        BrokenError: while reading, the archive turns out to be damaged or cut off.
+        BrokenError: while reading, the archive turns out to be damaged, cut off, or to expand beyond proportion.
         OSError: the system cannot read the file.
     """
-    if not compression:
-        with path.open("rb") as stream:
-            yield stream
-        return
-    with _telling(), _OPEN[compression](path) as stream:
-        yield stream
+    with path.open("rb") as file:
+        if not compression:
+            yield file
+            return
+        with _telling(), _OPEN[compression](file) as stream:
+            yield cast(IO[bytes], _Measured(stream, file, path.stat().st_size))
 
 
 @contextmanager
@@ -117,18 +176,22 @@ def _telling() -> Iterator[None]:
         raise BrokenError(str(error)) from error
 
 
-def _zstd(path: Path) -> Any:
-    return pa.input_stream(str(path), compression="zstd")
+def _gzip(file: IO[bytes]) -> Any:
+    return gzip.GzipFile(fileobj=file, mode="rb")
+
+
+def _zstd(file: IO[bytes]) -> Any:
+    return pa.input_stream(file, compression="zstd")
 
 
 @contextmanager
-def _zip(path: Path) -> Iterator[IO[bytes]]:
-    with zipfile.ZipFile(path) as archive, archive.open(only_member(archive)) as stream:
+def _zip(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    with _zip_archive(file) as archive, archive.open(only_member(archive)) as stream:
         yield stream
 
 
-_OPEN: dict[str, Callable[[Path], Any]] = {
-    "gz": gzip.GzipFile,
+_OPEN: dict[str, Callable[[IO[bytes]], Any]] = {
+    "gz": _gzip,
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
     "zst": _zstd,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.languages import guess_languages
+from trustbase.data.later import later_page
 from trustbase.data.load import Dataset
 from trustbase.data.markdown import in_code, plain, section, several, share
 from trustbase.data.order import order_page
@@ -42,7 +43,11 @@ class TokenStats(Protocol):
 
 
 def data_card(
-    dataset: Dataset, *, tokenizer_stats: Callable[[Sequence[str]], TokenStats] | None = None, licence: str | None = None
+    dataset: Dataset,
+    *,
+    tokenizer_stats: Callable[[Sequence[str]], TokenStats] | None = None,
+    licence: str | None = None,
+    later: Dataset | None = None,
 ) -> dict[str, Any]:
     """Everything worth knowing about the data before trusting a model that learnt from it.
 
@@ -50,6 +55,7 @@ def data_card(
         dataset: the splits.
         tokenizer_stats: how the base model's tokenizer sees texts; without it the card has no token counts.
         licence: the recipe's word on the licence, over what the data itself says.
+        later: rows that are audited beside the test rows (`data.out_of_time`).
     """
     facts = dataset.facts
     schema = dataset.labels
@@ -73,6 +79,7 @@ def data_card(
         "splits": {name: _split_card(part, facts["splits"][name], kept, tokenizer_stats) for name, part in dataset.splits.items()},
         "overlap": facts["overlap"],
         "order": facts.get("order"),
+        "out_of_time": dict(later.facts) if later is not None else None,
         "bad_rows": facts["bad_rows"],
         "notes": facts["notes"],
     }
@@ -173,6 +180,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         _about(card),
         _rows(card),
         order_page(card),
+        later_page(card),
         _labels(card),
         _groups(card),
         _lengths(card),

@@ -20,6 +20,14 @@ def choice_names(template: TextTemplate) -> tuple[str, ...]:
     return tuple(side.columns[0] if side.columns else side.source for side in template.sides[1:]) if len(template.sides) > 2 else ()
 
 
+def known(template: TextTemplate, otherwise: str) -> str:
+    """Whose the labels of a template's rows are, for messages (`Truth.read`): those of its choices; `otherwise` where it has none."""
+    count = len(choice_names(template))
+    if not count:
+        return otherwise
+    return f"of the {count} choices (numbers 0 to {count - 1}, letters A to {string.ascii_uppercase[:count][-1]}, or their columns' names)"
+
+
 def named(column: pa.ChunkedArray, names: Sequence[str]) -> pa.ChunkedArray:
     """Label cells as names of choices; a cell that says none of them stays as it is."""
     numbers = {str(number): name for number, name in enumerate(names)}

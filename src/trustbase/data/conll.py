@@ -2,7 +2,7 @@
 
 The first column is the token, the last one its tag (`B-PER`, `I-PER`, `O`; BIO1, BIO2, BIOES, BILOU and BMES are told apart). As a table a
 file has the columns `text`, the tokens as one text, and `entities`, the spans that the tags spell; and `entities-N` where the N-th column
-holds tags too. Lines that begin with `-DOCSTART-` and comments are passed over.
+holds tags too. Lines whose token is `-DOCSTART-`, and remarks between sentences, are passed over; within a sentence every line is a token.
 
 Source: Tjong Kim Sang & De Meulder (2003), "Introduction to the CoNLL-2003 shared task".
 """
@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from trustbase.data.delimited import Parsed
+from trustbase.data.encodings import not_utf8
 from trustbase.data.rows import BadRow, in_quotes
 from trustbase.data.sentences import joined, single_characters, spans_json
 from trustbase.data.tags import is_tag, scheme_of
 
 TEXT, ENTITIES = "text", "entities"
 _DOCUMENT = "-DOCSTART-"
+_NEARLY_TAG = re.compile(r"[A-Z]-\S+")  # a prefix that no scheme has
 _NUMBERED = re.compile(rf"{ENTITIES}-(\d+)")
 
 
@@ -36,11 +38,7 @@ class _Sentence:
 
 def columns_of(data: bytes) -> list[str]:
     """The columns that a file has as a table; those of tags beside the last are named by their number, from 2."""
-    for line in data.decode("utf-8", "replace").splitlines():
-        cells = _cells(line)
-        if cells and not line.startswith(_DOCUMENT) and not _comment(line, cells):
-            return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, len(cells)))]
-    return [TEXT, ENTITIES]
+    return [TEXT, ENTITIES, *(f"{ENTITIES}-{number}" for number in range(2, _width(data)))]
 
 
 def parse(data: bytes, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]:
@@ -63,7 +61,9 @@ def parse(data: bytes, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]
             continue
         place = -1 if name == ENTITIES else int(_NUMBERED.fullmatch(name)[1]) - 1  # type: ignore[index]
         tags = [[cells[place] for cells in sentence.tokens] for sentence in good]
-        wrong = {row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None))}
+        wrong = {
+            row: word for row, words in enumerate(tags) if (word := next((word for word in words if not is_tag(word)), None)) is not None
+        }
         for row, word in wrong.items():
             good[row].fault = good[row].fault or (f"column '{name}' holds what is no tag", f"got {in_quotes(word)}")
         right = [words for row, words in enumerate(tags) if row not in wrong]
@@ -90,19 +90,18 @@ def _notes(scheme: str, repaired: int, rows: int) -> list[str]:
 def _sentences(data: bytes) -> list[_Sentence]:
     found: list[_Sentence] = []
     current: _Sentence | None = None
-    width = 0
+    width = _width(data)
     for number, raw in enumerate(data.split(b"\n"), 1):
         line, fault = _decoded(raw)
         cells = _cells(line)
-        if not cells and fault is None:
+        if fault is None and (not cells or cells[0] == _DOCUMENT):
             current = None
             continue
-        if line.startswith(_DOCUMENT) or _comment(line, cells):
+        if current is None and _remark(line, cells, width):
             continue
         if current is None:
             current = _Sentence(number)
             found.append(current)
-        width = width or len(cells)
         if fault is None and (len(cells) < 2 or len(cells) != width):
             fault = ("a line has another number of columns", f"line {number} has {len(cells)}, the first one {width}")
         if fault is None and any(char.isspace() for char in cells[0]):
@@ -118,7 +117,7 @@ def _decoded(raw: bytes) -> tuple[str, tuple[str, str] | None]:
     try:
         return raw.decode("utf-8").rstrip("\r"), None
     except UnicodeDecodeError as error:
-        return raw.decode("utf-8", "replace"), ("not UTF-8", f"byte 0x{raw[error.start]:02x}")
+        return raw.decode("utf-8", "replace"), (not_utf8(raw), f"byte 0x{raw[error.start]:02x}")
 
 
 def _cells(line: str) -> list[str]:
@@ -128,6 +127,27 @@ def _cells(line: str) -> list[str]:
     return line.split()
 
 
-def _comment(line: str, cells: Sequence[str]) -> bool:
-    """Whether a line is a remark: it begins with # and does not end with a tag, as the line of a token # does."""
-    return line.startswith("#") and not is_tag(cells[-1])
+def _width(data: bytes) -> int:
+    """Columns of the first line that is a token whatever stands before it; 0 where there is none."""
+    known = 0  # of a line that begins with #, and may be a remark
+    for raw in data.split(b"\n"):
+        line = _decoded(raw)[0]
+        cells = _cells(line)
+        if cells and cells[0] != _DOCUMENT and not line.startswith("#"):
+            return len(cells)
+        if cells and is_tag(cells[-1]):
+            known = known or len(cells)
+    return known
+
+
+def _remark(line: str, cells: Sequence[str], width: int) -> bool:
+    """Whether a line before a sentence is a remark: it begins with #, and is not the line of a token that does, rightly tagged or not.
+
+    Args:
+        line: it.
+        cells: its columns.
+        width: columns of a token's line.
+    """
+    if not line.startswith("#") or is_tag(cells[-1]):
+        return False
+    return len(cells) != width or not ("\t" in line or _NEARLY_TAG.fullmatch(cells[-1]))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from trustbase.data import archive
+from trustbase.data.encodings import GB, converting, first_line, is_gb18030
 from trustbase.data.hub_name import BARE, HUB
 from trustbase.data.reference import suffix_of
 from trustbase.errors import DataError, Problem
 
 _T = TypeVar("_T")
 BOM = b"\xef\xbb\xbf"
-_COMMON_PAIR = re.compile(rb"[\xb0-\xf7][\xa1-\xfe]")  # GB 2312 levels 1 and 2
 _MAGIC = {
     b"\x1f\x8b": "a gzip file; its name must end in .gz",
     b"PK\x03\x04": "a zip archive or spreadsheet; the name of an archive must end in .zip, and a spreadsheet be saved as csv",
@@ -86,32 +85,11 @@ def plain(data: bytes, source: str) -> bytes:
     data = data.removeprefix(BOM)
     if not data.strip():
         raise DataError(f"{source} is empty", problems=[Problem(f"{source}:1", "the file is empty")])
-    if _is_gb18030(data):
-        what = "is not UTF-8; all of it reads as GB18030 (GBK)"
+    if is_gb18030(data):
+        what = f"is not UTF-8; all of it reads as {GB}"
         raise DataError(
             f"{source} {what}",
-            problems=[Problem(f"{source}:1", what)],
-            hint=f"convert it: iconv -f GB18030 -t UTF-8 {Path(source).name} > utf-8-{Path(source).name}",
+            problems=[Problem(f"{source}:{first_line(data)}", what)],
+            hint=f"convert it: {converting(GB, Path(source).name)}",
         )
     return data
-
-
-def _is_gb18030(data: bytes) -> bool:
-    """Whether a file as a whole is Chinese text in the older encoding, rather than UTF-8 with some bad rows.
-
-    Bytes of a Western encoding may decode as GB18030 too, but there they do not stand in pairs of its common characters.
-    """
-    lines = [line for line in data[:200_000].splitlines()[:1000] if not line.isascii()]
-    if sum(not _decodes(line, "utf-8") for line in lines) <= len(lines) / 2:
-        return False
-    sample = b"\n".join(lines)
-    pairs = len(_COMMON_PAIR.findall(sample))
-    return pairs >= 10 and 2 * pairs > sum(byte >= 0x80 for byte in sample) / 2 and _decodes(data, "gb18030")
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from trustbase.data.encodings import not_utf8
 from trustbase.data.rows import CELL_LIMIT, BadRow
 
 _QUOTE, _NEWLINE, _RETURN = 34, 10, 13
@@ -204,7 +205,7 @@ def _check_record(cells: Sequence[bytes], record: bytes, header: Sequence[str], 
     try:
         record.decode("utf-8")
     except UnicodeDecodeError as error:
-        return "not UTF-8", f"byte 0x{record[error.start]:02x} at byte {error.start + 1} of the row"
+        return not_utf8(record), f"byte 0x{record[error.start]:02x} at byte {error.start + 1} of the row"
     return "", ""
 
 

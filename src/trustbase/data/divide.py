@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data import split
-from trustbase.data.gather import Source
+from trustbase.data.gather import Source, bad_problems
 from trustbase.data.options import DataOptions
 from trustbase.data.rows import in_quotes
 from trustbase.data.times import moments_of
@@ -39,7 +39,8 @@ def _by_column(column: str, train: Source) -> None:
     train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
     train.named = tuple(train.parts)
     if "test" not in train.parts:
-        raise DataError(f"column '{column}' of {train.reference} names no test rows", hint="name train and test rows in it")
+        message = f"column '{column}' of {train.reference} names no test rows"
+        raise DataError(message, hint="name train and test rows in it", problems=bad_problems(train))
 
 
 def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) -> Mapping[str, NDArray[Any]]:
@@ -53,13 +54,20 @@ def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) ->
         times, parts = len(np.unique(ranks[there])), 1 + sum(share > 0 for share in shares.values())
         if len(there) and times < parts:
             hint = "rows of one time stay together: give files of their own, or divide in another way (data.split)"
-            raise DataError(f"{train.reference} holds rows of {times} distinct times, too few for {parts} parts", hint=hint)
+            message = f"{train.reference} holds rows of {times} distinct times, too few for {parts} parts"
+            raise DataError(message, hint=hint, problems=bad_problems(train))
         return {name: there[index] for name, index in split.by_time(ranks[there], **shares).items()}
     return split.by_keys(train.keys(rows), **shares)
 
 
-def read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
-    """Entities or times of all rows; a row without one is bad, also where its file is a part of its own."""
+def read_keys(options: DataOptions, sources: Mapping[str, Source], like: str | None = None) -> None:
+    """Entities or times of all rows; a row without one is bad, also where its file is a part of its own.
+
+    Args:
+        options: the recipe's `data` section.
+        sources: what was read.
+        like: a time of the kind that all must be of; that of most rows where there is none.
+    """
     by = options.split.by
     if isinstance(by, str):
         return
@@ -71,7 +79,8 @@ def read_keys(options: DataOptions, sources: Mapping[str, Source]) -> None:
         return
     assert by.time is not None
     column = by.time
-    for source, moments in zip(sources.values(), moments_of([item.coded(column, trimmed=False) for item in sources.values()]), strict=True):
+    found = moments_of([item.coded(column, trimmed=False) for item in sources.values()], like)
+    for source, moments in zip(sources.values(), found, strict=True):
         source.moments = moments
         for row, (kind, detail) in moments.faults.items():
             source.bad.append(source.raw.as_bad(row, f"column '{column}' (time) {kind}", f"got {in_quotes(detail)}" if detail else ""))

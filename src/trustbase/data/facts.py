@@ -117,7 +117,8 @@ def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: 
             notes.append(f"{rows:,} of {len(splits[other]):,} {other} rows have a text that also stands in {one}")
     for name, found in facts["splits"].items():
         if found["conflicting_texts"]:
-            notes.append(f"{name}: {found['conflicting_texts']:,} texts carry more than one label ({found['conflicting_rows']:,} rows)")
+            what = "number" if "numbers" in found else "label"
+            notes.append(f"{name}: {found['conflicting_texts']:,} texts carry more than one {what} ({found['conflicting_rows']:,} rows)")
         if found["labels_trimmed"]:
             notes.append(f"{name}: blanks around {found['labels_trimmed']:,} labels were left away")
     rows = sum(map(len, splits.values()))

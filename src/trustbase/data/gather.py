@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trustbase.data import choices, split
+from trustbase.data.advice import advice
 from trustbase.data.coded import Coded, coded
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
@@ -22,7 +23,7 @@ from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
 from trustbase.data.truth.base import Read, Truth, truth_of
-from trustbase.errors import DataError, Problem
+from trustbase.errors import DataError, Problem, problems_of
 from trustbase.events import Emit
 from trustbase.records import LabelSchema
 
@@ -99,7 +100,7 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
             columns = read_columns(reference, root=root, format=options.format, quoted=options.quoted, query=options.query)
         except DataError as error:
             where = f"data.{name}"
-            problems += [Problem(where, str(item), error.hint) for item in error.problems] or [Problem(where, error.message, error.hint)]
+            problems += [replace(item, where=where, message=item.said) for item in problems_of(error, "")]
             continue
         found = _column_problems(options, columns, split_column=name == "train")
         problems += [problem for problem in found if problem not in problems]
@@ -145,7 +146,7 @@ def each_source(options: DataOptions, read: Callable[[str, str], _S]) -> dict[st
         try:
             sources[name] = read(name, reference)
         except DataError as error:
-            problems += error.problems or [Problem(f"data.{name}", error.message, error.hint)]
+            problems += problems_of(error, f"data.{name}")
     if problems:
         raise DataError("the data cannot be read", problems=problems)
     return sources
@@ -211,16 +212,22 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
             keep = np.ones(len(source.raw), bool)
             keep[places[source.raw.row_numbers[places] == gone]] = False
             source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
-    problems = [problem for source in sources.values() for problem in _bad_problems(source)]
+    problems = [problem for source in sources.values() for problem in bad_problems(source)]
     total = sum(source.raw.total for source in sources.values())
     if not options.tolerance.allows(len(problems), total):
         raise DataError(
             f"{len(problems):,} of {total:,} rows cannot be used",
             problems=problems,
-            hint="mend these rows; in a recipe, data.tolerance leaves up to that many out (they are counted and listed in the data card)",
+            hint=f"{_advice(sources)}; in a recipe, data.tolerance leaves up to that many out (counted and listed in the data card)",
         )
     if problems:
         emit("warning", text=f"{len(problems):,} of {total:,} rows cannot be used and are left out, as data.tolerance allows")
+
+
+def _advice(sources: Mapping[str, Source]) -> str:
+    """What to do about the bad rows of all files; each step once."""
+    steps = [step for source in sources.values() for step in advice(all_bad(source), source.reference)]
+    return "; ".join(dict.fromkeys(steps))
 
 
 def _merge(bad: Sequence[BadRow]) -> list[BadRow]:
@@ -244,7 +251,8 @@ def all_bad(source: Source) -> list[BadRow]:
     return sorted([*source.raw.bad_rows, *source.bad], key=lambda item: item.row)
 
 
-def _bad_problems(source: Source) -> list[Problem]:
+def bad_problems(source: Source) -> list[Problem]:
+    """`file:line: reason` of every bad row, found while it was read or after."""
     return [Problem(item.where(source.reference), item.reason) for item in all_bad(source)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from trustbase.data.delimited import Parsed, content_end
+from trustbase.data.encodings import not_utf8
 from trustbase.data.rows import BadRow, in_quotes
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -142,7 +143,7 @@ def _decode(line: bytes) -> Any:
     try:
         return _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _RefusedError("not UTF-8", f"byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line") from error
+        raise _RefusedError(not_utf8(line), f"byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line") from error
     except json.JSONDecodeError as error:
         raise _RefusedError("not valid JSON", f"{error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
+from trustbase.data.advice import advice
 from trustbase.data.cells import inputs_of, with_cells
-from trustbase.data.choices import choice_names
+from trustbase.data.choices import choice_names, known
 from trustbase.data.digest import digest_numbers, digest_rows
 from trustbase.data.divide import divide, read_keys
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
-from trustbase.data.gather import Source, check_columns, judge_bad_rows, options_of, read_sources
+from trustbase.data.gather import Source, all_bad, bad_problems, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.marked import three_columns
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.order import order_facts
@@ -109,7 +111,7 @@ def assemble(
     truth = truth_of(answers)
     divide(options, sources)
     schema = schema_of(options, sources, truth, template)
-    read_truth(options, schema, sources, truth, whose="of the training rows")
+    read_truth(options, schema, sources, truth, whose=known(template, "of the training rows"))
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
@@ -135,6 +137,17 @@ def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> N
         emit("warning", text=text)
 
 
+@contextmanager
+def _no_recipe() -> Iterator[None]:
+    """Nobody wrote a recipe here, so no section of one is named."""
+    try:
+        yield
+    except DataError as error:
+        told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
+        raise DataError(error.message, hint=error.hint, problems=told) from error
+
+
+@_no_recipe()
 def load_single(
     path: str | Path,
     *,
@@ -152,6 +165,7 @@ def load_single(
     answers: str = "classes",
     features: FeatureOptions | None = None,
     entity: str | None = None,
+    time: tuple[str, str] | None = None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -172,42 +186,19 @@ def load_single(
         answers: answer kind of the model or task: how the label column is read.
         features: columns that the model reads beside the text.
         entity: column of whom a row is about, where several rows may be of one; intervals then allow for it.
+        time: column of times, which each row must have, and a time of the kind that they must be of.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
     """
-    try:
-        return _load_single(
-            str(path), text, label, groups, labels, name, root, format, missing, positive, favourable, quoted, answers, features, entity
-        )
-    except DataError as error:  # nobody wrote a recipe here, so no section of one is named
-        told = [replace(item, where=item.where.removeprefix("data.")) for item in error.problems]
-        raise DataError(error.message, hint=error.hint, problems=told) from error
-
-
-def _load_single(
-    path: str,
-    text: str,
-    label: str,
-    groups: Sequence[str],
-    labels: LabelSchema | None,
-    name: str,
-    root: Path | None,
-    format: Format | None,
-    missing: str,
-    positive: str | None,
-    favourable: str | None,
-    quoted: bool,
-    answers: str,
-    features: FeatureOptions | None,
-    entity: str | None,
-) -> tuple[Split, LabelSchema, TextTemplate]:
-    values = {"train": path, **_texts(text, answers), "label": label, "groups": list(groups)}
+    values = {"train": str(path), **_texts(text, answers), "label": label, "groups": list(groups)}
     named: dict[str, Any] = {"format": format, "missing": missing, "positive": positive, "favourable": favourable, "quoted": quoted}
     if features is not None:
         named["features"] = features.model_dump()
     if entity:
         named["split"] = {"by": {"entity": entity}}
+    if time:
+        named["split"] = {"by": {"time": time[0]}}
     options = options_of({**values, **named})
     truth = truth_of(answers)
     template, sources = read_sources(options, root or Path(), answers)
@@ -216,9 +207,9 @@ def _load_single(
     if options.split.column is not None:
         rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
-    read_keys(options, sources)
+    read_keys(options, sources, like=time[1] if time else None)
     schema = schema_of(options, sources, truth, template, of=name) if labels is None else _renamed(labels, positive, favourable)
-    read_truth(options, schema, sources, truth, whose="that the model knows")
+    read_truth(options, schema, sources, truth, whose=known(template, "that the model knows"))
     judge_bad_rows(options, sources, ignore)
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
@@ -263,16 +254,17 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
     source = sources["train"]
     rows = source.parts.get(of, np.zeros(0, np.int64))
     if not len(rows):
-        if source.raw.bad_rows:  # the bad rows may be the reason, so they are what to say
-            raise DataError(f"{source.reference}: no {of} rows are left beside the bad rows", problems=source.raw.bad)
+        if bad := all_bad(source):  # the bad rows may be the reason, so they are what to say
+            message = f"{source.reference}: no {of} rows are left beside the bad rows, {len(bad):,} of {source.raw.total:,}"
+            raise DataError(message, problems=bad_problems(source), hint="; ".join(advice(bad, source.reference)))
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.label_cells(options.label, rows)
     try:
         roles = Named(options.label, options.positive, options.favourable, source.reference, options.no_relation, choice_names(template))
         return truth.schema(column, roles)
     except DataError as error:
-        if source.raw.bad_rows:
-            problems = [*error.problems, *source.raw.bad]
+        if beside := bad_problems(source):
+            problems = [*error.problems, *beside]
             raise DataError(f"{source.reference}: {error.message}, beside the bad rows", problems=problems) from error
         raise
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from trustbase import files
 from trustbase.data.listing import list_files, name_of
 from trustbase.data.rows import RawTable, in_quotes
-from trustbase.errors import DataError, Problem
+from trustbase.errors import DataError, Problem, problems_of
 
 _T = TypeVar("_T")
 
@@ -52,7 +52,9 @@ def each(parts: Sequence[Listed], work: Callable[[Listed], _T]) -> list[_T]:
         try:
             done.append(work(part))
         except DataError as error:
-            problems += error.problems or [Problem(part.name, error.message.removeprefix(f"{part.name} "), error.hint)]
+            problems += problems_of(
+                DataError(error.message.removeprefix(f"{part.name} "), hint=error.hint, problems=error.problems), part.name
+            )
             first = error
     if len(problems) == 1:
         raise first

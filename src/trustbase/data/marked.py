@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEAD, TAIL = "\x0e", "\x0f"  # before and after the first and the second entity; control characters that no text holds
 TYPED = "\x02"  # "start of text": stands between an entity's type, which may be empty, and its words
 _MARKED = re.compile(f"([{HEAD}{TAIL}])([^{HEAD}{TAIL}{TYPED}]*){TYPED}([^{HEAD}{TAIL}{TYPED}]+)\\1")
-_SHORT = re.compile(r"\s*(-?\d+)\s*:\s*(-?\d+)\s*")
+_SHORT = re.compile(r"\s*(-?\d{1,18})\s*:\s*(-?\d{1,18})\s*")
 _FORMS = 'expected [start, end], {"start", "end", "type"} or start:end'
 
 
@@ -126,6 +126,29 @@ def parts(text: str) -> Marked | None:
     head, tail = (one, two) if one[1] == HEAD else (two, one)
     between = text[one.end() : two.start()]
     return Marked(text[: one.start()], between, text[two.end() :], head[3], tail[3], (head[2], tail[2]), one[1] == HEAD)
+
+
+def unmark(text: str) -> tuple[str, Span, Span]:
+    """Inverse of `mark`: the text, head and tail.
+
+    Raises:
+        ValueError: no two entities are marked in it.
+    """
+    found = parts(text)
+    if found is None:
+        raise ValueError("no two entities are marked in this text")
+    one, two = (found.head, found.tail) if found.head_first else (found.tail, found.head)
+    starts = len(found.before), len(found.before) + len(one) + len(found.between)
+    at, other = starts if found.head_first else starts[::-1]
+    whole = "".join((found.before, one, found.between, two, found.after))
+    spans = Span(at, at + len(found.head), found.types[0]), Span(other, other + len(found.tail), found.types[1])
+    return whole, *spans
+
+
+def types_in(texts: Iterable[str]) -> tuple[str, ...]:
+    """The types of entities that marked texts tell, sorted; none where they tell none."""
+    told = (parts(text) for text in texts)
+    return tuple(sorted({kind for found in told if found is not None for kind in found.types} - {""}))
 
 
 def readable(text: str) -> str:

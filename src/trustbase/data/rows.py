@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,10 @@ from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem
 
 Mark = Callable[[Any, str], None]  # (mask of rows, kind) → None
+
+DECIMAL_COMMA = "is written with a comma, decimal or between thousands"
+_DIGITS = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE]\+?\d+)?", re.ASCII)
+_COMMA = re.compile(r"[+-]?(?:(?:\d*|\d{1,3}(?:\.\d{3})+),\d+|\d{1,3}(?:,\d{3})+(?:\.\d+)?)(?:[eE][+-]?\d+)?", re.ASCII)
 
 CELL_LIMIT = 1_000_000  # bytes; a longer cell is a broken quote or a wrong column far more often than a text
 
@@ -203,10 +208,13 @@ def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
 
 def _check_numbers(column: pa.ChunkedArray, name: str, mark: Mark) -> None:
     encoded = column.combine_chunks().dictionary_encode()
-    wrong = [code for code, value in enumerate(encoded.dictionary.to_pylist()) if finite_number(value) is None]
-    if wrong:
-        codes = pc.fill_null(encoded.indices, -1)
-        mark(pc.is_in(codes, value_set=pa.array(wrong, codes.type)), f"column '{name}' (numeric feature) is not a finite number")
+    wrong: dict[str, list[int]] = {}
+    for code, value in enumerate(encoded.dictionary.to_pylist()):
+        if finite_number(value) is None:
+            wrong.setdefault(_no_number(value), []).append(code)
+    codes = pc.fill_null(encoded.indices, -1)
+    for kind, own in wrong.items():
+        mark(pc.is_in(codes, value_set=pa.array(own, codes.type)), f"column '{name}' (numeric feature) {kind}")
 
 
 def finite_number(cell: str) -> float | None:
@@ -216,6 +224,18 @@ def finite_number(cell: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and "_" not in cell else None
+
+
+def _no_number(cell: str) -> str:
+    """Why a cell is no finite number."""
+    if has_decimal_comma(cell):
+        return DECIMAL_COMMA
+    return "is beyond the numbers that can be computed with" if _DIGITS.fullmatch(cell.strip()) else "is not a finite number"
+
+
+def has_decimal_comma(cell: str) -> bool:
+    """Whether a cell is a number but for its commas: `1,5`, `-0,25`, `1.234,5`, `1,234.5`. What `1,234` means is never guessed."""
+    return _COMMA.fullmatch(cell.strip()) is not None
 
 
 def blank_to_null(table: pa.Table, *, keep: Collection[str]) -> pa.Table:

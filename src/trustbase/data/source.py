@@ -11,6 +11,7 @@ from trustbase.data import archive, conll, delimited, jsonl
 from trustbase.data.columnar import parquet_columns, read_parquet
 from trustbase.data.contents import BOM, content, existing, plain, unpacking
 from trustbase.data.database import database_columns, database_digest
+from trustbase.data.header import read_header
 from trustbase.data.hub import hub_columns, hub_digest
 from trustbase.data.hub_name import HUB, is_hub
 from trustbase.data.listing import is_many
@@ -21,7 +22,7 @@ from trustbase.data.samples import find_sample, is_sample, read_sample, sample_d
 from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
 from trustbase.data.wanted import Wanted
-from trustbase.errors import DataError, Problem
+from trustbase.errors import DataError
 from trustbase.recipe.lookup import SOURCES, load
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
@@ -87,7 +88,7 @@ def _columns_of(path: Path, source: str, format: Format | None, quoted: bool) ->
     if kind == "jsonl":
         complete = data if len(data) < _HEAD - len(BOM) else data[: data.rfind(b"\n") + 1]
         return jsonl.keys_of(complete, lines=100)
-    return _header(data, source, _delimiter(kind), quoted=quoted)[0]
+    return read_header(data, source, _delimiter(kind), quoted=quoted)[0]
 
 
 def _several(path: Path, reference: str, root: Path, format: Format | None) -> tuple[list[Listed], Format]:
@@ -245,7 +246,7 @@ def read_delimited(
     delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
     contents = content(existing(path, source), source)
     data = plain(contents, source)
-    header, start = _header(data, source, delimiter, quoted=quoted)
+    header, start = read_header(data, source, delimiter, quoted=quoted)
     wanted = list(header) if columns is None else list(columns)
     missing = [unknown_column(f"{source}:1", name, header) for name in wanted if name not in header]
     if missing:
@@ -292,26 +293,3 @@ def _raw(parsed: delimited.Parsed, path: Path, contents: bytes, source: str) -> 
 
 def _delimiter(kind: Format) -> str:
     return "\t" if kind == "tsv" else ","
-
-
-def _header(data: bytes, source: str, delimiter: str, *, quoted: bool) -> tuple[list[str], int]:
-    """Column names, and where the first row begins.
-
-    Raises:
-        DataError: the first line is no header.
-    """
-    where = f"{source}:1"
-    dialect = delimited.dialect_of(data, delimiter, quoted=quoted)
-    try:
-        cells, start = delimited.read_record(data, 0, dialect)
-        names = [cell.decode("utf-8") for cell in cells]
-    except delimited.Malformed as error:
-        raise DataError(f"{source} has no readable header", problems=[Problem(where, str(error))]) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source} is not UTF-8", problems=[Problem(where, "the header is not UTF-8", "save the file as UTF-8")]) from error
-    problems = [Problem(where, f"column '{name}' is named twice in the header") for name in dict.fromkeys(names) if names.count(name) > 1]
-    if any("\0" in name for name in names):
-        problems.append(Problem(where, "the header holds a NUL byte"))
-    if problems:
-        raise DataError(f"{source} has no usable header", problems=problems)
-    return names, start

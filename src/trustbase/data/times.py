@@ -1,4 +1,8 @@
-"""Times of rows, read strictly: ISO dates, ISO timestamps or numbers, all of one kind; whatever is none of them is named, never guessed."""
+"""Times of rows, read strictly: ISO dates, ISO timestamps or numbers, all of one kind; whatever is none of them is named, never guessed.
+
+Timestamps have a `T` or a blank after the day, minutes at least, and a zone (`Z`, `+08:00`, `+0800`, `+08`) in all rows or in none; zones
+may differ, and instants are compared. Numbers are compared as numbers, whether they are years, seconds or anything else.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,9 @@ from numpy.typing import NDArray
 from trustbase.data.coded import Coded, coded
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_STAMP = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:(?<=:\d{2}:\d{2})[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
+_STAMP = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:(?<=:\d{2}:\d{2})[.,](\d{1,9}))?(Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
+)
 _NUMBER = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?", re.ASCII)
 _DAY, _NAIVE, _ZONED, _PLAIN = "a date", "a timestamp without a time zone", "a timestamp with a time zone", "a number"
 Key = Decimal | int  # nanoseconds of a timestamp, days of a date
@@ -29,13 +35,11 @@ class Moments:
     Attributes:
         ranks: place of each row's time among all distinct times of the recipe's files, int64 `(rows,)`; -1 where it has none.
         names: the distinct times in order, as the files write them.
-        kind: what all of them are.
         faults: row → what is wrong with its time, as kind and detail.
     """
 
     ranks: NDArray[np.int64]
     names: tuple[str, ...]
-    kind: str
     faults: dict[int, tuple[str, str]]
 
 
@@ -48,8 +52,13 @@ def read_moments(columns: Sequence[pa.ChunkedArray]) -> list[Moments]:
     return moments_of([coded(column) for column in columns])
 
 
-def moments_of(columns: Sequence[Coded]) -> list[Moments]:
-    """The same, of columns whose distinct values are known."""
+def moments_of(columns: Sequence[Coded], like: str | None = None) -> list[Moments]:
+    """The same, of columns whose distinct values are known.
+
+    Args:
+        columns: of each source.
+        like: a time of the kind that all must be of; that of most rows where there is none.
+    """
     texts = [[word.strip() for word in column.words] for column in columns]
     read = {text: _read(text) for own in texts for text in own if text}
     found: Counter[str] = Counter()
@@ -58,6 +67,10 @@ def moments_of(columns: Sequence[Coded]) -> list[Moments]:
             if text and read[text][0]:
                 found[read[text][0]] += rows
     kind = max(sorted(found), key=lambda name: found[name]) if found else ""
+    rule = f"where most rows have {kind}"
+    if like is not None:
+        kind = _read(like)[0]
+        rule = f"where the training rows have {kind}"
     ranks: dict[str, int] = {}
     names: list[str] = []
     last: Key | None = None
@@ -66,7 +79,7 @@ def moments_of(columns: Sequence[Coded]) -> list[Moments]:
             names.append(text)
             last = key
         ranks[text] = len(names) - 1
-    return [_moments(column, own, ranks, read, tuple(names), kind) for column, own in zip(columns, texts, strict=True)]
+    return [_moments(column, own, ranks, read, tuple(names), rule) for column, own in zip(columns, texts, strict=True)]
 
 
 def _moments(
@@ -75,7 +88,7 @@ def _moments(
     ranks: dict[str, int],
     read: dict[str, tuple[str, Key | None]],
     names: tuple[str, ...],
-    kind: str,
+    rule: str,
 ) -> Moments:
     own_ranks = column.translated([ranks.get(text, -1) for text in texts])
     faults: dict[int, tuple[str, str]] = {}
@@ -86,8 +99,8 @@ def _moments(
             faults[row] = ("is empty", "")
             continue
         own = read[text][0]
-        faults[row] = (f"is {own} where most rows have {kind}", "") if own else ("is no ISO date, ISO timestamp or number", text)
-    return Moments(own_ranks, names, kind, faults)
+        faults[row] = (f"is {own} {rule}" if own else "is no ISO date, ISO timestamp or number", text)
+    return Moments(own_ranks, names, faults)
 
 
 def _read(text: str) -> tuple[str, Key | None]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from trustbase.data.advice import advice
+from trustbase.data.choices import known
 from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
 from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
@@ -41,7 +43,7 @@ def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes
     source = sources["train"]
     source.parts = {ALL: np.arange(len(source.raw))}
     schema = schema_of(options, sources, truth, template, of=ALL)
-    read_truth(options, schema, sources, truth, whose="of these rows")
+    read_truth(options, schema, sources, truth, whose=known(template, "of these rows"))
     judge_bad_rows(options, sources, ignore)
     facts = source_facts(options, template, sources)
     part, facts["splits"][ALL] = make_split(ALL, options, schema, template, source, 0, truth)
@@ -61,7 +63,9 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     """
     raw = read_table(reference, root=root, format=format, query=query)
     if raw.bad:
-        raise DataError(f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="mend these rows")
+        raise DataError(
+            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source))
+        )
     more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
     more |= {"revision": raw.revision} if raw.revision else {}
     return {

@@ -15,7 +15,6 @@ from trustbase.errors import Problem
 from trustbase.finding_id import FindingId
 
 Judge = Literal["interval", "value"]
-OPERATORS = (">=", "<=", ">", "<")
 _LIMIT = re.compile(r"\s*(?P<operator>>=|<=|>|<|≥|≤)\s*(?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?P<factor>[kMG]?)\s*")
 _FACTORS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _SIGNS = {"≥": ">=", "≤": "<="}

@@ -10,6 +10,7 @@ from typing import Any
 from trustbase import files
 from trustbase.data.tags import is_tag
 from trustbase.errors import ModelError
+from trustbase.model.artifact_form import check_form
 from trustbase.model.folder import CHECKPOINT
 from trustbase.recipe.lookup import TASKS
 from trustbase.records import ArtifactInfo, Decision, LabelSchema
@@ -46,6 +47,7 @@ def write_artifact(info: ArtifactInfo) -> ArtifactInfo:
             "text": info.text,
             **({"columns": list(info.columns)} if info.columns else {}),
             **({"features": {kind: list(names) for kind, names in info.features.items()}} if info.features else {}),
+            **({} if info.entity_types is None else {"entity_types": list(info.entity_types)}),
             **({"members": info.members} if info.members > 1 else {}),
             "base": info.base,
             "revision": info.revision,
@@ -73,9 +75,10 @@ def read_artifact(folder: Path) -> ArtifactInfo:
             f"{folder / ARTIFACT_FILE}: schema must be {ARTIFACT_SCHEMA}, got {data.get('schema')!r}", hint="use the version that wrote it"
         )
     try:
+        check_form(data)
         return _from_json(folder, data)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder / ARTIFACT_FILE}: a field is missing or wrong: {error!r}", hint="make the artefact again") from error
+        raise ModelError(f"{folder / ARTIFACT_FILE}: a field is missing or wrong: {error}", hint="make the artefact again") from error
 
 
 def set_decision(folder: Path, decision: Decision) -> ArtifactInfo:
@@ -100,6 +103,7 @@ def _from_json(folder: Path, data: Mapping[str, Any]) -> ArtifactInfo:
         stride=data.get("stride"),
         answer_tokens=data.get("answer_tokens"),
         features=data.get("features", {}),
+        entity_types=None if data.get("entity_types") is None else tuple(data["entity_types"]),
         members=int(data.get("members", 1)),
         decision=Decision.from_json(data["decision"]),
         facts=data["facts"],
@@ -181,7 +185,7 @@ def _checkpoint_length(folder: Path, config: Mapping[str, Any]) -> int:
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = files.read_json(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON: {error}", hint="check the folder, or make it again") from error
     if not isinstance(data, dict):
         raise ModelError(f"{path}: must hold a JSON object, got {type(data).__name__}", hint="make the artefact again")

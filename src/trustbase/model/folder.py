@@ -11,6 +11,7 @@ from typing import Any
 
 from trustbase import files
 from trustbase.errors import ModelError, Problem
+from trustbase.model.header import header_problem
 
 CHECKPOINT = "trustbase.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -219,10 +220,12 @@ def _count_problems(config: dict[str, Any], tensors: int | None) -> list[Problem
 
 
 def _weight_problems(path: Path) -> tuple[list[Problem], int]:
-    """Damage that shows in a safetensors header: overlaps, wrong sizes, a pickle under another name; and how many weights it has."""
+    """Damage that shows in a safetensors header: overlaps, wrong sizes, a name given twice, a pickle; and how many weights it has."""
     from safetensors import SafetensorError, safe_open
 
     try:
+        if problem := header_problem(path):
+            return [Problem(path.name, f"this is not a sound safetensors file: {problem}", "fetch it again")], 0
         with safe_open(str(path), framework="np") as handle:
             count = len(list(handle.keys()))
             return [] if count else [Problem(path.name, "the file holds no weights", "fetch it again")], count

@@ -45,6 +45,8 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
     name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = _tokenizer(info) if RUNTIMES[name].tokens else None
     settings = {"precision": precision, "device": device, "threads": threads, **Sequencer.of(info).unusual}
+    if not RUNTIMES[name].tokens:
+        settings |= {"classes": len(info.labels.names), "columns": info.columns}
     opened = load(RUNTIMES[name])
     folders = [info.folder] if info.members == 1 else members_of(info.folder, info.members)
     runtimes: list[Runtime] = [opened.open(each, tokenizer=tokenizer, max_length=info.max_length, **settings) for each in folders]

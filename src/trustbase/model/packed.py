@@ -306,7 +306,7 @@ class PackedBert:
         """softmax(q kᵀ + mask) v. Source: Vaswani et al. 2017, section 3.2.1 (the scale is in the query weights)."""
         scores = query @ key.transpose(-1, -2)
         if mask is not None:
-            scores = scores + mask.unsqueeze(1)
+            scores += mask.unsqueeze(1)  # in place: memory for a second one costs more than the sum
         return torch.softmax(scores, dim=-1) @ value
 
     def _last_layer_first_token(self, x: torch.Tensor, groups: Sequence[Group], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:

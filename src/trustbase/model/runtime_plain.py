@@ -50,15 +50,35 @@ class PlainRuntime:
         precision: str = "fp32",
         device: str | None = None,
         threads: int | None = None,
+        classes: int | None = None,
+        columns: Sequence[str] | None = None,
     ) -> PlainRuntime:
         """Open the numbers of an artefact; device and threads change nothing.
 
+        Args:
+            folder: holds `plain.json` with its numbers.
+            precision: its own alone.
+            classes: how many labels the artefact names, where it does.
+            columns: whose cells it is asked with, where the artefact says so.
+
         Raises:
-            ModelError: there is no plain model, or another precision than its own was asked for.
+            ModelError: there is no plain model, or one of other classes and columns, or another precision than its own was asked for.
         """
         if precision != cls.precision:
-            raise ModelError(f"{folder}: a plain model has one precision, {cls.precision}, and {precision} was asked for")
-        return cls(read_plain(folder))
+            raise ModelError(
+                f"{folder}: a plain model has one precision, {cls.precision}, and {precision} was asked for",
+                hint=f"open it as {cls.precision}; where artifact.json says otherwise it was changed: train it again",
+            )
+        readable = read_plain(folder)
+        found = (readable.model.classes, readable.columns)
+        wanted = (found[0] if classes is None else classes, found[1] if columns is None else tuple(columns))
+        if wanted != found:
+            raise ModelError(
+                f"{folder}: artifact.json names {wanted[0]} labels and the columns {list(wanted[1])}, "
+                f"and plain.json {found[0]} and {list(found[1])}",
+                hint="both were changed apart, or belong to different models: train it again",
+            )
+        return cls(readable)
 
     def prepare(self, inputs: Sequence[Any]) -> ReadRows:
         """Raises ValueError where an input does not hold the cells that the model reads."""

@@ -57,6 +57,8 @@ class TaskEntry(Entry):
         entities: how many entities are marked in the text (`data.head`, `data.tail`).
         reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
             question and its choices), or "context" (a question and the text that is searched for its answer).
+        hub: what the Hugging Face Hub calls such a task (which counts numbers told of texts to text classification); empty where it has
+            no such name, or one under which it would ask in another form.
     """
 
     answers: str = "classes"
@@ -64,6 +66,7 @@ class TaskEntry(Entry):
     pairs: bool = False
     entities: int = 0
     reads: str = "text"
+    hub: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,17 @@ class Plain(Entry):
         return load(Entry(self.learns, self.about))
 
 
+def options_read(adapt: Any) -> Any:
+    """Of what a resolved recipe says under `adapt:`, the method and the options that it reads and that hold something.
+
+    The rest are defaults of other methods. A method that this version does not know is shown with all that is said of it.
+    """
+    if not isinstance(adapt, Mapping) or adapt.get("method") not in ADAPTATIONS:
+        return adapt
+    own = ("method", *ADAPTATIONS[str(adapt["method"])].options)
+    return {name: adapt[name] for name in own if adapt.get(name) is not None}
+
+
 def load(entry: Entry) -> Any:
     """The thing itself, imported now."""
     return load_named(entry.target)
@@ -115,32 +129,41 @@ def load_named(target: str) -> Any:
 
 
 TASKS: dict[str, TaskEntry] = {
-    "text-classification": TaskEntry("trustbase.model.task:TEXT_CLASSIFICATION", "one label for each text, of two or more"),
+    "text-classification": TaskEntry(
+        "trustbase.model.task:TEXT_CLASSIFICATION", "one label for each text, of two or more", hub="text-classification"
+    ),
     "text-pair-classification": TaskEntry(
         "trustbase.model.task:TEXT_PAIR_CLASSIFICATION",
         "one label for two texts together, such as whether one follows from the other",
         texts=2,
+        hub="text-classification",
     ),
     "relation-extraction": TaskEntry(
         "trustbase.model.task:RELATION_EXTRACTION", "which relation holds between two entities of a text", entities=2
     ),
     "multi-label-classification": TaskEntry(
-        "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels"
+        "trustbase.model.task:MULTI_LABEL_CLASSIFICATION", "any number of labels for each text", answers="labels", hub="text-classification"
     ),
     "token-classification": TaskEntry(
         "trustbase.model.tagging:TOKEN_CLASSIFICATION",
         "entities within each text: spans of characters with a type",
         answers="tokens",
         reads="units",
+        hub="token-classification",
     ),
     "regression": TaskEntry(
-        "trustbase.model.task:REGRESSION", "a number for each text, or pair of texts, with an interval", answers="number", pairs=True
+        "trustbase.model.task:REGRESSION",
+        "a number for each text, or pair of texts, with an interval",
+        answers="number",
+        pairs=True,
+        hub="text-classification",
     ),
     "question-answering": TaskEntry(
         "trustbase.model.answering:QUESTION_ANSWERING",
         "the part of a text that answers a question about it, or none",
         answers="span",
         reads="context",
+        hub="question-answering",
     ),
     "multiple-choice": TaskEntry("trustbase.model.task:MULTIPLE_CHOICE", "which of several choices answers a question", reads="choices"),
 }

@@ -248,7 +248,9 @@ def _quantile(column: Column, share: float) -> float:
 
 
 def _limits(look: Look, found: Proposal) -> Iterator[str]:
-    yield "purpose: {intended_use: say what it is for, owner: say who answers for it}"
+    yield "purpose:    # in your words; what is left empty stands in card and report as not stated"
+    yield "  intended_use:    # what it is for, and by whom it is used"
+    yield "  owner:    # who answers for it"
     yield "gates:    # limits are yours to set, before anything is measured"
     yield from limits(found.label, found.answers, found.groups) if found.parts is None else limits_of_parts(found.parts, found.groups)
 

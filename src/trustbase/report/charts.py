@@ -138,13 +138,14 @@ def number_bar(value: float, low: float | None, high: float | None, *, scale: Sc
 def axis(scale: Scale, show: Show) -> Markup:
     """Tick marks with their numbers, to stand under a column of bars (hidden from screen readers: the table holds the numbers)."""
     body = []
-    labelled = -math.inf  # where the last label stands: one that would run into it is left out
+    labelled = -math.inf  # where the last label ends: one that would run into it is left out
     for tick in scale.ticks(4):
         at = scale.at(tick)
         body.append(f'<line class="axis" x1="{at}%" x2="{at}%" y1="0" y2="5"/>')
-        if at - labelled >= _label_width(show(tick)):
+        wide, before = _label_width(show(tick)), {"start": 0.0, "middle": 0.5, "end": 1.0}[_anchor(at)]
+        if at - before * wide > labelled:
             body.append(f'<text class="tick" x="{at}%" y="17" text-anchor="{_anchor(at)}">{escape(show(tick))}</text>')
-            labelled = at
+            labelled = at + (1 - before) * wide
     body.append('<line class="axis" x1="0" x2="100%" y1="0.5" y2="0.5"/>')
     return Markup(f'<svg class="bar" aria-hidden="true" width="100%" height="20">{"".join(body)}</svg>')
 
@@ -208,9 +209,10 @@ def histogram(
     edges: Sequence[float], counts: Sequence[int], marks: Mapping[str, float], *, title: str, desc: str, x: str, y: str, show: Show
 ) -> Markup:
     """Histogram with named vertical marks (quantiles). `edges` has one number more than `counts`."""
-    left, top, width, height = 40, 48, 306, 180
-    scale = Scale(edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1)
     most = max(counts, default=1) or 1
+    left, top, height = 26 + 7 * len(f"{most:,}"), 48, 180  # the largest count stands between the name of the axis and its line
+    width = 346 - left
+    scale = Scale(edges[0], edges[-1] if edges[-1] > edges[0] else edges[0] + 1)
 
     def px(value: float) -> float:
         return round(left + width * scale.at(value) / 100, 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 from trustbase.report.facts import columns_read
 from trustbase.report.formats import show
+from trustbase.report.reasons import remark_in
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
@@ -25,23 +26,24 @@ def data_section(card: Mapping[str, Any], t: Words) -> Block:
     tables = [
         _parts(parts, t),
         _order(parts, t),
+        _later(card, t),
         _labels(card, parts, t),
         _numbers(card, parts, t),
         *_groups(card, parts, t),
         _missing(parts, t),
     ]
-    notes = [str(note) for note in card.get("notes") or []]
+    notes = [remark_in(str(note), t) for note in card.get("notes") or []]
     return {"facts": _facts(card, t), "tables": [table for table in tables if table], "notes": notes, "warnings": _warnings(card, parts, t)}
 
 
 def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
     groups, text, label = card.get("groups") or {}, card.get("text") or {}, card.get("label") or {}
     shown, hidden = groups.get("shown_to_model") or [], groups.get("hidden_from_model") or []
-    overlap = [f"{pair.replace('/', ' / ')}: {count:,}" for pair, count in (card.get("overlap") or {}).items()]
+    overlap = [t("label.colon", label=_pair(pair, t)) + f"{count:,}" for pair, count in (card.get("overlap") or {}).items()]
     bad = card.get("bad_rows") or {}
     rows: list[tuple[str, Any]] = [
         (t("data.source"), _sources(card, t)),
-        (t("data.licence"), card.get("licence")),
+        (t("data.licence"), t("corpus.not_stated") if card.get("licence") == "not stated" else card.get("licence")),
         (t("data.attribution"), card.get("attribution")),
         (t("data.text"), text.get("template")),
         (t("data.features"), columns_read(card.get("features"), t)),
@@ -50,8 +52,8 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),
         (t("data.overlap"), t("list.items").join(overlap)),
         (t("data.bad_rows"), f"{bad.get('count', 0):,}" if bad else None),
-        (t("data.languages"), _shares(card, "languages", "texts", t)),
-        (t("data.scripts"), _shares(card, "scripts", "letters", t)),
+        (t("data.languages"), _shares(card, "languages", "texts", "tongue", t)),
+        (t("data.scripts"), _shares(card, "scripts", "letters", "script", t)),
         (t("data.digest"), card.get("digest")),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
@@ -59,16 +61,23 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
 
 def _sources(card: Mapping[str, Any], t: Words) -> str:
     sources = card.get("sources") or {}
-    named = [f"{source.get('name', name)} ({t.count('data.count', int(source.get('rows') or 0))})" for name, source in sources.items()]
+    named = [
+        t("list.within", name=source.get("name", name), about=t.count("data.count", int(source.get("rows") or 0)))
+        for name, source in sources.items()
+    ]
     return t("list.items").join(dict.fromkeys(named))
 
 
-def _shares(card: Mapping[str, Any], topic: str, of: str, t: Words) -> str:
+def _pair(pair: str, t: Words) -> str:
+    return " / ".join(t.of("split", name) for name in pair.split("/"))
+
+
+def _shares(card: Mapping[str, Any], topic: str, of: str, family: str, t: Words) -> str:
     """Languages of the texts, or writing systems of the letters, of the first part that says."""
     for part in (card.get("splits") or {}).values():
         shares = (part.get(topic) or {}).get(of) or {}
         if shares:
-            return ", ".join(f"{t('data.rest') if name == 'other' else name} {100 * share:.1f} %" for name, share in shares.items())
+            return t("list.pair").join(f"{t.of(family, name)} {show(share, 'percent', t)}" for name, share in shares.items())
     return ""
 
 
@@ -102,6 +111,19 @@ def _order(parts: Mapping[str, Mapping[str, Any]], t: Words) -> Block:
     return _table(t(f"data.{title}", column=column), t("data.split"), [t(f"data.{head}") for head in heads], rows)
 
 
+def _later(card: Mapping[str, Any], t: Words) -> Block:
+    """Rows that are audited beside the test rows."""
+    later = card.get("out_of_time")
+    if not isinstance(later, Mapping):
+        return {}
+    order = later.get("order") or {}
+    heads = ["rows", "first", "last", "times", "later_seen"]
+    times = [str(order.get("first", "–")), str(order.get("last", "–")), _count(order.get("times"))]
+    row = (str(later.get("source")), [_count(later.get("rows")), *times, _count(later.get("in_train"))])
+    block = _table(t("data.by_later"), t("data.later_source"), [t(f"data.{head}") for head in heads], [row])
+    return {**block, "about": t("data.later_about")}
+
+
 def _warnings(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t: Words) -> list[str]:
     """What the reader of any interval must know about how the rows were divided."""
     shared = (card.get("order") or {}).get("shared") or {}
@@ -115,6 +137,11 @@ def _warnings(card: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], t
         one, _, other = pair.partition("/")
         if rows:
             found.append(t(f"data.{kind}", rows=f"{rows:,}", one=t.of("split", one), other=t.of("split", other), column=test.get("column")))
+    later = card.get("out_of_time") or {}
+    early = (later.get("order") or {}).get("early")
+    if early:
+        numbers = {"early": f"{early:,}", "rows": f"{later['rows']:,}"}
+        found.append(t("data.later_early", column=later["order"]["column"], other=t.of("split", "test"), **numbers))
     return found
 
 

@@ -17,6 +17,7 @@ from trustbase.report.material import Material
 from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
+from trustbase.report.relations import relation_blocks
 from trustbase.report.words import Words, names_a_set
 
 Block = dict[str, Any]
@@ -120,7 +121,8 @@ def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) ->
         return number_blocks(number, [(_slice_name(row, t), row) for row in slices[:_SLICES]], t)
     labels = [str(name) for name in evidence.get("labels") or evidence.get("classes") or []]
     blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
-    blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t), _slices(evidence.get("slices"), t)]
+    blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t)]
+    blocks += [*relation_blocks(material.evidence.get("end_to_end"), t), _slices(evidence.get("slices"), t)]
     return [block for block in blocks if block]
 
 
@@ -276,7 +278,10 @@ def _latency(material: Material, evidence: Any, t: Words) -> Block:
     quantiles = [t("latency.quantile", name=name, value=show(value, "ms", t)) for name, value in marks.items()]
     block: Block = {"kind": "latency", "quantiles": quantiles, "chart": None, "desc": ""}
     if len(edges) == len(counts) + 1 and counts:
-        desc = t("latency.desc", n=f"{sum(counts):,}", low=show(edges[0], "ms", t), high=show(edges[-1], "ms", t))
+        calls = int(evidence.get("calls") or sum(counts))
+        desc = t("latency.desc", n=f"{calls:,}", low=show(edges[0], "ms", t), high=show(edges[-1], "ms", t))
+        if calls > sum(counts):  # one answer that took long would press all the others together
+            desc = t("list.sentences").join([desc, t.count("latency.above", calls - sum(counts))])
         title, x, y = t("latency.histogram"), t("latency.x"), t("latency.y")
         named = {f"{name} · {show(value, 'ms', t)}": value for name, value in marks.items()}
         chart = charts.histogram(edges, counts, named, title=title, desc=desc, x=x, y=y, show=lambda value: f"{value:g}")

@@ -8,12 +8,13 @@ from typing import Any
 
 from trustbase.data.pair import readable
 from trustbase.finding_id import DIMENSIONS
+from trustbase.recipe.lookup import options_read
 from trustbase.report.base_facts import base_facts, base_headline, base_notes
 from trustbase.report.dimensions import plain_facts
 from trustbase.report.formats import show
 from trustbase.report.groups import favourable_label, shown_columns
 from trustbase.report.material import Material
-from trustbase.report.reasons import reason_in
+from trustbase.report.reasons import reason_in, why_in
 from trustbase.report.rivals import RivalTable
 from trustbase.report.words import Words
 
@@ -127,10 +128,10 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("labels", t("list.pair").join(str(name) for name in (labels.get("names") or [])[:40]) if kind != "number" else None),
         ("text", readable(str(artifact.get("text") or ""))),
         ("features", columns_read(artifact.get("features"), t)),
-        ("adaptation", None if learned else _one_line(recorded.pop("adaptation", None) or recipe.get("adapt"))),
+        ("adaptation", None if learned else _adaptation(recorded.pop("adaptation", None) or recipe.get("adapt"), t)),
         ("runtime", t.of("runtime", str(artifact.get("runtime") or audited.get("runtime") or ""))),
         ("precision", artifact.get("precision") or audited.get("precision")),
-        ("precision_why", recorded.pop("why", None)),
+        ("precision_why", why_in(str(recorded.pop("why", None) or ""), t)),
         ("members", t("model.of_members", n=artifact["members"]) if artifact.get("members") else None),
         ("parity", _parity(parity, t)),
         ("flips", _flips(parity)),
@@ -149,7 +150,16 @@ def columns_read(features: Any, t: Words) -> str:
     """Table columns that are read beside the text, by kind."""
     kinds = features if isinstance(features, Mapping) else {}
     read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical")]
-    return t("list.items").join(f"{t('list.pair').join(names)} ({kind})" for kind, names in read if names)
+    return t("list.items").join(t("list.within", name=t("list.pair").join(names), about=kind) for kind, names in read if names)
+
+
+def _adaptation(adapt: Any, t: Words) -> str:
+    """The method, and the options of it that hold something."""
+    read = options_read(adapt)
+    if not isinstance(read, Mapping) or "method" not in read:
+        return _one_line(read)
+    options = _one_line({name: value for name, value in read.items() if name != "method"})
+    return t("list.within", name=read["method"], about=options) if options else str(read["method"])
 
 
 def _one_line(value: Any) -> str:
@@ -184,10 +194,10 @@ def _decision(artifact: Mapping[str, Any], t: Words) -> str | None:
         return t("model.highest")
     if artifact.get("answer_kind") == "labels":
         rule = t("model.every_threshold", threshold=f"{float(decision['threshold']):.4g}")
-        return f"{rule} ({decision['method']})" if decision.get("method") else rule
+        return t("list.within", name=rule, about=decision["method"]) if decision.get("method") else rule
     label = (artifact.get("labels") or {}).get("positive", "")
     rule = t("model.threshold", label=label, threshold=f"{float(decision['threshold']):.4g}")
-    return f"{rule} ({decision['method']})" if decision.get("method") else rule
+    return t("list.within", name=rule, about=decision["method"]) if decision.get("method") else rule
 
 
 def _told_interval(interval: Any, artifact: Mapping[str, Any], t: Words) -> str:
@@ -200,14 +210,15 @@ def _told_interval(interval: Any, artifact: Mapping[str, Any], t: Words) -> str:
 
 
 def purpose_facts(material: Material, t: Words) -> Facts:
-    """Purpose in the owner's words."""
+    """Purpose in the owner's words, and what of it they do not state; nothing where they state none of it."""
     purpose = material.recipe.get("purpose") or {}
     names = (("intended", "intended_use"), ("prohibited", "prohibited_uses"), ("owner", "owner"), ("contact", "contact"))
     facts = [(t(f"purpose.{word}"), purpose.get(key)) for word, key in names]
+    if not any(value for _, value in facts):
+        return []
     return [
-        (word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value))
+        (word, t("list.items").join(str(item) for item in value) if isinstance(value, list) else str(value or t("purpose.absent")))
         for word, value in facts
-        if value
     ]
 
 
@@ -235,7 +246,7 @@ def looks_words(material: Material, t: Words) -> str:
         return t("looks.no_documents") if material.pretrained else t("looks.none")
     if material.pretrained:
         return t("list.sentences").join([t.count("looks.document_count", looks), t("looks.document_about")])
-    return t.count("looks.count", looks) + " " + t("looks.about")
+    return t("list.sentences").join([t.count("looks.count", looks), t("looks.about")])
 
 
 def digest_facts(material: Material, t: Words) -> Facts:

@@ -25,6 +25,7 @@ RATES = (
     "positive_predictive_value",
     "auroc",
     "calibration_gap",
+    "expected_calibration_error",
 )
 _DRAWN = ("selection_rate", "accuracy", "true_positive_rate", "false_positive_rate")
 _MOST_GROUPS = 40  # rows drawn of one column; the evidence file holds all of them
@@ -182,7 +183,7 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
             _number_cell(group, (row.get("intervals") or {}).get(name), kinds[name], units.get(name, ""), scales[name], t) for name in names
         ]
         table.append({"label": group, "n": f"{int(row.get('n') or 0):,}", "cells": cells})
-    about = t("groups.about_numbers")
+    about = t("groups.about") if all(kind == "percent" for kind in kinds.values()) else t("groups.about_numbers")
     if len(rows) > _MOST_GROUPS:
         about += " " + t("groups.cut", shown=_MOST_GROUPS, n=f"{len(rows):,}")
     return {
@@ -190,12 +191,19 @@ def _numbers_chart(columns: list[str], rows: Sequence[Mapping[str, Any]], names:
         "title": t("groups.title", column=" × ".join(columns)),
         "about": about,
         "first": t("table.group"),
-        "heads": [t.metric(id) for id in ids.values()],
-        "abouts": [t.metric_about(id) for id in ids.values()],
+        "heads": [_told("name", name, t) for name in names],
+        "abouts": [_told("about", name, t) for name in names],
         "rows": table,
         "axes": [charts.axis(scales[name], partial(tick, kind=kinds[name], t=t)) for name in names],
         "none": t("groups.small"),
     }
+
+
+def _told(what: str, name: str, t: Words) -> str:
+    """Name of a number of a group, or what it says: as the finding of it has, else as the rate that only the evidence holds."""
+    if t.has(f"metric.fairness.{name}.{what}"):
+        return t(f"metric.fairness.{name}.{what}")
+    return t.of("rate" if what == "name" else "rate_about", name)
 
 
 def _scale(name: str, kind: Kind, rows: Sequence[Mapping[str, Any]]) -> charts.Scale:
@@ -238,7 +246,7 @@ def rate_cell(name: str, columns: list[str], rate: str, row: Mapping[str, Any], 
             value, low, high, n = finding.value, finding.low, finding.high, finding.n
     if value is None:
         return {"value": "–", "interval": "", "bar": None, "small": t("groups.small")}
-    kind: Kind = "number" if rate == "auroc" else "points" if rate == "calibration_gap" else "percent"
+    kind = kind_of(f"fairness.{rate}")
     spread = interval(low, high, kind, t)
     title = t("groups.bar", group=name, value=show(value, kind, t), interval=spread, n=f"{n:,}" if n is not None else row.get("n", ""))
     bar = charts.rate_bar(value, low, high, scale=scale, title=title) if kind == "percent" else None

@@ -1,4 +1,4 @@
-"""Recorded reasons and methods in the reader's language; one in a form that the catalogue does not know stands as recorded, and so said."""
+"""Recorded reasons, methods and remarks in the reader's language; one of an unknown form stands as recorded, and so said."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ def reason_in(reason: str, t: Words) -> str:
 def method_in(method: str, t: Words) -> str:
     """How something was measured, in the language of `t`."""
     return _in_words("method", method, t)
+
+
+def remark_in(remark: str, t: Words) -> str:
+    """What reading the data found, in the language of `t`."""
+    return _in_words("remark", remark, t)
+
+
+def why_in(why: str, t: Words) -> str:
+    """Why an artefact has the form that it has, in the language of `t`."""
+    return _in_words("why", why, t)
 
 
 def _in_words(family: str, text: str, t: Words) -> str:

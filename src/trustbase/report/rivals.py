@@ -114,7 +114,7 @@ def outcome(gain: Finding | None) -> str:
 
 
 def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], by: Score, scale: charts.Scale | None, t: Words) -> RivalRow:
-    label = t("rivals.model") if name == "model" else t.of("rival", name)
+    label = t("rivals.model") if name == "model" else _told("rival", name, by, t) or name
     value, spread = "", ""
     bar = None
     if gain is not None:
@@ -127,7 +127,7 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], by: Score, 
     return RivalRow(
         key=name,
         name=label,
-        about=t.table.get(f"rival_about.{name}", ""),
+        about=_told("rival_about", name, by, t),
         score=show(answer.get(by.name), by.kind, t),
         score_interval=interval(answer.get("low"), answer.get("high"), by.kind, t),
         second=show(answer.get(by.second), by.second_kind, t),
@@ -138,6 +138,11 @@ def _row(name: str, gain: Finding | None, answer: Mapping[str, Any], by: Score, 
         reason=reason_in(gain.reason, t) if gain is not None else "",
         bar=bar,
     )
+
+
+def _told(family: str, name: str, by: Score, t: Words) -> str:
+    """The words on a rival; one that does something of its own for an answer kind has words of its own there."""
+    return t.table.get(f"{family}.{name}_by_{by.name}") or t.table.get(f"{family}.{name}", "")
 
 
 def _signed(value: float | None, kind: Kind, unit: str, t: Words) -> str:

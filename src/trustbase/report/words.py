@@ -81,7 +81,7 @@ class Words:
             name = self(key, name=name, slice=columns)
         if parts.variant:
             name = self("finding.variant", name=name, variant=self.of("variant", parts.variant))
-        return self("finding.dataset", name=name, dataset=parts.dataset) if parts.dataset else name
+        return self("finding.dataset", name=name, dataset=self.of("dataset", parts.dataset)) if parts.dataset else name
 
 
 def names_a_set(id: str) -> bool:
@@ -135,6 +135,8 @@ def _value(t: Words, family: str, place: str, value: str) -> str | None:
         return _translated(t.lang, family, value)
     if place == "dimension":
         return t.of("dimension", value)
+    if place in ("split", "other_split"):
+        return t.table.get(f"split.{value}")  # what stands before a colon may be something else
     if place == "part" and " = " in value:
         return t.part(*value.split(" = ", 1))
     return value

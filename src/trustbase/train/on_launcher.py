@@ -121,10 +121,7 @@ class Crew:
             TrainingError: this process failed alone.
         """
         while True:
-            try:
-                word = self._heard()
-            except distributed.DistNetworkError as error:
-                raise FirstProcessError("the first process or its launcher is gone") from error
+            word = self._heard()
             if word == _FAILED:
                 raise FirstProcessError("the first process ended with an error, which it tells itself")
             if word == _DONE:
@@ -180,14 +177,22 @@ class Crew:
         self._words += 1
 
     def _heard(self, patience: float | None = None) -> str | None:
-        """The first one's next word; None where it did not come within so many seconds."""
+        """The first one's next word; None where it did not come within so many seconds.
+
+        Raises:
+            FirstProcessError: the first one, or the launcher that keeps the words, is gone.
+        """
         key, began = f"word-{self._words}", time.monotonic()
-        while not self._store.check([key]):
-            if patience is not None and time.monotonic() - began > patience:
-                return None
-            time.sleep(_LOOK)
+        try:
+            while not self._store.check([key]):
+                if patience is not None and time.monotonic() - began > patience:
+                    return None
+                time.sleep(_LOOK)
+            word = str(self._store.get(key).decode())
+        except distributed.DistNetworkError as error:
+            raise FirstProcessError("the first process or its launcher is gone") from error
         self._words += 1
-        return str(self._store.get(key).decode())
+        return word
 
     def _others_told(self) -> list[str]:
         """What the others say of their failures."""

@@ -32,7 +32,6 @@ STOPPING_OF = {
     "span": ("quality.token_f1", "quality.exact_match"),
     "number": ("quality.rmse", "quality.mae", "quality.r2"),
 }
-TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 
 class AveragingOptions(BaseModel):

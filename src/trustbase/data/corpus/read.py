@@ -16,7 +16,8 @@ from trustbase.data import jsonl, split
 from trustbase.data.archive import opened
 from trustbase.data.corpus.faults import Fault
 from trustbase.data.corpus.sources import SourceFile
-from trustbase.data.corpus.survey import Piece
+from trustbase.data.corpus.survey import SHARD, Piece, Survey, fault_of, survey_parquet
+from trustbase.data.encodings import not_utf8
 
 READ = 1 << 20  # bytes read at once
 BATCH = 1 << 18  # characters in a batch, about: what is looked up at once stays in the processor's cache
@@ -133,7 +134,7 @@ def _bad_line(row: bytes) -> Iterator[tuple[str, str]]:
     try:
         row.decode("utf-8")
     except UnicodeDecodeError as error:
-        yield "not UTF-8", f"byte 0x{row[error.start]:02x} at byte {error.start + 1} of the line"
+        yield not_utf8(row), f"byte 0x{row[error.start]:02x} at byte {error.start + 1} of the line"
     if b"\0" in row:
         yield "NUL byte", f"at byte {row.index(0) + 1} of the line"
 
@@ -169,10 +170,13 @@ def _read_parquet(file: SourceFile, piece: Piece, longest: int, spool: Path, rep
         path = spool / "unpacked.parquet"
         with opened(Path(file.path), file.compression) as stream, path.open("wb") as target:
             shutil.copyfileobj(stream, target, READ)
-        groups = range(pq.ParquetFile(path).num_row_groups)
-        if file.column not in pq.ParquetFile(path).schema_arrow.names:
-            report(Fault(file.name, 1, "has no such column", file.column))
+        found = Survey("", 0, 0)
+        survey_parquet(file, path, found, SHARD)  # only now there is something to look at
+        if fault := fault_of(file, found):
+            report(fault)
+            path.unlink()
             return
+        groups = range(found.unpacked)
     row = piece.line - 1
     try:
         for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(1024, row_groups=list(groups), columns=[file.column]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from trustbase.data.facts import public_name
 from trustbase.data.listing import list_files, name_of
 from trustbase.data.reference import COMPRESSIONS
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, Sample, is_sample
-from trustbase.errors import DataError, Problem
+from trustbase.errors import DataError, Problem, problems_of
 
 KINDS = {
     **dict.fromkeys((".txt", ".text", ".md"), "text"),
@@ -88,9 +88,7 @@ def find_files(sources: Sequence[TextSourceOptions], root: Path, *, section: str
                 base, named = _resolve(reference, root, revisions)
                 listed = _listed(base, reference, root)
             except DataError as error:
-                problems += [Problem(section, str(item), error.hint) for item in error.problems] or [
-                    Problem(section, error.message, error.hint)
-                ]
+                problems += [replace(item, where=section, message=item.said) for item in problems_of(error, "")]
                 continue
             for path in listed:
                 if path.resolve() in seen:

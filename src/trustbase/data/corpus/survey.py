@@ -149,10 +149,11 @@ def _check_columns(file: SourceFile, path: Path, found: Survey, shard: int) -> N
         if known and file.column not in known:
             found.fault = [1, "has no such column", str(unknown_column(file.name, file.column, known))]
     if file.kind == "parquet" and not file.compression:
-        _survey_parquet(file, path, found, shard)
+        survey_parquet(file, path, found, shard)
 
 
-def _survey_parquet(file: SourceFile, path: Path, found: Survey, shard: int) -> None:
+def survey_parquet(file: SourceFile, path: Path, found: Survey, shard: int) -> None:
+    """Whether a Parquet file has the column of texts, its row groups, and where it may be cut."""
     try:
         table = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:

@@ -13,9 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data import labels
+from trustbase.data.rows import in_quotes
 from trustbase.errors import Problem
 from trustbase.recipe.lookup import ANSWER_KINDS, load_named
 from trustbase.records import LabelSchema, Split
+
+_LONGEST = 100  # digits of a number in a cell of JSON
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,22 @@ def read_json(cell: str) -> Any:
     """What a cell of JSON says.
 
     Raises:
-        ValueError: it is no JSON, or lists in it stand deeper in each other than the parser goes.
+        ValueError: it is no JSON, lists in it stand deeper in each other than the parser goes, or a number is too long to be a place.
     """
     try:
-        return json.loads(cell)
+        return json.loads(cell, parse_int=_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    """A whole number; Python itself refuses those of over some thousand digits, with advice that is not for whoever wrote the row."""
+    if len(digits) > _LONGEST:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def got(cell: str, error: ValueError | None = None) -> str:
+    """A cell for a message, with why `read_json` refused it, where that is more than that it is no JSON."""
+    why = "" if error is None or isinstance(error, json.JSONDecodeError) else f", {error}"
+    return f"got {in_quotes(cell)}{why}"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trustbase.data.rows import in_quotes
+from trustbase.data.rows import DECIMAL_COMMA, has_decimal_comma, in_quotes
 from trustbase.data.truth.base import Named, Read, Truth, assumed, trimmed
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
@@ -24,18 +24,24 @@ _UNIT = "write them in another unit"
 
 
 class Number(Truth):
-    """The cell is a finite number as programs write it: 12, -0.5, 1e3; no thousands' separators, units or commas."""
+    """The cell is a finite number as programs write it: 12, -0.5, 1e3; no thousands' separators, units or commas, and one alone."""
+
+    nested = True  # so that a list is said to be no number, as any other cell that is none
 
     def schema(self, column: pa.ChunkedArray, named: Named) -> LabelSchema:
         roles = (("data.positive", named.positive), ("data.favourable", named.favourable))
         problems = [Problem(where, f"names a label '{name}', and this task's truth is a number") for where, name in roles if name]
-        found = np.array([number for cell in trimmed(column)[0] if (number := _number(cell)) is not None])
+        cells = trimmed(column)[0]
+        found = np.array([number for cell in cells if (number := _number(cell)) is not None])
         values = found[np.abs(found) <= LARGEST]
         alike = _alike(values, named.column, named.source)
-        problems += alike if len(values) == len(found) else []
+        if not len(found):
+            problems.append(_none(cells, named))
+        elif len(values) == len(cells):
+            problems += alike
         if problems:
             raise DataError("the labels are not as described", problems=problems)
-        if alike:  # numbers that are too large may be why: reading names each, and `refused` what is left where they are tolerated
+        if alike:  # cells that are no usable numbers may be why: reading names each, and `refused` what is left where they are tolerated
             return assumed([named.column])
         return assumed([named.column], center=float(values.mean()), scale=float(values.std()))
 
@@ -49,7 +55,8 @@ class Number(Truth):
         for row, cell in enumerate(cells):
             number = _number(cell)
             if number is None:
-                bad[row] = ("(label) is no finite number", f"got {in_quotes(cell or '')}")
+                kind = DECIMAL_COMMA if has_decimal_comma(cell) else "is no finite number"
+                bad[row] = (f"(label) {kind}", f"got {in_quotes(cell)}")
             elif abs(number) > LARGEST:
                 bad[row] = (f"(label) is beyond {LARGEST:g}, the largest number that can be learned", f"got {in_quotes(cell)}; {_UNIT}")
             elif abs(number - schema.center) > FARTHEST * schema.scale:
@@ -93,12 +100,21 @@ def _alike(values: NDArray[Any], column: str, where: str) -> list[Problem]:
     return [Problem(where, f"column '{column}' (label) {message}", _UNIT)]
 
 
-def _number(cell: str | None) -> float | None:
+def _none(cells: Sequence[str], named: Named) -> Problem:
+    """What is said where no cell at all is a number: one line, as it is likely the wrong column."""
+    commas = sum(map(has_decimal_comma, cells))
+    step = f"{commas:,} of them are written with a comma: write 1.5 for 1,5" if commas else "is it the right column?"
+    message = f"must be numbers that differ; none of its {len(cells):,} cells is one, the first is {in_quotes(cells[0])}"
+    return Problem(named.source, f"column '{named.column}' (label) {message}", step)
+
+
+def _number(cell: str) -> float | None:
+    """The number that a cell writes, infinite where a float cannot hold it; None where it is none."""
     try:
-        number = float(cell) if cell is not None and "_" not in cell else math.nan
+        number = float(cell) if "_" not in cell else math.nan
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return None if math.isnan(number) or (math.isinf(number) and not any(map(str.isdigit, cell))) else number
 
 
 NUMBER = Number()

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from trustbase.data.answers import Span
 from trustbase.data.pair import sides
 from trustbase.data.rows import in_quotes
-from trustbase.data.truth.base import Named, Read, Truth, read_json, trimmed
+from trustbase.data.truth.base import Named, Read, Truth, got, read_json, trimmed
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
 #: What the scores of a row are: the best span, its share and that of the best other one, and whether there is an answer at all.
 SCORES = ("start", "end", "score", "runner_up", "answerable")
 _FORM = "(label) is neither SQuAD's {text, answer_start} nor a list of {start, text}"
+
+_IMPOSSIBLE = "contradicts itself: is_impossible must be true where it gives no answer, and false where it gives one"
 
 
 class Spans(Truth):
@@ -81,15 +83,17 @@ Answer = tuple[int, int | None, str | None]  # where it begins, and where it end
 
 def _answers(cell: str | None) -> tuple[list[Answer], tuple[str, str] | None]:
     """The answers in a cell, and why they are none."""
-    wrong = (_FORM, f"got {in_quotes(cell or '')}")
+    wrong = (_FORM, got(cell or ""))
     try:
         found = read_json(cell or "")
-    except ValueError:
-        return [], wrong
+    except ValueError as error:
+        return [], (_FORM, got(cell or "", error))
     if isinstance(found, dict):
         texts, starts = found.get("text"), found.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             return [], wrong
+        if found.get("is_impossible") not in (None, not texts):
+            return [], (f"(label) {_IMPOSSIBLE}", got(cell or ""))
         found = [{"text": text, "start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(found, list):
         return [], wrong
@@ -120,11 +124,15 @@ def _placed(answers: Sequence[Answer], context: str) -> tuple[list[Span], tuple[
     """Answers as spans of the text, and why one of them is none."""
     found = set()
     for start, end, text in answers:
+        if text is not None and not text.strip():
+            return [], ("(label) names an answer without words; an empty list says that there is none", f"got {in_quotes(text)} at {start}")
         last = start + len(text) if text is not None else end
         assert last is not None
         if end not in (None, last):
             shown = f"got {in_quotes(text or '')} from {start} to {end}"
             return [], ("(label) names an answer that does not end where its text does", shown)
+        if last <= start:
+            return [], ("(label) names an answer that ends where it begins, or before", f"got [{start}, {last})")
         if not 0 <= start < last <= len(context):
             return [], ("(label) names an answer that is not in the text", f"got [{start}, {last}) of {len(context)} characters")
         if text is not None and context[start:last] != text:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from trustbase.data.rows import in_quotes
 from trustbase.data.sentences import joined, single_characters, spans_json
 from trustbase.data.tags import Entity, is_tag, scheme_of, tag_names, types_of
-from trustbase.data.truth.base import Named, Read, Truth, read_json, trimmed
+from trustbase.data.truth.base import Named, Read, Truth, got, read_json, trimmed
 from trustbase.data.units import ends_at_units, units
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
+_FORM = "(label) is no JSON list of entities {start, end, label}"
 _KEYS = (("start", "begin", "start_offset"), ("end", "stop", "end_offset"), ("label", "type", "entity"))
 
 
@@ -50,7 +51,7 @@ class Tokens(Truth):
         bad: dict[int, tuple[str, str]] = {}
         off = 0
         for row, (cell, text) in enumerate(zip(cells, texts, strict=True)):
-            entities, fault = _entities(cell)
+            entities, fault = _entities(cell, text)
             entities = sorted(entities)
             values[row] = tuple(entities)
             fault = fault or _faulty(entities, text, types, whose)
@@ -99,6 +100,8 @@ class Tokens(Truth):
                 texts[row], spans = joined(pair[0], blank=blank)
                 entities, mended = spans_json(pair[1], spans, scheme)
                 cells[row], repaired = json.dumps(entities, ensure_ascii=False), repaired + mended
+            elif (tokens := _words(texts[row])) is not None and (not tokens or _words(cells[row]) == []):
+                texts[row], cells[row] = texts[row] if tokens else None, None  # no tokens, or no tags: empty cells, not a text of brackets
         made = {text[0]: pa.array(texts, pa.string()), label: pa.array(cells, pa.string())}
         for name, column in made.items():
             table = table.set_column(table.column_names.index(name), name, column)
@@ -130,20 +133,27 @@ def _words(cell: str | None) -> list[str] | None:
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else None
 
 
-def _entities(cell: str | None) -> tuple[list[Entity], tuple[str, str] | None]:
-    """The entities in a cell, and why they are none."""
-    wrong = ("(label) is no JSON list of entities {start, end, label}", f"got {in_quotes(cell or '')}")
+def _entities(cell: str | None, text: str | None = None) -> tuple[list[Entity], tuple[str, str] | None]:
+    """The entities in a cell, and why they are none; with the text that they stand in, also why they are not in it as they say."""
+    shown = got(cell or "")
     try:
         items = read_json(cell or "")
-    except ValueError:
-        return [], wrong
+    except ValueError as error:
+        return [], (_FORM, got(cell or "", error))
     if not isinstance(items, list):
-        return [], wrong
-    if any(isinstance(item, dict) and _contradicts(item) for item in items):
-        return [], ("(label) names a span whose start or end is told twice, and not alike", f"got {in_quotes(cell or '')}")
+        return [], (_FORM, shown)
+    if items and all(isinstance(item, str) for item in items):
+        return [], ("(label) is a list of words, and not of one tag for each token of the text", shown)
+    reasons = [_contradiction(item, text) for item in items if isinstance(item, dict)]
+    if reason := next(filter(None, reasons), ""):
+        return [], (f"(label) {reason}", shown)
     found = [_entity(item) for item in items]
     whole = [entity for entity in found if entity is not None]
-    return whole, wrong if len(whole) != len(found) else None
+    if len(whole) != len(found):
+        return whole, (_FORM, shown)
+    if not all(name for _, _, name in whole):
+        return [entity for entity in whole if entity[2]], ("(label) names an entity of an empty type", shown)
+    return whole, None
 
 
 def types_in(cell: str) -> set[str] | None:
@@ -155,10 +165,17 @@ def types_in(cell: str) -> set[str] | None:
     return None if fault else {name for _, _, name in entities}
 
 
-def _contradicts(item: dict[str, Any]) -> bool:
-    """Whether two names of a place are there and tell two places; a type may stand beside a word that is called `entity`."""
+def _contradiction(item: dict[str, Any], text: str | None) -> str:
+    """What an entity tells twice, and not alike; "" where there is nothing. A type may stand beside a word that is called `entity`."""
     told = [[item[key] for key in keys if key in item] for keys in _KEYS[:2]]
-    return any(len(places) > 1 and (not all(type(place) is int for place in places) or len(set(places)) > 1) for places in told)
+    if any(len(places) > 1 and (not all(type(place) is int for place in places) or len(set(places)) > 1) for places in told):
+        return "names a span whose start or end is told twice, and not alike"
+    if "label" in item and "type" in item and item["label"] != item["type"]:
+        return "names an entity whose type is told twice, and not alike"
+    own, entity = item.get("text"), _entity(item)
+    if text is not None and isinstance(own, str) and entity is not None and 0 <= entity[0] < entity[1] <= len(text):
+        return "" if text[entity[0] : entity[1]] == own else "names a span that does not hold the text that it says"
+    return ""
 
 
 def _entity(item: Any) -> Entity | None:
@@ -168,23 +185,25 @@ def _entity(item: Any) -> Entity | None:
         return None
     start, end, name = item
     whole = all(isinstance(place, int) and not isinstance(place, bool) for place in (start, end))
-    return (start, end, name.strip()) if whole and isinstance(name, str) and name.strip() else None
+    return (start, end, name.strip()) if whole and isinstance(name, str) else None
 
 
 def _faulty(entities: Sequence[Entity], text: str, types: set[str], whose: str) -> tuple[str, str] | None:
     """Why the entities of a row cannot be its truth; None where they can."""
-    before = 0
+    before = (0, 0)
     for start, end, name in entities:
         shown = f"got [{start}, {end}) of {len(text)} characters"
+        if end <= start:
+            return "(label) names a span that ends where it begins, or before", shown
         if not 0 <= start < end <= len(text):
             return "(label) names a span that is not in the text", shown
         if text[start].isspace() or text[end - 1].isspace():
             return "(label) names a span that begins or ends with a blank", shown
-        if start < before:
-            return "(label) names spans that overlap", shown
+        if start < before[1]:
+            return "(label) names spans that overlap", f"got [{before[0]}, {before[1]}) and [{start}, {end})"
         if name not in types:
             return f"(label) names a type that is none {whose}", f"got {in_quotes(name)}"
-        before = end
+        before = (start, end)
     return None
 
 

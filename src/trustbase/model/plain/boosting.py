@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from trustbase.model.plain.descent import Forest
-from trustbase.model.plain.readers import Feature, dense
-from trustbase.model.plain.shared import PlainModel, Told
+from trustbase.model.plain.options import MOST_CATEGORIES, MOST_LEAVES, MOST_ROUNDS
+from trustbase.model.plain.readers import FIRST, Feature, dense
+from trustbase.model.plain.shared import Part, PlainModel, Told
 from trustbase.records import LabelSchema
 
 _SHOWN = 20
 
 
 class BoostingModel(PlainModel):
-    """The nodes of a `Forest`; `value` `(nodes,)`, `output` of each tree `(trees,)`, `start` `(outputs,)`, `gain` `(features,)`."""
+    """The nodes of a `Forest`; the `value` of each, the `output` of each tree, the `start` of each output, the `gain` of each feature."""
 
     kind = "boosting"
     view = "raw"
+    parts: ClassVar[Mapping[str, Part]] = {
+        **dict.fromkeys(("feature", "left", "right", "mask"), ("int32", "nodes")),
+        **dict.fromkeys(("threshold", "value"), ("float64", "nodes")),
+        "missing_left": ("uint8", "nodes"),
+        "masks": ("uint8", "masks", "codes"),
+        **dict.fromkeys(("roots", "output"), ("int32", "trees")),
+        "start": ("float64", "outputs"),
+        "gain": ("float64", "features"),
+    }
+
+    @classmethod
+    def most(cls, outputs: int) -> Mapping[str, int]:
+        trees = MOST_ROUNDS * outputs
+        nodes = trees * (2 * MOST_LEAVES - 1)
+        return {"trees": trees, "nodes": nodes, "masks": nodes, "codes": FIRST + MOST_CATEGORIES}
 
     def _check(self) -> None:
-        nodes, trees = len(self.array("feature", None)), len(self.array("roots", None))
-        outputs = 1 if self.classes == 2 else self.classes
-        for name in ("threshold", "left", "right", "missing_left", "mask", "value"):
-            self.array(name, nodes)
-        self._output, self._start, self._gain = self.array("output", trees), self.array("start", outputs), self.array("gain", self.width)
-        self._forest = Forest(self.arrays, self.width)
-        if not ((self._output >= 0) & (self._output < outputs)).all():
-            raise ValueError("its trees answer for labels that are not there")
+        self._output, self._start, self._gain = self.arrays["output"], self.arrays["start"], self.arrays["gain"]
+        self._forest = Forest(self.arrays, self.width, deepest=MOST_LEAVES - 1)
+        if not ((self._output >= 0) & (self._output < len(self._start))).all() or (self._gain < 0).any():
+            raise ValueError("its trees answer for labels that are not there, or gain less than nothing")
 
     def logits(self, matrix: sparse.csr_matrix) -> NDArray[np.float64]:
         found = self.arrays["value"][self._forest.leaves(dense(matrix))]

@@ -23,8 +23,8 @@ class Forest:
         roots: first node of each tree, int32 `(trees,)`.
     """
 
-    def __init__(self, arrays: Mapping[str, NDArray[Any]], features: int) -> None:
-        """Keep the arrays.
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], features: int, *, deepest: int) -> None:
+        """Keep the arrays, of trees of at most `deepest` questions on any route.
 
         Raises:
             ValueError: they are no forest over so many features.
@@ -36,22 +36,36 @@ class Forest:
         self.mask = arrays.get("mask", np.full(nodes, -1, np.int32))
         self.masks = arrays.get("masks", np.zeros((0, 0), np.bool_)).astype(np.bool_)
         self.categorical = bool((self.mask >= 0).any())
-        places = np.arange(nodes)
-        ahead = all(bool(((side > places) & (side < nodes) | (side == places)).all()) for side in (self.left, self.right))
         lengths = {len(array) for array in (self.threshold, self.left, self.right, self.missing_left, self.mask)}
         within = bool(((self.feature >= 0) & (self.feature < features)).all() and ((self.roots >= 0) & (self.roots < nodes)).all())
-        if not nodes or lengths != {nodes} or not ahead or not within or int(self.mask.max()) >= len(self.masks):
+        masked = not self.categorical or (int(self.mask.max()) < len(self.masks) and self.masks.shape[1] > 0)
+        if not nodes or lengths != {nodes} or not within or not masked or not self._are_trees():
             raise ValueError("its nodes are no trees")
-        self.depth = self._depth()
+        self.depth = self._depth(deepest)
 
-    def _depth(self) -> int:
-        """Most questions on any route."""
-        deep = np.zeros(len(self.feature), np.int64)
-        for node in range(len(self.feature)):  # what a node leads to stands after it
-            for side in (self.left[node], self.right[node]):
-                if side != node:
-                    deep[side] = max(deep[side], deep[node] + 1)
-        return int(deep.max())
+    def _are_trees(self) -> bool:
+        """Whether each node is led to once, from a root or from one node before it: no circles, and no two ways to one leaf."""
+        places, leaf = np.arange(len(self.feature)), self.is_leaf
+        inner = places[~leaf]
+        sides = np.concatenate([self.left[inner], self.right[inner]])
+        ahead = bool(((sides > np.tile(inner, 2)) & (sides < len(places))).all())
+        if not ahead or not (self.right[leaf] == places[leaf]).all():
+            return False
+        return bool((np.bincount(np.concatenate([self.roots, sides]), minlength=len(places)) == 1).all())
+
+    def _depth(self, deepest: int) -> int:
+        """Most questions on any route.
+
+        Raises:
+            ValueError: more than `deepest`.
+        """
+        depth, level, leaf = 0, self.roots, self.is_leaf
+        while len(level := level[~leaf[level]]):
+            depth += 1
+            if depth > deepest:
+                raise ValueError(f"a route through its trees asks more than {deepest} questions")
+            level = np.concatenate([self.left[level], self.right[level]])
+        return depth
 
     @property
     def is_leaf(self) -> NDArray[np.bool_]:
@@ -72,7 +86,7 @@ class Forest:
             leftward = np.where(unknown, self.missing_left[node], asked <= self.threshold[node])
             if self.categorical:
                 mask = self.mask[node]
-                code = np.where(unknown | (mask < 0), 0, asked).astype(np.int64).clip(0, self.masks.shape[1] - 1)
+                code = np.where(unknown | (mask < 0), 0, asked).clip(0, self.masks.shape[1] - 1).astype(np.int64)
                 leftward = np.where(mask >= 0, self.masks[mask, code], leftward)
             node = np.where(leftward, self.left[node], self.right[node])
         return node

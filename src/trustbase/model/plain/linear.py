@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from trustbase.model.plain.readers import Feature
-from trustbase.model.plain.shared import PlainModel, Told
+from trustbase.model.plain.shared import Part, PlainModel, Told
 from trustbase.records import LabelSchema
 
 _SHOWN = 12  # weights of each sign and label
@@ -20,10 +21,10 @@ class LinearModel(PlainModel):
 
     kind = "linear"
     view = "scaled"
+    parts: ClassVar[Mapping[str, Part]] = {"weights": ("float64", "outputs", "features"), "intercepts": ("float64", "outputs")}
 
     def _check(self) -> None:
-        outputs = 1 if self.classes == 2 else self.classes
-        self._weights, self._intercepts = self.array("weights", outputs, self.width), self.array("intercepts", outputs)
+        self._weights, self._intercepts = self.arrays["weights"], self.arrays["intercepts"]
         self._columns = np.ascontiguousarray(self._weights.T)
 
     def logits(self, matrix: sparse.csr_matrix) -> NDArray[np.float64]:

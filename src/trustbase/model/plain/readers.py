@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -68,6 +68,7 @@ class Reader(ABC):
         """Values that it knows, made from what ships with the model."""
 
     def to_json(self) -> dict[str, Any]:
+        """As `described` reads it."""
         return {"reads": type(self).__name__.lower(), **asdict(self)}  # type: ignore[call-overload]
 
 
@@ -190,9 +191,6 @@ class Words(Reader):
         return [sign.join(terms[start : start + 4]) for start in range(0, len(terms), 4)][:100] or ["text"]
 
 
-READERS: dict[str, Callable[..., Reader]] = {"numbers": Numbers, "categories": Categories, "words": Words}
-
-
 def _feature_of_pair(place: str, word: str) -> Feature:
     """A term of a pair as `data.terms` marks it: by the side it stands on, both, or how many tenths of all words are in both."""
     if place == "shared":
@@ -212,16 +210,6 @@ def read_number(value: str | None) -> float | None:
 def _one_line(text: str) -> str:
     """Somebody's own words where a line says one thing."""
     return " ".join(text.split())
-
-
-def reader_of(data: Mapping[str, Any]) -> Reader:
-    """Inverse of `Reader.to_json`.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is none.
-    """
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name != "reads"}
-    return READERS[data["reads"]](**fields)
 
 
 def all_features(readers: Sequence[Reader], view: View) -> list[Feature]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from trustbase.model.plain.options import MOST_CONDITIONS, MOST_RULES
 from trustbase.model.plain.readers import Feature, dense
-from trustbase.model.plain.shared import PlainModel, Told, answer_line, smoothed_logits
+from trustbase.model.plain.shared import Part, PlainModel, Told, answer_line, smoothed_logits
 from trustbase.records import LabelSchema
 
 
@@ -22,15 +24,25 @@ class RulesModel(PlainModel):
 
     kind = "rules"
     view = "flags"
+    parts: ClassVar[Mapping[str, Part]] = {
+        "feature": ("int32", "conditions"),
+        "threshold": ("float64", "conditions"),
+        "above": ("uint8", "conditions"),
+        "bounds": ("int32", "bounds"),
+        "counts": ("float64", "bounds", "classes"),
+    }
+
+    @classmethod
+    def most(cls, outputs: int) -> Mapping[str, int]:
+        return {"conditions": MOST_RULES * MOST_CONDITIONS, "bounds": MOST_RULES + 1}
 
     def _check(self) -> None:
-        conditions = len(self.array("feature", None))
-        self._feature, self._above = self.arrays["feature"], self.array("above", conditions).astype(np.bool_)
-        self._threshold, self._bounds = self.array("threshold", conditions), self.array("bounds", None)
-        self._counts = self.array("counts", len(self._bounds), self.classes)
-        rising = self._bounds[0] == 0 and self._bounds[-1] == conditions and bool((np.diff(self._bounds) > 0).all())
+        self._feature, self._above = self.arrays["feature"], self.arrays["above"].astype(np.bool_)
+        self._threshold, self._bounds, self._counts = self.arrays["threshold"], self.arrays["bounds"], self.arrays["counts"]
+        steps = np.diff(self._bounds.astype(np.int64), prepend=0)
+        rising = len(steps) > 0 and steps[0] == 0 and bool((steps[1:] > 0).all()) and self._bounds[-1] == len(self._feature)
         within = bool(((self._feature >= 0) & (self._feature < self.width)).all())
-        if not rising or not within or not (self._counts >= 0).all():
+        if not rising or not within:
             raise ValueError("its rules point outside of it")
         self._logits = smoothed_logits(self._counts)
 

@@ -15,6 +15,11 @@ from trustbase.model.plain.readers import Feature, View
 from trustbase.records import LabelSchema
 
 Arrays = Mapping[str, NDArray[Any]]
+#: How an array must be: its type, then the names of its sizes. Equal names are equal sizes; a number is that size.
+Part = tuple[str, *tuple[str | int, ...]]
+
+_LARGEST = 1e30  # of a weight: the sum of as many as a model may have is still a number in float32
+_MOST_ROWS = 2**53  # whole numbers are told apart in float64 up to here
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class PlainModel(ABC):
 
     kind: ClassVar[str]
     view: ClassVar[View]
+    parts: ClassVar[Mapping[str, Part]]
 
     def __init__(self, arrays: Arrays, features: int, classes: int) -> None:
         """Check and keep the arrays.
@@ -49,13 +55,48 @@ class PlainModel(ABC):
         """
         self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
         self.width, self.classes = features, classes
-        if any(array.dtype.kind == "f" and not np.isfinite(array).all() for array in self.arrays.values()):
-            raise ValueError("a number in it is not finite")
+        self.check_form({name: (str(array.dtype), array.shape) for name, array in self.arrays.items()}, features, classes)
+        for name, array in self.arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"a number in '{name}' is not finite")
+            if array.dtype.kind == "f" and name not in ("threshold", "counts") and (np.abs(array) > _LARGEST).any():
+                raise ValueError(f"a number in '{name}' is beyond {_LARGEST:g}, which no training gives")
+        counts = self.arrays.get("counts")
+        if counts is not None and not ((counts >= 0) & (counts <= _MOST_ROWS) & (counts == np.floor(counts))).all():
+            raise ValueError("its counts are no numbers of rows")
         self._check()
+
+    @classmethod
+    def check_form(cls, found: Mapping[str, tuple[str, tuple[int, ...]]], features: int, classes: int) -> None:
+        """Refuse arrays of other names, types and sizes than this model has, from what a file says of them: before any is read.
+
+        Raises:
+            ValueError: they are no model of so many features and classes.
+        """
+        if set(found) != set(cls.parts):
+            raise ValueError(f"it must hold {', '.join(sorted(cls.parts))}, found {', '.join(sorted(found)) or 'nothing'}")
+        outputs = 1 if classes == 2 else classes
+        sizes: dict[str | int, int] = {"features": features, "classes": classes, "outputs": outputs}
+        for name, (dtype, *wanted) in cls.parts.items():
+            kind, shape = found[name]
+            fits = len(shape) == len(wanted) and all(
+                size == (want if isinstance(want, int) else sizes.setdefault(want, size)) for want, size in zip(wanted, shape, strict=True)
+            )
+            if kind != dtype or not fits:
+                said = tuple(sizes.get(want, want) for want in wanted)
+                raise ValueError(f"'{name}' must be {dtype} of the shape {said}, found {kind} of {tuple(shape)}")
+        over = [f"{sizes[name]:,} {name} where {most:,} are the most" for name, most in cls.most(outputs).items() if sizes[name] > most]
+        if over:
+            raise ValueError(f"it has {', '.join(over)}")
+
+    @classmethod
+    def most(cls, outputs: int) -> Mapping[str, int]:
+        """The largest that sizes of `parts` may be, where nothing else says it."""
+        return {}
 
     @abstractmethod
     def _check(self) -> None:
-        """Raise ValueError where an array is missing, has another shape, or points outside of another."""
+        """Raise ValueError where an array points outside of another, and make ready what answers need."""
 
     @abstractmethod
     def logits(self, matrix: sparse.csr_matrix) -> NDArray[np.float64]:
@@ -64,18 +105,6 @@ class PlainModel(ABC):
     @abstractmethod
     def told(self, features: Sequence[Feature], labels: LabelSchema) -> Told:
         """What it says to somebody who reads it."""
-
-    def array(self, name: str, *shape: int | None) -> NDArray[Any]:
-        """One of its arrays, if it has this shape (None: any length).
-
-        Raises:
-            ValueError: it has not.
-        """
-        found = self.arrays.get(name)
-        have = () if found is None else found.shape
-        if found is None or len(have) != len(shape) or any(want not in (None, size) for want, size in zip(shape, have, strict=True)):
-            raise ValueError(f"'{name}' must have the shape {shape}, found {have}")
-        return found
 
 
 def smoothed_logits(counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from trustbase import files
 from trustbase.errors import ModelError
 from trustbase.model.artifact import PLAIN_FILE
-from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all, reader_of
+from trustbase.model.plain.described import PLAIN_SCHEMA, described
+from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all
 from trustbase.model.plain.shared import PlainModel, Told
 from trustbase.recipe.lookup import PLAIN_MODELS, load
 from trustbase.records import LabelSchema
 
-PLAIN_SCHEMA = "trustbase/plain/1"
 NUMBERS_FILE = "plain.safetensors"
+_MOST_BYTES = 64 * 2**20  # of the description: some of the most terms that there may be
+_DTYPES = {"F64": "float64", "I32": "int32", "U8": "uint8"}  # as safetensors calls them
 
 
 @dataclass(frozen=True)
@@ -76,26 +78,32 @@ def read_plain(folder: Path) -> Readable:
         ModelError: the files are not there, or hold no plain model.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     try:
-        said = files.read_json(folder / PLAIN_FILE)
-        arrays = load_file(folder / NUMBERS_FILE)
-        return _read(said, arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError) as error:
-        raise ModelError(f"{folder} holds no plain model that can be read: {error!r}", hint="train it again") from error
+        size = (folder / PLAIN_FILE).stat().st_size
+        if size > _MOST_BYTES:
+            raise ValueError(f"{PLAIN_FILE} has {size:,} bytes where {_MOST_BYTES:,} are the most")
+        said = described(files.read_at_most(folder / PLAIN_FILE, -1))
+        readers = said.made()
+        kind: type[PlainModel] = load(PLAIN_MODELS[said.kind])
+        features = len(all_features(readers, kind.view))
+        arrays = _arrays(folder / NUMBERS_FILE, kind, features, said.classes)
+        return Readable(kind(arrays, features, said.classes), said.columns, readers)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} holds no plain model that can be read: {error}", hint="train it again") from error
 
 
-def _read(said: Any, arrays: dict[str, NDArray[Any]]) -> Readable:
-    if said["schema"] != PLAIN_SCHEMA or said["kind"] not in PLAIN_MODELS:
-        raise ValueError(f"expected {PLAIN_SCHEMA} of {', '.join(PLAIN_MODELS)}, got {said['schema']!r} of {said['kind']!r}")
-    readers = tuple(reader_of(item) for item in said["readers"])
-    columns = tuple(said["columns"])
-    stray = [reader.column for reader in readers if reader.column is not None and reader.column not in columns]
-    if stray:
-        raise ValueError(f"it reads columns that it is not asked with: {stray}")
-    kind: type[PlainModel] = load(PLAIN_MODELS[said["kind"]])
-    return Readable(kind(arrays, len(all_features(readers, kind.view)), int(said["classes"])), columns, readers)
+def _arrays(path: Path, kind: type[PlainModel], features: int, classes: int) -> dict[str, NDArray[Any]]:
+    """What the file holds, where the head of it says that it holds what it should: nothing is read before."""
+    from safetensors import safe_open
+
+    files.read_at_most(path, 0)  # refuses what is no regular file
+    with safe_open(path, framework="numpy") as opened:
+        parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        kind.check_form(
+            {name: (_DTYPES.get(part.get_dtype(), "?"), tuple(part.get_shape())) for name, part in parts.items()}, features, classes
+        )
+        return {name: opened.get_tensor(name) for name in parts}
 
 
 def example_values(folder: Path) -> dict[str | None, list[str]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from trustbase.model.plain.descent import Forest
+from trustbase.model.plain.options import MOST_DEPTH
 from trustbase.model.plain.readers import Feature, dense
-from trustbase.model.plain.shared import PlainModel, Told, answer_line, smoothed_logits
+from trustbase.model.plain.shared import Part, PlainModel, Told, answer_line, smoothed_logits
 from trustbase.records import LabelSchema
 
 
@@ -19,15 +21,20 @@ class TreeModel(PlainModel):
 
     kind = "tree"
     view = "flags"
+    parts: ClassVar[Mapping[str, Part]] = {
+        **dict.fromkeys(("feature", "left", "right"), ("int32", "nodes")),
+        "threshold": ("float64", "nodes"),
+        "counts": ("float64", "nodes", "classes"),
+        "roots": ("int32", 1),
+    }
+
+    @classmethod
+    def most(cls, outputs: int) -> Mapping[str, int]:
+        return {"nodes": 2 ** (MOST_DEPTH + 1) - 1}
 
     def _check(self) -> None:
-        nodes = len(self.array("feature", None))
-        for name in ("threshold", "left", "right"):
-            self.array(name, nodes)
-        self._counts = self.array("counts", nodes, self.classes)
-        self._forest = Forest({**self.arrays, "roots": self.array("roots", 1)}, self.width)
-        if not (self._counts >= 0).all():
-            raise ValueError("its counts are no counts")
+        self._counts = self.arrays["counts"]
+        self._forest = Forest(self.arrays, self.width, deepest=MOST_DEPTH)
         self._logits = smoothed_logits(self._counts)
 
     def leaves(self, matrix: sparse.csr_matrix) -> NDArray[np.int64]:

@@ -14,11 +14,11 @@ from trustbase.data.columns import kind_of_column
 from trustbase.data.template import TextTemplate
 from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.errors import DataError
+from trustbase.model.plain.options import MOST_CATEGORIES
 from trustbase.model.plain.readers import Categories, Numbers, Reader, View, Words, read_number
 from trustbase.records import Split
 
 _LEAST_INTERVAL = 50  # rows of an interval, where there are many
-MOST_CATEGORIES = 250  # histogram boosting takes 255 bins
 
 
 def columns_read(template: TextTemplate) -> tuple[str, ...]:

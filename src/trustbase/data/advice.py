@@ -1,0 +1,31 @@
+"""What to do about bad rows that have one cause together: with how many there are, once, and not beside each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from trustbase.data.encodings import GB, NOT_UTF8, WESTERN, converting
+from trustbase.data.rows import DECIMAL_COMMA, BadRow
+
+MEND = "mend these rows"
+
+
+def advice(bad: Sequence[BadRow], source: str) -> list[str]:
+    """The next steps of one file's bad rows.
+
+    Args:
+        bad: them.
+        source: the file's name, where a row does not say it.
+    """
+    steps = [MEND]
+    for encoding in (GB, WESTERN):
+        rows = [item for item in bad if f"{NOT_UTF8}, reads as {encoding}" in item.kind]
+        if rows:
+            name = PurePath(rows[0].file or source).name
+            steps.append(f"rows that read as {encoding}: {len(rows):,}; where all of the file does, {converting(encoding, name)}")
+    commas = sum(DECIMAL_COMMA in item.kind for item in bad)
+    if commas:
+        said = "write 1.5 for 1,5, and 1234.5 for 1,234.5 or 1.234,5"
+        steps.append(f"rows with a decimal comma, or commas between thousands: {commas:,}; {said}")
+    return steps
