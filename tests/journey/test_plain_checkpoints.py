@@ -66,7 +66,7 @@ def options(named: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("task", list(CASES))
 def test_a_plain_checkpoint_is_audited_and_compared(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTBASE_HOME", str(tmp_path / "home"))
-    time_quickly(monkeypatch)
+    time_quickly(monkeypatch, forked=False)
     made, labels, named, whole, metric = CASES[task]
     world = WORLDS[task]
     world.write(tmp_path)

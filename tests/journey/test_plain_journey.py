@@ -62,7 +62,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     write(text_rows(900, 0), folder / "text.csv")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRUSTBASE_HOME", str(folder / "home"))
-        time_quickly(patch)
+        time_quickly(patch, forked=False)
         made = {}
         shapes = {
             "tree": ("table.csv", '"{age} years, {job}: {note}"'),

@@ -8,17 +8,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
+from forks import forks
+
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'trustbase[ray]'")
 #: Where a test starts processes: on this machine, and on Ray.
 ON_RAY_TOO = [None, pytest.param("auto", marks=[needs_ray, pytest.mark.slow])]
-#: What takes seconds to import, and is imported once for all processes of all tests.
-HEAVY = ("torch.distributed", "trustbase.model.task", "trustbase.train.fit", "trustbase.train.pretrain")
 
 
 def together(function, folder: Path, *args, size: int = 2, patience: float = 300) -> list:
@@ -38,7 +36,7 @@ def together(function, folder: Path, *args, size: int = 2, patience: float = 300
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
-    context = _context()
+    context = forks()
     members = [context.Process(target=_member, args=(rank, size, port, folder, function, args, dict(os.environ))) for rank in range(size)]
     for member in members:
         member.start()
@@ -84,13 +82,6 @@ def check_stopped_by_signal(found: list[dict]) -> None:
     """A signal to one process stops all."""
     for each in found:
         assert each["signal"].startswith("Interrupted: training was stopped by SIGTERM after step 6")
-
-
-def _context() -> ForkServerContext:
-    """New processes come from one that has only imported what is heavy: it has no thread, no device and no test's state."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(list(HEAVY))
-    return context
 
 
 def _member(rank: int, size: int, port: int, folder: Path, function, args: tuple, environment: dict[str, str]) -> None:
