@@ -126,8 +126,8 @@ def _gain(context: AuditContext, name: str) -> Finding:
         if not turned:
             return _no_difference(both, context.confidence).finding(id, **shared)
         if turned < LEAST_TURNED:  # drawing them again does not show how few they are
-            reason = f"{turned} rows tell model and rival apart, fewer than {LEAST_TURNED}"
-            return Finding.without_value(id, "insufficient", reason, n=n, **shared)
+            few = f"{turned} rows tell model and rival apart, fewer than {LEAST_TURNED}"
+            return Finding.without_value(id, "insufficient", few, n=n, **shared)
         rng = seeds.generator(context.seed, "quality", id)
         found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=n)
         return found.finding(id, seed=context.seed, **shared)
