@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.audit.named_texts import NamedTexts
+from trustbase.audit_limits import limits_of
 from trustbase.data.marked import three_columns
 from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
-from trustbase.finding_id import DIMENSIONS, FindingId
 from trustbase.places import output_folder
-from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, audited_dimensions
+from trustbase.recipe.lookup import ANSWER_KINDS, TASKS
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
@@ -178,7 +178,7 @@ def audit(
         workers=workers,
         together={"--entities": entities, "--types": types, "--farthest": farthest, "--most-pairs": most_pairs},
     )
-    limits = _policy(
+    limits = limits_of(
         policy,
         only,
         groups,
@@ -201,7 +201,7 @@ def audit(
             beside = stack.enter_context(audited_with(entities, info, how, emit))
             known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
             known["entities"] = entities is not None
-            limits = _policy(policy, only, groups, (info.answer_kind,), given=False, **known)
+            limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
             rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
@@ -209,56 +209,6 @@ def audit(
                 call.tell_assumed(rows.labels, groups)
             report, looks = _audit_model(call, info, rows, str(data), workers, beside)
     return _finish(call, report, looks, lang)
-
-
-def _policy(
-    path: str | Path | None,
-    only: Sequence[str],
-    groups: Sequence[str],
-    kinds: Sequence[str],
-    *,
-    given: bool,
-    neutral: bool = True,
-    choices: bool = False,
-    entities: bool = False,
-) -> Policy | None:
-    """The limits of `--policy`, read before anything is opened or measured, for a model of one of these answer kinds.
-
-    Raises:
-        RecipeError: they cannot be used, or speak of findings that this audit can never give; every one of them.
-    """
-    if path is None:
-        return None
-    from trustbase.gate.policy import read_policy
-
-    def never(id: FindingId) -> tuple[str, str] | None:
-        told = {"neutral": neutral, "choices": choices, "entities": entities}
-        found = [_why_never(id, set(only or audited_dimensions(kind)) & possible, groups, kind, **told) for kind in kinds]
-        return None if None in found else found[0]
-
-    possible = set(GIVEN_DIMENSIONS if given else DIMENSIONS)
-    return read_policy(Path(path), never=never)
-
-
-def _why_never(
-    id: FindingId, measured: Collection[str], groups: Sequence[str], kind: str, *, neutral: bool, choices: bool, entities: bool
-) -> tuple[str, str] | None:
-    """Why this audit will never give a finding, in the words of the command's options; None where it can."""
-    from trustbase.audit.catalogue import why_never
-
-    existing = audited_dimensions(kind)
-    if id.dimension not in existing:
-        return f"the {id.dimension} audit is one that this version of Trustbase cannot do yet", "remove this limit"
-    never = why_never(id, groups, kind, neutral=neutral, choices=choices, entities=entities)
-    if never is not None:
-        message, hint = never
-        return message.replace("data.groups", "--groups"), hint.replace("data.groups", "--groups")
-    if id.dimension not in measured:
-        return (
-            f"{id.dimension} is not measured by this audit, which measures {', '.join(sorted(measured)) or 'nothing'}",
-            "remove this limit",
-        )
-    return None
 
 
 def _read(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 DIMENSIONS = ("quality", "fairness", "privacy", "explanation", "robustness", "safety", "efficiency", "compliance")
 
+NOTHING = 1e-12  # under which a finding's number is what sums of floats leave of 0
 OUT_OF_TIME = "out-of-time"  # the data set of later rows, as ids name it
 
 _ID = re.compile(

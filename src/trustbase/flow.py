@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustbase import files, interpretable, pretraining, raw_text, releasing, steps
+from trustbase import bases, files, interpretable, pretraining, raw_text, releasing, steps
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
 from trustbase.model.plain.options import PlainOptions
@@ -145,10 +145,10 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     """A base model and labelled rows to a model for a task."""
     if isinstance(plan.finetune.base, PlainOptions):
         return _learn(stages, plan, plan.finetune.base, policy)
-    base = steps.choose_base(stages, plan)
+    base = bases.choose_base(stages, plan)
     dataset = steps.read_data(stages, plan)
     later = steps.read_later(stages, plan, dataset)
-    base = base or steps.build_base(stages, plan, dataset)
+    base = base or bases.build_base(stages, plan, dataset)
     steps.describe_data(stages, plan, dataset, base, later)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)

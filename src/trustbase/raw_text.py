@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
+from trustbase.bases import find_base
 from trustbase.errors import RecipeError
 from trustbase.records import BaseModel
 from trustbase.releasing import Seen
 from trustbase.stages import Stages
-from trustbase.steps import DATA_CODE, find_base
+from trustbase.steps import DATA_CODE
 
 if TYPE_CHECKING:
     from trustbase.data.canaries import Canaries

@@ -30,11 +30,12 @@ ORDER = (
     {"report"},
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
-    {"releasing"},
+    {"releasing", "bases"},
     {"steps", "raw_text", "pretraining", "interpretable"},
     {
         "flow",
         "audit_command",
+        "audit_limits",
         "recheck_command",
         "compare_command",
         "corpus_command",

@@ -13,8 +13,9 @@ from test_relating import Finder, Teller
 
 from trustbase import files
 from trustbase.audit.catalogue import END_TO_END, why_never
+from trustbase.audit.catalogue import RELATION_FATES as FATES
 from trustbase.audit.context import Answers, AuditContext, Evidence
-from trustbase.audit.end_to_end import FATES, Told, Truth, answer_of, end_to_end, fates, sums_of, truth_of
+from trustbase.audit.end_to_end import Told, Truth, answer_of, end_to_end, fates, sums_of, truth_of
 from trustbase.audit.entities import f1
 from trustbase.audit.resampled import of_shares
 from trustbase.data.marked import Span, mark
@@ -238,7 +239,10 @@ def test_intervals_hold_when_texts_are_drawn(tmp_path: Path) -> None:
 
 
 def test_the_table_of_errors_is_told_in_both_languages() -> None:
-    errors = {"true": {**dict.fromkeys(FATES, 0), "correct": 3, "no_entity": 1}, "answered": {**dict.fromkeys(FATES, 0), "correct": 3}}
+    errors = {
+        "true": {**dict.fromkeys(FATES, 0), "correct": 3, "no_entity": 1},
+        "answered": {**dict.fromkeys(FATES, 0), "correct": 3},
+    }
     evidence = {"relation_errors": errors, "texts": 9, "pairs": 20, "unlisted": 0, "not_asked": 2, "most_pairs": 2000}
     for lang in ("en", "zh"):
         (block,) = relation_blocks(evidence, words(lang))

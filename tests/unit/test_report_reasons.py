@@ -19,7 +19,7 @@ import pytest
 import trustbase.report.words as catalogue
 from entity_world import CUES, sentence
 from trustbase import files
-from trustbase.audit import counted, efficiency, fairness, measure, quality, quality_labels, reliability
+from trustbase.audit import counted, efficiency, fairness, measure, quality, quality_labels, quality_tokens, reliability
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.clustered import Entities, _widened
 from trustbase.audit.context import Answers, AuditContext, Evidence
@@ -195,6 +195,9 @@ def entity_texts(folder: Path) -> Texts:
         answers = Answers(None, truth if told else ragged([()] * rows))
         asked = AuditContext(test, labels, Decision(), answers, Evidence(folder), 0)
         found |= finding_texts(run_audit(asked, ["quality"], policy_digest=None, answer_kind="tokens").findings)
+        if told and rows == 300:  # a rival that misses the entities of five rows
+            rival = Answers(None, ragged([() if row < 5 else spans for row, spans in enumerate(truth)]))
+            found |= finding_texts([quality_tokens._gain(replace(asked, rivals={"window": rival}), "window")])
     return found
 
 

@@ -184,6 +184,9 @@ def test_what_data_and_artefact_recorded_is_said_in_chinese(tmp_path: Path) -> N
     named = {"train": "rows.csv", "test": "test.csv", "text": "{text}, {sex}", "label": "label", "groups": ["sex"], "deduplicate": False}
     options = DataOptions.model_validate(named)
     found = load(options, root=tmp_path, seed=0).facts["notes"]
+    (tmp_path / "numbers.csv").write_text("\n".join(["text,label", *(f"text {i % 40},{i}" for i in range(80))]))
+    numbers = DataOptions.model_validate({"train": "numbers.csv", "text": "text", "label": "label", "deduplicate": False})
+    found += load(numbers, root=tmp_path, seed=0, answers="number").facts["notes"]
     found += ["data.features shows the group column 'sex' to the model", "120 labels for 200 rows: is 'label' the right column?"]
     found += facts._unordered(SimpleNamespace(query="SELECT 1"))  # type: ignore[arg-type]
     found += [f"train: {conll._notes('BIO', repaired, 2)[0]}" for repaired in (0, 3)]

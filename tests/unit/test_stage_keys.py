@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tiny import tiny_bert
-from trustbase import files, machine, releasing, steps
+from trustbase import bases, files, machine, releasing, steps
 from trustbase.errors import DataError, Interrupted, StaleRunError, TrustbaseError, UsageError, VerificationError
 from trustbase.events import RunLog
 from trustbase.stages import LIBRARIES, Stages, code_digest, locked
@@ -187,7 +187,7 @@ def test_a_bundle_as_base_is_verified_before_anything_parses_it(tmp_path, monkey
     stages = Stages(tmp_path / "run", RunLog(tmp_path / "log.jsonl"))
     for recipe.base in ("./theirs", "./theirs/model"):
         with pytest.raises(VerificationError):
-            steps.choose_base(stages, SimpleNamespace(finetune=recipe, root=tmp_path))
+            bases.choose_base(stages, SimpleNamespace(finetune=recipe, root=tmp_path))
 
 
 @pytest.mark.parametrize(("share", "allowed", "outcome"), [(0.01, 0.2, ""), (0.06, 0.2, "6.0%"), (0.63, 0.2, None), (0.63, 0.7, "63.0%")])
@@ -249,7 +249,7 @@ def test_a_base_whose_run_was_not_released_is_told(tmp_path):
         def __call__(self, event, **fields):
             told.append((event, fields["text"]))
 
-    find = lambda: steps.find_base(SimpleNamespace(log=Log()), "run", tmp_path)  # noqa: E731
+    find = lambda: bases.find_base(SimpleNamespace(log=Log()), "run", tmp_path)  # noqa: E731
     find()
     assert told == []
     (tmp_path / "run" / "rejected").mkdir()

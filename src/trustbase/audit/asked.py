@@ -69,10 +69,10 @@ def refuse_impossible(
 
 def _of_both(together: Mapping[str, object], only: Sequence[str]) -> Iterator[Problem]:
     """Words about a second model that is not named, or that nothing would be measured of."""
-    if together.get("--entities") is None:
-        for name in [name for name, value in together.items() if value is not None]:
-            yield Problem(name, "is of two models that are audited together, and one is named", "add --entities MODEL")
-    elif only and "quality" not in only:
+    from trustbase.outputs.related import said_of_one
+
+    yield from said_of_one(together.get("--entities"), together)
+    if together.get("--entities") is not None and only and "quality" not in only:
         yield Problem("--only", "leaves out quality, which is all that is measured of two models together", "add quality")
 
 

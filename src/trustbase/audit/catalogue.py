@@ -35,6 +35,11 @@ SEEDS = "seeds"
 #: The variant of what is measured of relations between entities that a model found, in place of entities that people marked.
 END_TO_END = "end-to-end"
 
+#: What becomes of an entity, and of a relation between entities that a model found: rows of the evidence's tables of errors.
+Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
+ENTITY_FATES: tuple[Fate, ...] = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
+RELATION_FATES = ("correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation")
+
 #: What is measured of, by answer kind, for people.
 _OF = {name: kind.of for name, kind in ANSWER_KINDS.items()} | {"language": "a base model"}
 

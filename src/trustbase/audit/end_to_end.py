@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import seeds
-from trustbase.audit.catalogue import END_TO_END
+from trustbase.audit.catalogue import END_TO_END, RELATION_FATES
 from trustbase.audit.context import AuditContext
 from trustbase.audit.entities import f1, precision, recall
 from trustbase.audit.guard import LEAST_ROWS, guarded
@@ -37,7 +37,6 @@ from trustbase.records import Finding, Split
 
 Place = tuple[int, int]  # first character and the one after the last
 Pair = tuple[Place, Place]  # of head and tail
-FATES = ("correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation")
 _STATISTICS = {"relation_f1": f1, "relation_precision": precision, "relation_recall": recall}
 _LISTED = 20
 
@@ -128,7 +127,7 @@ def fates(told: Iterable[Told], truth: Iterable[Told]) -> dict[str, dict[str, in
     The first that applies: an entity of it is none on the other side (nothing there overlaps it), or has another boundary, or another
     type; or both entities stand there too and another label is told of them, or none.
     """
-    found = {"true": dict.fromkeys(FATES, 0), "answered": dict.fromkeys(FATES, 0)}
+    found = {"true": dict.fromkeys(RELATION_FATES, 0), "answered": dict.fromkeys(RELATION_FATES, 0)}
     for one, other in zip(told, truth, strict=True):
         for name, own, opposite in (("true", other, one), ("answered", one, other)):
             for pair, label in _each(own):

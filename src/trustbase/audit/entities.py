@@ -9,17 +9,16 @@ Source: Tjong Kim Sang & De Meulder (2003), section 4.1 (precision, recall and F
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit.catalogue import ENTITY_FATES, Fate
 from trustbase.audit.resampled import of_shares
 from trustbase.audit.stats import Floats, Interval
 from trustbase.data.tags import Entity
 
-Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
-FATES: tuple[Fate, ...] = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
 Statistic = Callable[[Floats], Floats]
 
 
@@ -66,7 +65,7 @@ def fates(told: NDArray[Any], truth: NDArray[Any]) -> tuple[dict[Fate, int], dic
     A true entity is correct, or has its span answered with another type, or overlaps an answered one of its type (wrong boundary) or of
     another (both wrong), or is missed. An answered one is told by the same rules, or spurious where nothing true is near.
     """
-    of_true, of_told = dict.fromkeys(FATES, 0), dict.fromkeys(FATES, 0)
+    of_true, of_told = dict.fromkeys(ENTITY_FATES, 0), dict.fromkeys(ENTITY_FATES, 0)
     for answer, true in zip(told, truth, strict=True):
         for entity in true:
             of_true[_fate(entity, answer, "missed")] += 1

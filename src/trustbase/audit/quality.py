@@ -21,7 +21,7 @@ from trustbase.audit.counts import ClassificationIntervals, classification_inter
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, attempt, failed, guarded
 from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.rival_inputs import have_choices
-from trustbase.audit.rivals import rivals_for, why_not
+from trustbase.audit.rivals import no_gain, rivals_for
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
 from trustbase.audit.stats import Interval, mean_of_costs, normal_quantile, paired_difference, proportion, proportion_bounds
@@ -164,12 +164,7 @@ def _gain(context: AuditContext, name: str) -> Finding:
         truth = context.test.labels
         interval = paired_difference(context.answers.predicted == truth, rival.predicted == truth, confidence=context.confidence)
         return _finding(context, id, interval, unit="accuracy")
-    if context.train is None:
-        return _without(context, id, "not_applicable", "no training rows were given, so no rival could be trained")
-    reason = why_not(name, context.train)
-    if reason is not None:
-        return _without(context, id, "not_applicable", reason)
-    return _without(context, id, "failed", "the rival could not be trained or gave no answers; the log says why")
+    return no_gain(context, name, id, {"direction": "higher", "confidence": context.confidence})
 
 
 def _without(context: AuditContext, id: str, status: Status, reason: str, **fields: Any) -> Finding:

@@ -19,7 +19,7 @@ from trustbase.audit.counts import ClassificationIntervals, classification_inter
 from trustbase.audit.guard import LEAST_ROWS, guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.resampled import LEAST_UNITS, of_shares
-from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals import no_gain
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.stats import Floats, Interval, bounded_mean, paired_difference, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -171,12 +171,7 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if rival is not None:
         ours, theirs = exact(context.answers, context.test.labels), exact(rival, context.test.labels)
         return paired_difference(ours, theirs, confidence=context.confidence).finding(id, **shared)
-    if context.train is None:
-        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
-    reason = why_not(name, context.train)
-    if reason is not None:
-        return Finding.without_value(id, "not_applicable", reason, **shared)
-    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+    return no_gain(context, name, id, shared)
 
 
 def _rival_rows(context: AuditContext, gains: dict[str, Finding]) -> list[dict[str, Any]]:

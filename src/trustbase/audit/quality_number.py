@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trustbase.audit.context import Answers, AuditContext, Partition
 from trustbase.audit.guard import LEAST_ROWS, NAMED_ROWS, guarded
 from trustbase.audit.quality import slice_id
-from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals import no_gain
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import AFTERWARDS, least_rows, partitions
 from trustbase.audit.stats import Interval, normal_quantile, proportion
@@ -108,12 +108,7 @@ def _gain(context: AuditContext, name: str) -> Finding:
             return Finding.without_value(id, "insufficient", f"{len(truth)} rows, fewer than the minimum of {LEAST_ERRORS}", **shared)
         saved = np.abs(theirs - truth) - np.abs(ours - truth)
         return mean_move(saved, farthest(truth, ours, theirs), confidence=context.confidence).finding(id, **shared)
-    if context.train is None:
-        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
-    reason = why_not(name, context.train)
-    if reason is not None:
-        return Finding.without_value(id, "not_applicable", reason, **shared)
-    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+    return no_gain(context, name, id, shared)
 
 
 def _root(context: AuditContext, answers: Answers) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import guarded
 from trustbase.audit.resampled import LEAST_UNITS
-from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals import no_gain
 from trustbase.audit.spans import fits, has_answer
 from trustbase.audit.stats import Floats, Interval, bounded_mean, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -73,12 +73,7 @@ def _gain(context: AuditContext, name: str) -> Finding:
     if rival is not None:
         apart = fits(context.answers.predicted, context.test)[:, 1] - fits(rival.predicted, context.test)[:, 1]
         return bounded_mean(apart, -1.0, 1.0, confidence=context.confidence).finding(id, **shared)
-    if context.train is None:
-        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
-    reason = why_not(name, context.train)
-    if reason is not None:
-        return Finding.without_value(id, "not_applicable", reason, **shared)
-    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+    return no_gain(context, name, id, shared)
 
 
 def _evidence(

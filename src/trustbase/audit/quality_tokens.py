@@ -19,7 +19,7 @@ from trustbase.audit.guard import guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.ratios import share_of
 from trustbase.audit.resampled import LEAST_TURNED, LEAST_UNITS, of_sums
-from trustbase.audit.rivals import why_not
+from trustbase.audit.rivals import no_gain
 from trustbase.audit.stats import Floats, Interval, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.data.tags import tags_of, types_of
@@ -131,12 +131,7 @@ def _gain(context: AuditContext, name: str) -> Finding:
         rng = seeds.generator(context.seed, "quality", id)
         found = of_sums(both, _difference, rng=rng, confidence=context.confidence, least=-1.0, most=1.0, n=n)
         return found.finding(id, seed=context.seed, **shared)
-    if context.train is None:
-        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **shared)
-    reason = why_not(name, context.train)
-    if reason is not None:
-        return Finding.without_value(id, "not_applicable", reason, **shared)
-    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **shared)
+    return no_gain(context, name, id, shared)
 
 
 def _no_difference(sums: Floats, confidence: float) -> Interval:

@@ -5,13 +5,14 @@ Imports scikit-learn when a rival is trained, and torch never.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from trustbase import seeds
-from trustbase.audit.context import Answers
+from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.rival_inputs import have_choices, learnable
 from trustbase.data.stored import StoredTexts, in_memory
 from trustbase.data.terms import are_marked
@@ -19,7 +20,7 @@ from trustbase.errors import Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
 from trustbase.recipe.lookup import load_named, rivals_of
-from trustbase.records import LabelSchema, Split
+from trustbase.records import Finding, LabelSchema, Split
 
 _MAX_THREADS = 8
 _ONE_THREAD_ROWS = 100_000
@@ -72,6 +73,23 @@ def why_not(name: str, train: Split) -> str | None:
     if name == "boosting" and not learnable(train):
         return "nearly every value of the raw columns is a text of its own, so there are no categories or numbers to learn from"
     return None
+
+
+def no_gain(context: AuditContext, name: str, id: str, fields: Mapping[str, Any]) -> Finding:
+    """The finding of a gain over a rival that gave no answers: why it gave none.
+
+    Args:
+        context: of the audit.
+        name: the rival's.
+        id: the finding's.
+        fields: what every finding of such a gain says.
+    """
+    if context.train is None:
+        return Finding.without_value(id, "not_applicable", "no training rows were given, so no rival could be trained", **fields)
+    reason = why_not(name, context.train)
+    if reason is not None:
+        return Finding.without_value(id, "not_applicable", reason, **fields)
+    return Finding.without_value(id, "failed", "the rival could not be trained or gave no answers; the log says why", **fields)
 
 
 def plain_text(split: Split) -> bool:

@@ -83,11 +83,14 @@ def predict(
         ModelError: this machine does not reproduce the bundle's golden outputs; nothing was written.
         DataError: the input as a whole cannot be read, or lacks a column.
     """
+    from trustbase.outputs.related import said_of_one
+
     started = time.monotonic()
     target = files.check_output(output)
     refuse_inside_bundle(target, "the output")
     how = {"types": types, "farthest": farthest, "most": most_pairs}
-    _refuse_alone(entities, how)
+    if problems := said_of_one(entities, {"--types": types, "--farthest": farthest, "--most-pairs": most_pairs}):
+        raise UsageError("nothing was asked", problems=problems)
     checked = verify(bundle, trust=trust, emit=emit)
     _refuse_base(checked)
     finder = None if entities is None else verify(entities, trust=trust, emit=emit)
@@ -115,18 +118,6 @@ def _refuse_base(checked: VerifiedBundle) -> None:
             f"{checked.folder} holds a base model: it has no task, so there is nothing to predict",
             hint=f"name it as base: in a recipe (base: {checked.folder}) and fine-tune it on labelled rows",
         )
-
-
-def _refuse_alone(entities: str | Path | None, how: Mapping[str, Any]) -> None:
-    """Words about two models where there is one.
-
-    Raises:
-        UsageError: they are said.
-    """
-    said = [name for name, value in how.items() if value is not None]
-    if entities is None and said:
-        names = ", ".join(f"--{'most-pairs' if name == 'most' else name}" for name in said)
-        raise UsageError(f"{names}: of two models that are asked together, and one is named", hint="add --entities BUNDLE")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.values import language, meanings, names
 
 
@@ -30,11 +31,9 @@ def audit_command(
         str | None,
         typer.Option("--entities", help="A model that finds the entities between which MODEL tells relations."),
     ] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--types", help="What the relation rows called each type of entity: PER=person,ORG=company.")
-    ] = None,
-    farthest: Annotated[int | None, typer.Option("--farthest", help="Most characters between the two entities of a pair.")] = None,
-    most_pairs: Annotated[int | None, typer.Option("--most-pairs", help="Most pairs of entities of one text; 2000 by default.")] = None,
+    types: Types = None,
+    farthest: Farthest = None,
+    most_pairs: MostPairs = None,
     train: Annotated[Path | None, typer.Option("--train", help="Training rows, for the rivals.")] = None,
     policy: Annotated[Path | None, typer.Option("--policy", help="Limits to judge by (YAML).")] = None,
     only: Annotated[

@@ -11,6 +11,7 @@ import typer
 
 from trustbase.cli import follower, interrupt, pipes
 from trustbase.cli.audit import audit_command
+from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.search import scaling_command, sweep_command
 from trustbase.cli.values import language, meanings, names
@@ -171,11 +172,9 @@ def predict_command(
     entities: Annotated[
         Path | None, typer.Option("--entities", help="A bundle that finds the entities between which BUNDLE tells relations.")
     ] = None,
-    types: Annotated[
-        list[str] | None, typer.Option("--types", help="What the relation rows called each type of entity: PER=person,ORG=company.")
-    ] = None,
-    farthest: Annotated[int | None, typer.Option("--farthest", help="Most characters between the two entities of a pair.")] = None,
-    most_pairs: Annotated[int | None, typer.Option("--most-pairs", help="Most pairs of entities of one text; 2000 by default.")] = None,
+    types: Types = None,
+    farthest: Farthest = None,
+    most_pairs: MostPairs = None,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
 ) -> None:
     """Batch answers of a released bundle; with --entities, the relations between the entities that another bundle finds.

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 
 from trustbase.errors import UsageError
-
-_NOTHING = 1e-12  # under which a number is what sums of floats leave of 0
+from trustbase.finding_id import NOTHING
 
 
 def names(given: Sequence[str] | None) -> tuple[str, ...]:
@@ -18,7 +17,7 @@ def names(given: Sequence[str] | None) -> tuple[str, ...]:
 
 def four_places(value: float, *, signed: bool = False) -> str:
     """A measured number with four places, more where these would hide it; what sums of floats leave of nothing is 0, without a sign."""
-    if abs(value) < _NOTHING:
+    if abs(value) < NOTHING:
         return "0"
     places = f"{value:+.4f}" if signed else f"{value:.4f}"
     return places if float(places) else f"{value:+.2g}" if signed else f"{value:.2g}"

@@ -155,6 +155,17 @@ class Pairing:
         return self.farthest is not None and other.start - one.end > self.farthest
 
 
+def said_of_one(entities: object, options: Mapping[str, object]) -> list[Problem]:
+    """Options that speak of two models, where the one of entities is not named.
+
+    Args:
+        entities: what names it; None where nothing does.
+        options: name → what was said; None where nothing was.
+    """
+    said = [name for name, value in options.items() if value is not None] if entities is None else []
+    return [Problem(name, "is of two models that are asked together, and one is named", "add --entities MODEL") for name in said]
+
+
 def ask_both(finder: Asked, teller: Asked, texts: Sequence[str], pairing: Pairing) -> list[Related | Failure]:
     """What both models find in each text, or why one has no answer.
 

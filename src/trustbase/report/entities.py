@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trustbase.audit.catalogue import ENTITY_FATES
 from trustbase.report.formats import show
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
 
-_FATES = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
 _ONE_SIDED = {"missed": 0, "spurious": 1}  # only true entities can be missed, only answered ones spurious
 
 
@@ -21,7 +21,7 @@ def entity_blocks(errors: Any, t: Words) -> list[Block]:
     sides = [errors.get("true") or {}, errors.get("answered") or {}]
     totals = [sum(side.values()) for side in sides]
     rows = []
-    for fate in _FATES:
+    for fate in ENTITY_FATES:
         cells = [_cell(side.get(fate, 0), total, t) for side, total in zip(sides, totals, strict=True)]
         if fate in _ONE_SIDED:
             cells[1 - _ONE_SIDED[fate]] = "–"

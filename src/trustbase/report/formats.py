@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from trustbase import finding_id
+from trustbase.finding_id import NOTHING
 from trustbase.report.words import Words
 
 Kind = Literal[
@@ -42,7 +43,6 @@ _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportu
 _MORE_POINTS = "exact_match_difference interval_coverage_difference entity_f1_difference entity_recall_difference token_f1_difference"
 _OF_NUMBERS = "rmse mae interval_width slice_mae worst_slice_mae"  # in the label's unit, whatever its name may mean elsewhere
 _GROUPED_NUMBERS = "mae mean_error mean_prediction"
-_NOTHING = 1e-12  # under which a number is what sums of floats leave of 0
 _SHARES = ("", "accuracy", "exact match", "entity F1", "token F1")  # units of gains that are differences of shares
 
 KINDS: dict[str, Kind] = {
@@ -192,7 +192,7 @@ def _minus(text: str) -> str:
 
 
 def _plain(value: float) -> str:
-    if abs(value) < _NOTHING:
+    if abs(value) < NOTHING:
         return "0"
     if value != 0 and (abs(value) >= 1e6 or abs(value) < 5e-4):
         return _minus(f"{value:.2e}")

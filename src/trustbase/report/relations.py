@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trustbase.audit.catalogue import RELATION_FATES
 from trustbase.report.formats import show
 from trustbase.report.words import Words
 
 Block = dict[str, Any]
-
-_FATES = ("correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation")
 
 
 def relation_blocks(evidence: Any, t: Words) -> list[Block]:
@@ -21,7 +20,7 @@ def relation_blocks(evidence: Any, t: Words) -> list[Block]:
     totals = [sum(side.values()) for side in sides]
     rows = [
         (t.of("relation_fate", fate), [_cell(side.get(fate, 0), total, t) for side, total in zip(sides, totals, strict=True)])
-        for fate in _FATES
+        for fate in RELATION_FATES
     ]
     counts = {name: f"{evidence.get(name) or 0:,}" for name in ("texts", "pairs", "unlisted")}
     about = t("relations.about", true=f"{totals[0]:,}", answered=f"{totals[1]:,}", **counts)
