@@ -202,10 +202,10 @@ def test_what_does_not_fit_together_is_refused_before_anything_is_written(world:
         ([*predict, *named, "--types", "PER=person", "--farthest", "-1"], "must be a number of characters"),
         ([*predict, "--entities", str(teller)], "is a model of task relation-extraction"),
         (["predict", str(finder), "--entities", str(finder), *texts], "is a model of task token-classification"),
-        ([*predict, "--types", "PER=person", "--most-pairs", "9"], "--types, --most-pairs: of two models"),
+        ([*predict, "--types", "PER=person", "--most-pairs", "9"], "--most-pairs: is of two models that are asked together"),
         ([*audit, *named], "finds PER, which relations were never trained on"),
         ([*audit, "--entities", str(teller)], "is a model of task relation-extraction"),
-        ([*audit, "--farthest", "9"], "is of two models that are audited together"),
+        ([*audit, "--farthest", "9"], "--farthest: is of two models that are asked together"),
         ([*audit, *named, "--types", "PER=person", "--only", "efficiency"], "leaves out quality"),
     ]
     for arguments, why in refused:
