@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trustbase.data.columns import kind_of_column
 from trustbase.data.pair import join
 from trustbase.data.template import TextTemplate
 from trustbase.model.plain.options import PLAIN_OPTIONS
@@ -64,8 +65,9 @@ def text_rows(count: int, seed: int, *, classes: int = 2, chinese: bool = False,
 def learned(kind: str, train: Split, validation: Split, folder: Path, *, classes: int = 2, seed: int = 0, **options: Any) -> Trained:
     """A plain model of these rows, saved in `folder/trained`."""
     template = TEMPLATE if "age" in train.table.column_names else TEXT
+    columns = {name: kind_of_column(train.table.column(name).to_pylist()) for name in template.apart}
     wanted = PLAIN_OPTIONS[kind](kind=kind, **options)
-    return fit_plain(wanted, labels(classes), train, validation, template=template, folder=folder, seed=seed)
+    return fit_plain(wanted, labels(classes), train, validation, columns=columns, folder=folder, seed=seed)
 
 
 def turned(split: Split) -> Split:

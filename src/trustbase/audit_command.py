@@ -243,7 +243,8 @@ def _read(
         problem = Problem("--text", f"a model of task {info.task} reads several texts, and knows their columns", "leave --text out")
         raise UsageError("this audit cannot start", problems=[problem])
     labels = _labels(info, positive, favourable)
-    read: dict[str, Any] = {"answers": info.answer_kind, "features": FeatureOptions.model_validate(info.features)}
+    features = FeatureOptions.model_validate(info.features)
+    read: dict[str, Any] = {"answers": info.answer_kind, "features": features, "numbers": info.numbers}
     splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", entity=entity, **read)[0]}
     if train is not None:
         splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]

@@ -230,12 +230,12 @@ def _read(
     from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
 
-    wanted = [(text, FeatureOptions.model_validate(info.features)) for info, text in zip(infos, texts, strict=True)]
+    wanted = [(text, FeatureOptions.model_validate(info.features), info.numbers) for info, text in zip(infos, texts, strict=True)]
     splits, errors = [], []
-    for text, features in wanted[:1] if wanted[0] == wanted[1] else wanted:
+    for text, features, numbers in wanted[:1] if wanted[0] == wanted[1] else wanted:
         try:
             named: dict[str, Any] = {"label": columns[0], "groups": columns[1], "labels": labels, "name": "test"}
-            read = load_single(str(data), text=text, **named, features=features, answers=infos[0].answer_kind)
+            read = load_single(str(data), text=text, **named, features=features, numbers=numbers, answers=infos[0].answer_kind)
             splits.append(read[0])
         except DataError as error:
             errors.append(error)

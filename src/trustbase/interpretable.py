@@ -34,13 +34,17 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, later: Dataset |
         return {}
 
     beside = {OUT_OF_TIME: [later.digest, later.facts]} if later is not None else {}
-    inputs = {"data": dataset.digest, "base": None, "licence": plan.finetune.data.licence, **beside}
+    taken = {"columns": dataset.facts.get("columns")}
+    inputs = {"data": dataset.digest, "base": None, "licence": plan.finetune.data.licence, **taken, **beside}
     stages.run("card", inputs=inputs, code=DATA_CODE, outputs=["data_card.json", "data_card.md"], compute=compute, firm_after="train")
 
 
 def learn_model(stages: Stages, plan: Plan, dataset: Dataset, base: PlainOptions) -> Trained:
     """A plain model that was learned, saved, read again and found to answer as the library that learned it."""
+    from trustbase.data.apart import kinds_of
+
     recipe, target = plan.finetune, stages.folder / "checkpoints"
+    columns = kinds_of(dataset.facts.get("columns", {}))
 
     def compute() -> dict[str, Any]:
         from trustbase.train.plain.fit import fit_plain
@@ -51,7 +55,7 @@ def learn_model(stages: Stages, plan: Plan, dataset: Dataset, base: PlainOptions
             dataset.labels,
             parts["train"],
             parts["validation"],
-            template=dataset.template,
+            columns=columns,
             folder=target,
             seed=recipe.train.seed,
             emit=stages.log,
@@ -60,6 +64,7 @@ def learn_model(stages: Stages, plan: Plan, dataset: Dataset, base: PlainOptions
 
     inputs = {
         "data": dataset.digest,
+        "columns": columns,
         "base": base.model_dump(mode="json"),
         "task": recipe.task,
         "seed": recipe.train.seed,
@@ -134,6 +139,7 @@ def _described(folder: Path, readable: Readable, labels: LabelSchema, *, task: s
         revision=str(trained.facts["library"]),
         text=text,
         columns=readable.columns,
+        numbers=readable.numbers,
         facts={
             "why": trained.facts["why"],
             "model": readable.told(labels).to_json(),

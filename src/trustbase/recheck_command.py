@@ -155,6 +155,7 @@ def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -
             recorded=checked.report.data,
             seed=recipe.seed,
             kind=info.answer_kind,
+            numbers=info.numbers,
             emit=emit,
         )
         golden = json.loads(checked.read("golden.json"))

@@ -184,6 +184,7 @@ class ArtifactInfo:
     decision: Decision = field(default_factory=Decision)
     facts: Mapping[str, Any] = field(default_factory=dict)  # adaptation, merged, parity, candidates and their timings
     columns: tuple[str, ...] = ()  # whose cells it is asked with, beside the text (`data.cells`)
+    numbers: tuple[str, ...] = ()  # those of them that a model which reads them one by one takes for numbers
     stride: int | None = None  # tokens by which windows over longer texts overlap; None: these are cut off
     answer_tokens: int | None = None  # of the longest answer, where texts are searched for one
     features: Mapping[str, Sequence[str]] = field(default_factory=dict)  # the recipe's `data.features`, by kind

@@ -14,6 +14,7 @@ from trustbase.errors import DataError
 from trustbase.events import Emit
 from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
+from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe.lookup import TASKS, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import Seen, look, test_rows
@@ -60,11 +61,13 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     from trustbase.data.save import load_dataset, save_dataset
 
     options, seed, answers = plan.finetune.data, plan.finetune.train.seed, TASKS[plan.finetune.task].answers
+    apart = isinstance(plan.finetune.base, PlainOptions)
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
-            dataset = load_rows(options, root=plan.root, seed=seed, answers=answers, store=Path(store), emit=stages.log)
+            read: dict[str, Any] = {"answers": answers, "apart": apart, "emit": stages.log}
+            dataset = load_rows(options, root=plan.root, seed=seed, store=Path(store), **read)
             changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
             if changed:
                 raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")
@@ -74,7 +77,7 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     # none of these makes other rows: stride is asked of card and model, the others of where rows stand
     asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time", "stride"})
     sources = source_digests(options, root=plan.root)
-    inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers}
+    inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers, **({"apart": True} if apart else {})}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
     dataset = load_dataset(target)
     if answers == "classes" and TASKS[plan.finetune.task].reads != "choices":  # labels of choices are their places
@@ -103,6 +106,7 @@ def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
     asked = options.model_dump(mode="json", include={*texts, "label", "groups", "missing", "quoted", "format", "split"})
     source = source_digest(options.out_of_time, plan.root)
     named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
+    named += [dataset.facts["columns"]] if "columns" in dataset.facts else []
     inputs = {"options": asked, "source": source, "data": named}
     stages.run(OUT_OF_TIME, inputs=inputs, code=DATA_CODE, outputs=[OUT_OF_TIME], compute=compute)
     return load_dataset(target)

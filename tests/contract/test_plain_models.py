@@ -13,7 +13,6 @@ import pytest
 from plain_world import labels, learned, table_rows, text_rows, turned
 from trustbase.audit.rivals_classes import boosting
 from trustbase.data.cells import inputs_of
-from trustbase.data.template import TextTemplate
 from trustbase.errors import TrainingError
 from trustbase.model.artifact import write_artifact
 from trustbase.model.plain.options import PLAIN_OPTIONS, BoostingOptions
@@ -137,9 +136,8 @@ def test_linear_over_words_is_the_usual_pipeline(tmp_path: Path) -> None:
 def test_boosting_is_the_rival_of_that_name(tmp_path: Path) -> None:
     """On columns without texts it is the same model: the audit's gain over that rival is then nothing, and says so."""
     train, test = (replace(split, table=split.table.drop_columns(["note"])) for split in (table_rows(700, 0), table_rows(300, 1)))
-    template = TextTemplate.parse("{age} years, {job}", ["age", "job"])
-    options = BoostingOptions(kind="boosting")
-    trained = fit.fit_plain(options, labels(2), train, test, template=template, folder=tmp_path, seed=0)
+    options, columns = BoostingOptions(kind="boosting"), {"age": "numbers", "job": "categories"}
+    trained = fit.fit_plain(options, labels(2), train, test, columns=columns, folder=tmp_path, seed=0)
     cells = [[row["age"] or "", row["job"] or ""] for row in test.table.to_pylist()]
     found = read_plain(trained.folder).logits(test.texts, cells)
     rival = boosting(train, labels(2), 0)(test).scores

@@ -135,6 +135,7 @@ def test_predict_reads_columns_and_tells_bad_rows_without_torch(runs: Runs, tmp_
         {"age": None, "job": "cook", "note": None},
         {"age": 3, "job": "a\x1eb", "note": "x"},
         dict.fromkeys(("age", "job", "note")),
+        {"age": "forty", "job": "clerk", "note": "a good note"},
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     code = (
@@ -143,9 +144,10 @@ def test_predict_reads_columns_and_tells_bad_rows_without_torch(runs: Runs, tmp_
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", "a plain model needs numpy alone"
-    first, second, third, fourth = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    first, second, third, fourth, fifth = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert first["label"] == "yes" and second["label"] == "no" and 0 < second["probabilities"]["yes"] < 1
     assert "U+001E" in third["error"]["message"] and "every column of the template is empty" in fourth["error"]["message"]
+    assert fifth["error"]["message"] == "rows.jsonl:5: column 'age' (numeric feature) is not a finite number: got 'forty'"
 
 
 def test_there_are_no_weights_to_lend_and_no_embedding_to_ask_for(runs: Runs) -> None:
@@ -183,6 +185,21 @@ def test_audit_takes_bundles_and_artefacts_and_no_other_text(runs: Runs, tmp_pat
     assert command("audit", runs.tree / "artifact", *usual)[0] == 0
     code, said = command("audit", runs.tree / "artifact", *usual, "--text", "note")
     assert code == 2 and "reads columns of its own" in said
+
+
+def test_a_number_that_is_none_is_a_bad_row_of_every_command(runs: Runs, tmp_path: Path) -> None:
+    lines = runs.rows.read_text(encoding="utf-8").splitlines()
+    lines[5] = "forty," + lines[5].partition(",")[2]
+    (tmp_path / "dirty.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    usual = ("--data", tmp_path / "dirty.csv", "--label", "label")
+    for words in (
+        ("audit", runs.tree / "bundle", *usual, "--out", tmp_path / "out"),
+        ("compare", runs.linear / "bundle", runs.tree / "bundle", "--data", tmp_path / "dirty.csv", "--out", tmp_path / "cmp"),
+        ("recheck", runs.tree / "bundle", "--data", tmp_path / "dirty.csv"),
+        ("run", runs.folder / "tree.yaml", f"data.train={tmp_path / 'dirty.csv'}", "--out", tmp_path / "run"),
+    ):
+        code, said = command(*words)
+        assert code == 2 and "dirty.csv:6: column 'age' (a column of numbers) is not a finite number: got 'forty'" in said, said
 
 
 def test_compare_tells_the_price(runs: Runs, tmp_path: Path) -> None:

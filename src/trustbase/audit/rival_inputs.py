@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import Answers
-from trustbase.data.columns import is_free_text, number_of
+from trustbase.data.columns import kind_of_column, number_of
 from trustbase.data.pair import sides
 from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.records import Split
@@ -33,7 +33,7 @@ def have_choices(split: Split) -> bool:
 
 def learnable(train: Split) -> list[str]:
     """Raw columns that are numbers or categories; a column of texts, each its own, would be a category of noise."""
-    return [name for name in train.table.column_names if not is_free_text(train.table.column(name).to_pylist())]
+    return [name for name in train.table.column_names if kind_of_column(train.table.column(name).to_pylist()) != "texts"]
 
 
 def word_vectors(train: Split) -> Any:
@@ -57,7 +57,7 @@ def column_matrix(train: Split) -> tuple[Callable[[Split], NDArray[np.float64]],
 
 
 class _Numbers:
-    """A column whose every given training value is a number; what is not becomes missing."""
+    """A column of numbers; what is none becomes missing."""
 
     categorical = False
 
@@ -80,5 +80,4 @@ class _Categories:
 
 
 def _column_encoder(values: Sequence[str | None]) -> _Numbers | _Categories:
-    given = {value for value in values if value}
-    return _Numbers() if given and all(number_of(value) is not None for value in given) else _Categories(values)
+    return _Numbers() if kind_of_column(values) == "numbers" else _Categories(values)

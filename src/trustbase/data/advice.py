@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from trustbase.data.columns import OF_NUMBERS
 from trustbase.data.encodings import GB, NOT_UTF8, WESTERN, converting
 from trustbase.data.rows import DECIMAL_COMMA, BadRow
 
@@ -28,4 +29,6 @@ def advice(bad: Sequence[BadRow], source: str) -> list[str]:
     if commas:
         said = "write 1.5 for 1,5, and 1234.5 for 1,234.5 or 1.234,5"
         steps.append(f"rows with a decimal comma, or commas between thousands: {commas:,}; {said}")
+    if any(OF_NUMBERS in item.kind for item in bad):
+        steps.append("a column of which 99 % and more are numbers is read as numbers: leave a cell empty that tells none")
     return steps

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from trustbase.data.cells import inputs_of
@@ -42,6 +43,7 @@ def find_audited_rows(
     recorded: Mapping[str, object],
     seed: int,
     kind: str = "classes",
+    numbers: Sequence[str] = (),
     emit: Emit = ignore,
 ) -> AuditedRows:
     """The audited rows in a file: all of it, in any order, or the test part of it that the recipe cuts.
@@ -54,6 +56,7 @@ def find_audited_rows(
         recorded: the `data` object of `audit.json`: `digest`, `rows`, and `set` where the audit recorded it.
         seed: of the run, for `data.sample`.
         kind: the model's answer kind.
+        numbers: columns of the template that the model takes for numbers.
         emit: told what a reader of the log should know.
 
     Raises:
@@ -61,11 +64,12 @@ def find_audited_rows(
     """
     reference = str(path) if is_sample(str(path)) or is_hub(str(path)) else str(Path(path).absolute())
     read = options.model_copy(update={"train": reference, "format": None if says_format(reference) else options.format})
+    divided = partial(_divided, read, labels, seed, kind, bool(numbers), emit)
     found: dict[str, str] = {}
     try:
-        alone = _alone(read, text, labels, kind)
+        alone = _alone(read, text, labels, kind, numbers)
     except DataError as error:
-        whole = _divided(read, labels, seed, kind, emit)
+        whole = divided()
         if whole is None:
             raise
         found["divided as the recipe says"] = whole.splits["test"].digest
@@ -73,12 +77,12 @@ def find_audited_rows(
             return whole
         raise DataError(error.message, hint=error.hint, problems=[*error.problems, _other(found, recorded)]) from error
     if alone.digest == recorded["digest"]:
-        whole = _divided(read, labels, seed, kind, emit) if is_sample(reference) else None  # of a sample that part alone was read
+        whole = divided() if is_sample(reference) else None  # of a sample that part alone was read
         return whole if whole is not None and whole.splits["test"].digest == alone.digest else AuditedRows({"test": alone}, labels)
     if recorded.get("set") == _set_digest(alone, labels, kind):
         return AuditedRows({"test": alone}, labels, in_order=False)
     found[f"all {len(alone):,} rows"] = alone.digest
-    whole = _divided(read, labels, seed, kind, emit)
+    whole = divided()
     if whole is not None:
         if whole.splits["test"].digest == recorded["digest"]:
             return whole
@@ -87,10 +91,11 @@ def find_audited_rows(
     raise DataError(f"{path} does not hold the rows that were audited", problems=[_other(found, recorded)], hint=hint)
 
 
-def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> Split:
+def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str, numbers: Sequence[str]) -> Split:
     entity = options.split.key if options.split.by_entity else None
     read = {
         "features": options.features,
+        "numbers": numbers,
         "format": options.format,
         "missing": options.missing,
         "quoted": options.quoted,
@@ -101,12 +106,12 @@ def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str) -> S
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 
-def _divided(options: DataOptions, labels: LabelSchema, seed: int, kind: str, emit: Emit) -> AuditedRows | None:
+def _divided(options: DataOptions, labels: LabelSchema, seed: int, kind: str, apart: bool, emit: Emit) -> AuditedRows | None:
     """The file as the recipe divides it; None where the recipe takes its parts from several files, or this one cannot be divided so."""
     if options.test is not None or options.validation is not None:
         return None
     try:
-        dataset = load(options, root=Path(), seed=seed, answers=kind)
+        dataset = load(options, root=Path(), seed=seed, answers=kind, apart=apart)
     except DataError as error:
         emit("note", text=f"the file cannot be divided as the recipe says: {error.message}")
         return None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.data.apart import columns_page
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.languages import guess_languages
 from trustbase.data.later import later_page
@@ -69,6 +70,7 @@ def data_card(
         "sources": facts["sources"],
         "text": facts["text"],
         "features": facts["features"],
+        "columns": facts.get("columns"),
         "label": {
             "column": facts["label"],
             "answers": dataset.answers,
@@ -200,6 +202,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
         _languages(card),
         _scripts(card),
         _features(card),
+        columns_page(card),
         _missing(card),
         _repeats(card),
     ]

@@ -36,7 +36,7 @@ class Reading:
     @classmethod
     def of(cls, info: ArtifactInfo) -> Reading:
         """What an artefact says that it reads."""
-        return cls(TextTemplate.parse(info.text or "text", None), info.columns, tuple(info.features.get("numeric", ())))
+        return cls(TextTemplate.parse(info.text or "text", None), info.columns, (*info.features.get("numeric", ()), *info.numbers))
 
     @property
     def needed(self) -> tuple[str, ...]:

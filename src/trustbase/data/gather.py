@@ -48,6 +48,13 @@ class Source:
         """Indices of all rows."""
         return np.arange(len(self.raw))
 
+    def used(self) -> NDArray[np.bool_]:
+        """Whether each row is in a part, `(rows,)`."""
+        found = np.zeros(len(self.raw), dtype=bool)
+        for rows in self.parts.values():
+            found[rows] = True
+        return found
+
     def coded(self, column: str, *, trimmed: bool = True) -> Coded:
         """A column whose values repeat: labels, entities, parts, times; `trimmed` without blanks around them."""
         values = self.raw.table[column]

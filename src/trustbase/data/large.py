@@ -27,7 +27,9 @@ from trustbase.events import Emit, ignore
 from trustbase.records import UNKNOWN_GROUP, LabelSchema
 
 
-def load_rows(options: DataOptions, *, root: Path, seed: int, store: Path, answers: str = "classes", emit: Emit = ignore) -> Dataset:
+def load_rows(
+    options: DataOptions, *, root: Path, seed: int, store: Path, answers: str = "classes", apart: bool = False, emit: Emit = ignore
+) -> Dataset:
     """Read the rows that the recipe describes; large ones are kept in `store`, and never all of them in memory.
 
     Args:
@@ -36,17 +38,19 @@ def load_rows(options: DataOptions, *, root: Path, seed: int, store: Path, answe
         seed: seed of the run; only `data.sample` uses it.
         store: a folder for the rows of large sources, until `save_dataset` takes them from there.
         answers: answer kind of the task; of classes alone rows are streamed.
+        apart: whether the model reads the columns of a template one by one; rows are then read whole.
         emit: told what a reader of the log should know.
 
     Raises:
         DataError: files, columns, labels or rows are not as described; every problem is in it.
     """
     template = template_of(options, root)
-    if answers != "classes" or options.features.columns:
+    if answers != "classes" or options.features.columns or (apart and template.apart):
         if options.memory == "stream":
-            what = "data.features" if answers == "classes" else f"answers of kind '{answers}'"
+            columns = "data.features" if options.features.columns else "columns that a model reads one by one"
+            what = columns if answers == "classes" else f"answers of kind '{answers}'"
             raise DataError(f"data.memory: stream does not go with {what} yet", hint="leave data.memory out: rows are then read whole")
-        return load(options, root=root, seed=seed, answers=answers, emit=emit)
+        return load(options, root=root, seed=seed, answers=answers, apart=apart, emit=emit)
     if not is_large(options, root):
         return load(options, root=root, seed=seed, answers=answers, emit=emit)
     emit("note", text="the rows are streamed: their texts stay on disk")

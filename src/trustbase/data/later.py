@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.data import split
+from trustbase.data.apart import kinds_of
 from trustbase.data.cells import with_cells
 from trustbase.data.facts import public_name
 from trustbase.data.load import Dataset, dataset_digest, load_single
@@ -57,6 +58,7 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
             entity=options.split.key if options.split.by_entity else None,
             answers=dataset.answers,
             features=options.features,
+            numbers=[name for name, kind in kinds_of(dataset.facts.get("columns", {})).items() if kind == "numbers"],
             time=(column, last) if column else None,
         )
     except DataError as error:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from trustbase import files, seeds
 from trustbase.data import clean, groups, labels, split
 from trustbase.data.advice import advice
+from trustbase.data.apart import refuse_no_numbers, take_columns, told
 from trustbase.data.cells import inputs_of, with_cells
 from trustbase.data.choices import choice_names, known
 from trustbase.data.digest import digest_numbers, digest_rows
@@ -60,7 +61,7 @@ class Dataset:
     answers: str = "classes"
 
 
-def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes", emit: Emit = ignore) -> Dataset:
+def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes", apart: bool = False, emit: Emit = ignore) -> Dataset:
     """Read the rows that the recipe describes.
 
     Args:
@@ -68,6 +69,7 @@ def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes
         root: folder that relative paths start from.
         seed: seed of the run; only `data.sample` uses it.
         answers: answer kind of the task: how the label column is read.
+        apart: whether the model reads the columns of a template one by one.
         emit: told what a reader of the log should know.
 
     Raises:
@@ -81,7 +83,7 @@ def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes
         splits = {name: part for name, (part, _) in made.items()}
         return splits, {name: facts for name, (_, facts) in made.items()}, lambda: shared_texts(splits)
 
-    return assemble(options, template, sources, make, answers, emit)
+    return assemble(options, template, sources, make, answers, emit, apart=apart)
 
 
 Made = tuple[dict[str, Split], dict[str, dict[str, Any]], Callable[[], dict[str, int]]]  # splits, their facts, texts that they share
@@ -94,6 +96,8 @@ def assemble(
     make: Callable[[LabelSchema], Made],
     answers: str,
     emit: Emit,
+    *,
+    apart: bool = False,
 ) -> Dataset:
     """From sources that were read to a data set: which part each row is for, which rows are bad, and what is known of all splits.
 
@@ -104,12 +108,14 @@ def assemble(
         make: the splits, once every row is known to be for a part and every label is known.
         answers: answer kind of the task.
         emit: told what a reader of the log should know.
+        apart: whether the model reads the columns of a template one by one.
 
     Raises:
         DataError: rows, labels or parts are not as they must be; every problem is in it.
     """
     truth = truth_of(answers)
     divide(options, sources)
+    columns = take_columns(template, sources) if apart and template.apart else {}
     schema = schema_of(options, sources, truth, template)
     read_truth(options, schema, sources, truth, whose=known(template, "of the training rows"))
     judge_bad_rows(options, sources, emit)
@@ -120,6 +126,9 @@ def assemble(
     if not choice_names(template):  # a choice is weighed by what it says, and not by its place
         _refuse_unlearnable(splits["train"], schema, truth)
     facts.update(facts_across(splits, facts, schema, shared()))
+    if columns:
+        facts["columns"] = columns
+        emit("note", text=f"columns are read one by one, {told(columns)}")
     _add_order(facts, order_facts(options, splits, sources), emit)
     for text in facts["notes"]:
         emit("note", text=text)
@@ -164,6 +173,7 @@ def load_single(
     quoted: bool = True,
     answers: str = "classes",
     features: FeatureOptions | None = None,
+    numbers: Sequence[str] = (),
     entity: str | None = None,
     time: tuple[str, str] | None = None,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
@@ -185,6 +195,7 @@ def load_single(
         quoted: whether cells of a csv or tsv file may be quoted.
         answers: answer kind of the model or task: how the label column is read.
         features: columns that the model reads beside the text.
+        numbers: columns of the template that the model takes for numbers.
         entity: column of whom a row is about, where several rows may be of one; intervals then allow for it.
         time: column of times, which each row must have, and a time of the kind that they must be of.
 
@@ -208,6 +219,7 @@ def load_single(
         rows = split.by_column(source.coded(options.split.column, trimmed=False))[0].get(name, rows)
     source.parts = {name: rows}
     read_keys(options, sources, like=time[1] if time else None)
+    refuse_no_numbers(sources, numbers)
     schema = schema_of(options, sources, truth, template, of=name) if labels is None else _renamed(labels, positive, favourable)
     read_truth(options, schema, sources, truth, whose=known(template, "that the model knows"))
     judge_bad_rows(options, sources, ignore)
@@ -283,11 +295,9 @@ def read_truth(options: DataOptions, schema: LabelSchema, sources: Mapping[str, 
     """Read the label columns; rows whose truth cannot be used become bad rows, as no model can answer them rightly."""
     for source in sources.values():
         source.truth = source.read_truth(truth, options.label, schema, whose=whose)
-        wanted = np.zeros(len(source.raw), dtype=bool)
-        for rows in source.parts.values():
-            wanted[rows] = True
+        used = source.used()
         for row, (kind, detail) in sorted(source.truth.bad.items()):
-            if wanted[row]:
+            if used[row]:
                 source.bad.append(source.raw.as_bad(row, f"column '{options.label}' {kind}", detail))
 
 

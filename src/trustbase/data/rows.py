@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trustbase.data import marked
+from trustbase.data.columns import number_of
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem
 
@@ -147,6 +147,10 @@ def check_rows(
         for index in np.flatnonzero(mask.to_numpy(zero_copy_only=False)).tolist():
             kinds.setdefault(index, []).append(kind)
 
+    def tell(index: int, kind: str, detail: str) -> None:
+        kinds.setdefault(index, []).append(kind)
+        details[index] = "; ".join(filter(None, (details.get(index), detail)))
+
     _check_cells(raw, mark, cell_limit)
     if label is not None:
         mark(_empty(raw.table[label]), f"column '{label}' (label) is empty")
@@ -155,11 +159,11 @@ def check_rows(
     for names in shown:
         mark(_all_null(raw.table, names), "every column of the template is empty")
     for name in numeric:
-        _check_numbers(raw.table[name], name, mark)
+        for index, (kind, detail) in not_numbers(raw.table[name]).items():
+            tell(index, f"column '{name}' (numeric feature) {kind}", detail)
     if spans:
         for index, (found, detail) in marked.faults(raw.table, (*text, *spans)).items():
-            kinds.setdefault(index, []).extend(found)
-            details[index] = detail
+            tell(index, "; ".join(found), detail)
         held = pc.fill_null(pc.match_substring_regex(raw.table[text[0]], f"[{marked.HEAD}{marked.TAIL}{marked.TYPED}]"), False)
         mark(held, f"column '{text[0]}' holds U+0002, U+000E or U+000F, which stand around entities")
     for name in dict.fromkeys([*text, *(name for names in shown for name in names), *cells]):
@@ -173,8 +177,7 @@ def check_rows(
         mark(_repeats_header(raw.table), "repeats the header")
     if unique is not None:
         for index, first in repeats_in(raw, unique, repeats).items():
-            kinds.setdefault(index, []).append(f"column '{unique}' repeats an earlier value")
-            details[index] = f"{details[index]}; {first}" if index in details else first
+            tell(index, f"column '{unique}' repeats an earlier value", first)
     return raw.without([raw.as_bad(index, "; ".join(found), details.get(index, "")) for index, found in sorted(kinds.items())])
 
 
@@ -206,24 +209,13 @@ def _check_cells(raw: RawTable, mark: Mark, cell_limit: int) -> None:
             mark(nul, f"NUL character in column '{name}'")
 
 
-def _check_numbers(column: pa.ChunkedArray, name: str, mark: Mark) -> None:
+def not_numbers(column: pa.ChunkedArray) -> dict[int, tuple[str, str]]:
+    """Row → why its cell is no number that can be computed with, and what it holds; an empty cell is none of these."""
     encoded = column.combine_chunks().dictionary_encode()
-    wrong: dict[str, list[int]] = {}
-    for code, value in enumerate(encoded.dictionary.to_pylist()):
-        if finite_number(value) is None:
-            wrong.setdefault(_no_number(value), []).append(code)
-    codes = pc.fill_null(encoded.indices, -1)
-    for kind, own in wrong.items():
-        mark(pc.is_in(codes, value_set=pa.array(own, codes.type)), f"column '{name}' (numeric feature) {kind}")
-
-
-def finite_number(cell: str) -> float | None:
-    """A number as tables write it (`39`, `-2.5`, `1e3`); None for anything else, NaN and infinities among it."""
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and "_" not in cell else None
+    values = enumerate(encoded.dictionary.to_pylist())
+    wrong = {code: (_no_number(value), f"got {in_quotes(value)}") for code, value in values if number_of(value) is None}
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)
+    return {row: wrong[int(codes[row])] for row in np.flatnonzero(np.isin(codes, list(wrong))).tolist()} if wrong else {}
 
 
 def _no_number(cell: str) -> str:

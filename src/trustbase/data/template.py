@@ -119,6 +119,11 @@ class TextTemplate:
         return tuple(side.columns for side in self.sides or (self,) if not side.plain)
 
     @property
+    def apart(self) -> tuple[str, ...]:
+        """The columns that are read one by one, by a model that can; none where the text is one column as it stands, or a pair of texts."""
+        return () if self.plain or self.sides else self.columns
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns it shows to the model, each once, in order of appearance."""
         return tuple(dict.fromkeys(part.column for part in self.parts if isinstance(part, Cell)))

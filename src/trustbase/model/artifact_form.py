@@ -48,6 +48,7 @@ class _Artifact(_Strict):
     answer_tokens: Annotated[int, Field(ge=1, le=_MOST_TOKENS)] | None = None
     text: str | None
     columns: list[str] = []
+    numbers: list[str] = []
     features: dict[str, list[str]] = {}
     members: Annotated[int, Field(ge=1, le=_MOST_MEMBERS)] = 1
     base: str

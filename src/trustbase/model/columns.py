@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data.cells import text_and_cells
-from trustbase.data.rows import finite_number
+from trustbase.data.columns import number_of
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import Encoded
 from trustbase.model.folder import COLUMNS_FILE, read_object
@@ -49,7 +49,7 @@ class NumericColumn:
     @classmethod
     def of(cls, name: str, cells: Sequence[str | None]) -> NumericColumn:
         """Borders midway between values at quantiles of the rows and of the distinct values; a bin of too few rows joins the next."""
-        given = np.array([number for cell in cells if cell and (number := finite_number(cell)) is not None])
+        given = np.array([number for cell in cells if cell and (number := number_of(cell)) is not None])
         values = np.unique(given)
         if len(values) < 2:
             return cls(name, (float(values[0]), float(values[0]) + 1.0) if len(values) else (0.0, 1.0))
@@ -220,7 +220,7 @@ def encode_inputs(tokenizer: Any, encoder: ColumnEncoder | None, inputs: Sequenc
 
 
 def _number(cell: str, name: str) -> float:
-    found = finite_number(cell)
+    found = number_of(cell)
     if found is None:
         raise ValueError(f"column '{name}' must be a finite number or empty, got {cell[:40]!r}")
     return found

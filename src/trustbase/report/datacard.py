@@ -47,6 +47,7 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.attribution"), card.get("attribution")),
         (t("data.text"), text.get("template")),
         (t("data.features"), columns_read(card.get("features"), t)),
+        (t("data.columns"), columns_read(_taken(card.get("columns")), t)),
         (t("data.label"), label.get("column")),
         (t("data.shown"), t("list.pair").join(map(str, shown)) or t("value.none") if groups else None),
         (t("data.hidden"), t("list.pair").join(map(str, hidden)) or t("value.none") if groups else None),
@@ -57,6 +58,15 @@ def _facts(card: Mapping[str, Any], t: Words) -> list[tuple[str, str]]:
         (t("data.digest"), card.get("digest")),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def _taken(columns: Any) -> dict[str, list[str]]:
+    """Columns that the model reads one by one, by what each is taken for."""
+    found: dict[str, list[str]] = {"numeric": [], "categorical": [], "words": []}
+    kinds = {"numbers": "numeric", "categories": "categorical", "texts": "words"}
+    for name, about in (columns if isinstance(columns, Mapping) else {}).items():
+        found[kinds[about["kind"]]].append(str(name))
+    return found
 
 
 def _sources(card: Mapping[str, Any], t: Words) -> str:

@@ -150,9 +150,9 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
 
 
 def columns_read(features: Any, t: Words) -> str:
-    """Table columns that are read beside the text, by kind."""
+    """Table columns that are read beside the text or in place of it, by kind."""
     kinds = features if isinstance(features, Mapping) else {}
-    read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical")]
+    read = [(t(f"data.{kind}"), list(map(str, kinds.get(kind) or []))) for kind in ("numeric", "categorical", "words")]
     return t("list.items").join(t("list.within", name=t("list.pair").join(names), about=kind) for kind, names in read if names)
 
 

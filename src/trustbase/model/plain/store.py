@@ -39,6 +39,11 @@ class Readable:
     readers: tuple[Reader, ...]
 
     @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns that it takes for numbers."""
+        return tuple(reader.column for reader in self.readers if isinstance(reader, Numbers))
+
+    @property
     def features(self) -> list[Feature]:
         return all_features(self.readers, self.model.view)
 

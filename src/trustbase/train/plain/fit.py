@@ -17,7 +17,7 @@ from scipy import sparse
 
 from trustbase import files, seeds
 from trustbase.data.cells import inputs_of, text_and_cells
-from trustbase.data.template import TextTemplate
+from trustbase.data.columns import Kind
 from trustbase.errors import TrainingError
 from trustbase.events import Emit, ignore
 from trustbase.model.plain.options import LinearOptions, PlainOptions
@@ -27,7 +27,7 @@ from trustbase.model.questions import log_softmax
 from trustbase.recipe.lookup import PLAIN_MODELS, load
 from trustbase.records import LabelSchema, Split, Trained
 from trustbase.train.plain.learned import Learned, Material
-from trustbase.train.plain.readers import Wanted, choose_readers, columns_read
+from trustbase.train.plain.readers import Wanted, choose_readers
 
 MOST_DIFFERENCE = 1e-9  # of a probability, between our evaluation and that of the library that learned the model
 TRAINED = "trained"
@@ -39,7 +39,7 @@ def fit_plain(
     train: Split,
     validation: Split,
     *,
-    template: TextTemplate,
+    columns: Mapping[str, Kind],
     folder: Path,
     seed: int,
     emit: Emit = ignore,
@@ -51,7 +51,7 @@ def fit_plain(
         labels: the label schema; every label has a training row.
         train: the training rows.
         validation: rows on which the model read again is held against the library that learned it, and its score is told.
-        template: what makes the text; the columns of one over several are read one by one.
+        columns: those that are read one by one, and what each is taken for; none where the text is read.
         folder: gets `trained/`.
         seed: of the run.
         emit: takes events.
@@ -61,20 +61,21 @@ def fit_plain(
         TrainingError: what was saved does not answer as the library does.
     """
     began, entry = time.monotonic(), PLAIN_MODELS[options.kind]
-    columns, view = columns_read(template), load(entry).view
+    view = load(entry).view
     steps = options.steps if isinstance(options, LinearOptions) else 0
     readers = choose_readers(train, columns, Wanted(view, options.terms, options.least_rows, steps))
     features = all_features(readers, view)
     emit("note", text=f"learning {options.kind} from {len(train):,} rows of {len(features):,} words, numbers and categories")
     state = seeds.stream_seed(seed, "plain", options.kind) % 2**31
-    matrix = _matrix(readers, view, train, columns)
+    names = tuple(columns)
+    matrix = _matrix(readers, view, train, names)
     material = Material(matrix, train.labels, len(labels.names), _words_alone(readers), _codes(readers, view))
     learned: Learned = entry.learner()(material, options, state=state)
     for note in learned.notes:
         emit("warning", text=note)
     target = folder / TRAINED
-    files.replace_folder(target, lambda staging: write_plain(Readable(learned.model, columns, readers), staging))
-    difference, accuracy = _held_against(read_plain(target), learned, _matrix(readers, view, validation, columns), validation)
+    files.replace_folder(target, lambda staging: write_plain(Readable(learned.model, names, readers), staging))
+    difference, accuracy = _held_against(read_plain(target), learned, _matrix(readers, view, validation, names), validation)
     facts: dict[str, Any] = {
         "library": f"scikit-learn {metadata.version('scikit-learn')}",
         "features": len(features),

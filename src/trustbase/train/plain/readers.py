@@ -1,17 +1,16 @@
-"""What a plain model reads, chosen on the training rows: which columns are numbers, which names and words occur often enough."""
+"""What a plain model reads, chosen on the training rows: how numbers are scaled, which names and words occur often enough."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.data.columns import kind_of_column
-from trustbase.data.template import TextTemplate
+from trustbase.data.columns import Kind
 from trustbase.data.terms import are_pairs, finder, manner_of
 from trustbase.errors import DataError
 from trustbase.model.plain.options import MOST_CATEGORIES
@@ -19,11 +18,6 @@ from trustbase.model.plain.readers import Categories, Numbers, Reader, View, Wor
 from trustbase.records import Split
 
 _LEAST_INTERVAL = 50  # rows of an interval, where there are many
-
-
-def columns_read(template: TextTemplate) -> tuple[str, ...]:
-    """The columns that are read one by one; none where the text is one column as it stands, or a pair of texts."""
-    return () if template.plain or template.sides else template.columns
 
 
 @dataclass(frozen=True)
@@ -43,8 +37,8 @@ class Wanted:
     steps: int = 0
 
 
-def choose_readers(train: Split, columns: Sequence[str], wanted: Wanted) -> tuple[Reader, ...]:
-    """A reader for each column, or one for the text where no columns are named.
+def choose_readers(train: Split, columns: Mapping[str, Kind], wanted: Wanted) -> tuple[Reader, ...]:
+    """A reader for each column, by what it is taken for; one for the text where no columns are named.
 
     Raises:
         DataError: nothing is left to read.
@@ -52,7 +46,7 @@ def choose_readers(train: Split, columns: Sequence[str], wanted: Wanted) -> tupl
     if not columns:
         found: list[Reader] = [_words(None, train.texts, train.labels, wanted)]
     else:
-        found = [_reader(name, train.table.column(name).to_pylist(), train.labels, wanted) for name in columns]
+        found = [_reader(name, kind, train.table.column(name).to_pylist(), train.labels, wanted) for name, kind in columns.items()]
     if not any(reader.features(wanted.view) for reader in found):
         raise DataError(
             f"no word and no column of the training rows can be read: nothing occurs in {wanted.least_rows} rows",
@@ -61,8 +55,7 @@ def choose_readers(train: Split, columns: Sequence[str], wanted: Wanted) -> tupl
     return tuple(found)
 
 
-def _reader(name: str, values: Sequence[str | None], labels: NDArray[np.int64], wanted: Wanted) -> Reader:
-    kind = kind_of_column(values)
+def _reader(name: str, kind: Kind, values: Sequence[str | None], labels: NDArray[np.int64], wanted: Wanted) -> Reader:
     if kind == "texts":
         return _words(name, [value or "" for value in values], labels, wanted)
     if kind == "categories":
