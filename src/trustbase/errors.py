@@ -60,7 +60,14 @@ class _Told(BaseException):
         super().__init__(message)
 
     def __str__(self) -> str:
-        lines = [self.message, *(f"  {problem}" for problem in self.problems)]
+        return self.text()
+
+    def text(self, most: int | None = None) -> str:
+        """All of it in lines; of more than `most` problems the first ones, and how many there are beside them."""
+        shown = self.problems[:most]
+        lines = [self.message, *(f"  {problem}" for problem in shown)]
+        if len(shown) < len(self.problems):
+            lines.append(f"  … and {len(self.problems) - len(shown):,} more")
         if self.hint and all(problem.hint != self.hint for problem in self.problems):
             lines.append(f"Next: {self.hint}")
         return "\n".join(lines)

@@ -51,6 +51,43 @@ def test_without_text_and_label_the_columns_are_described(rows):
             data(rows, **given)
 
 
+def test_columns_of_lists_and_objects_are_described_and_their_task_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = {
+        "entities": [[{"start": 0, "end": 3, "label": "PER"}], []],
+        "answers": [{"text": ["Ann"], "answer_start": [0]}, {"text": [], "answer_start": []}],
+        "tags": [["late", "rude"], []],
+        "places": [{"x": 1}, {"x": 2}],
+    }
+    rows = [{"text": f"Ann met {n}", **{name: both[n % 2] for name, both in cells.items()}} for n in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tasks = {name: found.get("task") for name, found in data("rows.jsonl").card["columns"].items()}
+    named = {"entities": "token-classification", "answers": "question-answering", "tags": "multi-label-classification"}
+    assert tasks == {"text": None, "places": None, **named}
+    said = trust("rows.jsonl").stdout
+    assert "| `entities` | 0 (0.0%) | 2 |" in said
+    for name, task in named.items():
+        assert f"`--text COLUMN --label {name} --task {task}` describes them" in said
+        assert trust("rows.jsonl", "--text", "text", "--label", name, "--task", task).exit_code == 0
+    with pytest.raises(DataError, match="no rows are left beside the bad rows, 30 of 30") as caught:
+        data("rows.jsonl", text="text", label="entities")
+    assert "rows with a list or an object where a text is read: 30" in caught.value.hint and "name the task" in caught.value.hint
+
+
+def test_the_terminal_shows_twenty_problems_and_counts_the_others(rows, monkeypatch, capsys):
+    with rows.open("a") as handle:
+        handle.write("one cell\n" * 25)
+    monkeypatch.setattr(sys, "argv", ["trustbase", "data", "rows.csv"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "error: 25 of 38 rows cannot be used" and len(said) == 1 + 20 + 1 + 1
+    assert said[20].startswith("  rows.csv:34: ") and said[21] == "  … and 5 more" and said[22].startswith("Next: ")
+    with pytest.raises(DataError) as caught:
+        data("rows.csv")
+    assert len(caught.value.problems) == 25 and str(caught.value).count("rows.csv:") == 25 and "more" not in str(caught.value)
+
+
 def test_every_bad_row_is_named_and_the_exit_code_is_two(rows, tmp_path):
     with rows.open("a") as handle:
         handle.write("one cell\ntext,,m\n")

@@ -18,6 +18,8 @@ from trustbase.cli.values import language, meanings, names
 from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
+_MOST_PROBLEMS = 20  # lines of one error; the error itself keeps all
+
 app = typer.Typer(
     name="trustbase",
     help="From a base model to a release that somebody can answer for: train, audit what is shipped, gate, sign, verify.",
@@ -254,11 +256,11 @@ def main() -> None:
     except Exception as error:
         error_or_signal = interrupt.pending() or error
         if isinstance(error_or_signal, TrustbaseError | Interrupted):
-            _complain(str(error_or_signal), debug)
+            _complain(error_or_signal.text(_MOST_PROBLEMS), debug)
             raise SystemExit(error_or_signal.exit_code) from None
         told = _told(error)
         if told is not None:
-            _complain(str(told), debug)
+            _complain(told.text(_MOST_PROBLEMS), debug)
             raise SystemExit(told.exit_code) from None
         _complain(f"unexpected {type(error).__name__}: {error}\nNext: run it again with --debug and report what it shows", debug)
         raise SystemExit(1) from None

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from trustbase.data.columns import OF_NUMBERS
 from trustbase.data.encodings import GB, NOT_UTF8, WESTERN, converting
+from trustbase.data.jsonl import NESTED, NO_TEXT
 from trustbase.data.rows import DECIMAL_COMMA, BadRow
 
 MEND = "mend these rows"
@@ -31,4 +32,8 @@ def advice(bad: Sequence[BadRow], source: str) -> list[str]:
         steps.append(f"rows with a decimal comma, or commas between thousands: {commas:,}; {said}")
     if any(OF_NUMBERS in item.kind for item in bad):
         steps.append("a column of which 99 % and more are numbers is read as numbers: leave a cell empty that tells none")
+    nested = sum(NO_TEXT in item.kind and item.detail in NESTED for item in bad)
+    if nested:
+        tasks = "token-classification, question-answering, multi-label-classification"
+        steps.append(f"rows with a list or an object where a text is read: {nested:,}; labels of tasks {tasks} may be such: name the task")
     return steps

@@ -14,6 +14,7 @@ from trustbase.data.delimited import Parsed, content_end
 from trustbase.data.encodings import not_utf8
 from trustbase.data.rows import BadRow, in_quotes
 
+NO_TEXT, NESTED = "is not text", ("got an object", "got a list")  # kind, and details, of a cell that holds several values
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -153,7 +154,7 @@ def _decode(line: bytes) -> Any:
 def _cell(value: Any, name: str, whole: Collection[str], escaped: bool) -> str | None:
     if isinstance(value, str):
         if name in whole and isinstance(value, _Number):
-            raise _RefusedError(f"column '{name}' is not text", f"the number {value}; write it as a string")
+            raise _RefusedError(f"column '{name}' {NO_TEXT}", f"the number {value}; write it as a string")
         if escaped and _SURROGATE.search(value):
             raise _RefusedError(f"column '{name}' holds half of a surrogate pair, which is no character")
         return str(value) or None
@@ -161,7 +162,7 @@ def _cell(value: Any, name: str, whole: Collection[str], escaped: bool) -> str |
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
-    raise _RefusedError(f"column '{name}' is not text", f"got {_kind_of(value)}")
+    raise _RefusedError(f"column '{name}' {NO_TEXT}", f"got {_kind_of(value)}")
 
 
 def _kind_of(value: Any) -> str:

@@ -267,7 +267,8 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
     rows = source.parts.get(of, np.zeros(0, np.int64))
     if not len(rows):
         if bad := all_bad(source):  # the bad rows may be the reason, so they are what to say
-            message = f"{source.reference}: no {of} rows are left beside the bad rows, {len(bad):,} of {source.raw.total:,}"
+            whose = f"{of} " if of in split.SPLITS else ""
+            message = f"{source.reference}: no {whose}rows are left beside the bad rows, {len(bad):,} of {source.raw.total:,}"
             raise DataError(message, problems=bad_problems(source), hint="; ".join(advice(bad, source.reference)))
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")
     column = source.label_cells(options.label, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,22 @@ import pyarrow.compute as pc
 
 from trustbase.data.advice import advice
 from trustbase.data.choices import known
+from trustbase.data.columns import fit_but_for_slips
 from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
 from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
 from trustbase.data.markdown import in_code, section, several, share
 from trustbase.data.reference import Format
 from trustbase.data.rows import RawTable
-from trustbase.data.source import read_table
+from trustbase.data.source import read_columns, read_table
 from trustbase.data.truth.base import truth_of
+from trustbase.data.truth.labels import names_in
+from trustbase.data.truth.span import answers_in
+from trustbase.data.truth.tokens import types_in
 from trustbase.errors import DataError
 from trustbase.events import ignore
 
+_MOST_READ = 2_000  # distinct cells of a column, from which its form is seen
 COLUMNS_SCHEMA = "trustbase/columns-card/1"
 ALL = "all"
 
@@ -61,7 +66,8 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     Raises:
         DataError: the file or any row cannot be read; every problem is in it.
     """
-    raw = read_table(reference, root=root, format=format, query=query)
+    columns = read_columns(reference, root=root, format=format, query=query)
+    raw = read_table(reference, root=root, format=format, query=query, nested=columns)  # any may be the one of labels
     if raw.bad:
         raise DataError(
             f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source))
@@ -75,12 +81,30 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     }
 
 
-def _column(raw: RawTable, name: str) -> dict[str, int]:
-    """Counts of one column: empty cells, distinct values, and the characters of its longest cell."""
+def _column(raw: RawTable, name: str) -> dict[str, Any]:
+    """Counts of one column: empty cells, distinct values, the characters of its longest cell; and the task whose labels it may be."""
     column = raw.table[name]
     blank = pc.sum(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py() or 0
     longest = pc.max(pc.utf8_length(column)).as_py() or 0
-    return {"empty": column.null_count + blank, "distinct": len(column.drop_null().unique()), "longest": longest}
+    distinct = column.drop_null().unique()
+    task = _task_of(distinct.slice(0, _MOST_READ).to_pylist())
+    return {"empty": column.null_count + blank, "distinct": len(distinct), "longest": longest, **({"task": task} if task else {})}
+
+
+def _task_of(cells: Sequence[str]) -> str:
+    """The task whose labels are lists and objects of this form; "" where cells are texts, or of no form that is known."""
+    if not cells or not all(cell.lstrip().startswith(("[", "{")) for cell in cells):
+        return ""
+    for task, read in (("token-classification", types_in), ("question-answering", answers_in), ("multi-label-classification", _listed)):
+        found = [read(cell) for cell in cells]
+        if any(found) and fit_but_for_slips(sum(each is not None for each in found), len(found)):
+            return task
+    return ""
+
+
+def _listed(cell: str) -> list[str] | None:
+    """The names of a list; None where the cell is none."""
+    return names_in(cell.strip()) if cell.lstrip().startswith("[") else None
 
 
 def columns_markdown(card: Mapping[str, Any]) -> str:
@@ -93,4 +117,8 @@ def columns_markdown(card: Mapping[str, Any]) -> str:
         [in_code(name), share(found["empty"], rows) if rows else "0", f"{found['distinct']:,}", f"{found['longest']:,}"]
         for name, found in card["columns"].items()
     ]
-    return f"{head}\n\n{section('Cells', ['column', 'empty', 'distinct values', 'longest, in characters'], told)}\n"
+    page = f"{head}\n\n{section('Cells', ['column', 'empty', 'distinct values', 'longest, in characters'], told)}\n"
+    labels = {name: found["task"] for name, found in card["columns"].items() if "task" in found}
+    for name, task in labels.items():
+        page += f"\nCells of {in_code(name)} may be labels of task {task}: `--text COLUMN --label {name} --task {task}` describes them.\n"
+    return page

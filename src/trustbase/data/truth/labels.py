@@ -29,7 +29,7 @@ class Labels(Truth):
         problems = [Problem(where, f"names '{name}', and no label of several is the positive one") for where, name in roles if name]
         found: set[str] = set()
         for cell in set(trimmed(column)[0]):
-            found.update(_names(cell) or ())
+            found.update(names_in(cell) or ())
         if not found:
             problems.append(Problem(named.source, f"column '{named.column}' (label) names no label in any row"))
         if problems:
@@ -42,7 +42,7 @@ class Labels(Truth):
         values = np.zeros((len(cells), len(schema.names)), dtype=bool)
         bad: dict[int, tuple[str, str]] = {}
         for row, cell in enumerate(cells):
-            names = _names(cell)
+            names = names_in(cell)
             if names is None:
                 bad[row] = ("(label) is neither names between semicolons nor a JSON list of names", f"got {in_quotes(cell)}")
                 continue
@@ -72,7 +72,7 @@ class Labels(Truth):
         ]
 
 
-def _names(cell: str) -> list[str] | None:
+def names_in(cell: str) -> list[str] | None:
     """The names in a cell; None where it is a list of something else."""
     if not cell.startswith("["):
         return [name.strip() for name in cell.split(SEPARATOR) if name.strip()] or None
