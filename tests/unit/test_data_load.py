@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from trustbase import files
@@ -485,3 +486,16 @@ def test_running_text_is_refused_as_labelled_data():
         read_sample("sample:people-daily")
     with pytest.raises(ValidationError, match="is no sample"):
         DataOptions(train="sample:people-daily", text="text", label="label")
+
+
+@pytest.mark.parametrize(("option", "word", "label"), [("positive", "yes", "yes"), ("favourable", "no", "no"), ("positive", "On", "On")])
+def test_a_label_that_yaml_reads_as_a_boolean_is_to_be_quoted(tmp_path: Path, option: str, word: str, label: str) -> None:
+    other = {"yes": "no", "no": "yes", "On": "Off"}[word]
+    rows = [f"text {n},{(label, other)[n % 2]}" for n in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["text,label", *rows]) + "\n", encoding="utf-8")
+    recipe = yaml.safe_load(f"{{train: rows.csv, text: text, label: label, {option}: {word}}}")
+    with pytest.raises(DataError) as caught:
+        load(DataOptions.model_validate(recipe), root=tmp_path, seed=0)
+    (problem,) = caught.value.problems
+    said = f'write "{label}" in quotes: YAML reads {label} without them as {str(recipe[option]).lower()}'
+    assert (problem.where, problem.hint) == (f"data.{option}", said)

@@ -14,6 +14,8 @@ from trustbase.data.coded import Coded
 from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
+#: Words that YAML reads as a boolean where they stand without quotes, by what a recipe then holds.
+_BOOLEANS = {"true": ("yes", "on", "true"), "false": ("no", "off", "false")}
 #: Words that stand for "nothing" more often than for a class; kept as labels, but never without a warning.
 SUSPECT = ("nan", "null", "none", "n/a", "na", "<na>", "?")
 
@@ -44,6 +46,9 @@ def make_schema(
         if name is not None and name not in names:
             close = get_close_matches(name, names, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"labels: {', '.join(names[:20])}"
+            quoted = [each for each in names if each.lower() in _BOOLEANS.get(name, ())]
+            if quoted:
+                hint = f'write "{quoted[0]}" in quotes: YAML reads {quoted[0]} without them as {name}'
             problems.append(Problem(where, f"'{name}' is no label of the training rows", hint))
     if problems:
         raise DataError("the labels are not as described", problems=problems)
