@@ -189,3 +189,87 @@ def test_nobody_answers_for_a_model_who_did_not_say_so(stage: str, tmp_path: Pat
     said = list(purpose_part(written))
     assert said[said.index("## Owner") + 2] == said[said.index("## Contact") + 2] == "*The recipe does not say.*"
     assert "you@" not in path.read_text(encoding="utf-8")
+
+
+def dirty(path: Path, places: dict[int, str], column: int) -> Path:
+    """The same file with other cells in a column, by row."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.reader(handle))
+    for row, cell in places.items():
+        rows[row + 1][column] = cell
+    return write(path, rows[0], rows[1:])
+
+
+def text_of(path: Path, **asked: str) -> str:
+    return propose(look_at(str(path), root=Path()), **asked)
+
+
+def test_a_few_dirty_numbers_are_told_and_change_no_guess(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[sentence(rng), rng.integers(18, 90), round(rng.normal(9, 2), 2), rng.choice(["north", "south"])] for _ in range(1200)]
+    path = write(tmp_path / "los.csv", ["note", "age", "los_days", "site"], rows)
+    clean = proposed(path, task="regression")
+    path = dirty(path, {10: "", 20: "N/A", 30: "12 days", 40: "1,200", 50: "-"}, 2)
+    found, said = proposed(path, task="regression"), text_of(path, task="regression")
+    assert found["data"] == clean["data"] and found["data"]["label"] == "los_days" and "tolerance" not in found["data"]
+    assert found["gates"].keys() == clean["gates"].keys()
+    assert "; 4 cells tell none: 'N/A', '12 days', '1,200', …" in said
+    assert "# tolerance: 5    # bad rows stop a run unless so many may be left out: 1 without a label, 4 whose label is none" in said
+    assert proposed(path, label="los_days")["task"] == "regression"
+    path = dirty(path, dict.fromkeys(range(100, 110), "n/a"), 2)  # over one in a hundred
+    assert proposed(path, task="regression")["data"]["label"] == "age"
+
+
+def test_an_empty_cell_or_a_list_that_is_none_changes_no_label(tmp_path: Path, rng: np.random.Generator) -> None:
+    tags = ["late;rude", "late", "rude", "[]"]
+    rows = [[sentence(rng), rng.choice(["f", "m"]), rng.choice(tags), rng.choice(["a", "b"])] for _ in range(400)]
+    path = dirty(write(tmp_path / "rows.csv", ["text", "sex", "tags", "kind"], rows), {7: ""}, 3)
+    assert proposed(path, task="text-classification")["data"]["label"] == "kind"
+    assert "1 without a label" in text_of(path, task="text-classification")
+    path = dirty(path, {9: "[1, 2]", 11: "[broken"}, 2)
+    found, said = proposed(path), text_of(path)
+    assert (found["task"], found["data"]["label"]) == ("multi-label-classification", "tags")
+    assert "2 cells tell none: '[1, 2]', '[broken'" in said and "# tolerance: 2 " in said
+
+
+def quiz(path: Path, rng: np.random.Generator) -> Path:
+    names = [f"choice_{letter}" for letter in "abcd"]
+    rows = [
+        [sentence(rng) + "?", *rng.choice(ENGLISH, 4, replace=False), rng.choice(list("ABCD")), rng.choice(["easy", "hard"])]
+        for _ in range(700)
+    ]
+    return write(path, ["question", *names, "answer", "level"], rows)
+
+
+def test_one_answer_that_is_no_choice_hides_no_quiz(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = dirty(dirty(quiz(tmp_path / "quiz.csv", rng), {9: "E"}, 5), {19: ""}, 2)
+    for asked in ({}, {"label": "answer"}):
+        found, said = proposed(path, task="multiple-choice", **asked), text_of(path, task="multiple-choice", **asked)
+        assert found["data"]["label"] == "answer" and found["data"]["choices"] == [f"choice_{letter}" for letter in "abcd"]
+        assert "# 4 labels: " in said and "; 1 cell tells none: 'E'" in said and "  # left out: level\n" in said
+        assert "# tolerance: 2    # bad rows stop a run unless so many may be left out: 1 whose label is none, 1 without 'choice_b'" in said
+    with pytest.raises(DataError, match="no columns are named as choices"):
+        proposed(dirty(path, dict.fromkeys(range(100, 120), "E"), 5), task="multiple-choice")
+
+
+def test_one_row_of_no_part_hides_no_split(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[sentence(rng), rng.choice(["a", "b"]), rng.choice(["train", "test"])] for _ in range(300)]
+    path = dirty(write(tmp_path / "rows.csv", ["text", "label", "split"], rows), {3: "trian", 5: ""}, 2)
+    assert proposed(path)["data"]["split"] == {"column": "split"} and proposed(path)["data"]["label"] == "label"
+    assert "# tolerance: 2 " in text_of(path) and "1 without 'split', 1 of no part" in text_of(path)
+
+
+def test_rows_that_cannot_be_read_are_counted_with_the_others(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = write(tmp_path / "rows.csv", ["text", "label"], [[sentence(rng), rng.choice(["a", "b"])] for _ in range(200)])
+    assert "tolerance" not in text_of(path)
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write("one cell\n")
+    assert "# tolerance: 1    # bad rows stop a run unless so many may be left out: 1 that cannot be read" in text_of(path)
+
+
+def test_columns_that_are_left_out_and_other_labels_are_said(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = [[f"k{n}", sentence(rng), n % 7, rng.normal(), rng.choice(["f", "m"]), rng.choice(["x", "y"])] for n in range(300)]
+    path = write(tmp_path / "rows.csv", ["key", "text", "ward\nname", "cost", "sex", "kind"], rows)
+    said = text_of(path)
+    assert "  # could be the label too, with --label: ward name; as numbers (task: regression) cost\n" in said
+    assert "  # left out: key, ward name, cost\n" in said
+    assert yaml.safe_load(said)["data"]["label"] == "kind"

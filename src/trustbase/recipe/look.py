@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trustbase.data.columns import fit_but_for_slips, number_of
 from trustbase.errors import DataError, Problem
 
 _MOST_ROWS = 20_000  # evenly spaced; a share is then known to half a point
@@ -22,7 +23,7 @@ class Column:
     name: str
     filled: int  # cells that are not empty
     values: Counter[str]
-    numeric: bool  # every cell that is not empty is a number
+    numeric: bool  # cells that are not empty are numbers, but for slips
     tokens: tuple[float, ...]  # about so many in each cell
     han: float  # share of Han characters among its letters
 
@@ -44,8 +45,18 @@ class Column:
         """Whether every row has a value of its own."""
         return self.distinct == self.filled and self.filled > 1
 
+    def unfit(self, read: Callable[[str], object]) -> Counter[str]:
+        """Cells that `read` makes nothing of: it gives None of them."""
+        return Counter({cell: rows for cell, rows in self.values.items() if read(cell) is None})
+
+    def without(self, cells: Mapping[str, int]) -> Column:
+        """The column less these cells."""
+        left = Counter({cell: rows for cell, rows in self.values.items() if cell not in cells})
+        return replace(self, filled=left.total(), values=left)
+
     def can_be_label(self, rows: int) -> bool:
-        return self.filled == rows and 2 <= self.distinct <= min(_MOST_LABELS, max(2, rows // _ROWS_A_LABEL)) and not self.reads_like_text
+        most = min(_MOST_LABELS, max(2, rows // _ROWS_A_LABEL))
+        return fit_but_for_slips(self.filled, rows) and 2 <= self.distinct <= most and not self.reads_like_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Look:
     rows: int
     looked_at: int
     columns: tuple[Column, ...]
+    bad: int = 0  # rows that are none, and were not looked at
 
     def column(self, name: str) -> Column:
         """The column of this name.
@@ -88,14 +100,16 @@ def look_at(reference: str, *, root: Path) -> Look:
     chosen = [int(number * step) for number in range(min(len(raw), _MOST_ROWS))]
     table = raw.table.take(chosen) if len(chosen) < len(raw) else raw.table
     columns = tuple(_column(name, table[name].to_pylist()) for name in table.column_names)
-    return Look(reference, len(raw), len(chosen), columns)
+    return Look(reference, len(raw), len(chosen), columns, len(raw.bad_rows))
 
 
 def _column(name: str, cells: Sequence[str | None]) -> Column:
     filled = [cell for cell in cells if cell and cell.strip()]
     letters = [letter for cell in filled[:2000] for letter in cell[:500] if letter.isalpha()]
     han = sum("\u3400" <= letter <= "\u9fff" for letter in letters) / len(letters) if letters else 0.0
-    return Column(name, len(filled), Counter(filled), bool(filled) and all(map(_is_number, filled)), tuple(_tokens(filled)), han)
+    values = Counter(filled)
+    numbers = sum(rows for value, rows in values.items() if number_of(value) is not None)
+    return Column(name, len(filled), values, fit_but_for_slips(numbers, len(filled)), tuple(_tokens(filled)), han)
 
 
 def _tokens(cells: Sequence[str]) -> Iterator[float]:
@@ -103,11 +117,3 @@ def _tokens(cells: Sequence[str]) -> Iterator[float]:
     for cell in cells:
         dense = sum("\u2e80" <= letter <= "\uffef" for letter in cell)
         yield dense + (len(cell) - dense) / _CHARACTERS_A_TOKEN
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

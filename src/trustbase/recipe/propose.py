@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
+from trustbase.data.columns import fit_but_for_slips
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
-from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of
+from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of, unfit_cells
+from trustbase.recipe.propose_beside import about_unfit, left_out, other_labels, tolerance
 from trustbase.recipe.propose_parts import Parts, find_parts, limits_of_parts
 
 _CHINESE_BASE = "hfl/chinese-roberta-wwm-ext"
@@ -49,6 +51,14 @@ class Proposal:
     entity: Column | None
     split: Column | None
     parts: Parts | None = None  # where a row is more than texts and a label
+    unfit: Mapping[str, int] = field(default_factory=dict)  # cells of the label column that tell none, and that `label` is without
+
+    @property
+    def taken(self) -> set[str]:
+        """Names of the columns that the recipe reads, its label among them."""
+        beside = self.parts.columns if self.parts is not None else ()
+        named = (self.label, *self.texts, *self.shown, *self.groups, *beside, *filter(None, (self.entity, self.split)))
+        return {column.name for column in named}
 
     @property
     def answers(self) -> str:
@@ -83,10 +93,12 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
     parts = find_parts(look, others, task, label, _text, partial(_refusal, look))
     if parts is not None:
         taken = {column.name for column in (parts.label, parts.text, *parts.beside)}
-        return Proposal(parts.task, parts.label, (parts.text,), (), _groups(others, taken), entity, split, parts)
+        return Proposal(parts.task, parts.label, (parts.text,), (), _groups(others, taken), entity, split, parts, parts.unfit)
     truth = _label(look, label, others, None if task is None else TASKS[task].answers)
     kind = TASKS[task].answers if task is not None else kind_of(truth, look)
     others = [column for column in others if column.name != truth.name]
+    unfit = unfit_cells(truth, kind)
+    truth = truth.without(unfit)
     texts = [column for column in others if column.reads_like_text]
     if task == "text-pair-classification" and len(texts) < 2:  # asked for: texts that repeat are texts too
         texts = sorted((column for column in others if not column.numeric and column.filled), key=_longest)[-2:]
@@ -98,15 +110,15 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
         )
     groups = _groups(others, set())
     if pair is not None and kind == "classes" and task != "text-classification":
-        return Proposal("text-pair-classification", truth, pair, (), groups, entity, split)
+        return Proposal("text-pair-classification", truth, pair, (), groups, entity, split, unfit=unfit)
     if texts:
         longest = max(texts, key=_longest)
-        return Proposal(task_of(kind), truth, (longest,), (), groups, entity, split)
+        return Proposal(task_of(kind), truth, (longest,), (), groups, entity, split, unfit=unfit)
     shown = tuple(column for column in others if column not in groups and column.filled and not (column.one_each and not column.numeric))
     if not shown:
         message = f"{look.reference}: no column is left that a model could read"
         raise DataError(message, problems=_seen(look), hint="name other columns by hand")
-    return Proposal(task_of(kind), truth, (), shown, groups, entity, split)
+    return Proposal(task_of(kind), truth, (), shown, groups, entity, split, unfit=unfit)
 
 
 def _groups(columns: Sequence[Column], taken: set[str]) -> tuple[Column, ...]:
@@ -150,7 +162,13 @@ def _longest(column: Column) -> float:
 
 
 def _names_parts(column: Column) -> bool:
-    return {value.strip().lower() for value in column.values} <= _PARTS
+    return fit_but_for_slips(column.filled - column.unfit(_part_of).total(), column.filled)
+
+
+def _part_of(cell: str) -> str | None:
+    """The part that a cell names; None where it names none."""
+    name = cell.strip().lower()
+    return name if name in _PARTS else None
 
 
 def _is_entity(column: Column) -> bool:
@@ -199,7 +217,10 @@ def _data(look: Look, found: Proposal) -> Iterator[str]:
         yield from (f"  {line}" for line in found.parts.lines)
         if found.task == "question-answering" and _row_tokens(found, 1.0) > _WINDOW:
             yield f"  stride: {_STRIDE}    # longer texts are searched in windows that overlap by so many tokens"
-    yield f"  label: {_text(found.label.name)}    # {about_label(found.label, found.answers)}"
+    yield f"  label: {_text(found.label.name)}    # {about_label(found.label, found.answers)}{about_unfit(found.unfit)}"
+    if found.parts is None:
+        aside = {column.name for column in (found.entity, found.split, *found.groups, *found.texts) if column is not None}
+        yield from other_labels(look.columns, found.label, look, aside)
     if found.answers == "classes" and found.parts is None and (positive := positive_label(found.label)) is not None:
         yield f"  positive: {_text(positive[0])}    # {positive[1]}: what a threshold and AUROC speak about"
     if found.groups:
@@ -210,6 +231,20 @@ def _data(look: Look, found: Proposal) -> Iterator[str]:
     elif found.entity is not None:
         each = found.entity.filled / found.entity.distinct
         yield f"  split: {{by: {{entity: {_text(found.entity.name)}}}}}    # {each:.1f} rows each: nobody may stand in training and test"
+    yield from left_out(look, found.taken)
+    yield from tolerance(look, _refused(look, found))
+
+
+def _refused(look: Look, found: Proposal) -> dict[str, int]:
+    """Why rows would be refused, as far as a look at single columns shows it → how many."""
+    unfit = sum(found.unfit.values())
+    refused = {"without a label": look.looked_at - found.label.filled - unfit, "whose label is none": unfit}
+    whole = (*found.texts, *(found.parts.columns if found.parts is not None else ()))  # columns that are read as they stand
+    names = dict.fromkeys(column.name for column in (*whole, found.entity, found.split) if column is not None)
+    refused |= {f"without '{name}'": look.looked_at - look.column(name).filled for name in names if name != found.label.name}
+    if found.split is not None:
+        refused["of no part"] = found.split.unfit(_part_of).total()
+    return refused
 
 
 def _training(look: Look, found: Proposal) -> Iterator[str]:

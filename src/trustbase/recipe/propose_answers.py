@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from trustbase.data.columns import fit_but_for_slips, number_of
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.propose_parts import entity_types, unanswered
@@ -27,6 +28,12 @@ def kind_of(truth: Column, look: Look) -> str:
     return "number" if truth.numeric and not truth.can_be_label(look.looked_at) and truth.distinct > 2 else "classes"
 
 
+def unfit_cells(truth: Column, kind: str) -> Counter[str]:
+    """Cells of a label column that cannot be the truth of an answer kind, so that their rows are refused; of classes every cell can."""
+    read: dict[str, Callable[[str], object]] = {"number": number_of, "labels": _names}
+    return truth.unfit(read[kind]) if kind in read else Counter()
+
+
 def task_of(kind: str) -> str:
     """The task of single texts with answers of this kind."""
     return _TASKS[kind]
@@ -38,13 +45,15 @@ def label_names(column: Column) -> Counter[str] | None:
     Cells are JSON lists of names, or names with semicolons between them that come back in other cells.
     """
     found: Counter[str] = Counter()
-    several = 0
+    several = fitting = 0
     for cell, count in column.values.items():
         names = _names(cell)
         if names is None or any(len(name) > _LONGEST_NAME for name in names):
-            return None
+            continue
+        fitting += count
         several += count * (len(names) != 1 or cell.strip().startswith("["))
         found.update(dict.fromkeys(names, count))
+    several = several and fit_but_for_slips(fitting, column.filled)
     return found if several and 1 <= len(found) <= min(_MOST_NAMES, max(2, column.filled // 2)) else None
 
 

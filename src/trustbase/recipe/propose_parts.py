@@ -9,8 +9,9 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from trustbase.data.columns import fit_but_for_slips
 from trustbase.errors import DataError
 from trustbase.recipe.look import Column, Look
 
@@ -34,6 +35,8 @@ class Parts:
         beside: the question, or the choices, of which one at a time is read with the text.
         lines: further lines of the section `data`, each with its reason.
         none: the label that says that nothing holds (relations).
+        unfit: cells of the label column that tell none, and that `label` is without.
+        marked: columns of two entities in the text.
     """
 
     task: str
@@ -42,6 +45,13 @@ class Parts:
     beside: tuple[Column, ...] = ()
     lines: tuple[str, ...] = ()
     none: str | None = None
+    unfit: Counter[str] = field(default_factory=Counter)
+    marked: tuple[Column, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Those that are read, each as it stands."""
+        return (self.text, *self.beside, *self.marked)
 
 
 Cell = Callable[[str], object]
@@ -87,9 +97,8 @@ def find_parts(
 
 
 def every_cell(column: Column, read: Cell) -> bool:
-    """Whether every cell has a form, and at least one tells something."""
-    found = [read(cell) for cell in column.values]
-    return bool(found) and all(item is not None for item in found) and any(found)
+    """Whether cells have a form, but for slips, and at least one tells something."""
+    return fit_but_for_slips(column.filled - column.unfit(read).total(), column.filled) and any(map(read, column.values))
 
 
 def entity_types(column: Column) -> Counter[str]:
@@ -143,7 +152,10 @@ def _entities(columns: Sequence[Column], truth: Column | None, text: Callable[[s
         return "no column tells entities: lists of {start, end, label}, or of tags such as B-PER"
     label = possible[0]
     texts = [column for column in columns if column is not label and (column.reads_like_text or _named(column, _CONTEXTS))]
-    return Parts("token-classification", max(texts, key=_longest), label) if texts else "no column beside the entities reads like a text"
+    if not texts:
+        return "no column beside the entities reads like a text"
+    unfit = label.unfit(types_in)
+    return Parts("token-classification", max(texts, key=_longest), label.without(unfit), unfit=unfit)
 
 
 def _question(columns: Sequence[Column], truth: Column | None, text: Callable[[str], str]) -> Parts | str:
@@ -161,7 +173,8 @@ def _question(columns: Sequence[Column], truth: Column | None, text: Callable[[s
     if asked is None or not texts:
         return "no two columns beside the answers can be a question and the text that is searched for its answer"
     line = f"question: {text(asked.name)}    # asked of the text, which is searched for its answer"
-    return Parts("question-answering", max(texts, key=_longest), label, (asked,), (line,))
+    unfit = label.unfit(answers_in)
+    return Parts("question-answering", max(texts, key=_longest), label.without(unfit), (asked,), (line,), unfit=unfit)
 
 
 def _relation(columns: Sequence[Column], truth: Column | None, text: Callable[[str], str]) -> Parts | str:
@@ -179,7 +192,7 @@ def _relation(columns: Sequence[Column], truth: Column | None, text: Callable[[s
     none = next((name for name in label.values if name.strip().lower() in _NONE), None)
     if none is not None:
         lines.append(f"no_relation: {text(none)}    # by its name: says that nothing holds; quality.relation_f1 is about the others")
-    return Parts("relation-extraction", max(texts, key=_longest), label, (), tuple(lines), none)
+    return Parts("relation-extraction", max(texts, key=_longest), label, (), tuple(lines), none, marked=(head, tail))
 
 
 def _choices(columns: Sequence[Column], truth: Column | None, text: Callable[[str], str]) -> Parts | str:
@@ -188,11 +201,12 @@ def _choices(columns: Sequence[Column], truth: Column | None, text: Callable[[st
         others = [column for column in columns if column is not label and not column.numeric]
         for choices in _families(others, label):
             asked = [column for column in others if column not in choices and (column.reads_like_text or _named(column, _QUESTIONS))]
-            if asked and _names_choices(label, choices):
+            unfit = label.unfit(_choice_of(choices))
+            if asked and fit_but_for_slips(label.filled - unfit.total(), label.filled) and len(label.values) - len(unfit) > 1:
                 question = next((column for column in asked if _named(column, _QUESTIONS)), max(asked, key=_longest))
                 names = ", ".join(text(column.name) for column in choices)
                 line = f"choices: [{names}]    # columns named alike; each is read with the question"
-                return Parts("multiple-choice", question, label, choices, (line,))
+                return Parts("multiple-choice", question, label.without(unfit), choices, (line,), unfit=unfit)
     return (
         "no columns are named as choices (choice_0, choice_1; or A, B), with a question, and a label that tells the right one by its "
         "column, its letter (A is the first) or its number (0 is the first)"
@@ -208,7 +222,7 @@ def _families(columns: Sequence[Column], label: Column) -> list[tuple[Column, ..
         if match := _NUMBERED.fullmatch(name):
             families.setdefault((match[1], match[2].isdigit()), []).append(column)
     found = [tuple(sorted(family, key=_place)) for family in families.values()]
-    known = [named] if len(named) == len(label.values) else []
+    known = [named] if fit_but_for_slips(sum(label.values[column.name] for column in named), label.filled) else []
     return [family for family in [*known, *found] if 2 <= len(family) <= _MOST_CHOICES]
 
 
@@ -218,11 +232,11 @@ def _place(column: Column) -> tuple[int, str]:
     return (int(match[2]) if match[2].isdigit() else 0, match[2].lower())
 
 
-def _names_choices(label: Column, choices: Sequence[Column]) -> bool:
-    """Whether each cell tells one of so many choices, as `data.choices` reads it."""
+def _choice_of(choices: Sequence[Column]) -> Cell:
+    """What a cell tells of so many choices, as `data.choices` reads it; None where it tells none."""
     count = len(choices)
     meant = {*map(str, range(count)), *string.ascii_uppercase[:count], *(column.name for column in choices)}
-    return {cell.strip() for cell in label.values} <= meant and len(label.values) > 1
+    return lambda cell: cell.strip() if cell.strip() in meant else None
 
 
 def _asked(columns: Sequence[Column], truth: Column | None) -> list[Column]:
