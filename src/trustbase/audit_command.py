@@ -204,7 +204,7 @@ def audit(
             limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
             call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
             owner = _entity(entity, str(model), str(data), emit)
-            rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner)
+            rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
             if info.answer_kind == "classes" and not known["choices"]:
                 call.tell_assumed(rows.labels, groups)
             report, looks = _audit_model(call, info, rows, str(data), workers, beside)
@@ -221,6 +221,7 @@ def _read(
     positive: str | None,
     favourable: str | None,
     entity: str | None,
+    emit: Emit,
 ) -> _Rows:
     from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
@@ -244,7 +245,7 @@ def _read(
         raise UsageError("this audit cannot start", problems=[problem])
     labels = _labels(info, positive, favourable)
     features = FeatureOptions.model_validate(info.features)
-    read: dict[str, Any] = {"answers": info.answer_kind, "features": features, "numbers": info.numbers}
+    read: dict[str, Any] = {"answers": info.answer_kind, "features": features, "numbers": info.numbers, "emit": emit}
     splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", entity=entity, **read)[0]}
     if train is not None:
         splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.errors import Problem, UsageError, system_errors_told
+from trustbase.events import Emit, ignore
 from trustbase.places import output_folder
 from trustbase.recipe.lookup import TASKS
 
@@ -46,6 +47,7 @@ def data(
     licence: str | None = None,
     task: str = "text-classification",
     out: str | Path | None = None,
+    emit: Emit = ignore,
 ) -> DataDescription:
     """Read rows as a recipe would, and describe them; nothing is divided, and no bad row is passed over.
 
@@ -62,6 +64,7 @@ def data(
         licence: licence of the data.
         task: what the rows are for: it says how the label column is read.
         out: folder for data_card.json and data_card.md; nothing is written by default.
+        emit: takes warnings: of labels that may be slips.
 
     Raises:
         UsageError: text without label, or the other way round; groups without both.
@@ -95,6 +98,7 @@ def data(
                 {"train": str(file), "query": query, "format": format, "licence": licence, **meant},
                 root=Path(),
                 answers=TASKS[task].answers,
+                emit=emit,
             )
             card = data_card(dataset)
             found = DataDescription(card, card_markdown(card))

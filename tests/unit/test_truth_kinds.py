@@ -136,3 +136,70 @@ def test_lists_too_deep_to_be_written_again_are_a_bad_row() -> None:
     deep = 700  # of which the parser still makes lists
     bad = parse(b'{"t": ' + b"[" * deep + b"]" * deep + b"}\n", ["t"], nested=["t"]).bad
     assert [(row.kind, row.detail) for row in bad] == [("not valid JSON", "nested too deeply")]
+
+
+def numbers_of_stay(folder: Path, far: dict[int, float], rows: int = 400) -> Path:
+    """Numbers from 1 to 20, but for some rows."""
+    lines = [f"text {n},{far.get(n, 1 + n % 20)}" for n in range(rows)]
+    (folder / "los.csv").write_text("\n".join(["text,days", *lines]) + "\n", encoding="utf-8")
+    return folder / "los.csv"
+
+
+def warned(folder: Path, **options: object) -> list[str]:
+    from trustbase.data.load import load
+    from trustbase.data.options import DataOptions
+
+    said: list[str] = []
+
+    def emit(event: str, /, **fields: object) -> None:
+        if event == "warning":
+            said.append(str(fields["text"]))
+
+    asked = {"train": "los.csv", "text": "text", "label": "days", **options}
+    dataset = load(DataOptions.model_validate(asked), root=folder, seed=0, answers="number", emit=emit)
+    assert "9999" not in json.dumps(dataset.facts)  # neither least nor largest stands in the card
+    return said
+
+
+def test_a_label_that_is_far_from_all_others_is_asked_about_in_the_log_alone(tmp_path: Path) -> None:
+    numbers_of_stay(tmp_path, {77: 9999})
+    (text,) = warned(tmp_path)
+    assert (
+        "1 of 400 labels (column 'days') lie more than 20 interquartile ranges beyond the quartiles of the train rows: los.csv:79 (9999)"
+        in text
+    )
+    numbers_of_stay(tmp_path, {**dict.fromkeys(range(10, 70, 10), 9999), 5: -9999.5})
+    (text,) = warned(tmp_path)
+    assert "7 of 400 labels" in text and "los.csv:7 (-9999.5), los.csv:12 (9999)" in text and text.count("los.csv:") == 5
+    assert " and 2 more;" in text
+    numbers_of_stay(tmp_path, {3: 200})  # 17 to 19 ranges away
+    assert warned(tmp_path) == []
+
+
+def test_of_numbers_that_are_mostly_one_and_the_same_none_is_far(tmp_path: Path) -> None:
+    numbers_of_stay(tmp_path, dict.fromkeys(range(380), 0))
+    assert warned(tmp_path) == []
+
+
+def test_a_bad_row_is_not_asked_about_and_other_files_are(tmp_path: Path) -> None:
+    numbers_of_stay(tmp_path, {}).rename(tmp_path / "good.csv")
+    numbers_of_stay(tmp_path, {3: 9999})
+    (text,) = warned(tmp_path, train="good.csv", test="los.csv")
+    assert text.startswith("1 of 400 labels") and "los.csv:5 (9999)" in text
+    path = numbers_of_stay(tmp_path, {3: 9999})
+    path.write_text(path.read_text(encoding="utf-8").replace("text 3,", ","), encoding="utf-8")
+    assert not [text for text in warned(tmp_path, tolerance=1) if "interquartile" in text]
+
+
+def test_describing_and_auditing_rows_ask_about_them_too(tmp_path: Path) -> None:
+    from trustbase.data_command import data
+
+    said: list[str] = []
+
+    def emit(event: str, /, **fields: object) -> None:
+        said.append(str(fields["text"]))
+
+    path = numbers_of_stay(tmp_path, {77: 9999})
+    found = data(path, text="text", label="days", task="regression", emit=emit)
+    load_single(path, text="text", label="days", answers="number", emit=emit)
+    assert len(said) == 2 and all(":79 (9999)" in text for text in said) and "9999" not in found.markdown

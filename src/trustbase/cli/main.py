@@ -125,6 +125,7 @@ def data_command(
         licence=licence,
         task=task,
         out=out,
+        emit=_tell,
     )
     show_data(found, as_json=as_json)
 

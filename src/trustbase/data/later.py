@@ -57,6 +57,7 @@ def load_later(options: DataOptions, dataset: Dataset, *, root: Path, emit: Emit
             quoted=options.quoted,
             entity=options.split.key if options.split.by_entity else None,
             answers=dataset.answers,
+            emit=emit,
             features=options.features,
             numbers=[name for name, kind in kinds_of(dataset.facts.get("columns", {})).items() if kind == "numbers"],
             time=(column, last) if column else None,

@@ -20,6 +20,7 @@ from trustbase.data.cells import inputs_of, with_cells
 from trustbase.data.choices import choice_names, known
 from trustbase.data.digest import digest_numbers, digest_rows
 from trustbase.data.divide import divide, read_keys
+from trustbase.data.doubtful import far_labels
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, all_bad, bad_problems, check_columns, judge_bad_rows, options_of, read_sources
 from trustbase.data.marked import three_columns
@@ -121,6 +122,8 @@ def assemble(
     judge_bad_rows(options, sources, emit)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
+    for text in far_labels(truth, sources, options.label):
+        emit("warning", text=text)
     splits, facts["splits"], shared = make(schema)
     _refuse_few({name: len(part) for name, part in splits.items()})
     if not choice_names(template):  # a choice is weighed by what it says, and not by its place
@@ -176,6 +179,7 @@ def load_single(
     numbers: Sequence[str] = (),
     entity: str | None = None,
     time: tuple[str, str] | None = None,
+    emit: Emit = ignore,
 ) -> tuple[Split, LabelSchema, TextTemplate]:
     """Read one file as one split, without dividing it; of a sample that has parts, the part called `name`.
 
@@ -198,6 +202,7 @@ def load_single(
         numbers: columns of the template that the model takes for numbers.
         entity: column of whom a row is about, where several rows may be of one; intervals then allow for it.
         time: column of times, which each row must have, and a time of the kind that they must be of.
+        emit: told of labels that may be slips.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
@@ -223,6 +228,8 @@ def load_single(
     schema = schema_of(options, sources, truth, template, of=name) if labels is None else _renamed(labels, positive, favourable)
     read_truth(options, schema, sources, truth, whose=known(template, "that the model knows"))
     judge_bad_rows(options, sources, ignore)
+    for warning in far_labels(truth, sources, options.label, of=name):
+        emit("warning", text=warning)
     return make_split(name, options, schema, template, source, 0, truth)[0], schema, template
 
 

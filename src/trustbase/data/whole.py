@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from trustbase.data.advice import advice
 from trustbase.data.choices import known
 from trustbase.data.columns import fit_but_for_slips
+from trustbase.data.doubtful import far_labels
 from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
 from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
@@ -24,20 +25,21 @@ from trustbase.data.truth.labels import names_in
 from trustbase.data.truth.span import answers_in
 from trustbase.data.truth.tokens import types_in
 from trustbase.errors import DataError
-from trustbase.events import ignore
+from trustbase.events import Emit, ignore
 
 _MOST_READ = 2_000  # distinct cells of a column, from which its form is seen
 COLUMNS_SCHEMA = "trustbase/columns-card/1"
 ALL = "all"
 
 
-def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes") -> Dataset:
+def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes", emit: Emit = ignore) -> Dataset:
     """Read what a `data` section describes as one part, called `all`.
 
     Args:
         values: keys of a recipe's `data` section; those that divide rows have no meaning here.
         root: folder that relative paths start from.
         answers: answer kind of the task that the rows are for.
+        emit: told of labels that may be slips.
 
     Raises:
         DataError: the file, a column, or any row cannot be used; every problem is in it.
@@ -50,6 +52,8 @@ def load_whole(values: Mapping[str, Any], *, root: Path, answers: str = "classes
     schema = schema_of(options, sources, truth, template, of=ALL)
     read_truth(options, schema, sources, truth, whose=known(template, "of these rows"))
     judge_bad_rows(options, sources, ignore)
+    for told in far_labels(truth, sources, options.label, of=ALL):
+        emit("warning", text=told)
     facts = source_facts(options, template, sources)
     part, facts["splits"][ALL] = make_split(ALL, options, schema, template, source, 0, truth)
     facts["sources"] = {ALL: facts["sources"]["train"]}

@@ -116,6 +116,10 @@ class Truth(ABC):
         """A number for each row, the same for equal truths, int64 `(rows,)`."""
         return np.unique(np.array(self.write(values, schema), dtype=object), return_inverse=True)[1].astype(np.int64)
 
+    def doubtful(self, values: NDArray[Any], known: NDArray[Any]) -> list[int]:
+        """Rows of `values` whose truth is so far from all of `known`, the training rows', that it may be a slip."""
+        return []
+
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         """Why nothing can be learned from these training rows; empty where it can."""
         return []

@@ -20,6 +20,8 @@ from trustbase.records import LabelSchema
 LARGEST, LEAST_SPREAD = 1e30, 1e-30
 #: Standard deviations from the mean of the training rows: the square of no more than these can be a loss in float32.
 FARTHEST = 1e19
+#: Interquartile ranges beyond the quartiles from which a number is asked about: normal ones would be 27 standard deviations out there.
+FAR = 20
 _UNIT = "write them in another unit"
 
 
@@ -44,6 +46,11 @@ class Number(Truth):
         if alike:  # cells that are no usable numbers may be why: reading names each, and `refused` what is left where they are tolerated
             return assumed([named.column])
         return assumed([named.column], center=float(values.mean()), scale=float(values.std()))
+
+    def doubtful(self, values: NDArray[Any], known: NDArray[Any]) -> list[int]:
+        low, high = np.quantile(known, [0.25, 0.75])
+        room = FAR * (high - low)  # of numbers that are mostly one and the same there is none, and nothing to hold the others against
+        return np.flatnonzero((values < low - room) | (values > high + room)).tolist() if room > 0 else []
 
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         return _alike(values, schema.names[0], "data.label")
