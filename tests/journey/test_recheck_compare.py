@@ -205,7 +205,12 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     looks = len(read_looks())
     out = tmp_path / "out"
     code, said, _ = command("compare", toys.bundle, toys.other, "--data", fresh, "--out", out, "--calls", "40")
-    assert code == 0 and "accuracy: -" in said and "champion ahead" in said and "looked at 2 time(s)" in said
+    assert (
+        code == 0
+        and "accuracy: -" in said
+        and "champion ahead" in said
+        and "400 rows, not looked at before; this is one look of each model" in said
+    )
     assert len(read_looks()) == looks + 2  # one of each model
     told = files.read_json(out / "compare.json")
     assert told["schema"] == "trustbase/compare/1" and told["data"]["groups"] == ["sex"] and told["data"]["positive"] == "yes"
@@ -220,6 +225,7 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     assert told["latency"]["n"] == 40 and told["latency"]["low"] <= told["latency"]["ratio"] <= told["latency"]["high"]
     page = (out / "compare.html").read_text(encoding="utf-8")
     assert "champion better" in page and "challenger better" not in page and "sex = f" in page and "<script" not in page
+    assert "no look at these rows before this comparison" in page and (told["data"]["looks"], told["data"]["looks_now"]) == (2, 2)
     assert not re.findall(r"""(?:src|href)=["'](?!#)""", page) and "default-src 'none'" in html.unescape(page)
 
     swapped = trustbase.compare(toys.other, toys.bundle, data=fresh, out=tmp_path / "zh", lang="zh", calls=0)
@@ -227,12 +233,13 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     assert swapped.contrast("accuracy")["low"] == pytest.approx(-accuracy["high"])  # type: ignore[index]
     page = (tmp_path / "zh/compare.html").read_text(encoding="utf-8")
     assert "挑战模型更好" in page and "没有测量延迟" in page and 'lang="zh' in page
+    assert "已被查看 2 次；本次比较计为两个模型各再查看一次" in page and swapped.facts["data"]["looks"] == 4
 
 
 def test_one_artefact_twice_differs_by_exactly_nothing(toys: Toys, tmp_path: Path) -> None:
     twin = copy(toys.bundle, tmp_path / "twin")
     found = trustbase.compare(toys.bundle, twin, data=toys.rows, out=tmp_path / "out", calls=0)
-    assert found.facts["same_artefact"]
+    assert found.facts["same_artefact"] and found.facts["data"]["looks_now"] == 1
     for item in (*found.facts["metrics"], *found.facts["groups"]):
         assert (item["low"], item["difference"], item["high"]) == (0, 0, 0) and item["outcome"] == "no difference shown"
         assert item["champion"] == item["challenger"]

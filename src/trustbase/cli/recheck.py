@@ -91,7 +91,9 @@ def compare_command(
 def show_comparison(found: Comparison) -> None:
     """One line a metric, the discordant rows, the latency, and where the page lies."""
     facts = found.facts
-    typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, looked at {facts['data']['looks']} time(s)")
+    before = facts["data"]["looks"] - facts["data"]["looks_now"]
+    seen = f"looked at {before} time(s) before" if before else "not looked at before"
+    typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, {seen}; this is one look of each model")
     for item in facts["metrics"]:
         typer.echo(f"  {item['metric']}: {_contrast(item)}")
     if (told := facts["mcnemar"]) is not None:
