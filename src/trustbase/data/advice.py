@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -9,6 +10,7 @@ from trustbase.data.encodings import GB, NOT_UTF8, WESTERN, converting
 from trustbase.data.rows import DECIMAL_COMMA, BadRow
 
 MEND = "mend these rows"
+_REASONS = 12  # that are counted by name
 
 
 def advice(bad: Sequence[BadRow], source: str) -> list[str]:
@@ -29,3 +31,14 @@ def advice(bad: Sequence[BadRow], source: str) -> list[str]:
         said = "write 1.5 for 1,5, and 1234.5 for 1,234.5 or 1.234,5"
         steps.append(f"rows with a decimal comma, or commas between thousands: {commas:,}; {said}")
     return steps
+
+
+def by_reason(bad: Sequence[BadRow]) -> str:
+    """How many bad rows there are for each reason, most first, to stand between a message and its list; empty where that tells nothing."""
+    kinds = Counter(item.kind for item in bad)
+    if len(kinds) == len(bad):
+        return ""
+    told = [(kind, count) for kind, count in kinds.most_common(_REASONS)]
+    left = len(bad) - sum(count for _, count in told)
+    lines = [f"  {count:,}: {kind}" for kind, count in [*told, *([("other reasons", left)] if left else [])]]
+    return "\n".join([", by reason", *lines, "one by one"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from trustbase.data.advice import advice
+from trustbase.data.advice import advice, by_reason
 from trustbase.data.choices import known
 from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
@@ -64,7 +64,9 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     raw = read_table(reference, root=root, format=format, query=query)
     if raw.bad:
         raise DataError(
-            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source))
+            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used{by_reason(raw.bad_rows)}",
+            problems=raw.bad,
+            hint="; ".join(advice(raw.bad_rows, raw.source)),
         )
     more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
     more |= {"revision": raw.revision} if raw.revision else {}
