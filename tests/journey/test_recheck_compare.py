@@ -81,7 +81,15 @@ def outcomes(found: trustbase.recheck_command.Recheck) -> dict[str, str]:  # typ
 def test_a_run_and_its_bundle_are_found_again(toys: Toys, tmp_path: Path) -> None:
     looks = len(read_looks())
     code, said, _ = command("recheck", toys.run)
-    assert code == 0 and "SAME" in said and "0 different" in said and "from stored scores" in said
+    lines, recorded = said.splitlines(), files.read_json(toys.run / "audit.json")["findings"]
+    assert code == 0 and lines[0].startswith("SAME: ") and "0 different" in lines[0] and lines[1].startswith("from stored scores")
+    assert len(lines) < 15 < len(recorded), "reasons, not findings"
+    again = trustbase.recheck(toys.run).rows
+    why = {row.reason: sum(each.reason == row.reason for each in again) for row in again if row.outcome == "not recomputable"}
+    assert set(lines[3:-1]) == {f"  {count}: {reason}" for reason, count in why.items()} and "--all" in lines[-1]
+    code, said, _ = command("recheck", toys.run, "--all")
+    assert code == 0 and said.splitlines()[:2] == lines[:2] and all(f"  {finding['id']}" in said for finding in recorded)
+    assert len(said.splitlines()) == 3 + len(recorded)
     code, said, _ = command("recheck", toys.bundle, "--data", toys.rows, "--json", tmp_path / "again.json")
     assert code == 0 and "from new answers: probabilities may differ by 0.0001" in said
     told = files.read_json(tmp_path / "again.json")
@@ -135,7 +143,8 @@ def test_a_single_score_that_was_changed_is_found(toys: Toys, tmp_path: Path) ->
     row = int(np.abs(scores - 0.7).argmin())  # far from its decision, so that no answer turns
     changed_scores(run, row, -1e-3)
     code, said, _ = command("recheck", run)
-    assert code == 4 and "DIFFERENT" in said
+    assert code == 4 and said.startswith("DIFFERENT: ")
+    assert "  quality.log_loss: differs by" in said and "quality.accuracy" not in said
     by = outcomes(trustbase.recheck(run))
     assert by["quality.log_loss"] == by["quality.brier"] == "different" and by["quality.accuracy"] == "same"
 
