@@ -20,7 +20,8 @@ BEATEN = {"value": -0.6, "low": -0.64, "high": -0.56, "n": 500}
 def shown(folder: Path, gain: dict[str, Any], capsys: pytest.CaptureFixture[str], *, released: bool = True) -> tuple[list[str], list[str]]:
     """What `run` and `audit` print of a folder whose model gains so much over the bag of words."""
     audit = files.read_json(folder / "audit.json")
-    next(finding for finding in audit["findings"] if finding["id"] == "quality.gain_over_bag_of_words").update(gain)
+    for rival, given in (("bag_of_words", gain), ("boosting", {"value": 0.1, "low": 0.05, "high": 0.15})):
+        next(finding for finding in audit["findings"] if finding["id"] == f"quality.gain_over_{rival}").update(given)
     files.write_json(folder / "audit.json", audit)
     report, verdict = AuditReport.from_json(audit), Verdict.from_json({**files.read_json(folder / "verdict.json"), "released": released})
     bundle, page = SimpleNamespace(folder=folder / "bundle"), folder / "report.html"

@@ -14,8 +14,8 @@ from trustbase.audit.context import Answers
 from trustbase.audit.quality_labels import exact, f1_of_sums, f1_sums
 from trustbase.audit.resampled import LEAST_TURNED, LEAST_UNITS, of_sums
 from trustbase.audit.stats import Floats, Interval, paired_difference
-from trustbase.audit.tail_gaps import explained_gap, rmse_gap
-from trustbase.audit.tails import LEAST_ERRORS, LEAST_EXPLAINED, farthest, mean_move
+from trustbase.audit.tail_gaps import LEAST_SQUARED, explained_gap, rmse_gap
+from trustbase.audit.tails import LEAST_ERRORS, farthest, mean_move
 from trustbase.records import Direction
 
 Inside = NDArray[np.bool_]
@@ -43,7 +43,7 @@ def _mae(pair: Pair, inside: Inside) -> Contrast:
 
 
 def _rmse(pair: Pair) -> Contrast:
-    unit, least, n = pair.context.labels.names[0], max(pair.context.minimum_cell, LEAST_ERRORS), len(pair.context.test)
+    unit, least, n = pair.context.labels.names[0], max(pair.context.minimum_cell, LEAST_SQUARED), len(pair.context.test)
     if n < least:
         return few("rmse", n, least, "lower", unit)
     errors, alike = _both(pair)
@@ -53,7 +53,7 @@ def _rmse(pair: Pair) -> Contrast:
 
 
 def _r2(pair: Pair) -> Contrast:
-    unit, least, truth = "share of the variance", max(pair.context.minimum_cell, LEAST_EXPLAINED), pair.context.test.labels
+    unit, least, truth = "share of the variance", max(pair.context.minimum_cell, LEAST_SQUARED), pair.context.test.labels
     n = len(truth)
     if n < least:
         return few("r2", n, least, "higher", unit)

@@ -2,11 +2,11 @@
 
 Each row moves such a difference by so much (to first order), and the mean of these moves has tilted bounds, as of any errors without a
 largest value (`tails.py`). The sample that is tilted to such a bound is the least favourable one, and the difference is read from it as it
-stands: both mean squares are taken where they hold together, and neither is bounded by itself. Where one model makes no error, the
-interval of the RMSE is that of the other one's.
+stands: both mean squares are taken where they hold together, and neither is bounded by itself.
 
-Source: least favourable families: Efron (1981), Canad. J. Statist. 9; DiCiccio & Romano (1990), Int. Statist. Rev. 58. The reach of an
-unseen row is that of `tails.py` (`docs/explanation/intervals.md` has the simulations; `tests/unit/test_tail_gaps.py` repeats a part).
+Source: least favourable families: Efron (1981), Canad. J. Statist. 9; DiCiccio & Romano (1990), Int. Statist. Rev. 58. How far an unseen
+row reaches is found as in `tails.py`, and carried less far, as ghosts stand on both sides: chosen by simulation
+(`docs/explanation/intervals.md`; `tests/unit/test_tail_gaps.py` repeats a part).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from trustbase.audit.stats import GHOST, Floats, Interval, enclosing, normal_qua
 from trustbase.audit.tails import METHOD, SOURCE, mean_size_bounds, reach
 from trustbase.audit.tilting import Part, bounding_shares
 
-_SAID = f"{METHOD}, of how each row moves the difference, which is read from the sample so tilted"
+LEAST_SQUARED = 100  # rows; with 50, what holds where one row in 33 is ten times as far off is 2 to 3 times as wide as normal errors need
+_RARE = 1200  # a ghost stands where one row in so many would lie
+_AT_LEAST, _AT_MOST = 1.0, 20.0  # it lies 1 + these / sqrt(rows) times as far as the largest row, at least and at most
+_SAID = f"{METHOD}, of how each row moves the difference"
 
 
 def rmse_gap(errors: Floats, alike: float, *, confidence: float = 0.95) -> Interval:
@@ -97,7 +100,9 @@ def _share_gap(means: Floats) -> Floats:
 
 def _reach(moves: Floats, alike: Floats) -> Floats:
     """How far an unseen row may move a difference of squares, either way: as far as its root, which is an error, reaches."""
-    return reach(np.sqrt(np.abs(moves)), np.sqrt(alike)) ** 2
+    rows = moves.shape[-1]
+    carried = {"beyond": _RARE / rows, "at_least": _AT_LEAST, "at_most": 1 + _AT_MOST / np.sqrt(rows)}
+    return reach(np.sqrt(np.abs(moves)), np.sqrt(alike), **carried) ** 2
 
 
 def _read_from_tilted(
