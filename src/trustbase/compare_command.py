@@ -277,10 +277,11 @@ def _ask_ready(stack: ExitStack, references: Sequence[str | Path], infos: Sequen
     ]
 
 
-def _count_looks(sides: Sequence[Side], labels: LabelSchema, data: str | Path) -> int:
-    """Count a look of each model at these rows, before it is asked; how many there are now."""
+def _count_looks(sides: Sequence[Side], labels: LabelSchema, data: str | Path) -> tuple[int, int]:
+    """Count a look of each model at these rows, before it is asked: how many there are now, and how many of them are these."""
     from trustbase.gate.ledger import record_look_at
 
     run = f"compare-{uuid.uuid4().hex}"
     shared: dict[str, Any] = {"run": run, "policy_digest": None, "kind": sides[0].info.answer_kind}
-    return max(record_look_at(side.test, labels, data, model_digest=side.info.digest, **shared) for side in sides)
+    now = max(record_look_at(side.test, labels, data, model_digest=side.info.digest, **shared) for side in sides)
+    return now, len({(side.test.digest, side.info.digest) for side in sides})  # one artefact twice looks once

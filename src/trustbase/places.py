@@ -36,6 +36,21 @@ def refuse_inside_bundle(path: str | Path, what: str) -> None:
             raise UsageError(f"{what} {path} {inside} the signed bundle {folder}, which it would break", hint="name another place")
 
 
+def require_folder(folder: str | Path, hint: str) -> None:
+    """What a command reads must be there before anything is said about it.
+
+    Raises:
+        UsageError: there is no such folder, or it is no folder.
+    """
+    try:
+        there = Path(folder).is_dir()
+    except OSError:  # a name that no folder can have
+        there = False
+    if not there:
+        why = "is no folder" if os.path.lexists(folder) else "there is no such folder"
+        raise UsageError(f"{str(folder)[:200]}: {why}", hint=hint)
+
+
 def refuse_foreign(folder: Path, parts: Collection[str], marks: Collection[str], what: str) -> None:
     """What stands under a name that is about to be used must be of an earlier call.
 

@@ -25,6 +25,7 @@ from trustbase.outputs.related import (
     ask_both,
     kept_back,
 )
+from trustbase.places import require_folder
 
 __all__ = ["FoundEntity", "FoundRelation", "Related", "relations"]
 
@@ -56,13 +57,16 @@ def relations(
         emit: takes `progress` events and warnings.
 
     Raises:
-        UsageError: a bundle holds a model of another task, or one that reads columns too; or the options cannot be.
+        UsageError: there is no such folder, a bundle holds a model of another task or one that reads columns too, or the options cannot
+            be.
         DataError: some texts are none, or hold a character that stands around entities; every one is named.
         VerificationError: a bundle is not what a trusted signer released; nothing was asked.
         ModelError: this machine does not reproduce a bundle's golden outputs.
         PredictionError: some texts could not be answered, or have more pairs than are asked of one; names them.
     """
     _check_texts(texts)
+    for named in (entity_bundle, relation_bundle):
+        require_folder(named, "name the bundle/ folder of a released run")
     checked = verify(entity_bundle, trust=trust, emit=emit), verify(relation_bundle, trust=trust, emit=emit)
     found: list[Related] = []
     failed: list[Problem] = []

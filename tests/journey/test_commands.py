@@ -61,6 +61,9 @@ def test_help_answers_at_once() -> None:
     raise AssertionError(f"--help takes {least[0]:.2f} s, bare python {least[1]:.2f} s")
 
 
+ROWS = ("--data", "a.csv", "--text", "t", "--label", "l", "--out", "x")
+
+
 def test_init_writes_a_recipe_that_reads_back(tmp_path: Path) -> None:
     from trustbase.recipe.read import read_recipe
 
@@ -81,6 +84,11 @@ def test_init_writes_a_recipe_that_reads_back(tmp_path: Path) -> None:
     [
         (("run", "nothing.yaml"), 2, "is not a file"),
         (("verify", "nothing"), 4, "nothing is not a bundle"),
+        (("predict", "nothing", "--input", "a.csv", "--output", "b.jsonl"), 2, "nothing: there is no such folder"),
+        (("audit", "runs/no/bundle", *ROWS), 2, "runs/no/bundle: there is no such folder"),
+        (("audit", "no/bundle", *ROWS), 2, "no/bundle: there is no such folder"),
+        (("audit", "./no", *ROWS), 2, "no: there is no such folder"),
+        (("compare", "no/bundle", "./no", "--data", "a.csv"), 2, "no/bundle: there is no such folder"),
         (("report", "nothing"), 2, "and 'nothing' has none"),
         (("audit", "--out", "x"), 2, "name a model, or a file of answers"),
         (("nonsense",), 2, "No such command 'nonsense'"),
@@ -222,7 +230,7 @@ LONG = "z" * 300
         (["run", LONG], 2),
         (["run", "q\udcff.yaml"], 2),
         (["verify", LONG], 4),
-        (["predict", LONG, "--input", "a.csv", "--output", "b.jsonl"], 4),
+        (["predict", LONG, "--input", "a.csv", "--output", "b.jsonl"], 2),
         (["report", LONG], 2),
         (["audit", LONG, "--data", "a.csv", "--text", "t", "--label", "l"], 2),
         (["audit", "--predictions", f"{LONG}.csv", "--label", "l", "--score", "s"], 2),

@@ -81,7 +81,15 @@ def outcomes(found: trustbase.recheck_command.Recheck) -> dict[str, str]:  # typ
 def test_a_run_and_its_bundle_are_found_again(toys: Toys, tmp_path: Path) -> None:
     looks = len(read_looks())
     code, said, _ = command("recheck", toys.run)
-    assert code == 0 and "SAME" in said and "0 different" in said and "from stored scores" in said
+    lines, recorded = said.splitlines(), files.read_json(toys.run / "audit.json")["findings"]
+    assert code == 0 and lines[0].startswith("SAME: ") and "0 different" in lines[0] and lines[1].startswith("from stored scores")
+    assert len(lines) < 15 < len(recorded), "reasons, not findings"
+    again = trustbase.recheck(toys.run).rows
+    why = {row.reason: sum(each.reason == row.reason for each in again) for row in again if row.outcome == "not recomputable"}
+    assert set(lines[3:-1]) == {f"  {count}: {reason}" for reason, count in why.items()} and "--all" in lines[-1]
+    code, said, _ = command("recheck", toys.run, "--all")
+    assert code == 0 and said.splitlines()[:2] == lines[:2] and all(f"  {finding['id']}" in said for finding in recorded)
+    assert len(said.splitlines()) == 3 + len(recorded)
     code, said, _ = command("recheck", toys.bundle, "--data", toys.rows, "--json", tmp_path / "again.json")
     assert code == 0 and "from new answers: probabilities may differ by 0.0001" in said
     told = files.read_json(tmp_path / "again.json")
@@ -135,7 +143,8 @@ def test_a_single_score_that_was_changed_is_found(toys: Toys, tmp_path: Path) ->
     row = int(np.abs(scores - 0.7).argmin())  # far from its decision, so that no answer turns
     changed_scores(run, row, -1e-3)
     code, said, _ = command("recheck", run)
-    assert code == 4 and "DIFFERENT" in said
+    assert code == 4 and said.startswith("DIFFERENT: ")
+    assert "  quality.log_loss: differs by" in said and "quality.accuracy" not in said
     by = outcomes(trustbase.recheck(run))
     assert by["quality.log_loss"] == by["quality.brier"] == "different" and by["quality.accuracy"] == "same"
 
@@ -205,7 +214,8 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     looks = len(read_looks())
     out = tmp_path / "out"
     code, said, _ = command("compare", toys.bundle, toys.other, "--data", fresh, "--out", out, "--calls", "40")
-    assert code == 0 and "accuracy: -" in said and "champion ahead" in said and "looked at 2 time(s)" in said
+    assert code == 0 and "accuracy: -" in said and "champion ahead" in said
+    assert "400 rows, not looked at before; this is one look of each model" in said
     assert len(read_looks()) == looks + 2  # one of each model
     told = files.read_json(out / "compare.json")
     assert told["schema"] == "trustbase/compare/1" and told["data"]["groups"] == ["sex"] and told["data"]["positive"] == "yes"
@@ -220,6 +230,7 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     assert told["latency"]["n"] == 40 and told["latency"]["low"] <= told["latency"]["ratio"] <= told["latency"]["high"]
     page = (out / "compare.html").read_text(encoding="utf-8")
     assert "champion better" in page and "challenger better" not in page and "sex = f" in page and "<script" not in page
+    assert "no look at these rows before this comparison" in page and (told["data"]["looks"], told["data"]["looks_now"]) == (2, 2)
     assert not re.findall(r"""(?:src|href)=["'](?!#)""", page) and "default-src 'none'" in html.unescape(page)
 
     swapped = trustbase.compare(toys.other, toys.bundle, data=fresh, out=tmp_path / "zh", lang="zh", calls=0)
@@ -227,12 +238,13 @@ def test_champion_and_challenger(toys: Toys, tmp_path: Path) -> None:
     assert swapped.contrast("accuracy")["low"] == pytest.approx(-accuracy["high"])  # type: ignore[index]
     page = (tmp_path / "zh/compare.html").read_text(encoding="utf-8")
     assert "挑战模型更好" in page and "没有测量延迟" in page and 'lang="zh' in page
+    assert "已被查看 2 次；本次比较计为两个模型各再查看一次" in page and swapped.facts["data"]["looks"] == 4
 
 
 def test_one_artefact_twice_differs_by_exactly_nothing(toys: Toys, tmp_path: Path) -> None:
     twin = copy(toys.bundle, tmp_path / "twin")
     found = trustbase.compare(toys.bundle, twin, data=toys.rows, out=tmp_path / "out", calls=0)
-    assert found.facts["same_artefact"]
+    assert found.facts["same_artefact"] and found.facts["data"]["looks_now"] == 1
     for item in (*found.facts["metrics"], *found.facts["groups"]):
         assert (item["low"], item["difference"], item["high"]) == (0, 0, 0) and item["outcome"] == "no difference shown"
         assert item["champion"] == item["challenger"]

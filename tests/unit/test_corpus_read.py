@@ -343,6 +343,7 @@ def test_the_recipe_of_the_issue_and_its_short_forms_parse():
     assert full.quality.too_short is None and full.quality.repeated_lines == 0.5 and full.quality.symbols == 0.1
     assert full.contamination is not None and full.contamination.sets[1].part.name == "test" and full.contamination.ngram == 13
     assert full.languages == ["zh"] and not full.normalise.width and len(full.scrub) == 6 and full.tolerance.share == 0.01
+    assert options(files="a", tolerance="1%").tolerance.share == 0.01
     assert options(quality=False).quality.too_long is None and options(contamination="t.jsonl").contamination.sets[0].files == ["t.jsonl"]
     assert CorpusOptions.model_validate(full.model_dump(mode="json")) == full, "what is written down is read back"
 

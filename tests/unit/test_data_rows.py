@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trustbase.data import delimited
 from trustbase.data.load import load
-from trustbase.data.options import DataOptions
+from trustbase.data.options import DataOptions, ToleranceOptions
 from trustbase.data.rows import check_rows, in_quotes
 from trustbase.data.source import read_columns, read_delimited, read_jsonl, read_parquet
 from trustbase.errors import DataError
@@ -148,7 +148,12 @@ def test_all_bad_rows_are_reported_at_once_and_stop_the_run(tmp_path):
     assert f"{len(expected)} of {60 + len(expected)} rows cannot be used" in str(caught.value)
 
 
-@pytest.mark.parametrize(("tolerance", "passes"), [(2, True), ({"rows": 2}, True), (0.05, True), (1, False), (0.01, False), (0, False)])
+PASSING = (2, {"rows": 2}, 0.05, "5%", {"rows": 9, "share": "3.5 %"})
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "passes"), [*((tolerance, True) for tolerance in PASSING), (1, False), (0.01, False), ("1%", False), (0, False)]
+)
 def test_tolerated_rows_are_left_out_counted_and_listed_without_their_content(tmp_path, tolerance, passes):
     path = csv_file(tmp_path, [*good_lines(), b"secret,", b"secret,yes,secret"])
     if not passes:
@@ -163,6 +168,25 @@ def test_tolerated_rows_are_left_out_counted_and_listed_without_their_content(tm
         "rows": ["rows.csv:62: column 'label' (label) is empty", "rows.csv:63: too many columns"],
     }
     assert "secret" not in json.dumps(dataset.facts)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "allowed"), [(0, "none may be left out"), (3, "data.tolerance allows 3"), ("4%", "data.tolerance allows 2")]
+)
+def test_too_many_bad_rows_are_counted_by_reason_beside_what_was_allowed(tmp_path, tolerance, allowed):
+    path = csv_file(tmp_path, [*good_lines(), b"a,", b"b,yes,secret", b"c,", b"d,", b"e,"])
+    with pytest.raises(DataError) as caught:
+        load(options(path, tolerance=tolerance), root=tmp_path, seed=0)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"5 of 65 rows cannot be used, and {allowed}, by reason"
+    assert lines[1:4] == ["  4: column 'label' (label) is empty", "  1: too many columns", "one by one"] and "rows.csv:62" in lines[4]
+    assert len(caught.value.problems) == 5 and "secret" not in "".join(lines[:4])
+
+
+def test_a_share_allows_the_rows_that_it_names():
+    assert ToleranceOptions.model_validate("29%").most(100) == 29, "0.29 * 100 is a little less than 29"
+    assert ToleranceOptions.model_validate({"rows": 20, "share": 0.01}).most(900) == 9 and ToleranceOptions(rows=20).most(900) == 20
+    assert ToleranceOptions().most(900) == 0
 
 
 def test_unknown_label_duplicate_id_and_split_value_are_bad_rows(tmp_path):

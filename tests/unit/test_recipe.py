@@ -287,6 +287,9 @@ def test_overrides_reach_into_short_forms(folder: Path) -> None:
     assert (recipe.audit.dimensions, recipe.audit.confidence) == (["quality", "efficiency"], 0.9)
     assert (recipe.data.tolerance.rows, recipe.data.tolerance.share) == (3, 0.5)
     assert read_recipe(write(folder, GOOD + "  tolerance: 0.1\n"), ["data.tolerance.rows=5"]).recipe.data.tolerance.share == 0.1
+    both = read_recipe(write(folder, GOOD + "  tolerance: 1%\n"), ["data.tolerance.rows=5"]).recipe.data.tolerance
+    assert (both.rows, both.share) == (5, 0.01)
+    assert read_recipe(write(folder, GOOD), ["data.tolerance=2%"]).recipe.data.tolerance.share == 0.02
     assert "not a section that has keys" in problems(folder, GOOD + "  tolerance: true\n", "data.tolerance.rows=5")
     assert "not a section that has keys" in problems(folder, GOOD + "base: here\n", "base.name=x")
 

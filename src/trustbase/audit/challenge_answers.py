@@ -14,6 +14,7 @@ from trustbase.audit.context import Answers
 from trustbase.audit.quality_labels import exact, f1_of_sums, f1_sums
 from trustbase.audit.resampled import LEAST_TURNED, LEAST_UNITS, of_sums
 from trustbase.audit.stats import Floats, Interval, paired_difference
+from trustbase.audit.tail_gaps import LEAST_SQUARED, explained_gap, rmse_gap
 from trustbase.audit.tails import LEAST_ERRORS, farthest, mean_move
 from trustbase.records import Direction
 
@@ -23,13 +24,7 @@ Inside = NDArray[np.bool_]
 def number_contrasts(pair: Pair) -> list[Contrast]:
     """Mean absolute error, RMSE, R² and the coverage of intervals."""
     every = np.ones(len(pair.context.test), bool)
-    truth, unit = pair.context.test.labels, pair.context.labels.names[0]
-    centred = truth - truth.mean()
-    squared = [(np.asarray(answers.predicted) - truth) ** 2 for answers in (pair.champion, pair.challenger)]
-    sums = np.stack([np.ones(len(truth)), centred, centred**2, *squared], axis=1)
-    made = [_mae(pair, every), of_drawn_rows(pair, "rmse", sums, _rmse, "lower", unit)]
-    made.append(of_drawn_rows(pair, "r2", sums, _r2, "higher", "share of the variance"))
-    return [*made, *_coverage(pair)]
+    return [_mae(pair, every), _rmse(pair), _r2(pair), *_coverage(pair)]
 
 
 def _errors(answers: Answers, pair: Pair) -> Floats:
@@ -41,19 +36,39 @@ def _mae(pair: Pair, inside: Inside) -> Contrast:
     unit, least, n = pair.context.labels.names[0], max(pair.context.minimum_cell, LEAST_ERRORS), int(inside.sum())
     if n < least:
         return few("mae", n, least, "lower", unit)
-    champion, challenger = _errors(pair.champion, pair)[inside], _errors(pair.challenger, pair)[inside]
-    alike = farthest(pair.context.test.labels, pair.champion.predicted, pair.challenger.predicted)
+    errors, alike = _both(pair)
+    champion, challenger = np.abs(errors[:, inside])
     made = mean_move(challenger - champion, alike, confidence=pair.context.confidence)
     return contrast(pair, "mae", (float(champion.mean()), float(challenger.mean())), made, "lower", unit)
 
 
-def _rmse(sums: Floats, side: int) -> Floats:
-    return np.asarray(np.sqrt(np.maximum(sums[..., 3 + side], 0) / sums[..., 0]))
+def _rmse(pair: Pair) -> Contrast:
+    unit, least, n = pair.context.labels.names[0], max(pair.context.minimum_cell, LEAST_SQUARED), len(pair.context.test)
+    if n < least:
+        return few("rmse", n, least, "lower", unit)
+    errors, alike = _both(pair)
+    made = rmse_gap(errors, alike, confidence=pair.context.confidence)
+    roots = np.sqrt((errors**2).mean(axis=1))
+    return contrast(pair, "rmse", (float(roots[0]), float(roots[1])), made, "lower", unit)
 
 
-def _r2(sums: Floats, side: int) -> Floats:
-    spread = sums[..., 2] - sums[..., 1] ** 2 / sums[..., 0]
-    return np.asarray(1 - np.divide(sums[..., 3 + side], spread, out=np.full(spread.shape, np.nan), where=spread > 0))
+def _r2(pair: Pair) -> Contrast:
+    unit, least, truth = "share of the variance", max(pair.context.minimum_cell, LEAST_SQUARED), pair.context.test.labels
+    n = len(truth)
+    if n < least:
+        return few("r2", n, least, "higher", unit)
+    if np.ptp(truth) == 0:
+        return Contrast("r2", None, None, None, None, None, n, "higher", unit, reason="the value is not defined on these rows")
+    errors, alike = _both(pair)
+    made = explained_gap(truth, errors, alike, confidence=pair.context.confidence)
+    shares = 1 - (errors**2).mean(axis=1) / truth.var()
+    return contrast(pair, "r2", (float(shares[0]), float(shares[1])), made, "higher", unit)
+
+
+def _both(pair: Pair) -> tuple[Floats, float]:
+    """Errors of both `(2, rows)`, and the distance between any truth and any answer."""
+    truth, answers = pair.context.test.labels, (pair.champion.predicted, pair.challenger.predicted)
+    return np.stack([np.asarray(told, float) - truth for told in answers]), farthest(truth, *answers)
 
 
 def _coverage(pair: Pair) -> list[Contrast]:

@@ -47,7 +47,7 @@ def comparison_facts(
     labels: LabelSchema,
     data: str | Path,
     columns: tuple[str, tuple[str, ...]],
-    looks: int,
+    looks: tuple[int, int],
     seed: int,
     calls: int,
     emit: Emit,
@@ -59,7 +59,7 @@ def comparison_facts(
         labels: of both, in the champion's order, with the positive one that was agreed on.
         data: the file of the rows.
         columns: label column and group columns.
-        looks: how often these rows were looked at, this time included.
+        looks: how often these rows were looked at, this time included; and how many of these looks are of this time.
         seed: of everything that is drawn.
         calls: single questions to each for the latency; 0 measures none.
         emit: takes events.
@@ -87,7 +87,8 @@ def comparison_facts(
                 "labels": label_names(kind, labels),
                 "positive": labels.positive if classes and labels.binary else None,
                 "favourable": labels.favourable if classes else None,
-                "looks": looks,
+                "looks": looks[0],
+                "looks_now": looks[1],
             },
             "confidence": pair.context.confidence,
             "minimum_cell": pair.context.minimum_cell,

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 _MID_P = "Lancaster (1961), JASA 56; Berry & Armitage (1995), The Statistician 44; Agresti & Gottard (2005), Statist. Sci. 20"
 _TANGO = "Tango (1998), Statist. Med. 17, section 2 (score interval of a paired difference)"
 _SKEW = "Johnson (1978), JASA 73, section 3 (t interval corrected for skewness)"
-_GHOST = 0.25  # rows that one pseudo-row of an unseen kind weighs; a half was wider and a tenth no narrower, by simulation
+GHOST = 0.25  # rows that one pseudo-row of an unseen kind weighs; a half was wider and a tenth no narrower, by simulation
 _CHUNK_BYTES = 64 * 2**20  # of resampled weights held at once
 
 
@@ -192,9 +192,9 @@ def bounded_mean_bounds(values: Floats, least: ArrayLike, most: ArrayLike, quant
     so each bound is also sought with the ghost of its own side alone, and the outer one is taken.
     """
     centre = values.mean(-1)
-    both = tilted_bounds([Part.of(values, [least, most], _GHOST)], centre, 0.0, quantile)
-    low = tilted_bounds([Part.of(values, [least], _GHOST)], centre, 0.0, quantile)[0]
-    high = tilted_bounds([Part.of(values, [most], _GHOST)], centre, 0.0, quantile)[1]
+    both = tilted_bounds([Part.of(values, [least, most], GHOST)], centre, 0.0, quantile)
+    low = tilted_bounds([Part.of(values, [least], GHOST)], centre, 0.0, quantile)[0]
+    high = tilted_bounds([Part.of(values, [most], GHOST)], centre, 0.0, quantile)[1]
     return np.minimum(low, both[0]), np.maximum(high, both[1])
 
 

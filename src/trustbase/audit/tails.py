@@ -25,13 +25,15 @@ _BEYOND = 25  # a ghost stands where one row in so many times the sample would
 _AT_LEAST = 12.0  # the ghost lies at least 1 + this / sqrt(rows) times as far as the largest row
 _AT_MOST = 4.0  # and no further than this, or than that least
 _SHARES_BEYOND, _SHARES_AT_LEAST, _SHARES_AT_MOST = 6, 3.0, 2.5  # of R², where ghosts stand on both sides of a ratio
-_METHOD = "tilted sample, with a quarter of a row where the largest errors point to for what was never seen"
-_SOURCE = f"{tilting.SOURCE}; Hill (1975), Ann. Statist. 3; Weissman (1978), JASA 73"
-_RATIO = f"{_SOURCE}; Fieller (1954), J. R. Statist. Soc. B 16"
+METHOD = "tilted sample, with a quarter of a row where the largest errors point to for what was never seen"
+SOURCE = f"{tilting.SOURCE}; Hill (1975), Ann. Statist. 3; Weissman (1978), JASA 73"
+_RATIO = f"{SOURCE}; Fieller (1954), J. R. Statist. Soc. B 16"
 _EXPANSIONS = 60  # of the bracket of a ratio's bound, each by a factor of four
 
 
-def reach(sizes: Floats, alike: float = 0.0, *, beyond: float = _BEYOND, at_least: float = _AT_LEAST, at_most: float = _AT_MOST) -> Floats:
+def reach(
+    sizes: Floats, alike: float | Floats = 0.0, *, beyond: float = _BEYOND, at_least: float = _AT_LEAST, at_most: float = _AT_MOST
+) -> Floats:
     """How far a row that was not seen may lie, from the sizes of those that were, `(…, rows)` → `(…,)`.
 
     Args:
@@ -73,7 +75,7 @@ def mean_size(sizes: Floats, alike: float, *, confidence: float = 0.95) -> Inter
     """
     x = _finite(sizes)
     low, high = mean_size_bounds(x, alike, normal_quantile(confidence))
-    return enclosing(float(low), float(x.mean()), float(high), _METHOD, _SOURCE, x.size)
+    return enclosing(float(low), float(x.mean()), float(high), METHOD, SOURCE, x.size)
 
 
 def mean_size_bounds(sizes: Floats, alike: float, quantile: float, *, power: int = 1) -> tuple[Floats, Floats]:
@@ -88,14 +90,14 @@ def root_mean_square(errors: Floats, alike: float, *, confidence: float = 0.95) 
     """The root of the mean square of errors; arguments and `Raises` as of `mean_size`, but for signs, which do not matter."""
     x = np.abs(_finite(errors))
     low, high = mean_size_bounds(x, alike, normal_quantile(confidence), power=2)
-    return enclosing(float(low), float(np.sqrt((x**2).mean())), float(high), f"{_METHOD}, of squares", _SOURCE, x.size)
+    return enclosing(float(low), float(np.sqrt((x**2).mean())), float(high), f"{METHOD}, of squares", SOURCE, x.size)
 
 
 def mean_move(moves: Floats, alike: float, *, confidence: float = 0.95) -> Interval:
     """The mean of numbers of either sign, such as differences of two models' absolute errors; arguments and `Raises` as of `mean_size`."""
     x = _finite(moves)
     low, high = mean_move_bounds(x, alike, normal_quantile(confidence))
-    return enclosing(float(low), float(x.mean()), float(high), _METHOD, _SOURCE, x.size)
+    return enclosing(float(low), float(x.mean()), float(high), METHOD, SOURCE, x.size)
 
 
 def mean_move_bounds(moves: Floats, alike: float, quantile: float) -> tuple[Floats, Floats]:
@@ -134,7 +136,7 @@ def explained(truth: Floats, told: Floats, *, confidence: float = 0.95) -> Inter
         return at
 
     low, high = _root(bound(0), share, 0.25), _root(bound(1), share, 4.0)
-    return enclosing(1 - high, 1 - share, 1 - low, f"{_METHOD}, of a ratio of two mean squares", _RATIO, rows)
+    return enclosing(1 - high, 1 - share, 1 - low, f"{METHOD}, of a ratio of two mean squares", _RATIO, rows)
 
 
 def _root(at: Callable[[float], float], share: float, step: float) -> float:

@@ -48,6 +48,12 @@ class Part:
         weights = np.append(np.ones(x.shape[-1]), np.full(len(extra), weight))
         return cls(np.concatenate([x, *extra], axis=-1), weights, max(x.shape[-1] - lost, 1))
 
+    def shares(self, tilt: Floats) -> Floats:
+        """What each value weighs in the tilted sample, `(…, values)`; they sum to 1."""
+        power = np.clip(tilt / self.rows, -1e12, 1e12)[..., None] * self.values
+        weight = self.weights * np.exp(power - power.max(-1, keepdims=True))
+        return np.asarray(weight / weight.sum(-1, keepdims=True))
+
 
 def tilted_bounds(
     parts: Sequence[Part], value: ArrayLike, centre: ArrayLike, quantile: float, variance: float = 0.0
@@ -62,12 +68,27 @@ def tilted_bounds(
         variance: what else its variance holds, whatever the truth.
     """
     observed, beside = np.broadcast_arrays(np.asarray(value, float), np.asarray(centre, float))
-    low, high = (_bound(parts, observed, beside, side * quantile, variance) for side in (-1.0, 1.0))
+    low, high = (_bound(parts, observed, beside, side * quantile, variance)[0] for side in (-1.0, 1.0))
     return np.minimum(low, observed), np.maximum(high, observed)
 
 
-def _bound(parts: Sequence[Part], value: Floats, centre: Floats, quantile: float, variance: float) -> Floats:
-    """The statistic of the tilted sample from which the observed one is `quantile` standard errors away."""
+def bounding_shares(part: Part, value: ArrayLike, quantile: float) -> Floats:
+    """What each value weighs in the sample from whose mean the observed one is `quantile` standard errors away, `(…, values)`.
+
+    Other statistics of the same rows can be read from it: those of the least favourable sample, where `values` are how much each row
+    moves the statistic.
+
+    Args:
+        part: the rows.
+        value: their observed mean.
+        quantile: normal quantile, below 0 for the lower bound.
+    """
+    observed = np.asarray(value, float)
+    return part.shares(_bound([part], observed, np.zeros(observed.shape), quantile, 0.0)[1])
+
+
+def _bound(parts: Sequence[Part], value: Floats, centre: Floats, quantile: float, variance: float) -> tuple[Floats, Floats]:
+    """The statistic of the tilted sample from which the observed one is `quantile` standard errors away, and that tilt."""
     side = np.sign(quantile)
     _, spread, _ = _tilted(parts, centre, np.zeros(value.shape))
     tilt = quantile / np.sqrt(np.maximum(spread, 1e-12))
@@ -87,16 +108,14 @@ def _bound(parts: Sequence[Part], value: Floats, centre: Floats, quantile: float
             bracketed = (side * newton > side * near) & (side * newton < side * far)
             usable = np.isfinite(newton) & bracketed & (np.abs(newton) <= 4 * np.abs(tilt))
         tilt = np.where(usable, newton, between)
-    return mean
+    return mean, tilt
 
 
 def _tilted(parts: Sequence[Part], centre: Floats, tilt: Floats) -> tuple[Floats, Floats, Floats]:
     """Statistic, variance and third cumulant of the tilted sample, each of the shape of `tilt`."""
     mean, spread, third = centre.astype(float), np.zeros(tilt.shape), np.zeros(tilt.shape)
     for part in parts:
-        power = np.clip(tilt / part.rows, -1e12, 1e12)[..., None] * part.values
-        weight = part.weights * np.exp(power - power.max(-1, keepdims=True))
-        weight = weight / weight.sum(-1, keepdims=True)
+        weight = part.shares(tilt)
         at = (weight * part.values).sum(-1)
         distance = part.values - at[..., None]
         squares = weight * distance * distance

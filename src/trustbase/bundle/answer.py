@@ -21,7 +21,7 @@ from trustbase.bundle.verify import VerifiedBundle, verify
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.leftovers import clear_abandoned, hold
-from trustbase.places import refuse_inside_bundle
+from trustbase.places import refuse_inside_bundle, require_folder
 from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def predict(
         emit: takes `progress` events and warnings.
 
     Raises:
-        UsageError: the output cannot be written, the bundle holds a base model, which has no answers to give, or the two bundles cannot
-            be asked together.
+        UsageError: there is no such folder, the output cannot be written, the bundle holds a base model, which has no answers to give, or
+            the two bundles cannot be asked together.
         VerificationError: the bundle is not what a trusted signer released; nothing was asked or written.
         ModelError: this machine does not reproduce the bundle's golden outputs; nothing was written.
         DataError: the input as a whole cannot be read, or lacks a column.
@@ -91,6 +91,8 @@ def predict(
     how = {"types": types, "farthest": farthest, "most": most_pairs}
     if problems := said_of_one(entities, {"--types": types, "--farthest": farthest, "--most-pairs": most_pairs}):
         raise UsageError("nothing was asked", problems=problems)
+    for named in (bundle, *(() if entities is None else (entities,))):
+        require_folder(named, "name the bundle/ folder of a released run")
     checked = verify(bundle, trust=trust, emit=emit)
     _refuse_base(checked)
     finder = None if entities is None else verify(entities, trust=trust, emit=emit)

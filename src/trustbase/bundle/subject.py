@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +18,8 @@ from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
 from trustbase.model.artifact import PLAIN_FILE, read_artifact
 from trustbase.model.ensemble import first_part
-from trustbase.places import MANIFEST, SIGNATURE
+from trustbase.model.options import parse_reference
+from trustbase.places import MANIFEST, SIGNATURE, require_folder
 from trustbase.records import ArtifactInfo
 
 
@@ -38,7 +40,7 @@ def open_subject(
     Raises:
         VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
         ModelError: the model cannot be opened.
-        UsageError: it is a base model, which answers no labelled rows.
+        UsageError: there is no such folder, or it is a base model, which answers no labelled rows.
     """
     folder, run, bundle = _place(model)
     if bundle is not None:
@@ -46,6 +48,7 @@ def open_subject(
         with checked.private_model() as copy:  # nobody else can change it meanwhile
             yield _with_a_task(read_artifact(copy), model), checked.policy
         return
+    _refuse_missing(str(model), folder)
     unsigned = _unsigned(folder, run)
     if unsigned is not None:
         emit("note", text=f"{folder.name} was not released, so the limits in it are not used; name limits with --policy")
@@ -117,6 +120,22 @@ def _place(model: str | Path) -> tuple[Path, bool, Path | None]:
     released = run and (folder / "bundle").is_dir()
     bundle = folder / "bundle" if released else folder if is_bundle(folder) else None
     return folder, run, bundle
+
+
+def _refuse_missing(model: str, folder: Path) -> None:
+    """A path that leads nowhere is said to be one, and not looked for on a hub.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if model.startswith("package:") or os.path.lexists(folder):
+        return
+    try:
+        path = parse_reference(model).kind == "path" or folder.name in ("bundle", "rejected")  # names of ours
+    except ValueError:  # no hub id: with a separator it was meant as a path
+        path = len(folder.parts) > 1
+    if path:
+        require_folder(folder, "name a checkpoint folder, a run, a bundle, or a hub id such as owner/name")
 
 
 def _with_a_task(info: ArtifactInfo, model: str | Path) -> ArtifactInfo:

@@ -190,10 +190,10 @@ def predict_command(
 
     with watching() as listener:
         summary = predict(
-            _bundle(bundle),
+            bundle,
             input=input,
             output=output,
-            entities=_bundle(entities) if entities is not None else None,
+            entities=entities,
             types=meanings(types, "--types"),
             farthest=farthest,
             most_pairs=most_pairs,
@@ -288,7 +288,7 @@ def _tell(event: str, /, **fields: Any) -> None:
 
 
 def _bundle(folder: Path) -> Path:
-    """The bundle that a command names.
+    """The bundle that is to be verified; whatever is wrong with it is exit code 4, as the contract of `verify` knows 0 and 4 alone.
 
     Raises:
         VerificationError: the system knows no such name.

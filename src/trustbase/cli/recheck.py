@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ def recheck_command(
     data: Annotated[Path | None, typer.Option("--data", help="The audited rows; a run folder keeps its own.")] = None,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the result as JSON.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print a line for each finding, the same ones too.")] = False,
 ) -> None:
     """Measure every finding again that can be, and compare with the record; exit code 4 where one differs."""
     from trustbase.cli.watch import watching
@@ -34,7 +36,7 @@ def recheck_command(
             json_file=json_file,
             emit=lambda event, /, **fields: listener({"event": event, "stage": "recheck", **fields}),
         )
-    show_recheck(found)
+    show_recheck(found, every=every)
     raise typer.Exit(found.exit_code)
 
 
@@ -91,7 +93,9 @@ def compare_command(
 def show_comparison(found: Comparison) -> None:
     """One line a metric, the discordant rows, the latency, and where the page lies."""
     facts = found.facts
-    typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, looked at {facts['data']['looks']} time(s)")
+    before = facts["data"]["looks"] - facts["data"]["looks_now"]
+    seen = f"looked at {before} time(s) before" if before else "not looked at before"
+    typer.echo(f"difference = challenger - champion; {facts['data']['rows']:,} rows, {seen}; this is one look of each model")
     for item in facts["metrics"]:
         typer.echo(f"  {item['metric']}: {_contrast(item)}")
     if (told := facts["mcnemar"]) is not None:
@@ -116,24 +120,36 @@ def _contrast(item: Mapping[str, Any]) -> str:
     return f"{four_places(item['difference'], signed=True)} {span} n={item['n']} ({both}): {item['outcome']}"
 
 
-def show_recheck(found: Recheck) -> None:
-    """One line a finding, those that differ last, and the counts."""
-    order = {"not recomputable": 0, "same": 1, "different": 2}
-    typer.echo(f"{'outcome':<17} {'on record':>12} {'again':>12} {'allowed':>9}  finding")
-    for row in sorted(found.rows, key=lambda row: order[row.outcome]):
-        allowed = "" if row.tolerance is None else f"{row.tolerance:.2g}"
-        why = f": {row.reason}" if row.reason else ""
-        typer.echo(f"{row.outcome:<17} {_value(row.recorded):>12} {_value(row.again):>12} {allowed:>9}  {row.id}{why}")
-    near = f"; {found.unsure} row(s) lie so near to their decision that it may turn" if found.unsure else ""
-    said = (
-        f"probabilities may differ by {found.score_tolerance:g}{near}" if found.score_tolerance else "counts exact, other numbers to 1e-9"
-    )
-    typer.echo(f"from {found.source}: {said}")
+def show_recheck(found: Recheck, *, every: bool = False) -> None:
+    """The verdict and its counts, each finding that differs, why others cannot be measured again; with `every` a line for each finding."""
     word = "DIFFERENT" if found.exit_code else "SAME"
     typer.echo(
         f"{word}: {found.count('same')} the same, {found.count('different')} different, "
         f"{found.count('not recomputable')} that cannot be measured again here"
     )
+    near = f"; {found.unsure} row(s) lie so near to their decision that it may turn" if found.unsure else ""
+    said = (
+        f"probabilities may differ by {found.score_tolerance:g}{near}" if found.score_tolerance else "counts exact, other numbers to 1e-9"
+    )
+    typer.echo(f"from {found.source}: {said}")
+    order = {"different": 0, "not recomputable": 1, "same": 2}
+    rows = sorted((row for row in found.rows if every or row.outcome == "different"), key=lambda row: order[row.outcome])
+    if rows:
+        typer.echo(f"{'outcome':<17} {'on record':>12} {'again':>12} {'allowed':>9}  finding")
+    for row in rows:
+        allowed = "" if row.tolerance is None else f"{row.tolerance:.2g}"
+        why = f": {row.reason}" if row.reason else ""
+        typer.echo(f"{row.outcome:<17} {_value(row.recorded):>12} {_value(row.again):>12} {allowed:>9}  {row.id}{why}")
+    if not every:
+        _show_reasons(Counter(row.reason for row in found.rows if row.outcome == "not recomputable"))
+        typer.echo("every finding in a line of its own: --all; as JSON: --json FILE")
+
+
+def _show_reasons(reasons: Counter[str]) -> None:
+    if reasons:
+        typer.echo("cannot be measured again here:")
+    for reason, count in reasons.most_common():
+        typer.echo(f"  {count}: {reason}")
 
 
 def _value(finding: Finding | None) -> str:

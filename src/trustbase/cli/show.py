@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from trustbase.cli.values import four_places
-from trustbase.records import AuditReport, Verdict
+from trustbase.records import AuditReport, Finding, Verdict
 
 if TYPE_CHECKING:
     from trustbase.audit_command import AuditResult
@@ -36,8 +36,10 @@ HEADLINES = (
 
 
 def show_run(result: RunResult) -> None:
-    """Verdict, headline numbers, and where everything lies."""
+    """Verdict, which simple models do better all the same, headline numbers, and where everything lies."""
     show_verdict(result.verdict)
+    if result.verdict.released:
+        _warn_of_rivals(result.audit)
     _headlines(result.audit)
     typer.echo(f"report: {result.report}")
     typer.echo(f"{'bundle' if result.verdict.released else 'rejected'}: {result.bundle.folder}")
@@ -51,8 +53,23 @@ def _headlines(report: AuditReport) -> None:
     for id in HEADLINES:
         finding = report.find(id)
         if finding is not None and finding.value is not None:
-            value, low, high = (four_places(number or 0.0) for number in (finding.value, finding.low, finding.high))
-            typer.echo(f"  {id}: {value} [{low}, {high}] n={finding.n}")
+            typer.echo(f"  {_measured(finding)}")
+
+
+def _warn_of_rivals(report: AuditReport) -> None:
+    """A line for each simple rival that is surely better than what passed its limits: the whole interval of the gain lies below 0."""
+    from trustbase.report.words import words
+
+    for finding in report.findings:
+        parts = finding.parts
+        if parts.metric.startswith("gain_over_") and not (parts.slice or parts.variant) and finding.high is not None and finding.high < 0:
+            name = words("en").of("rival", parts.metric.removeprefix("gain_over_"))
+            typer.echo(f"warning: a simpler model does better ({name.lower()}): {_measured(finding)}")
+
+
+def _measured(finding: Finding) -> str:
+    value, low, high = (four_places(number or 0.0) for number in (finding.value, finding.low, finding.high))
+    return f"{finding.id}: {value} [{low}, {high}] n={finding.n}"
 
 
 def show_verdict(verdict: Verdict, *, met: str = "RELEASED", missed: str = "NOT RELEASED") -> None:
@@ -70,6 +87,8 @@ def show_audit(result: AuditResult) -> None:
     """Verdict where there is one, then the number of findings by status."""
     if result.verdict is not None and result.verdict.gates:
         show_verdict(result.verdict, met="ALL LIMITS MET", missed="NOT ALL LIMITS MET")  # an audit releases nothing
+        if result.verdict.released:
+            _warn_of_rivals(result.report)
     counts: dict[str, int] = {}
     for finding in result.report.findings:
         counts[finding.status] = counts.get(finding.status, 0) + 1

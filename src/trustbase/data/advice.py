@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -11,6 +12,7 @@ from trustbase.data.jsonl import NESTED, NO_TEXT
 from trustbase.data.rows import DECIMAL_COMMA, BadRow
 
 MEND = "mend these rows"
+_REASONS = 12  # that are counted by name
 
 
 def advice(bad: Sequence[BadRow], source: str) -> list[str]:
@@ -37,3 +39,14 @@ def advice(bad: Sequence[BadRow], source: str) -> list[str]:
         tasks = "token-classification, question-answering, multi-label-classification"
         steps.append(f"rows with a list or an object where a text is read: {nested:,}; labels of tasks {tasks} may be such: name the task")
     return steps
+
+
+def by_reason(bad: Sequence[BadRow]) -> str:
+    """How many bad rows there are for each reason, most first, to stand between a message and its list; empty where that tells nothing."""
+    kinds = Counter(item.kind for item in bad)
+    if len(kinds) == len(bad):
+        return ""
+    told = [(kind, count) for kind, count in kinds.most_common(_REASONS)]
+    left = len(bad) - sum(count for _, count in told)
+    lines = [f"  {count:,}: {kind}" for kind, count in [*told, *([("other reasons", left)] if left else [])]]
+    return "\n".join([", by reason", *lines, "one by one"])

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trustbase.data import choices, split
-from trustbase.data.advice import advice
+from trustbase.data.advice import advice, by_reason
 from trustbase.data.coded import Coded, coded
-from trustbase.data.options import DataOptions
+from trustbase.data.options import DataOptions, ToleranceOptions
 from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
@@ -221,9 +221,12 @@ def judge_bad_rows(options: DataOptions, sources: Mapping[str, Source], emit: Em
             source.parts = {name: rows[keep[rows]] for name, rows in source.parts.items()}
     problems = [problem for source in sources.values() for problem in bad_problems(source)]
     total = sum(source.raw.total for source in sources.values())
-    if not options.tolerance.allows(len(problems), total):
+    most = options.tolerance.most(total)
+    if len(problems) > most:
+        allowed = "none may be left out" if options.tolerance == ToleranceOptions(rows=0) else f"data.tolerance allows {most:,}"
+        reasons = by_reason([item for source in sources.values() for item in all_bad(source)])
         raise DataError(
-            f"{len(problems):,} of {total:,} rows cannot be used",
+            f"{len(problems):,} of {total:,} rows cannot be used, and {allowed}{reasons}",
             problems=problems,
             hint=f"{_advice(sources)}; in a recipe, data.tolerance leaves up to that many out (counted and listed in the data card)",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
@@ -11,6 +12,7 @@ from trustbase.data.marked import HEAD, TAIL, columns_of
 from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
+from trustbase.data.shares import Share, written_out
 
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
 
@@ -88,22 +90,17 @@ class ToleranceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rows: int | None = Field(default=None, ge=0, description="at most this many bad rows, all files together")
-    share: float | None = Field(default=None, ge=0, lt=1, description="at most this share of all rows")
+    share: Share | None = Field(default=None, ge=0, lt=1, description="at most this share of all rows: `0.01`, or `1%`")
 
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number of rows, a share below 1, or {{rows: N}}, got {value}")
-        if isinstance(value, int):
-            return {"rows": value}
-        return {"share": value} if isinstance(value, float) else value
+        return value if isinstance(value, ToleranceOptions) else written_out(value, "rows", "rows")
 
-    def allows(self, bad: int, rows: int) -> bool:
-        """Whether `bad` of `rows` rows may be left out."""
-        if self.rows is None and self.share is None:
-            return bad == 0
-        return (self.rows is None or bad <= self.rows) and (self.share is None or bad <= self.share * rows)
+    def most(self, rows: int) -> int:
+        """How many of `rows` rows may be left out."""
+        of_share = rows if self.share is None else math.floor(self.share * rows + 1e-9)  # 0.29 * 100 is 28.999…
+        return min(of_share, self.rows) if self.rows is not None else of_share if self.share is not None else 0
 
 
 class RowSampleOptions(BaseModel):
@@ -197,7 +194,8 @@ class DataOptions(BaseModel):
     )
     tolerance: ToleranceOptions = Field(
         default_factory=lambda: ToleranceOptions(rows=0),
-        description="bad rows that may be left out, counted and listed: N, a share, {rows: N}",
+        description="bad rows that may be left out, counted and listed: a number of rows (`20`), a share (`0.01` or `1%`), or "
+        "`{rows: 20, share: 1%}`, which allows what both allow",
     )
     sample: RowSampleOptions = Field(default_factory=RowSampleOptions, description="a seeded part of the rows of a split: {train: 8000}")
     missing: str = Field(default="unknown", description="what the template writes for an empty cell")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from trustbase.data.advice import advice
+from trustbase.data.advice import advice, by_reason
 from trustbase.data.choices import known
 from trustbase.data.columns import fit_but_for_slips
 from trustbase.data.doubtful import far_labels
@@ -74,7 +74,9 @@ def columns_card(reference: str, *, root: Path, format: Format | None = None, qu
     raw = read_table(reference, root=root, format=format, query=query, nested=columns)  # any may be the one of labels
     if raw.bad:
         raise DataError(
-            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used", problems=raw.bad, hint="; ".join(advice(raw.bad_rows, raw.source))
+            f"{len(raw.bad):,} of {raw.total:,} rows cannot be used{by_reason(raw.bad_rows)}",
+            problems=raw.bad,
+            hint="; ".join(advice(raw.bad_rows, raw.source)),
         )
     more: dict[str, Any] = {"files": len(raw.files)} if raw.files else {}
     more |= {"revision": raw.revision} if raw.revision else {}

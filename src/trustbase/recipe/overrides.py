@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trustbase.data.reference import without_secrets
+from trustbase.data.shares import share_of, written_out
 from trustbase.errors import Problem
 from trustbase.gate.options import FROM
 from trustbase.recipe import marks
@@ -67,6 +68,6 @@ def _written_out(path: tuple[str, ...], value: Any, locate: marks.Locator) -> An
     if path == ("audit",) and isinstance(value, list):
         locate.move(path, ("audit", "dimensions"))
         return {"dimensions": value}
-    if path == ("data", "tolerance") and isinstance(value, int | float):
-        return {"rows" if isinstance(value, int) else "share": value}
+    if path == ("data", "tolerance") and isinstance(share_of(value), int | float):
+        return written_out(value, "rows", "rows")
     return value

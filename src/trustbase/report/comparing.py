@@ -90,7 +90,8 @@ def _apart(item: Mapping[str, Any]) -> Kind:
 
 
 def _notes(facts: Mapping[str, Any], t: Words) -> list[str]:
-    notes = [t.count("compare.looks", facts["data"]["looks"])]
+    before = facts["data"]["looks"] - facts["data"]["looks_now"]
+    notes = [t.count("compare.looks", before) if before else t("compare.first_look")]
     for who, count in (facts["data"].get("seen") or {}).items():
         notes.append(t("compare.seen", who=t(f"compare.{who}"), n=f"{count:,}", rows=f"{facts['data']['rows']:,}"))
     if facts["other_costs"]:

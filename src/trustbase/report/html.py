@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import webbrowser
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +30,7 @@ from trustbase.report.written import written_model
 
 T = TypeVar("T")
 _TEMPLATES = Path(__file__).with_name("templates")
+_BETWEEN_WORDS = re.compile(r"(?<=[._])(?=[^\W\d])")
 
 
 def render(folder: str | Path, *, lang: str = "en") -> str:
@@ -164,9 +166,16 @@ class _Sections:
 @lru_cache(maxsize=1)
 def page_environment() -> Environment:
     """Where the templates of pages lie, and how they are filled in: everything that is put in is escaped."""
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["between_words"] = between_words
+    return environment
+
+
+def between_words(id: str) -> Markup:
+    """A finding's id that a browser breaks between its words, after `.` and `_`, before it breaks one of them; never within a number."""
+    return Markup("<wbr>").join(_BETWEEN_WORDS.split(id))
 
 
 def read_asset(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trustbase.data.samples import RUNNING_TEXTS, SAMPLES, is_sample
+from trustbase.data.shares import Share, written_out
 
 Format = Literal["text", "jsonl", "parquet"]
 Pii = Literal["email", "phone", "resident_id", "bank_card", "ip", "url"]
@@ -186,16 +187,12 @@ class FaultOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     faults: int | None = Field(default=None, ge=0, description="at most this many faults, all files together")
-    share: float | None = Field(default=None, ge=0, lt=1, description="at most this many faults for each document read")
+    share: Share | None = Field(default=None, ge=0, lt=1, description="at most this many faults for each document read: `0.01`, or `1%`")
 
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"must be a number of faults, a share below 1, or {{faults: N}}, got {value}")
-        if isinstance(value, int):
-            return {"faults": value}
-        return {"share": value} if isinstance(value, float) else value
+        return value if isinstance(value, FaultOptions) else written_out(value, "faults", "faults")
 
     def allows(self, faults: int, documents: int) -> bool:
         """Whether so many faults beside so many documents may be passed over."""
@@ -222,7 +219,8 @@ class CorpusOptions(BaseModel):
     held_out: float = Field(default=0.02, gt=0, lt=1, description="share of the documents held out by content hash, at least one")
     tolerance: FaultOptions = Field(
         default_factory=lambda: FaultOptions(faults=0),
-        description="faults in the files that may be passed over, counted and listed: N, a share, {faults: N}",
+        description="faults in the files that may be passed over, counted and listed: a number (`20`), a share (`0.01` or `1%`), or "
+        "`{faults: 20, share: 1%}`, which allows what both allow",
     )
     longest_document: int = Field(
         default=4_000_000, ge=1000, le=16_000_000, description="bytes of one document; a longer one is a fault, not a document"
