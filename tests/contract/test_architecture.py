@@ -125,6 +125,7 @@ def test_options_are_leaves() -> None:
             "trustbase.data.hub_name",
             "trustbase.data.pair",
             "trustbase.data.marked",
+            "trustbase.data.shares",
         }
         assert own - allowed <= set(names), f"{name} imports {own - allowed}"
 
