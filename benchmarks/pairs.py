@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--test-rows", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--packages", default="networkx,numpy,pandas,scipy,sklearn,sympy,torch")
+    parser.add_argument("--packages", default="networkx,numpy,scipy,sklearn,sympy")
     parser.add_argument("--near", action="store_true", help="other texts from the same module")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=2e-4)

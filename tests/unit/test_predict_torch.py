@@ -11,10 +11,11 @@ import torch
 
 from tiny import tiny_bert
 from trustbase.errors import ModelError, PredictionError, UsageError
+from trustbase.model import packed
 from trustbase.model.artifact import read_artifact
 from trustbase.model.encoded import pad
 from trustbase.model.load import resolve_base
-from trustbase.model.packed import PackedBert, plan_groups, unsupported
+from trustbase.model.packed import PackedBert, cut_groups, plan_groups, unsupported
 from trustbase.model.predict import Predictor, Question
 from trustbase.model.runtime_torch import TorchRuntime, load_model, mean_hidden
 from trustbase.model.task import TEXT_CLASSIFICATION
@@ -138,6 +139,29 @@ def test_groups_cover_every_row_once_and_waste_little():
         assert group.start == place and group.length == part.max() and group.padded == (part.min() < part.max())
         assert group.length * group.rows - part.sum() <= 8
         row, place = row + group.rows, place + group.rows * group.length
+
+
+def test_blocks_of_groups_cover_the_same_places_and_hold_few_scores():
+    lengths = np.sort(np.random.default_rng(1).integers(1, 90, 200).repeat(3))
+    groups, blocks = plan_groups(lengths), cut_groups(plan_groups(lengths), 2000)
+    assert len(blocks) > len(groups) and max(block.rows for block in blocks) > 1
+    assert all(block.rows == 1 or block.rows * block.length**2 <= 2000 for block in blocks)
+    places = [[(g.start + row * g.length, g.length, g.padded) for g in cut for row in range(g.rows)] for cut in (groups, blocks)]
+    assert places[0] == places[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_blocks_of_scores_change_no_answer(checkpoint, monkeypatch, precision):
+    items = texts(40, seed=6)
+    with Predictor.open(info_of(checkpoint), precision=precision, cache_size=0, device="cpu", threads=1) as predictor:
+        whole = predictor.class_scores(items)
+        made: list[int] = []
+        monkeypatch.setattr(packed, "_BLOCK_BYTES", 64)
+        monkeypatch.setattr(
+            packed, "cut_groups", lambda groups, most: made.append(len(cut_groups(groups, most))) or cut_groups(groups, most)
+        )
+        np.testing.assert_allclose(predictor.class_scores(items), whole, atol=1e-6)
+    assert sum(made) == len(items)  # one row a block
 
 
 def test_white_box_lends_the_model_alone_and_leaves_no_trace(checkpoint):
