@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, UsageError
 from trustbase.recipe.look import look_at
 from trustbase.recipe.propose import propose
@@ -273,3 +276,44 @@ def test_columns_that_are_left_out_and_other_labels_are_said(tmp_path: Path, rng
     assert "  # could be the label too, with --label: ward name; as numbers (task: regression) cost\n" in said
     assert "  # left out: key, ward name, cost\n" in said
     assert yaml.safe_load(said)["data"]["label"] == "kind"
+
+
+ODD = [
+    *("a: b", "#a", "*a", "yes", "null", "12", "1e5", "0x10", "'q'", '"q"', "a\nb", "a\tb", "a|b", "~", " a ", "a\\b", "- a", "{{a", "ﬁ"),
+    *("a\u2028b", "a\x85b", "a\x7fb", "a\x01b", "\x1b[31ma", "a\u00a0b", "名 字", "😀", "a" * 3000),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:20])
+def test_odd_names_of_columns_and_labels_are_read_back_as_they_stand(tmp_path: Path, rng: np.random.Generator, odd: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+
+    def read(header: list[str], rows: list[list[object]]) -> Any:
+        write(tmp_path / "rows.csv", header, rows)
+        recipe.write_text(propose(replace(look_at(str(tmp_path / "rows.csv"), root=Path()), reference="rows.csv")), encoding="utf-8")
+        return read_recipe(recipe).finetune.data
+
+    texts = [sentence(rng) for _ in range(120)]
+    assert read(["text", odd], [[text, "ab"[n % 2]] for n, text in enumerate(texts)]).label == odd
+    cells = [[text, odd if n % 40 == 0 else "other"] for n, text in enumerate(texts)]
+    assert read(["text", "label"], cells).positive == odd
+    table = read([odd, "k", "label"], [[n % 7, n % 5, "ab"[n % 2]] for n in range(120)])
+    if "{" in odd:
+        assert table.text == "k {k}" and f"data.text cannot name {odd}: rename" in recipe.read_text(encoding="utf-8")
+        return
+    assert TextTemplate.parse(table.text, [odd, "k"]).columns == (odd, "k")
+    assert read([odd, "label"], [[text, "ab"[n % 2]] for n, text in enumerate(texts)]).text == odd
+
+
+def test_a_column_without_a_name_is_in_no_sentence(tmp_path: Path) -> None:
+    """As the index is that pandas writes."""
+    rows = [[n, n % 7, "ab"[n % 2]] for n in range(120)]
+    assert proposed(write(tmp_path / "rows.csv", ["", "k", "label"], rows))["data"]["text"] == "k {k}"
+    assert "  # left out: ''\n" in text_of(tmp_path / "rows.csv")
+
+
+def test_what_cannot_be_named_is_no_text(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = write(tmp_path / "rows.csv", ["{note}", "label"], [[sentence(rng), "ab"[n % 2]] for n in range(120)])
+    with pytest.raises(DataError, match="no column is left") as error:
+        propose(look_at(str(path), root=Path()))
+    assert "braces" in error.value.hint

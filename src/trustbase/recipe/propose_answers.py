@@ -12,6 +12,7 @@ from trustbase.data.columns import fit_but_for_slips, number_of
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.propose_parts import entity_types, unanswered
+from trustbase.recipe.written import in_comment
 
 SEPARATOR = ";"
 _RARE = 0.1
@@ -112,7 +113,7 @@ def about_label(truth: Column, kind: str) -> str:
 
 def _shares(names: Counter[str], rows: int) -> str:
     most = sorted(names.items(), key=lambda item: (-item[1], item[0]))[:5]  # a set's order must not decide between equals
-    told = ", ".join(f"{name} {count / rows:.0%}" for name, count in most)
+    told = ", ".join(f"{in_comment(name)} {count / rows:.0%}" for name, count in most)
     return told + (", …" if len(names) > 5 else "")
 
 
