@@ -16,6 +16,7 @@ from trustbase.audit.options import AuditOptions
 from trustbase.data.options import DataOptions
 from trustbase.errors import Problem, UsageError, VerificationError
 from trustbase.events import Emit, ignore
+from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
 
@@ -116,7 +117,8 @@ def recheck(
 
     Raises:
         VerificationError: the bundle is not what somebody trusted released, or the run's record is not that of its bundle.
-        UsageError: `data` is missing or not wanted, or the model is a base model.
+        UsageError: `data` is missing or not wanted, `json_file` cannot be written or is part of what is rechecked, or the model is a base
+            model.
         DataError: the file does not hold the audited rows; both digests are named.
         ModelError: this machine does not reproduce the bundle's golden outputs.
     """
@@ -128,10 +130,25 @@ def recheck(
         raise UsageError(f"{folder} is a run folder, which keeps its own rows and scores, and --data names others", hint=hint)
     if not run and data is None:
         raise UsageError(f"{folder} holds no rows: a bundle ships none", hint="name the file with the audited rows: --data FILE")
+    target = None if json_file is None else _output(json_file, folder, data)
     found = _of_run(folder, trust, emit) if run else _of_bundle(folder, Path(str(data)), trust, emit)
-    if json_file is not None:
-        files.write_json(Path(json_file), found.to_json())
+    if target is not None:
+        files.write_json(target, found.to_json())
     return found
+
+
+def _output(json_file: str | Path, folder: Path, data: str | Path | None) -> Path:
+    """Where the result goes: found out before anything is measured, and never over what is rechecked or what it is rechecked with.
+
+    Raises:
+        UsageError: it cannot be written, would break a bundle, or lies in the run or is the file of rows.
+    """
+    target = files.check_output(json_file, "--json")
+    refuse_inside_bundle(target, "--json")
+    if target.is_relative_to(folder.resolve()) or (data is not None and target == Path(data).resolve()):
+        what = "the rows themselves" if data is not None and target == Path(data).resolve() else f"inside {folder}, which is rechecked"
+        raise UsageError(f"--json {json_file} is {what}", hint="name a file elsewhere; nothing was done")
+    return target
 
 
 def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -> Recheck:
