@@ -29,6 +29,19 @@ def hold(handle: int) -> bool:
     return True
 
 
+def taken(handle: int) -> bool:
+    """Lock an open file or folder, as `hold` does; whether a living process has it already."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # a system or disk without locks
+        return False
+    return False
+
+
 @contextmanager
 def held_folder(name: str, parent: Path) -> Iterator[Path]:
     """A new folder `.NAME.XXXXXXXX.part` in `parent`, held; gone at the end, unless it was moved away."""
