@@ -317,3 +317,20 @@ def test_what_cannot_be_named_is_no_text(tmp_path: Path, rng: np.random.Generato
     with pytest.raises(DataError, match="no column is left") as error:
         propose(look_at(str(path), root=Path()))
     assert "braces" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cell", "step"),
+    [("1,{0}.5", "write 1234.5 for 1,234.5"), ("1.{0},5", "write 1234.5 for 1,234.5"), ("{0}%", "--label"), ("¥{0}", "--label")],
+)
+def test_numbers_in_another_form_are_shown_and_make_no_labels(tmp_path: Path, rng: np.random.Generator, cell: str, step: str) -> None:
+    rows = [[sentence(rng), cell.format(100 + n)] for n in range(300)]
+    path = write(tmp_path / "rows.csv", ["text", "cost"], rows)
+    with pytest.raises(DataError, match="cannot be the truth of a regression") as error:
+        proposed(path, task="regression", label="cost")
+    assert f"300 of 300 cells are none, such as '{cell.format(100)}'" in error.value.problems[0].message
+    assert step in error.value.problems[0].hint
+    for asked in ({}, {"task": "text-classification"}):
+        with pytest.raises(DataError, match="300 different values in 300 rows, which are no labels") as error:
+            proposed(path, label="cost", **asked)
+        assert step in error.value.hint

@@ -11,7 +11,17 @@ from trustbase.errors import DataError, Problem, UsageError
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
-from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of, unfit_cells
+from trustbase.recipe.propose_answers import (
+    able,
+    about_label,
+    kind_of,
+    limits,
+    positive_label,
+    refuse_label,
+    refuse_no_classes,
+    task_of,
+    unfit_cells,
+)
 from trustbase.recipe.propose_beside import about_unfit, left_out, other_labels, tolerance
 from trustbase.recipe.propose_parts import Parts, find_parts, limits_of_parts
 from trustbase.recipe.written import can_be_named, in_comment, one_line, yaml_text
@@ -150,6 +160,8 @@ def _label(look: Look, named: str | None, columns: Sequence[Column], kind: str |
                 f"column '{named}' holds {found.distinct:,} different numbers, which are no labels",
                 hint="predict them as numbers with --task regression, or make classes of them in a column of their own",
             )
+        if kind_of(found, look) == "classes" and kind in (None, "classes"):
+            refuse_no_classes(found)
         return found
     possible = able(columns, kind, look)
     by_name = [column for name in _LABELS for column in possible if column.name.lower() == name]
