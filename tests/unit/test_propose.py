@@ -334,3 +334,15 @@ def test_numbers_in_another_form_are_shown_and_make_no_labels(tmp_path: Path, rn
         with pytest.raises(DataError, match="300 different values in 300 rows, which are no labels") as error:
             proposed(path, label="cost", **asked)
         assert step in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["hub:owner/name:train", "modelscope:owner/name:train", "~/rows.csv", "sqlite:///rows.db"])
+def test_what_is_no_path_from_here_keeps_its_name_in_a_recipe_that_stands_elsewhere(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = write(tmp_path / "rows.csv", ["text", "label"], [[sentence(rng), "ab"[n % 2]] for n in range(120)])
+    look = look_at(str(rows), root=Path())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr("trustbase.recipe.look.look_at", lambda reference, root: replace(look, reference=reference))
+    assert yaml.safe_load(init("below/recipe", data=name).read_text(encoding="utf-8"))["data"]["train"] == name
