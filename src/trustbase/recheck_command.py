@@ -217,7 +217,9 @@ def _record_of_run(folder: Path, trust: str | Path | None, emit: Emit) -> AuditR
         hint = "run its recipe again: the audit stage writes it"
         raise UsageError(f"{path} cannot be read, so there is nothing to compare with: {error}", hint=hint) from error
     if not (folder / "bundle").is_dir():
-        emit("note", text=f"{folder.name} was not released, so nobody signed its record")
+        said = "says that it was released, and its bundle/ is gone: whether this is the record that was signed cannot be seen"
+        text = f"{folder.name} {said if _says_released(folder) else 'was not released, so nobody signed its record'}"
+        emit("warning" if _says_released(folder) else "note", text=text)
         return report
     from trustbase.bundle.verify import verify
 
@@ -225,6 +227,14 @@ def _record_of_run(folder: Path, trust: str | Path | None, emit: Emit) -> AuditR
     if checked.report.to_json() != report.to_json():
         raise VerificationError(f"{path} is not what the signed bundle says", hint="compare it with bundle/audit.json, which was signed")
     return report
+
+
+def _says_released(folder: Path) -> bool:
+    try:
+        verdict = files.read_json(folder / "verdict.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(verdict, dict) and verdict.get("released") is True
 
 
 def _read_recipe(data: bytes, base_model: str, folder: Path) -> _Recipe:

@@ -9,14 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bundles import World
 
+from trustbase import files
 from trustbase.audit.recheck import EXACT, Rechecked, Tolerance, recheck_findings, why_not_here
 from trustbase.data.audited import find_audited_rows
 from trustbase.data.digest import digest_rows, digest_set
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.errors import DataError, UsageError
-from trustbase.recheck_command import recheck
+from trustbase.recheck_command import _record_of_run, recheck
 from trustbase.records import Finding
 
 ACCURACY = Finding("quality.accuracy", 0.9, 0.85, 0.94, 200, direction="higher")
@@ -245,3 +247,15 @@ def test_a_result_goes_nowhere_where_it_would_break_what_is_rechecked(
         )
     assert sorted(Path().rglob("*")) == before
     assert {path.read_text(encoding="utf-8") for path in before if path.is_file() and not path.is_symlink()} == {"as it was"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [('{"released": true}', "its bundle/ is gone"), ('{"released": false}', "nobody signed"), ("", "nobody signed")]
+)
+def test_a_released_run_without_its_bundle_is_told(tmp_path: Path, verdict: str, said: str) -> None:
+    world = World(tmp_path)
+    files.write_json(tmp_path / "audit.json", world.report.to_json())
+    (tmp_path / "verdict.json").write_text(verdict, encoding="utf-8")
+    told: list[str] = []
+    _record_of_run(tmp_path, None, lambda event, /, **fields: told.append(f"{event}: {fields['text']}"))
+    assert len(told) == 1 and said in told[0]
