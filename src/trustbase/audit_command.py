@@ -17,7 +17,7 @@ from trustbase.data.marked import three_columns
 from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
-from trustbase.places import output_folder
+from trustbase.places import alone_in, output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS, TASKS
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
@@ -69,11 +69,20 @@ class _Call:
     seed: int
     limits: Policy | None
     emit: Emit
+    holding: ExitStack  # until everything is written
     id: str = field(default_factory=lambda: f"audit-{uuid.uuid4().hex}")
 
     @property
     def policy_digest(self) -> str | None:
         return self.limits.digest if self.limits is not None else None
+
+    def hold(self) -> None:
+        """Let no other call write to the same folder.
+
+        Raises:
+            UsageError: one does.
+        """
+        self.holding.enter_context(alone_in(self.folder))
 
     def tell_assumed(self, labels: LabelSchema, groups: Sequence[str]) -> None:
         """Which label is taken as the positive and as the favourable one, where nobody said it."""
@@ -187,28 +196,29 @@ def audit(
         neutral=predictions is None,
         entities=entities is not None,
     )
-    if predictions is not None:
-        call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit)
-        report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
-    else:
-        from trustbase.bundle.both import audited_with
-        from trustbase.bundle.subject import open_subject
+    with ExitStack() as holding:
+        if predictions is not None:
+            call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit, holding)
+            report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
+        else:
+            from trustbase.bundle.both import audited_with
+            from trustbase.bundle.subject import open_subject
 
-        how = {name: value for name, value in (("types", types), ("farthest", farthest), ("most", most_pairs)) if value is not None}
-        with ExitStack() as stack:
-            info, own = stack.enter_context(open_subject(str(model), emit))
-            info, shown = named.of(info)
-            beside = stack.enter_context(audited_with(entities, info, how, emit))
-            known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
-            known["entities"] = entities is not None
-            limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
-            call = _Call(folder, list(only), seed, own if limits is None else limits, emit)
-            owner = _entity(entity, str(model), str(data), emit)
-            rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
-            if info.answer_kind == "classes" and not known["choices"]:
-                call.tell_assumed(rows.labels, groups)
-            report, looks = _audit_model(call, info, rows, str(data), workers, beside)
-    return _finish(call, report, looks, lang)
+            how = {name: value for name, value in (("types", types), ("farthest", farthest), ("most", most_pairs)) if value is not None}
+            with ExitStack() as stack:
+                info, own = stack.enter_context(open_subject(str(model), emit))
+                info, shown = named.of(info)
+                beside = stack.enter_context(audited_with(entities, info, how, emit))
+                known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
+                known["entities"] = entities is not None
+                limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
+                call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding)
+                owner = _entity(entity, str(model), str(data), emit)
+                rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
+                if info.answer_kind == "classes" and not known["choices"]:
+                    call.tell_assumed(rows.labels, groups)
+                report, looks = _audit_model(call, info, rows, str(data), workers, beside)
+        return _finish(call, report, looks, lang)
 
 
 def _read(
@@ -300,6 +310,7 @@ def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, work
     from trustbase.train.cluster import ClusterOptions
 
     options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
+    call.hold()
     looks = call.look(rows.splits["test"], rows.labels, source, info.digest, info.answer_kind)
     report = audit_artifact(
         info,
@@ -339,8 +350,8 @@ def _audit_given(
         call.emit("warning", text=f"{what}, the last label in sorted order: were it that of another, every number would be wrong")
     call.tell_assumed(given.labels, groups)
     options = AuditOptions()
+    call.hold()
     looks = call.look(given.test, given.labels, predictions, given.digest)
-    write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
     decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")
     with fresh_evidence(call.folder) as evidence:
         context = AuditContext(
@@ -356,6 +367,7 @@ def _audit_given(
             minimum_cell=options.minimum_cell,
         )
         report = run_audit(context, call.dimensions, policy_digest=call.policy_digest, emit=call.emit)
+        write_scores(call.folder / "scores.parquet", given.test, given.labels, given.answers)
     return replace(report, model={**report.model, "digest": given.digest}), looks
 
 
@@ -365,7 +377,8 @@ def _finish(call: _Call, report: AuditReport, looks: int, lang: str) -> AuditRes
     from trustbase.report.html import report as write_report
 
     folder, limits = call.folder, call.limits
-    (folder / "policy.json").unlink(missing_ok=True)  # of an earlier audit in this folder
+    for name in ("policy.json", "verdict.json", "report.html"):  # of an earlier audit in this folder: never beside findings of this one
+        (folder / name).unlink(missing_ok=True)
     if limits is not None:
         files.write_text(folder / "policy.json", limits.to_text())
     files.write_json(folder / "audit.json", report.to_json())

@@ -16,7 +16,7 @@ from trustbase.audit.named_texts import NamedTexts
 from trustbase.data.pair import sides
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
-from trustbase.places import output_folder
+from trustbase.places import alone_in, output_folder
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
@@ -114,11 +114,13 @@ def compare(
         splits = _read(data, infos, texts, columns, shared)
         seen = _seen((champion, challenger), splits, emit)
         sides = _ask_ready(stack, (champion, challenger), infos, splits)
+        stack.enter_context(alone_in(folder))
         looks = _count_looks(sides, shared, data)
         facts = comparison_facts(sides, shared, data, columns, looks, seed, calls, emit)
-    facts["data"] |= {"seen": seen} if seen else {}
-    files.write_json(folder / JSON_FILE, facts)
-    files.write_text(folder / PAGE_FILE, comparison_page(facts, lang))
+        facts["data"] |= {"seen": seen} if seen else {}
+        (folder / PAGE_FILE).unlink(missing_ok=True)  # of an earlier comparison in this folder: never beside the numbers of this one
+        files.write_json(folder / JSON_FILE, facts)
+        files.write_text(folder / PAGE_FILE, comparison_page(facts, lang))
     return Comparison(facts, folder)
 
 

@@ -29,17 +29,41 @@ def hold(handle: int) -> bool:
     return True
 
 
+def taken(handle: int) -> bool:
+    """Lock an open file or folder, as `hold` does; whether a living process has it already."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # a system or disk without locks
+        return False
+    return False
+
+
 @contextmanager
 def held_folder(name: str, parent: Path) -> Iterator[Path]:
     """A new folder `.NAME.XXXXXXXX.part` in `parent`, held; gone at the end, unless it was moved away."""
-    place = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=SUFFIX, dir=parent))
-    handle = os.open(place, os.O_RDONLY)
+    place, handle = _held(name, parent)
     try:
-        hold(handle)
         yield place
     finally:
         os.close(handle)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _held(name: str, parent: Path) -> tuple[Path, int]:
+    """A new folder and its lock; another one where a call that clears took it for abandoned before it was locked."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=SUFFIX, dir=parent))
+        try:
+            handle = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        if not taken(handle) and place.exists():
+            return place, handle
+        os.close(handle)
 
 
 def clear_abandoned(parent: Path, names: Collection[str]) -> None:
@@ -58,7 +82,7 @@ def _remove_free(path: Path) -> None:
     except OSError:  # another call removed it meanwhile, or it is another user's
         return
     try:
-        if hold(handle):
+        if os.fstat(handle).st_uid == os.getuid() and hold(handle):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

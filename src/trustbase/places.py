@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trustbase.errors import UsageError
-from trustbase.leftovers import clear_abandoned
+from trustbase.files import make_folder
+from trustbase.leftovers import clear_abandoned, taken
 
 MANIFEST, SIGNATURE = "manifest.json", "model.sig"  # what makes a folder a signed bundle
 LOCK = ".lock"  # in every folder that a run, a sweep or the like began
@@ -94,6 +96,26 @@ def refuse_unwritable(folder: Path, what: str = "--out") -> None:
         raise UsageError(
             f"{what} {str(folder)[:200]} cannot be made or written: {why}", hint="name another folder, of your own and with free space"
         ) from error
+
+
+@contextmanager
+def alone_in(folder: Path, what: str = "--out") -> Iterator[None]:
+    """Make a folder and hold it while results are written: those of two calls at once would be mixed, each file of either.
+
+    Nothing is left in it for that, and a process that is killed holds nothing. Where the system or the disk has no such locks, nobody is
+    kept out.
+
+    Raises:
+        UsageError: a living process holds it.
+    """
+    make_folder(folder)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if taken(handle):
+            raise UsageError(f"another process is writing to {what} {folder}", hint="wait for it, or name another folder")
+        yield
+    finally:
+        os.close(handle)
 
 
 def output_folder(out: str | Path, parts: Collection[str], mark: str) -> Path:

@@ -16,6 +16,7 @@ from trustbase.audit.options import AuditOptions
 from trustbase.data.options import DataOptions
 from trustbase.errors import Problem, UsageError, VerificationError
 from trustbase.events import Emit, ignore
+from trustbase.places import refuse_inside_bundle
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
 
@@ -116,7 +117,8 @@ def recheck(
 
     Raises:
         VerificationError: the bundle is not what somebody trusted released, or the run's record is not that of its bundle.
-        UsageError: `data` is missing or not wanted, or the model is a base model.
+        UsageError: `data` is missing or not wanted, `json_file` cannot be written or is part of what is rechecked, or the model is a base
+            model.
         DataError: the file does not hold the audited rows; both digests are named.
         ModelError: this machine does not reproduce the bundle's golden outputs.
     """
@@ -128,10 +130,25 @@ def recheck(
         raise UsageError(f"{folder} is a run folder, which keeps its own rows and scores, and --data names others", hint=hint)
     if not run and data is None:
         raise UsageError(f"{folder} holds no rows: a bundle ships none", hint="name the file with the audited rows: --data FILE")
+    target = None if json_file is None else _output(json_file, folder, data)
     found = _of_run(folder, trust, emit) if run else _of_bundle(folder, Path(str(data)), trust, emit)
-    if json_file is not None:
-        files.write_json(Path(json_file), found.to_json())
+    if target is not None:
+        files.write_json(target, found.to_json())
     return found
+
+
+def _output(json_file: str | Path, folder: Path, data: str | Path | None) -> Path:
+    """Where the result goes: found out before anything is measured, and never over what is rechecked or what it is rechecked with.
+
+    Raises:
+        UsageError: it cannot be written, would break a bundle, or lies in the run or is the file of rows.
+    """
+    target = files.check_output(json_file, "--json")
+    refuse_inside_bundle(target, "--json")
+    if target.is_relative_to(folder.resolve()) or (data is not None and target == Path(data).resolve()):
+        what = "the rows themselves" if data is not None and target == Path(data).resolve() else f"inside {folder}, which is rechecked"
+        raise UsageError(f"--json {json_file} is {what}", hint="name a file elsewhere; nothing was done")
+    return target
 
 
 def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -> Recheck:
@@ -200,7 +217,9 @@ def _record_of_run(folder: Path, trust: str | Path | None, emit: Emit) -> AuditR
         hint = "run its recipe again: the audit stage writes it"
         raise UsageError(f"{path} cannot be read, so there is nothing to compare with: {error}", hint=hint) from error
     if not (folder / "bundle").is_dir():
-        emit("note", text=f"{folder.name} was not released, so nobody signed its record")
+        said = "says that it was released, and its bundle/ is gone: whether this is the record that was signed cannot be seen"
+        text = f"{folder.name} {said if _says_released(folder) else 'was not released, so nobody signed its record'}"
+        emit("warning" if _says_released(folder) else "note", text=text)
         return report
     from trustbase.bundle.verify import verify
 
@@ -208,6 +227,14 @@ def _record_of_run(folder: Path, trust: str | Path | None, emit: Emit) -> AuditR
     if checked.report.to_json() != report.to_json():
         raise VerificationError(f"{path} is not what the signed bundle says", hint="compare it with bundle/audit.json, which was signed")
     return report
+
+
+def _says_released(folder: Path) -> bool:
+    try:
+        verdict = files.read_json(folder / "verdict.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(verdict, dict) and verdict.get("released") is True
 
 
 def _read_recipe(data: bytes, base_model: str, folder: Path) -> _Recipe:

@@ -129,3 +129,19 @@ def test_batch_answers_refuse_compressed_input(tmp_path):
     path = pack(tmp_path / "rows.csv.gz", TEXTS["csv"].encode())
     with pytest.raises(DataError, match="is compressed"):
         next(read_rows(path, Reading(TextTemplate.parse("text", ["text"]))))
+
+
+@pytest.mark.parametrize("which", ["both", "list of contents", "before the file"])
+def test_a_name_in_a_zip_archive_that_is_no_text_is_told(which, tmp_path):
+    path = tmp_path / "rows.csv.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("名.csv", TEXTS["csv"])
+    name, bad, data = "名".encode(), b"\xff\xfe\xfd", path.read_bytes()
+    first, last = data.index(name), data.rindex(name)
+    assert first < last
+    for place in {"both": (first, last), "list of contents": (last,), "before the file": (first,)}[which]:
+        data = data[:place] + bad + data[place + 3 :]
+    path.write_bytes(data)
+    for read in (read_columns, read_table):
+        with pytest.raises(DataError, match=r"cannot be unpacked as \.zip: a name in it is said to be UTF-8, and is not"):
+            read(path.name, root=tmp_path)

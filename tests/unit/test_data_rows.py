@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trustbase.data import delimited
+from trustbase.data.columnar import refuse_type
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions, ToleranceOptions
 from trustbase.data.rows import check_rows, in_quotes
@@ -394,3 +395,30 @@ def test_any_number_of_any_kind_at_any_place_is_counted_exactly(tmp_path, kinds,
     wrong = [(asked, told) for asked, told in pairs if asked[0] != told[0] or asked[1] not in told[1]]
     assert not wrong, wrong[:3]
     assert len(raw) == len(good) + 1 and raw.total == len(raw) + len(expected)
+
+
+BYTES = [pa.large_binary(), pa.binary(2), pa.binary_view(), pa.dictionary(pa.int32(), pa.large_binary())]
+
+
+@pytest.mark.parametrize("kind", BYTES, ids=str)
+def test_bytes_that_are_no_text_are_bad_rows_whatever_holds_them(tmp_path, kind):
+    values = pa.array([b"ab", b"\xff\xfe", None, b"cd"], pa.binary(2) if kind == pa.binary(2) else pa.large_binary())
+    column = values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)
+    pq.write_table(pa.table({"raw": column}), tmp_path / "rows.parquet")
+    raw = read_parquet(tmp_path / "rows.parquet", source="rows.parquet")
+    assert raw.table["raw"].to_pylist() == ["ab", None, "cd"]
+    assert [str(problem) for problem in raw.bad] == ["rows.parquet:2: column 'raw' is not UTF-8"]
+
+
+def test_types_of_an_extension_are_read_as_what_holds_them(tmp_path):
+    held = pa.array([b"\xff" * 16, None], pa.binary(16))
+    told = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}', None]))
+    pq.write_table(pa.table({"id": pa.ExtensionArray.from_storage(pa.uuid(), held), "told": told}), tmp_path / "rows.parquet")
+    raw = read_parquet(tmp_path / "rows.parquet", columns=["told"], source="rows.parquet")
+    assert raw.table["told"].to_pylist() == ['{"a": 1}', None]
+    assert [bad.row for bad in read_parquet(tmp_path / "rows.parquet", source="rows.parquet").bad_rows] == [1]
+
+
+def test_what_no_text_can_be_made_of_is_refused():
+    refused = refuse_type(pa.field("gap", pa.month_day_nano_interval()), "rows", whole=False)
+    assert refused is not None and "which is no text" in refused.message

@@ -73,3 +73,17 @@ def test_a_table_renders_as_its_rows_do(rows, text):
     template = TextTemplate.parse(text, ["a", "b", "c"])
     table = pa.table({name: pa.array([row[index] for row in rows], pa.string()) for index, name in enumerate("abc")})
     assert template.render_table(table) == [template.render(row) for row in table.to_pylist()]
+
+
+@pytest.mark.parametrize("text", ["{age}", "age}", "{"])
+def test_a_column_with_braces_in_its_name_cannot_be_the_text(text):
+    """A bundle, which knows its columns by this text alone, would read it as a template over others."""
+    with pytest.raises(DataError, match="cannot name column") as error:
+        TextTemplate.parse(text, [text, "age"])
+    assert "rename the column" in error.value.problems[0].hint
+
+
+def test_empty_braces_name_no_column_even_where_one_has_no_name():
+    for columns in (["", "age"], None):
+        with pytest.raises(DataError, match="names no column"):
+            TextTemplate.parse("{} and {age}", columns)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,46 @@ def test_a_folder_put_in_place_is_whole_and_nothing_stays_beside_it(tmp_path: Pa
     with pytest.raises(UsageError), held_folder("made", tmp_path):
         raise UsageError("stopped")
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from trustbase.bundle.verify import verify
+with verify(sys.argv[1], trust=sys.argv[2]).private_model() as model:
+    assert (model / "artifact.json").is_file()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_private_copy_of_a_killed_call_is_cleared_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trustbase.bundle.verify import verify
+
+    released = Path(__file__).parents[1] / "fixtures" / "bundle-format-1"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(released / "bundle"), str(released / "signer.pub")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    [left] = tmp_path.iterdir()
+    assert left.stat().st_mode & 0o777 == 0o700
+    checked = verify(released / "bundle", trust=released / "signer.pub")
+    with checked.private_model() as one, checked.private_model() as other:  # a living call keeps its own
+        assert not left.exists() and one != other
+        assert all((model / "artifact.json").is_file() for model in (one, other))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_was_cleared_before_it_was_held_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def cleared_once(**asked: str) -> str:
+        made.append(make(**asked))
+        if len(made) == 1:
+            clear_abandoned(tmp_path, ("made",))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", cleared_once)
+    with held_folder("made", tmp_path) as place:
+        assert len(made) == 2 and place == Path(made[1]) and place.is_dir()
+    assert not list(tmp_path.iterdir())

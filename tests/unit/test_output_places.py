@@ -12,8 +12,10 @@ import pytest
 from search_kit import write_world
 from typer.testing import CliRunner
 
+from trustbase.audit_command import audit
 from trustbase.cli.main import app
-from trustbase.errors import TrustbaseError
+from trustbase.errors import Interrupted, TrustbaseError, UsageError
+from trustbase.places import alone_in
 
 ROWS = "text,label,p\n" + "".join(f"good film {n},yes,0.9\nbad film {n},no,0.2\n" for n in range(60))
 COMMANDS = {
@@ -69,3 +71,38 @@ def test_a_full_disk_is_told(name: str, world: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     assert "is used up" in done.stderr and "results" in done.stderr and "Next: free or allow more disk space" in done.stderr
     assert not [path for path in (world / "results").rglob("*") if path.name.endswith(".part")]
+
+
+def audited(rows: str = "rows.csv") -> None:
+    audit(predictions=rows, label="label", score="p", out="results")
+
+
+def test_two_audits_at_once_do_not_mix_their_results(world: Path) -> None:
+    audited()
+    before = {path: path.read_bytes() for path in sorted((world / "results").rglob("*")) if path.is_file()}
+    with alone_in(Path("results")), pytest.raises(UsageError, match="another process is writing to --out results"):
+        audited()
+    assert {path: path.read_bytes() for path in sorted((world / "results").rglob("*")) if path.is_file()} == before
+    audited()  # nothing holds it any more
+
+
+@pytest.mark.parametrize("at", ["trustbase.audit.run.run_audit", "trustbase.gate.decide.decide", "trustbase.report.html.report"])
+def test_an_audit_that_is_cut_short_leaves_no_verdict_beside_findings_of_another(
+    at: str, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands there afterwards is of one audit alone: the earlier one's, or this one's as far as it came."""
+    (world / "limit.yaml").write_text('quality.accuracy: ">= 0.1"\n', encoding="utf-8")
+    audit(predictions="rows.csv", label="label", score="p", out="results", policy="limit.yaml")
+    parts = ("audit.json", "verdict.json", "report.html", "scores.parquet", "policy.json")
+    before = {name: (world / "results" / name).read_bytes() for name in parts}
+    (world / "other.csv").write_text(ROWS.replace("0.9", "0.1"), encoding="utf-8")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(at, stopped)
+    with pytest.raises(Interrupted):
+        audit(predictions="other.csv", label="label", score="p", out="results", policy="limit.yaml")
+    left = {name: (world / "results" / name).read_bytes() for name in parts if (world / "results" / name).exists()}
+    old = {name for name in left if left[name] == before[name] and name != "policy.json"}
+    assert old in (set(), {name for name in parts if name != "policy.json"}), old

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, UsageError
 from trustbase.recipe.look import look_at
 from trustbase.recipe.propose import propose
@@ -273,3 +276,73 @@ def test_columns_that_are_left_out_and_other_labels_are_said(tmp_path: Path, rng
     assert "  # could be the label too, with --label: ward name; as numbers (task: regression) cost\n" in said
     assert "  # left out: key, ward name, cost\n" in said
     assert yaml.safe_load(said)["data"]["label"] == "kind"
+
+
+ODD = [
+    *("a: b", "#a", "*a", "yes", "null", "12", "1e5", "0x10", "'q'", '"q"', "a\nb", "a\tb", "a|b", "~", " a ", "a\\b", "- a", "{{a", "ﬁ"),
+    *("a\u2028b", "a\x85b", "a\x7fb", "a\x01b", "\x1b[31ma", "a\u00a0b", "名 字", "😀", "a" * 3000),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: ascii(odd)[:20])
+def test_odd_names_of_columns_and_labels_are_read_back_as_they_stand(tmp_path: Path, rng: np.random.Generator, odd: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+
+    def read(header: list[str], rows: list[list[object]]) -> Any:
+        write(tmp_path / "rows.csv", header, rows)
+        recipe.write_text(propose(replace(look_at(str(tmp_path / "rows.csv"), root=Path()), reference="rows.csv")), encoding="utf-8")
+        return read_recipe(recipe).finetune.data
+
+    texts = [sentence(rng) for _ in range(120)]
+    assert read(["text", odd], [[text, "ab"[n % 2]] for n, text in enumerate(texts)]).label == odd
+    cells = [[text, odd if n % 40 == 0 else "other"] for n, text in enumerate(texts)]
+    assert read(["text", "label"], cells).positive == odd
+    table = read([odd, "k", "label"], [[n % 7, n % 5, "ab"[n % 2]] for n in range(120)])
+    if "{" in odd:
+        assert table.text == "k {k}" and f"data.text cannot name {odd}: rename" in recipe.read_text(encoding="utf-8")
+        return
+    assert TextTemplate.parse(table.text, [odd, "k"]).columns == (odd, "k")
+    assert read([odd, "label"], [[text, "ab"[n % 2]] for n, text in enumerate(texts)]).text == odd
+
+
+def test_a_column_without_a_name_is_in_no_sentence(tmp_path: Path) -> None:
+    """As the index is that pandas writes."""
+    rows = [[n, n % 7, "ab"[n % 2]] for n in range(120)]
+    assert proposed(write(tmp_path / "rows.csv", ["", "k", "label"], rows))["data"]["text"] == "k {k}"
+    assert "  # left out: ''\n" in text_of(tmp_path / "rows.csv")
+
+
+def test_what_cannot_be_named_is_no_text(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = write(tmp_path / "rows.csv", ["{note}", "label"], [[sentence(rng), "ab"[n % 2]] for n in range(120)])
+    with pytest.raises(DataError, match="no column is left") as error:
+        propose(look_at(str(path), root=Path()))
+    assert "braces" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("cell", "step"),
+    [("1,{0}.5", "write 1234.5 for 1,234.5"), ("1.{0},5", "write 1234.5 for 1,234.5"), ("{0}%", "--label"), ("¥{0}", "--label")],
+)
+def test_numbers_in_another_form_are_shown_and_make_no_labels(tmp_path: Path, rng: np.random.Generator, cell: str, step: str) -> None:
+    rows = [[sentence(rng), cell.format(100 + n)] for n in range(300)]
+    path = write(tmp_path / "rows.csv", ["text", "cost"], rows)
+    with pytest.raises(DataError, match="cannot be the truth of a regression") as error:
+        proposed(path, task="regression", label="cost")
+    assert f"300 of 300 cells are none, such as '{cell.format(100)}'" in error.value.problems[0].message
+    assert step in error.value.problems[0].hint
+    for asked in ({}, {"task": "text-classification"}):
+        with pytest.raises(DataError, match="300 different values in 300 rows, which are no labels") as error:
+            proposed(path, label="cost", **asked)
+        assert step in error.value.hint
+
+
+@pytest.mark.parametrize("name", ["hub:owner/name:train", "modelscope:owner/name:train", "~/rows.csv", "sqlite:///rows.db"])
+def test_what_is_no_path_from_here_keeps_its_name_in_a_recipe_that_stands_elsewhere(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rows = write(tmp_path / "rows.csv", ["text", "label"], [[sentence(rng), "ab"[n % 2]] for n in range(120)])
+    look = look_at(str(rows), root=Path())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr("trustbase.recipe.look.look_at", lambda reference, root: replace(look, reference=reference))
+    assert yaml.safe_load(init("below/recipe", data=name).read_text(encoding="utf-8"))["data"]["train"] == name

@@ -9,13 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from bundles import World
 
+from trustbase import files
 from trustbase.audit.recheck import EXACT, Rechecked, Tolerance, recheck_findings, why_not_here
 from trustbase.data.audited import find_audited_rows
 from trustbase.data.digest import digest_rows, digest_set
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
-from trustbase.errors import DataError
+from trustbase.errors import DataError, UsageError
+from trustbase.recheck_command import _record_of_run, recheck
 from trustbase.records import Finding
 
 ACCURACY = Finding("quality.accuracy", 0.9, 0.85, 0.94, 200, direction="higher")
@@ -211,3 +214,48 @@ def test_what_a_batch_changes_is_said_to_be_a_matter_of_the_machine_and_no_time(
         assert "depends on its batch" in reason and "processor" in reason and "a time" not in reason
     assert why(Finding.exact("efficiency.latency_p50_ms", 3.0, n=64)).startswith("a time")
     assert why(Finding.exact("efficiency.parameters", 3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("json_file", "why"),
+    [
+        ("bundle/again.json", "inside the signed bundle"),
+        ("bundle/audit.json", "inside the signed bundle"),
+        ("link/again.json", "inside the signed bundle"),
+        ("rows.csv", "the rows themselves"),
+        ("folder", "is a folder"),
+        ("rows.csv/again.json", "is no folder"),
+        ("run/audit.json", "is rechecked"),
+    ],
+)
+def test_a_result_goes_nowhere_where_it_would_break_what_is_rechecked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, json_file: str, why: str
+) -> None:
+    """Told before anything is opened: these folders hold nothing that could be measured."""
+    monkeypatch.chdir(tmp_path)
+    for place in ("bundle", "folder", "run/stages"):
+        Path(place).mkdir(parents=True)
+    Path("link").symlink_to("bundle")
+    for name in ("bundle/manifest.json", "bundle/model.sig", "bundle/audit.json", "run/recipe.resolved.yaml", "run/audit.json", "rows.csv"):
+        Path(name).write_text("as it was", encoding="utf-8")
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(UsageError, match=why):
+        recheck(
+            "run" if json_file.startswith("run") else "bundle",
+            data=None if json_file.startswith("run") else "rows.csv",
+            json_file=json_file,
+        )
+    assert sorted(Path().rglob("*")) == before
+    assert {path.read_text(encoding="utf-8") for path in before if path.is_file() and not path.is_symlink()} == {"as it was"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [('{"released": true}', "its bundle/ is gone"), ('{"released": false}', "nobody signed"), ("", "nobody signed")]
+)
+def test_a_released_run_without_its_bundle_is_told(tmp_path: Path, verdict: str, said: str) -> None:
+    world = World(tmp_path)
+    files.write_json(tmp_path / "audit.json", world.report.to_json())
+    (tmp_path / "verdict.json").write_text(verdict, encoding="utf-8")
+    told: list[str] = []
+    _record_of_run(tmp_path, None, lambda event, /, **fields: told.append(f"{event}: {fields['text']}"))
+    assert len(told) == 1 and said in told[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +118,27 @@ def test_a_text_with_too_many_pairs_is_refused_alone_and_its_pairs_are_never_mad
     assert isinstance(few, Related) and few.pairs == len(teller.asked) == 6
     (one,) = relate(Teller(), [TEXT], [[ANN, ACME, BONN]], Pairing(most=5))
     assert isinstance(one, Failure)
+
+
+def test_pairs_of_many_crowded_texts_are_not_held_at_once() -> None:
+    """30 entities in each: 870 pairs, of which none holds."""
+    crowd = tuple(FoundEntity(3 * at, 3 * at + 2, "PER", 1.0) for at in range(30))
+
+    class Silent(Teller):
+        def ask_all(self, questions: Sequence[Question]) -> list[Result]:
+            nothing = Answer(np.array([0.0, 1.0, 0.0]))
+            return [nothing] * len(questions)
+
+    def most_held(texts: int) -> int:
+        tracemalloc.start()
+        found = relate(Silent(), ["ab " * 30] * texts, [crowd] * texts, Pairing())
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert all(isinstance(item, Related) and item.pairs == 870 and not item.relations for item in found)
+        return held
+
+    few, many = most_held(5), most_held(40)
+    assert many < 1.3 * few, (few, many)
 
 
 def test_texts_keep_their_order_and_need_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:

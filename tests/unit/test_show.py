@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,7 @@ from report_folders import make
 
 from trustbase import files
 from trustbase.cli.show import show_audit, show_run
+from trustbase.cli.watch import watching
 from trustbase.records import AuditReport, Verdict
 from trustbase.report.html import render
 
@@ -49,3 +52,20 @@ def test_a_rival_that_may_be_no_better_is_not_warned_of(gain: dict[str, Any], tm
 
 def test_what_was_not_released_needs_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not any(line.startswith("warning") for line in shown(make(tmp_path / "run"), BEATEN, capsys, released=False)[0])
+
+
+def test_names_in_a_file_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    odd = "t\x1b]0;mine\x07\x9b2Jext"
+    (tmp_path / "rows.csv").write_text(f"{odd},名\u3000字\nfilm,b\n", encoding="utf-8")
+    (tmp_path / "twice.csv").write_text(f"{odd},{odd}\nfilm,b\n", encoding="utf-8")
+    for name, code in (("rows.csv", 0), ("twice.csv", 2)):
+        done = subprocess.run([sys.executable, "-m", "trustbase", "data", name], cwd=tmp_path, capture_output=True, check=False)
+        told = (done.stdout + done.stderr).decode("utf-8")
+        assert done.returncode == code and "t\\x1b]0;mine\\x07\\x9b2Jext" in told, told
+        assert not {"\x1b", "\x07", "\x9b"} & set(told)
+
+
+def test_what_would_steer_a_terminal_in_a_warning_is_shown_as_its_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    with watching() as listener:
+        listener({"event": "warning", "stage": "data", "text": "column 'a\x1b[2J\u202eb 名\u3000字'"})
+    assert capsys.readouterr().err == "data: warning: column 'a\\x1b[2J\\u202eb 名\u3000字'\n"

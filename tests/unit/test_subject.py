@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from bundles import World
 
 from trustbase.bundle.layout import bundle_around
 from trustbase.bundle.subject import open_subject
-from trustbase.errors import VerificationError
+from trustbase.errors import UsageError, VerificationError
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +45,14 @@ def test_other_folders_of_that_name_belong_to_no_bundle(tmp_path: Path) -> None:
         assert policy is None and info.folder == rejected / "model"
     World(tmp_path / "alone").artifact.folder.rename(tmp_path / "model")
     assert bundle_around(tmp_path / "model") is None and bundle_around(rejected / "evidence") is None
+
+
+@pytest.mark.parametrize("stage", ["", "stage: finetune\n"])
+def test_a_run_without_an_artefact_is_not_asked_by_what_it_has_trained(tmp_path: Path, tiny_folder: Path, stage: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_folder, run / "checkpoints" / "trained")
+    (run / "stages").mkdir()
+    (run / "recipe.resolved.yaml").write_text(f"{stage}data: {{}}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="is a run that has no artefact") as told, open_subject(run):
+        pass
+    assert "goes on where it stopped" in told.value.hint

@@ -71,7 +71,6 @@ def audit_artifact(
     with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
         scores = score_rows(askers, inputs_of(test, artifact.columns), emit)
         answers = Answers(scores, decided(scores, dataset.labels, artifact.decision, artifact.answer_kind))
-        write_scores(folder / "scores.parquet", test, dataset.labels, answers, artifact.answer_kind)
         rivals = rival_answers(train, test, dataset.labels, seed, emit, artifact.answer_kind) if train is not None else {}
         context = AuditContext(
             test=test,
@@ -97,6 +96,8 @@ def audit_artifact(
             report = replace(report, findings=(*report.findings, *further(context)))
         for name, part in beside.items():
             report = _with(report, name, _beside(context, name, part, dimensions))
+        # last, as the evidence: an audit that is cut short leaves those of an earlier one, and not one of each
+        write_scores(folder / "scores.parquet", test, dataset.labels, answers, artifact.answer_kind)
         return report
 
 

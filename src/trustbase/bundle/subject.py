@@ -54,6 +54,8 @@ def open_subject(
         emit("note", text=f"{folder.name} was not released, so the limits in it are not used; name limits with --policy")
         yield _with_a_task(read_artifact(unsigned), model), None
         return
+    if run:
+        _refuse_unfinished(folder, model)
     yield _with_a_task(_other(str(model), folder), model), None
 
 
@@ -150,6 +152,21 @@ def _with_a_task(info: ArtifactInfo, model: str | Path) -> ArtifactInfo:
             hint="what was measured of it stands in its audit.json and report.html; name it as base: in a recipe to give it a task",
         )
     return info
+
+
+def _refuse_unfinished(folder: Path, model: str | Path) -> None:
+    """A run is asked by what it ships, and not by what it has trained so far.
+
+    Raises:
+        UsageError: it is a run of labelled rows, which has made no artefact yet.
+    """
+    try:
+        recipe = yaml.safe_load((folder / "recipe.resolved.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # whatever else stands there is looked at
+        return
+    if isinstance(recipe, dict) and recipe.get("stage", "finetune") == "finetune":
+        hint = "run its recipe again, which goes on where it stopped; a checkpoint can be named by its own folder"
+        raise UsageError(f"{model} is a run that has no artefact: it was not finished, or its artifact/ is gone", hint=hint)
 
 
 def _unsigned(folder: Path, run: bool) -> Path | None:

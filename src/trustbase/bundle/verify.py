@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,11 @@ from trustbase.bundle.scan import Scan, hash_files, is_attestation, list_files, 
 from trustbase.errors import Problem, UsageError, VerificationError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.gate.policy import Policy
+from trustbase.leftovers import clear_abandoned, held_folder
 from trustbase.places import MANIFEST, SIGNATURE
 from trustbase.records import AuditReport, Verdict
 
+_PRIVATE = "trustbase-model"  # folder of a private copy
 _AGAIN = "get the bundle again from its signer; do not use this folder"
 
 
@@ -88,7 +89,7 @@ class VerifiedBundle:
 
     @contextmanager
     def private_model(self) -> Iterator[Path]:
-        """A copy of `model/` that only this user can change, checked while it is copied; removed at the end.
+        """A copy of `model/` that only this user can change, checked while it is copied; removed at the end, or by the next call.
 
         Raises:
             VerificationError: a file was changed since the check.
@@ -96,10 +97,11 @@ class VerifiedBundle:
         """
         size = sum(entry.bytes for path, entry in self.entries.items() if path.startswith(f"{MODEL}/"))
         doing = f"a private copy of the model, of {size:,} bytes, in the folder for temporary files"
-        with system_errors_told(doing):
-            place = Path(tempfile.mkdtemp(prefix="trustbase-model-"))  # 0700
-        try:
+        with ExitStack() as stack:
             with system_errors_told(doing):
+                parent = Path(tempfile.gettempdir())
+                clear_abandoned(parent, (_PRIVATE,))
+                place = stack.enter_context(held_folder(_PRIVATE, parent))  # 0700
                 for path in self.entries:
                     if path.startswith(f"{MODEL}/"):
                         target = place / path
@@ -107,8 +109,6 @@ class VerifiedBundle:
                         with target.open("wb") as stream:
                             self._copy(path, stream.write)
             yield place / MODEL
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
 
     def _copy(self, path: str, sink: Any) -> None:
         entry, _ = read_plain(self.folder, path, sink=sink)

@@ -14,7 +14,7 @@ from trustbase.cli.audit import audit_command
 from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.search import scaling_command, sweep_command
-from trustbase.cli.values import language, meanings, names
+from trustbase.cli.values import language, meanings, names, shown
 from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
 
@@ -284,7 +284,7 @@ def _told(error: Exception) -> TrustbaseError | None:
 
 def _tell(event: str, /, **fields: Any) -> None:
     """Warnings of a command that shows no progress."""
-    typer.echo(f"{event}: {fields.get('text', '')}", err=True)
+    typer.echo(shown(f"{event}: {fields.get('text', '')}"), err=True)
 
 
 def _bundle(folder: Path) -> Path:
@@ -303,4 +303,4 @@ def _bundle(folder: Path) -> Path:
 def _complain(text: str, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {shown(text)}", err=True)

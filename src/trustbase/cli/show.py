@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from trustbase.cli.values import four_places
+from trustbase.cli.values import four_places, shown
 from trustbase.records import AuditReport, Finding, Verdict
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def show_audit(result: AuditResult) -> None:
 
 def show_data(found: DataDescription, *, as_json: bool) -> None:
     """The data card: Markdown, which reads well as it is, or JSON."""
-    typer.echo(json.dumps(found.card, ensure_ascii=False, indent=2) if as_json else found.markdown.rstrip("\n"))
+    typer.echo(json.dumps(found.card, ensure_ascii=False, indent=2) if as_json else shown(found.markdown.rstrip("\n")))
 
 
 def show_corpus(corpus: Corpus) -> None:

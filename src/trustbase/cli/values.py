@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from trustbase.errors import UsageError
@@ -13,6 +14,15 @@ def names(given: Sequence[str] | None) -> tuple[str, ...]:
     """Names out of an option that may be repeated: at each comma a new one begins, unless a backslash stands before it."""
     parts = [part for text in given or () for part in re.split(r"(?<!\\),", text)]
     return tuple(part.strip().replace("\\,", ",") for part in parts if part.strip())
+
+
+def shown(text: str) -> str:
+    """A text of several lines for a terminal: what would steer one (names of columns and files can hold it) stands there as its escape."""
+    return "".join(char if char == "\n" or _is_seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+
+
+def _is_seen(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
 
 
 def four_places(value: float, *, signed: bool = False) -> str:

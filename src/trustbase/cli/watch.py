@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from trustbase.cli.values import shown
 from trustbase.events import Listener
 
 
@@ -37,7 +38,7 @@ def _line(record: Mapping[str, Any]) -> str:
     if event == "stage_reused":
         return f"{stage}: taken from {record['run']}" if "run" in record else f"{stage}: already done"
     if event in {"note", "warning"}:
-        return f"{stage}: {'warning: ' if event == 'warning' else ''}{record['text']}"
+        return f"{stage}: {'warning: ' if event == 'warning' else ''}{shown(record['text'])}"
     if event == "resumed":
         return f"{stage}: resumed at step {record.get('step')}"
     return ""

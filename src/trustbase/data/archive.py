@@ -95,10 +95,11 @@ def _zip_archive(file: IO[bytes]) -> zipfile.ZipFile:
     """A zip archive whose list of contents is short: `zipfile` makes an object of each entry, a million of which take half a GB.
 
     Raises:
-        BrokenError: it is long.
+        BrokenError: it is long, or a name in it is no text.
     """
     listing = _ShortReads(file)
-    archive = zipfile.ZipFile(cast(IO[bytes], listing))
+    with _names_told():
+        archive = zipfile.ZipFile(cast(IO[bytes], listing))
     listing.most = sys.maxsize
     return archive
 
@@ -176,6 +177,15 @@ def _telling() -> Iterator[None]:
         raise BrokenError(str(error)) from error
 
 
+@contextmanager
+def _names_told() -> Iterator[None]:
+    """What `zipfile` makes of a name that is said to be UTF-8 and is not is no error of its own."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise BrokenError("a name in it is said to be UTF-8, and is not") from error
+
+
 def _gzip(file: IO[bytes]) -> Any:
     return gzip.GzipFile(fileobj=file, mode="rb")
 
@@ -186,8 +196,11 @@ def _zstd(file: IO[bytes]) -> Any:
 
 @contextmanager
 def _zip(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    with _zip_archive(file) as archive, archive.open(only_member(archive)) as stream:
-        yield stream
+    with _zip_archive(file) as archive:
+        with _names_told():  # each is written twice: in the list of contents and before the file itself
+            member = archive.open(only_member(archive))
+        with member as stream:
+            yield stream
 
 
 _OPEN: dict[str, Callable[[IO[bytes]], Any]] = {

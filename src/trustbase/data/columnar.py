@@ -19,6 +19,10 @@ from trustbase.errors import DataError, Problem
 
 _PIECE = 8 << 20  # bytes of text in a piece, about
 _FEWEST, _MOST = 64, 65_536  # rows of a piece
+_BYTES = (
+    *(pa.types.is_string, pa.types.is_large_string),
+    *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+)
 _BUFFER = 1 << 20  # bytes read of a column at once, so that a row group of any size is read in parts
 
 
@@ -153,8 +157,9 @@ def _open(path: Path, source: str, buffer_size: int = 0) -> pq.ParquetFile:
 
 def refuse_type(column: pa.Field, source: str, whole: bool, nested: bool = False) -> Problem | None:
     """Why a column of this type cannot be text (or, where it must be `whole`, a label; `nested`: or JSON); None where it can."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_nested(kind) and not (nested and _is_json(kind)):
+    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_interval(kind) or (pa.types.is_nested(kind) and not (nested and _is_json(kind))):
         return Problem(source, f"column '{column.name}' is of type {kind}, which is no text", "write it as text")
     if whole and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         return Problem(source, f"column '{column.name}' holds numbers with fractions ({kind})", "write it as text or integers")
@@ -180,6 +185,10 @@ def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
     columns, bad = [], {}
     for name in table.column_names:
         column = table[name]
+        if isinstance(column.type, pa.BaseExtensionType):  # what it stands for is a matter of the library; this is what the file holds
+            column = column.cast(column.type.storage_type)
+        if pa.types.is_binary_view(column.type):
+            column = column.cast(pa.large_binary())
         if pa.types.is_nested(column.type):
             column = as_json(column)
         if pa.types.is_dictionary(column.type):
@@ -195,7 +204,7 @@ def as_text(table: pa.Table) -> tuple[pa.Table, list[BadRow]]:
 
 
 def _not_utf8(column: pa.ChunkedArray) -> list[int]:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_binary(column.type)):
+    if not any(is_bytes(column.type) for is_bytes in _BYTES):
         return []
     raw = column.cast(pa.large_binary())
     try:

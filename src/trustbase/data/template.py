@@ -65,6 +65,9 @@ class TextTemplate:
         if (named := marked.three_columns(text)) is not None:
             return cls._marked(text, named, columns)
         braces = "{" in text or "}" in text
+        if braces and columns is not None and text in columns:  # the bundle would take it for a template over other columns
+            problem = Problem("data.text", f"column '{text}' has braces in its name, which stand around columns", "rename the column")
+            raise DataError(f"data.text cannot name column '{text}'", problems=[problem])
         if (columns is not None and text in columns) or (columns is None and not braces):
             return cls(text, (Cell(text, ""),), plain=True)
         if not braces:
@@ -208,7 +211,7 @@ def _split(text: str, columns: Sequence[str] | None, missing: str) -> tuple[list
 
 
 def _cell(inside: str, columns: Sequence[str] | None, missing: str) -> tuple[Cell, list[Problem]]:
-    if columns is not None and inside in columns:
+    if columns is not None and inside and inside in columns:
         return Cell(inside, missing), []
     name, bar, words = inside.rpartition("|") if "|" in inside else (inside, "", "")  # the last bar: a column's name may hold one
     cell = Cell(name, words if bar else missing)

@@ -172,7 +172,7 @@ def ask_both(finder: Asked, teller: Asked, texts: Sequence[str], pairing: Pairin
     Args:
         finder: a model of entities.
         teller: a model of relations.
-        texts: some thousand at most: all their pairs are held at once.
+        texts: some thousand at most: all that holds in them is held at once.
         pairing: from `Pairing.of`.
     """
     return relate(teller, texts, entities_of(finder, texts), pairing)
@@ -196,19 +196,22 @@ def relate(
 ) -> list[Related | Failure]:
     """Ask a relation model about the ordered pairs of entities within each text; a text of which one pair has no answer has none."""
     failed: dict[int, Failure] = {}
-    pairs: list[tuple[int, int, int]] = []
     counts = [0] * len(texts)
-    for row, (text, found) in enumerate(zip(texts, entities, strict=True)):
-        own = [] if isinstance(found, Failure) else list(pairing.pairs(found))
-        reason = found if isinstance(found, Failure) else _unfit(text, found, len(own), pairing.most)
-        if reason is not None:
-            failed[row] = reason
-        else:
+
+    def each() -> Iterator[tuple[int, int, int]]:
+        """Row, head and tail of every pair, made as they are asked: of a thousand crowded texts there are millions."""
+        for row, (text, found) in enumerate(zip(texts, entities, strict=True)):
+            own = [] if isinstance(found, Failure) else list(pairing.pairs(found))
+            reason = found if isinstance(found, Failure) else _unfit(text, found, len(own), pairing.most)
+            if reason is not None:
+                failed[row] = reason
+                continue
             counts[row] = len(own)
-            pairs += [(row, head, tail) for head, tail in own]
+            yield from ((row, head, tail) for head, tail in own)
+
     held: list[list[FoundRelation]] = [[] for _ in texts]
-    for start in range(0, len(pairs), _AT_ONCE):
-        chunk = pairs[start : start + _AT_ONCE]
+    pairs = each()
+    while chunk := list(islice(pairs, _AT_ONCE)):
         asked = [mark(texts[row], pairing.span(entities[row][head]), pairing.span(entities[row][tail])) for row, head, tail in chunk]  # type: ignore[index]
         for (row, head, tail), answer in zip(chunk, _labels(teller, asked), strict=True):
             if isinstance(answer, Failure):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +11,20 @@ from trustbase.errors import DataError, Problem, UsageError
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
-from trustbase.recipe.propose_answers import able, about_label, kind_of, limits, positive_label, refuse_label, task_of, unfit_cells
+from trustbase.recipe.propose_answers import (
+    able,
+    about_label,
+    kind_of,
+    limits,
+    positive_label,
+    refuse_label,
+    refuse_no_classes,
+    task_of,
+    unfit_cells,
+)
 from trustbase.recipe.propose_beside import about_unfit, left_out, other_labels, tolerance
 from trustbase.recipe.propose_parts import Parts, find_parts, limits_of_parts
+from trustbase.recipe.written import can_be_named, in_comment, one_line, yaml_text
 
 _CHINESE_BASE = "hfl/chinese-roberta-wwm-ext"
 _LABELS = ("label", "labels", "target", "class", "category", "y", "outcome", "sentiment", "标签", "类别")
@@ -82,7 +92,7 @@ def propose(look: Look, *, task: str | None = None, label: str | None = None) ->
         raise UsageError(f"'{task}' is no task of this version", hint=f"it can do: {', '.join(TASKS)}")
     found = _found(look, task, label)
     lines = [*_head(look, found), *_data(look, found), *_training(look, found), *_limits(look, found)]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{one_line(line)}\n" for line in lines)
 
 
 def _found(look: Look, task: str | None, label: str | None) -> Proposal:
@@ -90,13 +100,13 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
     entity = next((column for column in look.columns if _is_entity(column)), None)
     aside = {column.name for column in (split, entity) if column is not None}
     others = [column for column in look.columns if column.name not in aside]
-    parts = find_parts(look, others, task, label, _text, partial(_refusal, look))
+    parts = find_parts(look, _nameable(others), task, label, yaml_text, partial(_refusal, look))
     if parts is not None:
         taken = {column.name for column in (parts.label, parts.text, *parts.beside)}
         return Proposal(parts.task, parts.label, (parts.text,), (), _groups(others, taken), entity, split, parts, parts.unfit)
     truth = _label(look, label, others, None if task is None else TASKS[task].answers)
     kind = TASKS[task].answers if task is not None else kind_of(truth, look)
-    others = [column for column in others if column.name != truth.name]
+    others = _nameable([column for column in others if column.name != truth.name])
     unfit = unfit_cells(truth, kind)
     truth = truth.without(unfit)
     texts = [column for column in others if column.reads_like_text]
@@ -114,11 +124,22 @@ def _found(look: Look, task: str | None, label: str | None) -> Proposal:
     if texts:
         longest = max(texts, key=_longest)
         return Proposal(task_of(kind), truth, (longest,), (), groups, entity, split, unfit=unfit)
-    shown = tuple(column for column in others if column not in groups and column.filled and not (column.one_each and not column.numeric))
+    shown = tuple(column for column in others if column not in groups and _tells(column))
     if not shown:
         message = f"{look.reference}: no column is left that a model could read"
-        raise DataError(message, problems=_seen(look), hint="name other columns by hand")
+        odd = any(not can_be_named(column.name) for column in look.columns)
+        hint = "rename columns that have braces or control characters in their name" if odd else "name other columns by hand"
+        raise DataError(message, problems=_seen(look), hint=hint)
     return Proposal(task_of(kind), truth, (), shown, groups, entity, split, unfit=unfit)
+
+
+def _nameable(columns: Sequence[Column]) -> list[Column]:
+    return [column for column in columns if can_be_named(column.name)]
+
+
+def _tells(column: Column) -> bool:
+    """Whether a column of a table can stand in a sentence: it has a name, and there is something in it, other than a name of each row."""
+    return column.name != "" and column.filled > 0 and not (column.one_each and not column.numeric)
 
 
 def _groups(columns: Sequence[Column], taken: set[str]) -> tuple[Column, ...]:
@@ -139,6 +160,8 @@ def _label(look: Look, named: str | None, columns: Sequence[Column], kind: str |
                 f"column '{named}' holds {found.distinct:,} different numbers, which are no labels",
                 hint="predict them as numbers with --task regression, or make classes of them in a column of their own",
             )
+        if kind_of(found, look) == "classes" and kind in (None, "classes"):
+            refuse_no_classes(found)
         return found
     possible = able(columns, kind, look)
     by_name = [column for name in _LABELS for column in possible if column.name.lower() == name]
@@ -179,7 +202,7 @@ def _is_entity(column: Column) -> bool:
 
 def _seen(look: Look) -> list[Problem]:
     """Every column in a line."""
-    return [Problem(column.name, _about(column, look.looked_at)) for column in look.columns]
+    return [Problem(in_comment(column.name), _about(column, look.looked_at)) for column in look.columns]
 
 
 def _about(column: Column, rows: int) -> str:
@@ -204,33 +227,34 @@ def _head(look: Look, found: Proposal) -> Iterator[str]:
 
 def _data(look: Look, found: Proposal) -> Iterator[str]:
     yield "data:"
-    yield f"  train: {_text(look.reference)}"
+    yield f"  train: {yaml_text(look.reference)}"
     if len(found.texts) == 2:
-        yield f"  text: {_text(found.texts[0].name)}    # both read like texts, and their names belong together"
-        yield f"  text_pair: {_text(found.texts[1].name)}"
+        yield f"  text: {yaml_text(found.texts[0].name)}    # both read like texts, and their names belong together"
+        yield f"  text_pair: {yaml_text(found.texts[1].name)}"
     elif found.texts:
-        yield f"  text: {_text(found.texts[0].name)}    # {_about(found.texts[0], look.looked_at)}, the longest"
+        yield f"  text: {yaml_text(found.texts[0].name)}    # {_about(found.texts[0], look.looked_at)}, the longest"
     else:
         template = ", ".join(f"{column.name.replace('_', ' ')} {{{column.name}}}" for column in found.shown)
-        yield f"  text: {_text(template)}    # no column reads like a text: a sentence of the others"
+        yield f"  text: {yaml_text(template)}    # no column reads like a text: a sentence of the others"
     if found.parts is not None:
         yield from (f"  {line}" for line in found.parts.lines)
         if found.task == "question-answering" and _row_tokens(found, 1.0) > _WINDOW:
             yield f"  stride: {_STRIDE}    # longer texts are searched in windows that overlap by so many tokens"
-    yield f"  label: {_text(found.label.name)}    # {about_label(found.label, found.answers)}{about_unfit(found.unfit)}"
+    yield f"  label: {yaml_text(found.label.name)}    # {about_label(found.label, found.answers)}{about_unfit(found.unfit)}"
     if found.parts is None:
         aside = {column.name for column in (found.entity, found.split, *found.groups, *found.texts) if column is not None}
         yield from other_labels(look.columns, found.label, look, aside)
     if found.answers == "classes" and found.parts is None and (positive := positive_label(found.label)) is not None:
-        yield f"  positive: {_text(positive[0])}    # {positive[1]}: what a threshold and AUROC speak about"
+        yield f"  positive: {yaml_text(positive[0])}    # {positive[1]}: what a threshold and AUROC speak about"
     if found.groups:
-        names = ", ".join(_text(column.name) for column in found.groups)
+        names = ", ".join(yaml_text(column.name) for column in found.groups)
         yield f"  groups: [{names}]    # audited by these, and not shown to the model"
     if found.split is not None:
-        yield f"  split: {{column: {_text(found.split.name)}}}    # the file says itself which rows are for testing"
+        yield f"  split: {{column: {yaml_text(found.split.name)}}}    # the file says itself which rows are for testing"
     elif found.entity is not None:
         each = found.entity.filled / found.entity.distinct
-        yield f"  split: {{by: {{entity: {_text(found.entity.name)}}}}}    # {each:.1f} rows each: nobody may stand in training and test"
+        why = f"{each:.1f} rows each: nobody may stand in training and test"
+        yield f"  split: {{by: {{entity: {yaml_text(found.entity.name)}}}}}    # {why}"
     yield from left_out(look, found.taken)
     yield from tolerance(look, _refused(look, found))
 
@@ -258,7 +282,7 @@ def _training(look: Look, found: Proposal) -> Iterator[str]:
     rarest, count = found.label.values.most_common()[-1]
     if found.answers == "classes" and found.task != "multiple-choice" and count < _RARE * found.label.filled:
         share = f"{count / found.label.filled:.1%}"
-        yield f"  # class_weights: balanced    # '{rarest}' has {share} of the rows; scores are then no longer shares"
+        yield f"  # class_weights: balanced    # '{in_comment(rarest)}' has {share} of the rows; scores are then no longer shares"
     yield "  seed: 0"
 
 
@@ -288,9 +312,3 @@ def _limits(look: Look, found: Proposal) -> Iterator[str]:
     yield "  owner:    # who answers for it"
     yield "gates:    # limits are yours to set, before anything is measured"
     yield from limits(found.label, found.answers, found.groups) if found.parts is None else limits_of_parts(found.parts, found.groups)
-
-
-def _text(value: str) -> str:
-    """A string as YAML reads it back, plain where that is certain."""
-    plain = value.isidentifier() and value.lower() not in {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}
-    return value if plain else json.dumps(value, ensure_ascii=False)

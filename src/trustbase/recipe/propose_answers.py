@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from trustbase.data.columns import fit_but_for_slips, number_of
+from trustbase.data.rows import has_decimal_comma, in_quotes
 from trustbase.errors import DataError, Problem
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.propose_parts import entity_types, unanswered
+from trustbase.recipe.written import in_comment
 
 SEPARATOR = ";"
 _RARE = 0.1
 _LONGEST_NAME, _MOST_NAMES = 40, 200
+_MOST_SHOWN = 3  # cells that do not fit
 _POSITIVE = {"1", "yes", "true", "positive", "pos", "y", "是", "正面"}
 _NUMBERS = ("price", "score", "rating", "value", "amount", "risk", "target", "label", "y", "价格", "评分", "金额", "分数")
 _TASKS = {"classes": "text-classification", "labels": "multi-label-classification", "number": "regression"}
@@ -74,11 +77,29 @@ def refuse_label(column: Column, kind: str) -> None:
         DataError: it holds something else.
     """
     if kind == "number" and not column.numeric:
-        problem = Problem(column.name, "holds more than numbers", "name the column of numbers: --label COLUMN")
+        other = column.unfit(number_of)
+        shown = ", ".join(in_quotes(cell, 20) for cell in list(other)[:_MOST_SHOWN])
+        message = f"holds more than numbers: {other.total():,} of {column.filled:,} cells are none, such as {shown}"
+        commas = any(map(has_decimal_comma, other))
+        hint = "write 1234.5 for 1,234.5 and for 1.234,5" if commas else "name the column of numbers: --label COLUMN"
+        problem = Problem(column.name, message, hint)
         raise DataError(f"column '{column.name}' cannot be the truth of a regression", problems=[problem])
     if kind == "labels" and label_names(column) is None:
         problem = Problem(column.name, "holds neither JSON lists of names nor names with semicolons between them", "--label COLUMN")
         raise DataError(f"column '{column.name}' cannot hold any number of labels", problems=[problem])
+
+
+def refuse_no_classes(column: Column) -> None:
+    """Refuse a named label column whose cells hardly repeat: there is nothing to learn about a label of one row.
+
+    Raises:
+        DataError: it is one.
+    """
+    if column.distinct > _MOST_NAMES and column.distinct > 0.5 * column.filled:
+        message = f"column '{column.name}' holds {column.distinct:,} different values in {column.filled:,} rows, which are no labels"
+        commas = any(map(has_decimal_comma, column.values))
+        hint = "if these are numbers, write 1234.5 for 1,234.5 and for 1.234,5" if commas else "name the column of labels: --label COLUMN"
+        raise DataError(message, hint=hint)
 
 
 def able(columns: Sequence[Column], kind: str | None, look: Look) -> list[Column]:
@@ -112,7 +133,7 @@ def about_label(truth: Column, kind: str) -> str:
 
 def _shares(names: Counter[str], rows: int) -> str:
     most = sorted(names.items(), key=lambda item: (-item[1], item[0]))[:5]  # a set's order must not decide between equals
-    told = ", ".join(f"{name} {count / rows:.0%}" for name, count in most)
+    told = ", ".join(f"{in_comment(name)} {count / rows:.0%}" for name, count in most)
     return told + (", …" if len(names) > 5 else "")
 
 

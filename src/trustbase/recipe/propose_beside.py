@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from trustbase.data.rows import in_quotes
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.propose_answers import able
+from trustbase.recipe.written import can_be_named, in_comment
 
 _MOST_NAMED = 20  # columns in one comment
 _MOST_SHOWN = 3  # cells that do not fit
@@ -35,10 +36,10 @@ def other_labels(columns: Sequence[Column], label: Column, look: Look, taken: se
     free = [column for column in columns if column.name != label.name and column.name not in taken]
     names = [column.name for column in able(free, None, look)]
     numbers = [column.name for column in able(free, "number", look) if column.name not in names]
-    told = [", ".join(names[:_MOST_NAMED])] if names else []
-    told += [f"as numbers (task: regression) {', '.join(sorted(numbers)[:_MOST_NAMED])}"] if numbers else []
+    told = [_named(names)] if names else []
+    told += [f"as numbers (task: regression) {_named(sorted(numbers))}"] if numbers else []
     if told:
-        yield f"  # could be the label too, with --label: {_one_line('; '.join(told))}"
+        yield f"  # could be the label too, with --label: {'; '.join(told)}"
 
 
 def left_out(look: Look, taken: set[str]) -> Iterator[str]:
@@ -46,7 +47,9 @@ def left_out(look: Look, taken: set[str]) -> Iterator[str]:
     names = [column.name for column in look.columns if column.name not in taken]
     if names:
         more = f", and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-        yield f"  # left out: {_one_line(', '.join(names[:_MOST_NAMED]))}{more}"
+        yield f"  # left out: {_named(names)}{more}"
+    if odd := [name for name in names if not can_be_named(name)]:
+        yield f"  # of these, data.text cannot name {_named(odd)}: rename what has braces or control characters in its name"
 
 
 def tolerance(look: Look, found: Mapping[str, int]) -> Iterator[str]:
@@ -63,6 +66,5 @@ def tolerance(look: Look, found: Mapping[str, int]) -> Iterator[str]:
         yield f"  # tolerance: {counts.total()}    # bad rows stop a run unless so many may be left out: {told}"
 
 
-def _one_line(text: str) -> str:
-    """Names of columns in a comment, which ends where a line does."""
-    return " ".join(text.split())
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(in_comment(name) for name in names[:_MOST_NAMED])

@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from trustbase import files
+from trustbase.data.hub_name import is_hub
+from trustbase.data.reference import is_database
+from trustbase.data.samples import is_sample
 from trustbase.errors import UsageError
 from trustbase.places import refuse_inside_bundle
 
@@ -67,6 +70,7 @@ def _proposed(data: str | None, path: Path, stage: str, task: str | None, label:
     from trustbase.recipe.propose import propose
 
     look = look_at(data, root=Path())
-    if not data.startswith("sample:"):  # a recipe names its files from where it stands itself
-        look = replace(look, reference=os.path.relpath(data, path.parent))
+    if not (is_sample(data) or is_hub(data) or is_database(data)):  # a recipe names its files from where it stands itself
+        home = data.startswith("~")
+        look = replace(look, reference=data if home else os.path.relpath(data, path.parent))
     return propose(look, task=task, label=label)
