@@ -32,7 +32,8 @@ class _Hub(BaseHTTPRequestHandler):
         if path.startswith(files):
             self._file(path.removeprefix(files).partition("/")[2])
         elif path.startswith(f"{api}/tree/"):
-            self._send(200, json.dumps(self._tree(path.removeprefix(f"{api}/tree/").partition("/")[2])).encode())
+            deep = "recursive=true" in urlparse(self.path).query.lower()
+            self._send(200, json.dumps(self._tree(path.removeprefix(f"{api}/tree/").partition("/")[2], deep)).encode())
         elif path.startswith(api):
             listed = [{"rfilename": name} for name in self.files]
             self._send(
@@ -48,12 +49,16 @@ class _Hub(BaseHTTPRequestHandler):
         else:
             self._send(404, b"", {**head, "X-Error-Code": "EntryNotFound"})
 
-    def _tree(self, folder: str) -> list[dict[str, object]]:
+    def _tree(self, folder: str, deep: bool) -> list[dict[str, object]]:
         start = f"{folder}/" if folder else ""
         below = {name.removeprefix(start): data for name, data in self.files.items() if name.startswith(start)}
-        oid = {name: hashlib.sha1(data).hexdigest() for name, data in below.items()}
-        own = [{"type": "file", "path": start + name, "size": len(below[name]), "oid": oid[name]} for name in below if "/" not in name]
-        folders = sorted({name.partition("/")[0] for name in below if "/" in name})
+        own = [
+            {"type": "file", "path": start + name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for name, data in below.items()
+            if deep or "/" not in name
+        ]
+        above = {name.rsplit("/", depth + 1)[0] for name in below for depth in range(name.count("/"))}
+        folders = sorted(name for name in above if deep or "/" not in name)
         return [*own, *({"type": "directory", "path": start + name, "size": 0, "oid": "0" * 40} for name in folders)]
 
     def _send(self, status: int, body: bytes, head: Mapping[str, str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A tiny random BERT with a WordPiece tokenizer, for tests: offline, in well under a second.
+"""A tiny random BERT with a WordPiece tokenizer (or a RoBERTa with its own), for tests: offline, in well under a second.
 
 from tiny import tiny_bert            # tests/ is on the path of every test
 
@@ -74,6 +74,43 @@ def tiny_bert(
             if parameter.dim() == 2:
                 torch.nn.init.normal_(parameter, std=0.15)
         model.save_pretrained(folder)
+    return folder
+
+
+def tiny_roberta(folder: Path | str, *, max_length: int = 128, seed: int = 0) -> Path:
+    """A base-model folder as FacebookAI/roberta-base is one: no pooler, a head for masked tokens, one kind of token, pieces of bytes."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    from trustbase.model.quiet import quiet
+
+    folder = Path(folder)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=names, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([f"{word} {word}" for word in WORDS], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    config = RobertaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=max_length + 2,
+        type_vocab_size=1,
+    )
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        model = RobertaForMaskedLM(config)
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                torch.nn.init.normal_(parameter, std=0.15)
+        model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": max_length}), encoding="utf-8")
     return folder
 
 

@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import typer.main
 import yaml
 
-from archives_kit import save_table
 from benchmark_world import fill, write_chosen
 from hub_kit import stand_in
 from hurry import time_quickly
@@ -114,9 +112,6 @@ def test_every_recipe_reads(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
                 '{"text": "a text", "area": "one", "sections": ["one"], "head": [0, 1], "tail": [2, 6], "relation": "Other"}\n',
                 encoding="utf-8",
             )
-        for name, write in SAVED.items():
-            for part in re.findall(rf"\.\./(runs/{name}/\w+)", path.read_text(encoding="utf-8")):
-                write(tmp_path / part, 10)
         if (tmp_path / "runs" / "clue-c3").is_dir():
             for part in ("train", "validation"):
                 write_chosen(tmp_path / "runs" / "clue-c3" / f"{part}.jsonl", 10)
@@ -130,56 +125,7 @@ def test_every_recipe_reads(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
         read_recipe(path)
 
 
-def write_tagged(folder: Path, rows: int) -> None:
-    """A data set of characters and their tags, as Hugging Face datasets saves it: 江 and 李 begin a person's name, 在 precedes a place."""
-    names = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
-    rng, made = np.random.default_rng(rows), []
-    for number in range(rows):
-        person, place = str(rng.choice(["江明", "李好"])), str(rng.choice(["北京", "上海"]))
-        tokens = [*person, "在", *place, "说", *str(number)]
-        made.append({"tokens": tokens, "ner_tags": [1, 2, 0, 5, 6, 0, *[0] * len(str(number))]})
-        made[-1]["ner_tags"][3:5] = [3, 4] if number % 5 == 0 else [5, 6]
-    feature = {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}
-    save_table(folder, pa.Table.from_pylist(made), features={"ner_tags": feature})
-
-
-def write_asked(folder: Path, rows: int) -> None:
-    """A data set of questions about paragraphs, as Hugging Face datasets saves it."""
-    made = []
-    for number in range(rows):
-        place = ("the old film", "good food")[number % 2]
-        context = f"it was very good {number} and {place} is a service of years"
-        answers = {"text": [place], "answer_start": [context.index(place)]}
-        made.append({"id": str(number), "context": context, "question": f"is it {number}", "answers": answers})
-    save_table(folder, pa.Table.from_pylist(made))
-
-
-def write_endings(folder: Path, rows: int) -> None:
-    """A data set of scenes with four endings, as Hugging Face datasets saves it."""
-    made = []
-    for number in range(rows):
-        endings = {f"ending{place}": f"the film {'works' if place == number % 4 else 'is poor'} {place}" for place in range(4)}
-        made.append({"sent1": f"a film {number}", "sent2": "it", **endings, "label": number % 4})
-    save_table(folder, pa.Table.from_pylist(made), features={"label": {"names": ["0", "1", "2", "3"], "_type": "ClassLabel"}})
-
-
-SAVED = {"msra-ner": write_tagged, "squad": write_asked, "swag": write_endings}
 OF_HUBS = {path.stem for path in RECIPES if re.search(r": hub:|clue/clue", path.read_text("utf-8"))}  # tests/docs/test_benchmark_recipes.py
-
-
-@pytest.mark.parametrize("name", ["squad", "swag"])
-def test_the_recipes_of_questions_run_at_toy_size(name: str, toy_world: Path) -> None:
-    from trustbase import run
-
-    shutil.copytree(ROOT / "recipes", toy_world / "recipes")
-    for part, rows in (("train", 300), ("validation", 100)):
-        SAVED[name](toy_world / "runs" / name / part, rows)
-    path = toy_world / "recipes" / f"{name}.yaml"
-    made_small = [item for item in toy(toy_world / "base") if not item.startswith("data.sample")]
-    windows = [] if name == "swag" else ["data.stride=8", "train.max_length=32"]
-    result = run(path, [*made_small, *windows], out=toy_world / path.stem)
-    check_run(path, result, {"quality", "fairness", "efficiency"})
-    assert result.audit.find("quality.gain_over_shared_words") is not None
 
 
 @pytest.fixture
@@ -282,22 +228,8 @@ def test_the_recipes_of_pretraining_run_at_toy_size(toy_world: Path, monkeypatch
             else []
         )
         check_run(path, run(path, [*rows, *scratch], out=toy_world / "runs" / path.stem), {"quality", "fairness", "efficiency"})
-    others = {"census", "census-strict", "census-features", "age", "docs-sections", "relations", *SAVED, *OF_HUBS}
+    others = {"census", "census-strict", "census-features", "age", "docs-sections", "relations", *OF_HUBS}
     assert len(first) >= 3 and len(then) >= 4 and len(first) + len(then) + len(READABLE) + len(others) == len(RECIPES)
-
-
-def test_the_recipe_of_tagged_characters_runs_at_toy_size(toy_world: Path) -> None:
-    from trustbase import run
-
-    shutil.copytree(ROOT / "recipes", toy_world / "recipes")
-    for part, rows in (("train", 300), ("test", 100)):
-        write_tagged(toy_world / "runs" / "msra-ner" / part, rows)
-    tiny_bert(toy_world / "characters", (*"江明李好在北京上海说", *"0123456789"))
-    path = toy_world / "recipes" / "msra-ner.yaml"
-    made_small = [item for item in toy(toy_world / "characters") if not item.startswith("data.sample")]
-    result = run(path, made_small, out=toy_world / path.stem)
-    check_run(path, result, {"quality", "fairness", "efficiency"})
-    assert result.audit.find("quality.gain_over_window") is not None
 
 
 def test_the_recipe_of_relations_runs_at_toy_size(toy_world: Path) -> None:

@@ -32,6 +32,14 @@ def enable_progress_bars() -> None:
     _bars["off"] = False
 
 
+class ClassLabel(dict):
+    """What is said of a column of numbers that stand for names."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self["names"])
+
+
 class Features(dict):
     def to_dict(self) -> dict[str, Any]:
         return dict(self)
@@ -40,7 +48,8 @@ class Features(dict):
 class Dataset:
     def __init__(self, path: Path) -> None:
         self._table = pq.read_table(path)
-        self.features = Features(json.loads((path.parent / "features.json").read_text(encoding="utf-8")))
+        told = json.loads((path.parent / "features.json").read_text(encoding="utf-8"))
+        self.features = Features({name: ClassLabel(kind) if kind["_type"] == "ClassLabel" else kind for name, kind in told.items()})
         self.cache_files = [{"filename": str(path)}]
 
     def __iter__(self) -> Any:
@@ -55,11 +64,16 @@ class Dataset:
         return self._table
 
 
-def load_dataset(path: str, name: str | None = None, *, split: str, revision: str | None = None) -> Dataset:
+def load_dataset(
+    path: str, name: str | None = None, *, split: str | None = None, revision: str | None = None
+) -> Dataset | dict[str, Dataset]:
+    """A part of a data set; all of them where none is named."""
     folder = Path(os.environ["HF_DATASETS_CACHE"]) / path / (name or "default")
     commits = sorted(folder.glob("*")) if folder.is_dir() else []
     if not commits:
         raise ConnectionError(f"Couldn't reach '{path}' on the Hub (OfflineModeIsEnabled)")
+    if split is None:
+        return {found.stem: Dataset(found) for found in sorted(commits[-1].glob("*.parquet"))}
     found = commits[-1] / f"{split}.parquet"
     if not found.is_file():
         raise ValueError(f'Unknown split "{split}". Should be one of {sorted(item.stem for item in commits[-1].glob("*.parquet"))}.')
