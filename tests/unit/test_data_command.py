@@ -74,6 +74,16 @@ def test_columns_of_lists_and_objects_are_described_and_their_task_is_named(tmp_
     assert "rows with a list or an object where a text is read: 30" in caught.value.hint and "name the task" in caught.value.hint
 
 
+def test_every_format_that_a_recipe_names_can_be_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.txt").write_text("Ann B-PER\nleft O\n\nRome B-LOC\n\n" * 12)
+    answer = trust("rows.txt", "--format", "conll")
+    assert answer.exit_code == 0 and "| `entities` | 0 (0.0%) | 2 |" in answer.stdout
+    assert "--format conll" not in answer.stdout and "--task token-classification" in answer.stdout
+    card = trust("rows.txt", "--format", "conll", "--text", "text", "--label", "entities", "--task", "token-classification")
+    assert card.exit_code == 0 and "| `PER` |" in card.stdout
+
+
 def test_the_terminal_shows_twenty_problems_and_counts_the_others(rows, monkeypatch, capsys):
     with rows.open("a") as handle:
         handle.write("one cell\n" * 25)

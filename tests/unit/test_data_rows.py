@@ -95,7 +95,8 @@ def options(path: Path, **more) -> DataOptions:
 
 
 # an empty line at the end of a file is no row
-PLACES = [(kind, place) for kind in CSV_ROWS for place in (0, 30, 60) if (kind, place) != ("empty line", 60)]
+ENDS = (0, 30, 60)  # the beginning, the middle and the end of the good rows
+PLACES = [(kind, place) for kind in CSV_ROWS for place in ENDS if (kind, place) != ("empty line", 60)]
 
 
 @pytest.mark.parametrize(("kind", "place"), PLACES)
@@ -112,15 +113,15 @@ def test_a_bad_csv_row_is_named_and_only_it(tmp_path, kind, place):
     assert raw.lines.tolist() == [*range(2, place + 2), *range(place + 2 + taken, 62 + taken)]
 
 
-@pytest.mark.parametrize("kind", JSON_ROWS)
-def test_a_bad_json_line_is_named_and_only_it(tmp_path, kind):
+@pytest.mark.parametrize(("kind", "place"), [(kind, place) for kind in JSON_ROWS for place in ENDS if (kind, place) != ("empty line", 60)])
+def test_a_bad_json_line_is_named_and_only_it(tmp_path, kind, place):
     row, reason = JSON_ROWS[kind]
     lines = [json.dumps({"text": text, "label": label}).encode() for text, label in GOOD]
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"\n".join([*lines[:30], row, *lines[30:]]) + b"\n")
+    path.write_bytes(b"\n".join([*lines[:place], row, *lines[place:]]) + b"\n")
     raw = read_jsonl(path, columns=["text", "label"], source="rows.jsonl", whole=["label"])
     raw = check_rows(raw, label="label", text=["text"])
-    assert [str(problem).split(": ")[0] for problem in raw.bad] == ["rows.jsonl:31"]
+    assert [str(problem).split(": ")[0] for problem in raw.bad] == [f"rows.jsonl:{place + 1}"]
     assert reason in raw.bad[0].message
     assert raw.total == 61 and raw.table["text"].to_pylist() == [text for text, _ in GOOD]
 

@@ -93,11 +93,14 @@ def test_a_file_is_old_or_new_and_new_once_it_was_told(tmp_path: Path) -> None:
         for number in range(8):
             files.write_json(place / "run" / "verdict.json", {"number": number, "words": "x" * 50})
             disk.tell(number)
+    looked_at = 0
     for left, told in worlds(disk, tmp_path / "left"):
+        looked_at += 1
         files.sweep(left)
         path = left / "run" / "verdict.json"
         assert told is None or files.read_json(path)["number"] >= told
         assert [each.name for each in left.glob("run/*")] == (["verdict.json"] if path.exists() else [])
+    assert looked_at >= 250, looked_at
 
 
 def test_a_folder_that_is_replaced_is_the_old_or_the_new_one(tmp_path: Path) -> None:
@@ -114,7 +117,9 @@ def test_a_folder_that_is_replaced_is_the_old_or_the_new_one(tmp_path: Path) -> 
 
             files.replace_folder(place / "bundle", fill)
             disk.tell(number)
+    looked_at = 0
     for left, told in worlds(disk, tmp_path / "left"):
+        looked_at += 1
         files.sweep(left)
         bundle = left / "bundle"
         if told is None and not bundle.exists():
@@ -123,6 +128,7 @@ def test_a_folder_that_is_replaced_is_the_old_or_the_new_one(tmp_path: Path) -> 
         assert len(contents) == 1, f"parts of two releases: {contents}"
         (one,) = contents
         assert len(one) == 20 and (told is None or int(one[0]) >= told)
+    assert looked_at >= 250, looked_at
 
 
 def test_the_disk_finds_a_writer_that_does_not_sync(tmp_path: Path) -> None:

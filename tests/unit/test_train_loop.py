@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from train_kit import LABELS, Log, Toy, job, rows, split, weights
 
 from tiny import tiny_bert
@@ -175,6 +176,66 @@ def test_a_number_that_is_not_finite_stops_at_once_and_keeps_the_last_good_state
     assert all(torch.isfinite(parameter).all() for parameter in loaded.parameters())
 
 
+@pytest.mark.parametrize("saves", [1e-9, 1e6])
+@pytest.mark.parametrize("at", [5, "last"])
+def test_weights_that_an_update_spoils_are_never_saved_and_the_same_call_goes_on_before_them(tmp_path, at, saves):
+    whole, progress, _ = job(tmp_path / "whole", save_every=saves)
+    at = progress.step if at == "last" else at
+
+    def spoil(tools, batches, step):
+        result = plain(tools, batches, step)
+        if step == at:
+            with torch.no_grad():
+                tools.parameters[-1][0] = torch.inf
+        return result
+
+    said = rf"the loss of step 6 .* weights after step {at}," if at == 5 else f"weights are not finite numbers after step {at}: "
+    with pytest.raises(TrainingError, match=said):
+        job(tmp_path / "cut", update=spoil, save_every=saves)
+    kept = sorted((tmp_path / "cut").glob("step-*"))
+    assert all(path.name < state.name_of(at) for path in kept) and (saves > 1 or kept[-1].name == state.name_of(at - 1))
+    for path in kept:
+        assert all(torch.isfinite(tensor).all() for tensor in load_file(path / "weights.safetensors").values()), path.name
+    resumed, again, _ = job(tmp_path / "cut", save_every=saves)
+    assert again.step == progress.step and weights(resumed) == weights(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_run_whose_weights_are_spoilt_saves_nothing(tmp_path, number):
+    def spoil(tools, batches, step):
+        result = plain(tools, batches, step)
+        if step == 5:
+            os.kill(os.getpid(), number)
+            with torch.no_grad():
+                tools.parameters[0].fill_(torch.nan)
+        return result
+
+    with pytest.raises(TrainingError, match="after step 5: they are not saved"):
+        job(tmp_path, update=spoil, save_every=1e-9)
+    assert state.latest(tmp_path)[0].name == state.name_of(4)
+
+
+def test_a_second_signal_acts_at_once_and_the_same_call_goes_on_to_the_same_bits(tmp_path):
+    """Ctrl-C twice: the update under way is given up, and what was saved before it is gone on from."""
+    whole, progress, _ = job(tmp_path / "whole", save_every=1e-9)
+    reached = []
+
+    def twice(tools, batches, step):
+        if step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("one")
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("two")
+        return plain(tools, batches, step)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path / "cut", update=twice, save_every=1e-9)
+    assert reached == ["one"] and signal.getsignal(signal.SIGINT) is before
+    resumed, again, log = job(tmp_path / "cut", save_every=1e-9)
+    assert log.of("resumed")[0]["step"] == 5 and again.step == progress.step and weights(resumed) == weights(whole)
+
+
 def test_a_stop_names_rows_as_they_are_found_in_their_file(tmp_path, monkeypatch):
     base = resolve_base(str(tiny_bert(tmp_path / "base", ("the", "film", "bad", "good"))))
     sampled = replace(split(40, "train"), row_numbers=np.random.default_rng(0).permutation(900)[:40] + 1, source="films.csv")
@@ -268,7 +329,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import trustbase.files as files, trustbase.train.state as state
+import trustbase.files as files, trustbase.train.loop as loop, trustbase.train.state as state
 from train_kit import job, rows
 from trustbase.events import RunLog
 
@@ -288,6 +349,8 @@ def be_killed(where, folder):
     if where == "mid-save": state.save_file = dying(state.save_file, 4)  # the second save: weights written, optimizer not
     if where == "before-rename": files.sync_tree = dying(files.sync_tree, 2)
     if where == "after-rename": state.prune = dying(state.prune, 2)
+    if where == "evaluation": loop._measured = dying(loop._measured, 2)
+    if where == "before-step": loop._update = dying(loop._update, 12)
     def listen(record):
         if where == "mid-epoch" and record["event"] == "step" and record["step"] == 12: die()
     job(folder / "checkpoints", validation=rows(30, 1), save_every=1e6, emit=RunLog(folder / "log.jsonl", listeners=(listen,)))
@@ -301,7 +364,7 @@ for where in sys.argv[2:]:  # imports are paid once; each case is a process of i
         os._exit(0)
     print(where, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-WAYS = ("mid-save", "before-rename", "after-rename", "mid-epoch")
+WAYS = ("mid-save", "before-rename", "after-rename", "mid-epoch", "before-step", "evaluation")
 
 
 @pytest.fixture(scope="module")

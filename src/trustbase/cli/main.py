@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -100,7 +100,7 @@ def data_command(
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
     ] = None,
     query: Annotated[str | None, typer.Option("--query", help="The SELECT that gives the rows of a database.")] = None,
-    format: Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or parquet, where no name says it.")] = None,
+    format: Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl, parquet or conll, where no name says it.")] = None,
     positive: Annotated[str | None, typer.Option("--positive", help="The positive label; the last in sorted order by default.")] = None,
     favourable: Annotated[str | None, typer.Option("--favourable", help="The favourable label; the positive one by default.")] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Licence of the data, for the card.")] = None,
@@ -239,7 +239,9 @@ def doctor_command() -> None:
 
 
 def _format(format: str | None) -> Any:
-    formats = ("csv", "tsv", "jsonl", "parquet")
+    from trustbase.data.reference import Format
+
+    formats = get_args(Format)
     if format is not None and format not in formats:
         raise UsageError(f"--format must be one of {', '.join(formats)}, got '{format}'")
     return format

@@ -22,6 +22,7 @@ from trustbase.train.evaluate import CLASSES, Judge
 from trustbase.train.guard import MOST_SPIKES
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
+from trustbase.train.parts import finite
 from trustbase.train.state import Progress
 from trustbase.train.update import Update, UpdateResult, UpdateTools
 from trustbase.train.world import ALONE, World, digest_of
@@ -134,6 +135,28 @@ def roll_back(job: Job, tools: UpdateTools, result: UpdateResult) -> None:
     job.progress.spikes = before.spikes + 1
     limit = tools.largest.get("loss")
     job.emit("spike", step=before.step + 1, loss=result.loss, limit=limit, checkpoint=name, back_to=job.progress.step, left_out=left_out)
+
+
+def sound(job: Job, *, everywhere: bool = True) -> bool:
+    """Whether all that is trained is finite: in every process, which must then all ask, or in this one alone.
+
+    An update whose gradient is finite can spoil weights all the same, where it overflows; the loss tells it an update later.
+    """
+    own = finite(parameter for _, parameter in job.trained)
+    return all(job.world.gather(own)) if everywhere else own
+
+
+def refuse_spoilt(job: Job) -> None:
+    """Weights that are not finite are never saved: the checkpoint before them stays the newest.
+
+    Raises:
+        TrainingError: there are some.
+    """
+    if not sound(job):
+        raise TrainingError(
+            f"weights are not finite numbers after step {job.progress.step}: they are not saved, and the last good checkpoint stays",
+            hint="a lower learning_rate, a longer warmup, clip: 1.0 or precision: fp32 often helps; the same command goes on from there",
+        )
 
 
 def take_best(job: Job) -> None:

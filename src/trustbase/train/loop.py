@@ -29,7 +29,7 @@ from trustbase.train.batches import Labelled, Material, idle
 from trustbase.train.course import plot_course
 from trustbase.train.evaluate import CLASSES, Judge, better
 from trustbase.train.guard import MOST_REFUSED, limits, needs_checkpoint, remember
-from trustbase.train.job import Job, Measure, agree, resume, roll_back, take_best
+from trustbase.train.job import Job, Measure, agree, refuse_spoilt, resume, roll_back, sound, take_best
 from trustbase.train.objectives.classification import Objective
 from trustbase.train.options import TrainOptions
 from trustbase.train.schedule import make_optimizer, set_learning_rate
@@ -82,7 +82,7 @@ def train(
         emit: takes `step`, `checkpoint`, `resumed`, `spike`, `progress`, `evaluation`, `warning`.
 
     Raises:
-        TrainingError: a loss or gradient is not finite, nothing is trainable, or the best checkpoint was damaged on disk.
+        TrainingError: a loss, gradient or weight is not finite, nothing is trainable, or the best checkpoint was damaged on disk.
         Interrupted: a signal came; the state is saved and the same call goes on.
         StaleRunError: the folder holds checkpoints of other inputs.
     """
@@ -180,6 +180,8 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
             if last and not progress.finished:
                 progress.finished = "all steps done"
             stopped = next((number for number in job.world.gather(stop.number) if number), None)
+            if progress.finished or stopped:
+                refuse_spoilt(job)  # else the next update does
             must = (ends_epoch and job.course.by_epochs) or progress.finished or stopped or progress.best_step == progress.step
             _save_if_due(job, tools, must=bool(must or needs_checkpoint(progress, options)))
             if stopped:
@@ -188,7 +190,7 @@ def _run(job: Job, tools: UpdateTools, stop: StopSignal) -> None:
                 return
     except TrainingError:
         if job.progress.step > job.saved_step:
-            _save(job, tools)  # parameters are still those of the last good step
+            _save(job, tools)  # parameters are still those of the last good step, or spoilt by it and not saved
         raise
 
 
@@ -314,8 +316,9 @@ def _save_if_due(job: Job, tools: UpdateTools, *, must: bool) -> None:
 
 
 def _save(job: Job, tools: UpdateTools) -> None:
-    if not job.world.first and job.world.divided is None:
-        return
+    whole = job.world.divided is None  # of which one process saves, else all give their parts
+    if (whole and not job.world.first) or not sound(job, everywhere=not whole):
+        return  # the next update stops at spoilt weights, in all processes alike
     began = time.monotonic()
     optimizer = None if job.progress.finished else tools.optimizer
     job.progress.scaler = tools.scaler.state_dict() if tools.scaler is not None else {}

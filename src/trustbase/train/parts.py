@@ -14,6 +14,11 @@ def here(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
+def finite(parameters: Iterable[Tensor]) -> bool:
+    """Whether what this process holds of them is all finite numbers."""
+    return all(bool(torch.isfinite(here(parameter.detach())).all()) for parameter in parameters)
+
+
 def part_of(whole: Tensor, like: Any) -> Tensor:
     """A whole tensor as another one is: in parts where that is, and on its device."""
     whole = whole.to(like.device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trustbase.errors import TrainingError
 from trustbase.model.adaptations.shared import Companion
 from trustbase.train.batches import Batch
-from trustbase.train.parts import here
+from trustbase.train.parts import finite, here
 from trustbase.train.world import ALONE, World
 
 _MOST_SKIPPED = 20  # in a row; a scale that only starts too high (2^16) is low enough after far fewer
@@ -72,14 +72,14 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
     error once no scale helps: below 1 nothing is scaled up any more.
 
     Raises:
-        TrainingError: a loss or gradient is NaN or infinite; the parameters are still those of the step before.
+        TrainingError: a loss or gradient is NaN or infinite; the parameters are those of the step before, which may have spoilt them.
     """
     units = _added(tools.world.gather(_units(batches)))
     shares = tools.world.gather(_share(tools, batches, units))
     bad = [share.bad for share in shares if share.bad is not None]
     if bad:
         clear(tools)
-        raise _not_finite("loss", step, named(sorted({owner for owners in bad for owner in owners})))
+        raise _not_finite(tools, "loss", step, named(sorted({owner for owners in bad for owner in owners})))
     tools.world.sum_gradients(tools.parameters)
     parts = {term: total / units[term] for term, total in _added([share.totals for share in shares]).items()}
     loss = sum(tools.weights.get(term, 1.0) * mean for term, mean in parts.items())
@@ -93,7 +93,7 @@ def plain(tools: UpdateTools, batches: Sequence[Batch], step: int, *, named: Nam
     if tools.skipped and _no_scale_helps(tools):
         clear(tools)
         owners = {owner for part in tools.world.gather(_owners(batches)) for owner in part}
-        raise _not_finite("gradient", step, named(sorted(owners)), tools.skipped - 1)
+        raise _not_finite(tools, "gradient", step, named(sorted(owners)), tools.skipped - 1)
     refused = _broken(tools, loss, norm)
     if refused:
         clear(tools)
@@ -212,10 +212,13 @@ def _no_scale_helps(tools: UpdateTools) -> bool:
     return tools.scaler is None or tools.skipped >= _MOST_SKIPPED or tools.scaler.get_scale() <= 1.0
 
 
-def _not_finite(what: str, step: int, rows: str, skipped: int = 0) -> TrainingError:
+def _not_finite(tools: UpdateTools, what: str, step: int, rows: str, skipped: int = 0) -> TrainingError:
+    """What is told where all processes have seen a number that is not finite."""
     before = f", nor were those of the {skipped} steps before, which fp16 skipped" if skipped else ""
+    outcome = f"training stopped before it could spoil the parameters, which are those of step {step - 1 - skipped}"
+    if not all(tools.world.gather(finite(tools.parameters))):
+        outcome = f"nor are weights after step {step - 1}, which are not saved: the last good checkpoint stays, and the rows may be sound"
     return TrainingError(
-        f"the {what} of step {step} is not a finite number ({rows}){before}; "
-        f"training stopped before it could spoil the parameters, which are those of step {step - 1 - skipped}",
+        f"the {what} of step {step} is not a finite number ({rows}){before}; {outcome}",
         hint="look at those rows; a lower learning_rate, a longer warmup, clip: 1.0 or precision: fp32 often helps",
     )
