@@ -122,7 +122,7 @@ def _contrast(item: Mapping[str, Any]) -> str:
 
 def show_recheck(found: Recheck, *, every: bool = False) -> None:
     """The verdict and its counts, each finding that differs, why others cannot be measured again; with `every` a line for each finding."""
-    word = "DIFFERENT" if found.exit_code else "SAME"
+    word = "DIFFERENT" if found.exit_code else "SAME" if found.count("same") else "NOTHING MEASURED AGAIN"
     typer.echo(
         f"{word}: {found.count('same')} the same, {found.count('different')} different, "
         f"{found.count('not recomputable')} that cannot be measured again here"
