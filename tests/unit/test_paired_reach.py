@@ -14,7 +14,7 @@ import pytest
 from trustbase.audit import paired
 from trustbase.audit.stats import bounded_mean, normal_quantile
 from trustbase.audit.tail_gaps import explained_gap, rmse_gap
-from trustbase.audit.tails import mean_move
+from trustbase.audit.tails import explained, mean_move, mean_size
 
 ROWS = 80
 Z2 = normal_quantile(0.95) ** 2
@@ -90,6 +90,23 @@ def test_errors_that_are_alike_reach_as_far_as_any_answer_lies_from_any_truth(co
     shares = explained_gap(truth, np.ones((2, ROWS)), 9.0, confidence=confidence)
     reach = share * 81 / truth.var()
     assert (shares.low, shares.value, shares.high) == near(-reach, 0.0, reach)
+
+
+def test_errors_are_alike_in_any_unit_though_numbers_are_rounded() -> None:
+    """0.3 - 0.1 and 0.4 - 0.2 differ by a rounding, which is none of what rows say about each other."""
+    truth = np.random.default_rng(0).normal(100, 30, ROWS)
+    for unit in (1.0, 1e-3, 1000.0):
+        told = truth * unit + 0.3 * unit
+        errors = told - truth * unit
+        size, same = mean_size(np.abs(errors), 90 * unit), explained(truth * unit, told)
+        assert (size.high,) == near((0.3 + 89.7 * SHARE) * unit)
+        assert same.low < 0.9 < 0.999 < same.value < same.high, "R² may be anything on rows that were not seen"
+        other = 2 * truth * unit - told - truth * unit  # as far off on the other side
+        move, gap = mean_move(np.abs(other) - np.abs(errors), 90 * unit), rmse_gap(np.stack([errors, other]), 90 * unit)
+        assert (move.low, move.high) == near(-90 * SHARE * unit, 90 * SHARE * unit)
+        assert gap.high == pytest.approx((np.sqrt(0.09 + 90**2 * SHARE) - 0.3) * unit, rel=0.02)
+        shares = explained_gap(truth * unit, np.stack([errors, other]), 90 * unit)
+        assert (shares.low, shares.high) == near(-SHARE * 90**2 / truth.var(), SHARE * 90**2 / truth.var())
 
 
 def test_two_models_of_unlike_errors_reach_as_far_as_the_smaller_ones_root_moves() -> None:

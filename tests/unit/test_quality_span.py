@@ -118,15 +118,16 @@ def test_every_number_is_that_of_the_evaluation_script(seed: int, tmp_path: Path
     )
 
 
-def test_shares_of_whole_answers_have_the_bounds_of_counts(tmp_path: Path) -> None:
-    """Mid-P: half the chance of the count seen and all of those beyond make 2.5 % at either bound."""
+@pytest.mark.parametrize("tail", [0.025, 0.1])
+def test_shares_of_whole_answers_have_the_bounds_of_counts(tail: float, tmp_path: Path) -> None:
+    """Mid-P: half the chance of the count seen and all of those beyond make the tail at either bound, for any confidence."""
     world = World(9, 200)
-    found, has = of(audit_span(world.context(tmp_path))), np.array([bool(true) for true in world.truth])
+    found, has = of(audit_span(world.context(tmp_path, confidence=1 - 2 * tail))), np.array([bool(true) for true in world.truth])
     for name, exact in (("exact_match", world.scores("model")[:, 0]), ("no_answer_accuracy", world.scores("model")[~has, 0])):
         item, hits, n = found[name], int(exact.sum()), len(exact)
         assert item.low is not None and item.high is not None
-        assert binom.sf(hits, n, item.low) + binom.pmf(hits, n, item.low) / 2 == pytest.approx(0.025, rel=1e-4)
-        assert binom.cdf(hits - 1, n, item.high) + binom.pmf(hits, n, item.high) / 2 == pytest.approx(0.025, rel=1e-4)
+        assert binom.sf(hits, n, item.low) + binom.pmf(hits, n, item.low) / 2 == pytest.approx(tail, rel=1e-4)
+        assert binom.cdf(hits - 1, n, item.high) + binom.pmf(hits, n, item.high) / 2 == pytest.approx(tail, rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
