@@ -21,7 +21,8 @@ from trustbase.audit.quality_relation import f1_of
 from trustbase.audit.quality_span import audit_span, mean_interval
 from trustbase.audit.quality_tokens import audit_tokens
 from trustbase.audit.resampled import of_sums
-from trustbase.audit.stats import Floats, Interval, mean
+from trustbase.audit.stats import Floats, Interval
+from trustbase.audit.tails import mean_size
 from trustbase.records import Finding
 
 OWNERS, EACH, REPEATS = 50, 6, 100
@@ -83,7 +84,7 @@ WAYS: dict[str, tuple[Draw, Callable[[Floats], Floats], Callable[[Floats, np.ran
     "relation_f1": (relation_sums, f1_of, lambda sums, rng: of_sums(sums, f1_of, rng=rng, replicates=400, least=0.0, most=1.0)),
     "token_f1": (overlap_sums, ratio, of_mean),
     "exact_match": (exact_sums, ratio, of_mean),
-    "mae": (error_sums, ratio, lambda sums, rng: mean(sums[:, 0])),
+    "mae": (error_sums, ratio, lambda sums, rng: mean_size(sums[:, 0], 0.0)),
 }
 
 

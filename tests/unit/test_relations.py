@@ -296,6 +296,25 @@ def test_few_or_no_relations_are_insufficient(tmp_path: Path) -> None:
     assert relation_findings(context_of(few, few, tmp_path))[0].status == "insufficient"
 
 
+def test_relations_are_counted_by_the_rows_that_speak_of_them(tmp_path: Path) -> None:
+    """F1 needs 20 rows, and ten with a true or answered relation; precision 30 answered ones, recall 30 true ones."""
+    truth, told = np.array([0] * 10 + [2] * 40), np.array([0] * 9 + [2] * 41)
+    assert relation_findings(context_of(truth, told, tmp_path))[0].status == "ok"
+    assert relation_findings(context_of(truth[:20], told[:20], tmp_path))[0].status == "ok"
+    assert relation_findings(context_of(truth[:19], told[:19], tmp_path))[0].reason.startswith("19 rows, 10 of them with")
+    truth = np.array([0] * 20 + [1] * 20 + [2] * 60)
+    told = np.array([0] * 15 + [1] * 5 + [1] * 8 + [2] * 12 + [0] * 1 + [2] * 59)  # 29 answered, 40 true, 23 hits
+    f1, precision, recall = relation_findings(context_of(truth, told, tmp_path))
+    assert (f1.value, f1.n) == (pytest.approx(2 * 23 / 69), 100)
+    assert (precision.status, precision.n) == ("insufficient", 29) and "only 29 rows answered with a relation" in precision.reason
+    assert (recall.value, recall.n, recall.status) == (23 / 40, 40, "ok")
+    told[-1] = 1
+    precision = relation_findings(context_of(truth, told, tmp_path))[1]
+    assert (precision.value, precision.n, precision.status) == (23 / 30, 30, "ok")
+    few_true = relation_findings(context_of(told, truth, tmp_path))[2]
+    assert (few_true.value, few_true.n) == (23 / 30, 30), "recall is precision with truth and answer swapped"
+
+
 def test_all_right_or_all_wrong_still_has_doubt(tmp_path: Path) -> None:
     """And the bounds that this doubt stands on hold for every mixture of hits and kinds of error."""
     truth = np.array([0, 1] * 20 + [2] * 40)

@@ -22,6 +22,7 @@ from trustbase.audit.tilting import Part, bounding_shares
 LEAST_SQUARED = 100  # rows; with 50, what holds where one row in 33 is ten times as far off is 2 to 3 times as wide as normal errors need
 _RARE = 1200  # a ghost stands where one row in so many would lie
 _AT_LEAST, _AT_MOST = 1.0, 20.0  # it lies 1 + these / sqrt(rows) times as far as the largest row, at least and at most
+_ROUNDING = 1e-14  # of the farthest square, which no row moves the difference by: squares of like errors were subtracted
 _SAID = f"{METHOD}, of how each row moves the difference"
 
 
@@ -101,6 +102,7 @@ def _share_gap(means: Floats) -> Floats:
 def _reach(moves: Floats, alike: Floats) -> Floats:
     """How far an unseen row may move a difference of squares, either way: as far as its root, which is an error, reaches."""
     rows = moves.shape[-1]
+    moves = np.where(np.abs(moves) <= _ROUNDING * np.asarray(alike)[..., None], 0.0, moves)
     carried = {"beyond": _RARE / rows, "at_least": _AT_LEAST, "at_most": 1 + _AT_MOST / np.sqrt(rows)}
     return reach(np.sqrt(np.abs(moves)), np.sqrt(alike), **carried) ** 2
 

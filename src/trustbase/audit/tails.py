@@ -28,6 +28,7 @@ _SHARES_BEYOND, _SHARES_AT_LEAST, _SHARES_AT_MOST = 6, 3.0, 2.5  # of R², where
 METHOD = "tilted sample, with a quarter of a row where the largest errors point to for what was never seen"
 SOURCE = f"{tilting.SOURCE}; Hill (1975), Ann. Statist. 3; Weissman (1978), JASA 73"
 _RATIO = f"{SOURCE}; Fieller (1954), J. R. Statist. Soc. B 16"
+_ROUNDING = 1e-9  # of the largest size, or of `alike`, by which sizes may differ that are alike: numbers told and true were subtracted
 _EXPANSIONS = 60  # of the bracket of a ratio's bound, each by a factor of four
 
 
@@ -55,7 +56,8 @@ def reach(
         times = np.where(largest > 0, base / np.maximum(largest, tiny) * (count * beyond) ** np.minimum(weight, 50.0), 0.0)
     times = np.where((base > 0) | (largest == 0), times, np.inf)  # most rows count nothing: the tail cannot be told
     far = largest * np.clip(times, least, max(at_most, float(least)))
-    return np.asarray(np.where(ordered[..., 0] == largest, np.maximum(far, alike), far))
+    same = largest - ordered[..., 0] <= _ROUNDING * np.maximum(largest, alike)
+    return np.asarray(np.where(same, np.maximum(far, alike), far))
 
 
 def farthest(*numbers: Floats) -> float:
