@@ -18,7 +18,7 @@ from trustbase.data.digest import digest_rows, digest_set
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.errors import DataError, UsageError
-from trustbase.recheck_command import _record_of_run, recheck
+from trustbase.recheck_command import Recheck, _record_of_run, recheck
 from trustbase.records import Finding
 
 ACCURACY = Finding("quality.accuracy", 0.9, 0.85, 0.94, 200, direction="higher")
@@ -259,3 +259,14 @@ def test_a_released_run_without_its_bundle_is_told(tmp_path: Path, verdict: str,
     told: list[str] = []
     _record_of_run(tmp_path, None, lambda event, /, **fields: told.append(f"{event}: {fields['text']}"))
     assert len(told) == 1 and said in told[0]
+
+
+def test_the_first_word_says_same_only_where_something_was_measured_again(capsys) -> None:
+    from trustbase.cli.recheck import show_recheck
+
+    same, other = compared(ACCURACY, ACCURACY), compared(ACCURACY, replace(ACCURACY, value=0.8, low=0.7, high=0.85))
+    (unknown,) = recheck_findings([BYTES], [], Tolerance(), lambda _: "only where it was made")
+    found = Recheck(Path("bundle"), "new answers", 1e-4, 0, {}, {}, ())
+    for rows, word in (((same, unknown), "SAME: 1"), ((other, unknown), "DIFFERENT: 0"), ((unknown,), "NOTHING MEASURED AGAIN: 0")):
+        show_recheck(replace(found, rows=rows))
+        assert capsys.readouterr().out.startswith(word)
