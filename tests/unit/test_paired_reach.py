@@ -36,6 +36,13 @@ def test_a_mean_of_like_rows_reaches_to_both_of_its_ends() -> None:
     assert (wide.high,) == near(normal_quantile(0.99) ** 2 / (ROWS + normal_quantile(0.99) ** 2))
 
 
+def test_rows_that_lie_close_together_leave_room_on_both_sides_of_them() -> None:
+    """An unseen row that may lie far above moves the mean of both by more than the rows spread: it must not close the side below."""
+    made, turned = bounded_mean(np.full(ROWS, 0.5), 0.0, 1000.0), bounded_mean(np.full(ROWS, -0.5), -1000.0, 0.0)
+    assert (0.5 - made.low, made.high - 0.5) == near(0.5 * SHARE, 999.5 * SHARE)
+    assert (turned.low, turned.high) == pytest.approx((-made.high, -made.low))
+
+
 def test_a_loss_may_differ_on_an_unseen_row_as_it_would_under_any_label() -> None:
     """On every row both lose 0.1 under the true label; under the other one the challenger would lose 3, the champion 0.5."""
     truth = np.zeros(ROWS, np.int64)
@@ -101,10 +108,12 @@ def test_errors_are_alike_in_any_unit_though_numbers_are_rounded() -> None:
         size, same = mean_size(np.abs(errors), 90 * unit), explained(truth * unit, told)
         assert (size.high,) == near((0.3 + 89.7 * SHARE) * unit)
         assert same.low < 0.9 < 0.999 < same.value < same.high, "R² may be anything on rows that were not seen"
-        other = 2 * truth * unit - told - truth * unit  # as far off on the other side
+        other = -np.where(np.arange(ROWS) % 2, np.nextafter(errors, 0), errors)  # as far off on the other side, but for a rounding
         move, gap = mean_move(np.abs(other) - np.abs(errors), 90 * unit), rmse_gap(np.stack([errors, other]), 90 * unit)
         assert (move.low, move.high) == near(-90 * SHARE * unit, 90 * SHARE * unit)
         assert gap.high == pytest.approx((np.sqrt(0.09 + 90**2 * SHARE) - 0.3) * unit, rel=0.02)
+        large = 40 / 0.3 * np.stack([errors, other])  # squares of large errors are rounded by more
+        assert rmse_gap(large, 90 * unit).high == pytest.approx((np.sqrt(1600 + 90**2 * SHARE) - 40) * unit, rel=0.02)
         shares = explained_gap(truth * unit, np.stack([errors, other]), 90 * unit)
         assert (shares.low, shares.high) == near(-SHARE * 90**2 / truth.var(), SHARE * 90**2 / truth.var())
 

@@ -21,6 +21,7 @@ from trustbase.audit.resampled import at_the_edge
 from trustbase.audit.rivals import why_not
 from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.audit.slices import partitions
+from trustbase.audit.stats import proportion
 from trustbase.bundle.golden import synthetic_rows
 from trustbase.bundle.rows import BadInput, read_rows
 from trustbase.data.cells import Reading
@@ -320,6 +321,8 @@ def test_all_right_or_all_wrong_still_has_doubt(tmp_path: Path) -> None:
     truth = np.array([0, 1] * 20 + [2] * 40)
     right, wrong = (relation_findings(context_of(truth, told, tmp_path))[0] for told in (truth, np.array([1, 0] * 20 + [2] * 40)))
     assert right.value == right.high == 1.0 and 0.85 < right.low < 1.0 and wrong.value == wrong.low == 0.0 and 0 < wrong.high < 0.2
+    share = proportion(0, 40).high
+    assert wrong.high == pytest.approx(2 * share / (1 + share)) and right.low == pytest.approx(proportion(40, 40).low)
     for hits in range(5):
         for missed in range(4):
             for invented in range(4):

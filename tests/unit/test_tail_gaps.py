@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from trustbase.audit.stats import normal_quantile
-from trustbase.audit.tail_gaps import explained_gap, explained_gap_bounds, rmse_gap, rmse_gap_bounds
+from trustbase.audit.tail_gaps import _share_gap, explained_gap, explained_gap_bounds, rmse_gap, rmse_gap_bounds
 from trustbase.audit.tails import mean_move_bounds
 
 QUANTILE = normal_quantile(0.95)
@@ -103,3 +104,25 @@ def test_the_difference_of_explained_variance_is_that_of_the_mean_squares() -> N
     assert (made.low, made.high) == pytest.approx((moved.low, moved.high), rel=1e-6)
     with pytest.raises(ValueError, match="no variance to explain"):
         explained_gap(np.ones(60), errors[:, :60], 1.0)
+
+
+def test_many_rows_of_explained_variance_agree_with_the_delta_method() -> None:
+    """The truth's variance is estimated too: where the models lie far apart, it is half of what the difference owes to chance."""
+    rng = np.random.default_rng(2)
+    truth, errors = rng.normal(20, 3, 6000), rng.normal(size=(2, 6000)) * [[3.0], [0.5]]
+    made, squares = explained_gap(truth, errors, 0.0), errors**2
+    centred = (truth - truth.mean()) ** 2
+    moves = (squares[0] - squares[1] - made.value * centred) / truth.var()
+    half = QUANTILE * moves.std() / np.sqrt(6000)
+    assert (made.low, made.high) == pytest.approx((made.value - half, made.value + half), abs=0.06 * half)
+    assert half > 1.3 * QUANTILE * (squares[0] - squares[1]).std() / truth.var() / np.sqrt(6000)
+
+
+def test_the_difference_that_is_read_from_weighed_rows_is_that_of_weighed_r2() -> None:
+    rng = np.random.default_rng(3)
+    truth, errors = rng.lognormal(0, 1, 50), rng.normal(size=(2, 50))
+    weights = rng.dirichlet(np.ones(50))
+    centred = truth - truth.mean()
+    means = weights @ np.stack([*errors**2, centred, centred**2], axis=1)
+    first, second = (metrics.r2_score(truth, truth + each, sample_weight=weights) for each in errors)
+    assert _share_gap(means) == pytest.approx(second - first)
