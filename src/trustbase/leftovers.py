@@ -20,26 +20,25 @@ _MADE = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.part", re.DOTALL)  # as tempf
 
 def hold(handle: int) -> bool:
     """Lock an open part for its process; whether nobody else held it. It is free again when the file is closed or the process ends."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):  # held, or a system or disk without locks
-        return False
-    return True
+    return _lock(handle) is True
 
 
 def taken(handle: int) -> bool:
     """Lock an open file or folder, as `hold` does; whether a living process has it already."""
+    return _lock(handle) is False
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether it is ours now; None on a system or disk without locks."""
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except (ImportError, OSError):  # a system or disk without locks
         return False
-    return False
+    except (ImportError, OSError):
+        return None
+    return True
 
 
 @contextmanager

@@ -16,7 +16,7 @@ ROOT = Path(trustbase.__file__).parent
 
 #: A module may import its own level and those before it.
 ORDER = (
-    {"errors", "files", "seeds", "finding_id", "events", "home", "callable_folder", "machine", "lines", "places", "leftovers"},
+    {"errors", "files", "seeds", "finding_id", "events", "home", "callable_folder", "machine", "lines", "places", "leftovers", "escapes"},
     {"records"},
     {"recipe.lookup", "device"},
     {"data"},

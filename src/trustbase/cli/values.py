@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 from trustbase.errors import UsageError
+from trustbase.escapes import escaped
 from trustbase.finding_id import NOTHING
 
 
@@ -18,11 +18,7 @@ def names(given: Sequence[str] | None) -> tuple[str, ...]:
 
 def shown(text: str) -> str:
     """A text of several lines for a terminal: what would steer one (names of columns and files can hold it) stands there as its escape."""
-    return "".join(char if char == "\n" or _is_seen(char) else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
-
-
-def _is_seen(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) == "Zs"
+    return escaped(text, lines=True, spaces=True)
 
 
 def four_places(value: float, *, signed: bool = False) -> str:

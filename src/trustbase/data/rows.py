@@ -18,6 +18,7 @@ from trustbase.data import marked
 from trustbase.data.columns import number_of
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem
+from trustbase.escapes import escaped
 
 Mark = Callable[[Any, str], None]  # (mask of rows, kind) → None
 
@@ -50,7 +51,7 @@ class BadRow:
 def in_quotes(value: str, limit: int = 60) -> str:
     """A value of the data for a message: quoted, cut, and without anything that a terminal or log could take for more than text."""
     text = value if len(value) <= limit else value[:limit] + "…"
-    return "'" + "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text) + "'"
+    return f"'{escaped(text)}'"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from functools import partial
 
 from trustbase.data.columns import fit_but_for_slips
 from trustbase.errors import DataError, Problem, UsageError
+from trustbase.escapes import escaped
 from trustbase.model.options import DEFAULT_BASE
 from trustbase.recipe.look import Column, Look
 from trustbase.recipe.lookup import TASKS
@@ -24,7 +25,7 @@ from trustbase.recipe.propose_answers import (
 )
 from trustbase.recipe.propose_beside import about_unfit, left_out, other_labels, tolerance
 from trustbase.recipe.propose_parts import Parts, find_parts, limits_of_parts
-from trustbase.recipe.written import can_be_named, in_comment, one_line, yaml_text
+from trustbase.recipe.written import can_be_named, in_comment, yaml_text
 
 _CHINESE_BASE = "hfl/chinese-roberta-wwm-ext"
 _LABELS = ("label", "labels", "target", "class", "category", "y", "outcome", "sentiment", "标签", "类别")
@@ -92,7 +93,7 @@ def propose(look: Look, *, task: str | None = None, label: str | None = None) ->
         raise UsageError(f"'{task}' is no task of this version", hint=f"it can do: {', '.join(TASKS)}")
     found = _found(look, task, label)
     lines = [*_head(look, found), *_data(look, found), *_training(look, found), *_limits(look, found)]
-    return "".join(f"{one_line(line)}\n" for line in lines)
+    return "".join(f"{escaped(line)}\n" for line in lines)
 
 
 def _found(look: Look, task: str | None, label: str | None) -> Proposal:

@@ -6,6 +6,7 @@ import json
 
 from trustbase.data.marked import HEAD, TAIL
 from trustbase.data.pair import SEPARATOR
+from trustbase.escapes import escaped
 
 _LONGEST = 60  # characters of a name or cell in a comment
 _WORDS = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}  # what YAML, of one version or another, takes for no text
@@ -14,18 +15,13 @@ _WORDS = {"y", "n", "yes", "no", "true", "false", "on", "off", "null"}  # what Y
 def yaml_text(value: str) -> str:
     """A string as YAML reads it back, plain where that is certain."""
     plain = value.isidentifier() and value.lower() not in _WORDS
-    return value if plain else one_line(json.dumps(value, ensure_ascii=False))
-
-
-def one_line(text: str) -> str:
-    """A text without line ends, and without what YAML, or a terminal, takes for more than text: these as their escapes in YAML."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+    return value if plain else escaped(json.dumps(value, ensure_ascii=False))
 
 
 def in_comment(value: str) -> str:
     """A name or cell in a comment: one line, cut where it is long, in quotes where nothing would be seen of it."""
     line = " ".join(value.split()) or f"'{value}'"
-    return one_line(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+    return escaped(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
 
 
 def can_be_named(column: str) -> bool:
