@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
+from trustbase.audit.named_texts import NamedTexts
 from trustbase.errors import Problem, UsageError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.places import output_folder
@@ -38,6 +39,10 @@ def data(
     *,
     text: str | None = None,
     text_pair: str | None = None,
+    question: str | None = None,
+    choices: Sequence[str] = (),
+    head: str | None = None,
+    tail: str | None = None,
     label: str | None = None,
     groups: Sequence[str] = (),
     query: str | None = None,
@@ -55,6 +60,9 @@ def data(
         file: whatever `data.train` of a recipe may name: a file, a folder or glob, a database, a sample.
         text: text column, or a template over columns; without it and `label` only columns are described.
         text_pair: the second text, where two are read together.
+        question: what is asked of the text, where an answer is searched in it.
+        choices: columns or templates of which one answers the text.
+        head, tail: columns of two entities in the text.
         label: label column.
         groups: columns to count labels by.
         query: which rows of a database.
@@ -67,7 +75,7 @@ def data(
         emit: takes warnings: of labels that may be slips.
 
     Raises:
-        UsageError: text without label, or the other way round; groups without both.
+        UsageError: text without label, or the other way round; groups or further texts without both; texts of different tasks.
         DataError: the file, a column or any row cannot be used; every problem is in it.
     """
     from trustbase.data.card import card_markdown, data_card
@@ -75,11 +83,12 @@ def data(
 
     if task not in TASKS:
         raise UsageError(f"--task '{task}' is no task of this version", hint=f"it can do: {', '.join(TASKS)}")
-    given = {"--text": text, "--label": label}
-    absent = [option for option, value in given.items() if value is None]
-    wanted = len(absent) == 1 or (absent and (groups or positive or favourable or text_pair))
-    if wanted:
-        raise UsageError("these rows cannot be described", problems=[Problem(option, "is missing", "name a column") for option in absent])
+    named = NamedTexts(text, text_pair, question, tuple(choices), head, tail)
+    absent = [option for option, value in {"--text": text, "--label": label}.items() if value is None]
+    wanted = len(absent) == 1 or (absent and (groups or positive or favourable or named.options))
+    problems = [Problem(option, "is missing", "name a column") for option in absent] if wanted else list(named.problems())
+    if problems:
+        raise UsageError("these rows cannot be described", problems=problems)
     folder = None if out is None else output_folder(out, ("data_card.json", "data_card.md"), "data_card.json")
     with system_errors_told():
         if absent:
@@ -87,8 +96,7 @@ def data(
             found = DataDescription(card, columns_markdown(card))
         else:
             meant = {
-                "text": text,
-                "text_pair": text_pair,
+                **asdict(named),
                 "label": label,
                 "groups": list(groups),
                 "positive": positive,

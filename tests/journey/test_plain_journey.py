@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from hurry import time_quickly
 from plain_world import table_rows, text_rows
 from trustbase import files
 from trustbase.cli.main import app
-from trustbase.errors import ModelError, PredictionError, TrustbaseError
+from trustbase.errors import ModelError, PredictionError, StaleRunError, TrustbaseError
 from trustbase.model.predict import Predictor
 from trustbase.records import Split
 
@@ -185,6 +186,29 @@ def test_audit_takes_bundles_and_artefacts_and_no_other_text(runs: Runs, tmp_pat
     assert command("audit", runs.tree / "artifact", *usual)[0] == 0
     code, said = command("audit", runs.tree / "artifact", *usual, "--text", "note")
     assert code == 2 and "reads columns of its own" in said
+
+
+@pytest.mark.parametrize("changed", ["rows", "base", "code"])
+def test_a_run_whose_rows_base_or_code_changed_is_refused_and_keeps_what_it_has(
+    changed: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("table.csv", "tree.yaml"):
+        shutil.copy(runs.folder / name, tmp_path)
+    shutil.copytree(runs.tree, tmp_path / "tree")
+    assert trustbase.run(tmp_path / "tree.yaml", out=tmp_path / "tree").computed == ()
+    before = files.digest_folder(tmp_path / "tree" / "bundle")
+    overrides = ["base=linear"] if changed == "base" else []
+    if changed == "rows":
+        with (tmp_path / "table.csv").open("a", encoding="utf-8") as rows:
+            rows.write((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()[-1] + "\n")
+    if changed == "code":
+        monkeypatch.setattr("trustbase.stages.code_digest", lambda packages: "sha256:of another version")
+    with pytest.raises(StaleRunError, match={"rows": "data", "base": "base", "code": "code"}[changed]):
+        trustbase.run(tmp_path / "tree.yaml", overrides, out=tmp_path / "tree")
+    assert files.digest_folder(tmp_path / "tree" / "bundle") == before
+    forced = trustbase.run(tmp_path / "tree.yaml", overrides, out=tmp_path / "tree", force=True)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "tree" / "stages").glob("*.json")]
+    assert forced.computed and any(record.get("forced") for record in records)
 
 
 def test_a_number_that_is_none_is_a_bad_row_of_every_command(runs: Runs, tmp_path: Path) -> None:

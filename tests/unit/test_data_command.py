@@ -152,3 +152,33 @@ def test_it_is_a_function_of_the_package_whether_or_not_that_was_imported(rows, 
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert answer.stdout.split() == ["13", "13", "trustbase.data.load"], answer.stderr
     assert trustbase.data("rows.csv").card == data("rows.csv").card
+
+
+def test_rows_of_every_task_are_described_with_what_is_read_beside_the_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("Ann", "Bob", "Rome", "Oslo")
+    rows = [
+        {
+            "text": f"{words[n % 2]} went to {words[2 + n % 3 % 2]} on day {n}",
+            "asked": "who went?",
+            "answers": {"text": [words[n % 2]], "answer_start": [0]},
+            **{"a": "by train", "b": "on foot", "right": "ab"[n % 2]},
+            **{"who": [0, 3], "where": [12, 16], "relation": ("visits", "none")[n % 2]},
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ("--question", "asked", "--label", "answers", "--task", "question-answering")
+    chosen = ("--choices", "a,b", "--label", "right", "--task", "multiple-choice")
+    told = ("--head", "who", "--tail", "where", "--label", "relation", "--task", "relation-extraction")
+    for options, column, said in ((asked, "answers", "asked"), (chosen, "right", "b"), (told, "relation", "where")):
+        card = json.loads(trust("rows.jsonl", "--text", "text", *options, "--json").stdout)
+        assert card["label"]["column"] == column and said in card["text"]["columns"], card["text"]
+        assert sum(split["rows"] for split in card["splits"].values()) == 40
+    for options, message in (
+        (("--question", "asked"), "--text: is missing"),
+        (("--text", "text", "--label", "relation", "--head", "who"), "add --tail COLUMN"),
+        (("--text", "text", "--label", "right", "--choices", "a,b", "--question", "asked"), "are of models of different tasks"),
+    ):
+        answer = trust("rows.jsonl", *options)
+        assert isinstance(answer.exception, UsageError) and message in str(answer.exception), answer.exception

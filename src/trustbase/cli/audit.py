@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from trustbase.cli.pairing import Farthest, MostPairs, Types
+from trustbase.cli.texts import Choices, Head, Question, Tail, TextPair
 from trustbase.cli.values import language, meanings, names
 
 
@@ -15,13 +16,11 @@ def audit_command(
     model: Annotated[str | None, typer.Argument(help="Checkpoint folder, bundle, run or hub id.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Rows to audit on.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
-    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, of a model that reads pairs.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="What is asked of the text, of a model that searches it.")] = None,
-    choices: Annotated[
-        list[str] | None, typer.Option("--choices", help="The choices, of a model that weighs them, with commas between.")
-    ] = None,
-    head: Annotated[str | None, typer.Option("--head", help="Column of the first entity, of a model that tells relations.")] = None,
-    tail: Annotated[str | None, typer.Option("--tail", help="Column of the second entity.")] = None,
+    text_pair: TextPair = None,
+    question: Question = None,
+    choices: Choices = None,
+    head: Head = None,
+    tail: Tail = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")

@@ -14,6 +14,7 @@ from trustbase.cli.audit import audit_command
 from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.search import scaling_command, sweep_command
+from trustbase.cli.texts import Choices, Head, Question, Tail, TextPair
 from trustbase.cli.values import language, meanings, names, shown
 from trustbase.cli.wheelhouse import wheelhouse_command
 from trustbase.errors import Interrupted, TrustbaseError, UsageError, VerificationError, from_system
@@ -94,7 +95,11 @@ def run_command(
 def data_command(
     file: Annotated[str, typer.Argument(help="What data.train may name: files, a folder, a glob, a database, a sample, a part of a hub.")],
     text: Annotated[str | None, typer.Option("--text", help="Text column, or a template over columns.")] = None,
-    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where two are read together.")] = None,
+    text_pair: TextPair = None,
+    question: Question = None,
+    choices: Choices = None,
+    head: Head = None,
+    tail: Tail = None,
     label: Annotated[str | None, typer.Option("--label", help="Label column.")] = None,
     groups: Annotated[
         list[str] | None, typer.Option("--groups", help="Group columns, with commas between (\\, in a name), or one option for each.")
@@ -116,6 +121,10 @@ def data_command(
         file,
         text=text,
         text_pair=text_pair,
+        question=question,
+        choices=names(choices),
+        head=head,
+        tail=tail,
         label=label,
         groups=names(groups),
         query=query,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trustbase.cli.texts import Choices, Head, Question, Tail, TextPair
 from trustbase.cli.values import four_places, language, names
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ def compare_command(
     data: Annotated[Path, typer.Option("--data", help="Rows to ask both about.")],
     label: Annotated[str | None, typer.Option("--label", help="Label column; by default the one that a recipe names.")] = None,
     text: Annotated[str | None, typer.Option("--text", help="Text column or template of a model that does not say what it reads.")] = None,
-    text_pair: Annotated[str | None, typer.Option("--text-pair", help="The second text, where such a model reads pairs.")] = None,
-    question: Annotated[str | None, typer.Option("--question", help="What is asked of the text, where such a model searches it.")] = None,
-    choices: Annotated[list[str] | None, typer.Option("--choices", help="What such a model weighs, with commas between.")] = None,
-    head: Annotated[str | None, typer.Option("--head", help="Column of the first entity, where such a model tells relations.")] = None,
-    tail: Annotated[str | None, typer.Option("--tail", help="Column of the second entity.")] = None,
+    text_pair: TextPair = None,
+    question: Question = None,
+    choices: Choices = None,
+    head: Head = None,
+    tail: Tail = None,
     groups: Annotated[
         list[str] | None,
         typer.Option("--groups", help="Group columns, with commas between, or one option for each; by default those that a recipe names."),
