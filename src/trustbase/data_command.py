@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
-from trustbase.audit.named_texts import NamedTexts
 from trustbase.errors import Problem, UsageError, system_errors_told
 from trustbase.events import Emit, ignore
 from trustbase.places import output_folder
@@ -78,6 +77,7 @@ def data(
         UsageError: text without label, or the other way round; groups or further texts without both; texts of different tasks.
         DataError: the file, a column or any row cannot be used; every problem is in it.
     """
+    from trustbase.audit.named_texts import NamedTexts
     from trustbase.data.card import card_markdown, data_card
     from trustbase.data.whole import columns_card, columns_markdown, load_whole
 
