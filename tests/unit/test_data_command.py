@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -21,6 +22,15 @@ def rows(tmp_path, monkeypatch):
     lines = [f"text {i},{'yes' if i % 4 else 'no'},{['f', 'm', ''][i % 3]}" for i in range(12)]
     (tmp_path / "rows.csv").write_text("\n".join(["text,label,sex", *lines, "text 0,yes,f"]) + "\n")
     return tmp_path / "rows.csv"
+
+
+@pytest.fixture
+def entry():
+    """The entry point of the command, in this process: it has signals its own way and leaves them, as nobody comes after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield main
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def trust(*arguments):
@@ -84,12 +94,12 @@ def test_every_format_that_a_recipe_names_can_be_named(tmp_path, monkeypatch):
     assert card.exit_code == 0 and "| `PER` |" in card.stdout
 
 
-def test_the_terminal_shows_twenty_problems_and_counts_the_others(rows, monkeypatch, capsys):
+def test_the_terminal_shows_twenty_problems_and_counts_the_others(rows, monkeypatch, capsys, entry):
     with rows.open("a") as handle:
         handle.write("one cell\n" * 25)
     monkeypatch.setattr(sys, "argv", ["trustbase", "data", "rows.csv"])
     with pytest.raises(SystemExit):
-        main()
+        entry()
     said = capsys.readouterr().err.splitlines()
     assert said[:3] == ["error: 25 of 38 rows cannot be used, by reason", "  25: too few columns", "one by one"]
     listed, left = said[3:-2], said[-2:]
@@ -124,7 +134,7 @@ def test_other_sources_and_an_output_folder(rows, tmp_path):
     assert census["splits"]["all"]["rows"] == 48_842 and census["licence"] == "CC BY 4.0"
 
 
-def test_what_cannot_be_is_refused_in_words(rows, monkeypatch, capsys):
+def test_what_cannot_be_is_refused_in_words(rows, monkeypatch, capsys, entry):
     for arguments, words in (
         (("rows.csv", "--text", "txt", "--label", "label"), "did you mean 'text'"),
         (("rows.csv", "--format", "xml"), "--format must be one of csv"),
@@ -134,7 +144,7 @@ def test_what_cannot_be_is_refused_in_words(rows, monkeypatch, capsys):
     ):
         monkeypatch.setattr(sys, "argv", ["trustbase", "data", *arguments])
         with pytest.raises(SystemExit) as stopped:
-            main()
+            entry()
         assert stopped.value.code == 2
         assert words in capsys.readouterr().err
 

@@ -228,7 +228,7 @@ def test_a_second_signal_acts_at_once_and_the_same_call_goes_on_to_the_same_bits
             reached.append("two")
         return plain(tools, batches, step)
 
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process that runs tests beside others may end at Ctrl-C
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started this process
     try:
         with pytest.raises(KeyboardInterrupt):
             job(tmp_path / "cut", update=twice, save_every=1e-9)
