@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class Encoded:
     """Token ids of many texts, end to end.
 
     Attributes:
-        ids: int32 `(tokens,)`, special tokens included; of `stored` tokens what is used of such an array (`StoredNumbers`).
+        ids: int32 `(tokens,)`, special tokens included. Of `stored` rows this, `offsets`, `full_lengths` and `segments` are what is used
+            of such arrays (`StoredNumbers`).
         offsets: int64 `(rows + 1,)`; row i is `ids[offsets[i]:offsets[i + 1]]`.
         full_lengths: tokens that each text has before truncation, int64 `(rows,)`.
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
@@ -102,9 +104,10 @@ class Encoded:
                 unread=None if self.unread is None else self.unread[picked],
                 columns=None if self.columns is None else self.columns[picked],
             )
-        lengths = self.lengths[picked]
+        starts = self.offsets[picked]
+        lengths = self.offsets[picked + 1] - starts
         offsets = offsets_of(lengths)
-        where = within(self.offsets[picked], lengths)
+        where = within(starts, lengths)
         segments = None if self.segments is None else self.segments[where]
         characters = None if self.characters is None else self.characters[where]
         columns = None if self.columns is None else self.columns[picked]
@@ -172,6 +175,10 @@ class StoredNumbers:
     def __len__(self) -> int:
         return self.size
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of them, in memory."""
+        return self[:] if dtype is None else self[:].astype(dtype, copy=False)
+
     def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray[Any]:
         """The numbers at a slice of step 1, or at an array of places from 0; neighbouring places are read at once."""
         if isinstance(places, slice):
@@ -193,30 +200,36 @@ class StoredNumbers:
         return np.frombuffer(os.pread(self._file.fileno(), count * size, first * size), self._dtype, count)
 
 
+_KEPT = {"ids": np.int32, "segments": np.uint8, "offsets": np.int64, "full_lengths": np.int64, "sequences": np.int64, "unread": np.int64}
+
+
 def stored(parts: Iterable[Encoded], folder: Path) -> Encoded:
-    """All rows of several, in order, with their tokens in files of `folder`; only lengths stand in memory."""
-    lengths, full, told = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], False
-    counts, unread, together = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], ""
-    ids_path, kinds_path = folder / "ids.bin", folder / "segments.bin"
-    with ids_path.open("wb") as ids, kinds_path.open("wb") as kinds:
+    """All rows of several, in order, in files of `folder`; nothing that is as long as the rows stands in memory, but of rows in windows."""
+    told, together, tokens = False, "", 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _KEPT}
+
+        def write(name: str, numbers: NDArray[Any]) -> None:
+            files[name].write(numbers.astype(_KEPT[name], copy=False).tobytes())
+
+        write("offsets", np.zeros(1))
         for part in parts:
-            ids.write(part.ids.astype(np.int32, copy=False).tobytes())
-            kinds.write((np.zeros(len(part.ids), np.uint8) if part.segments is None else part.segments).tobytes())
-            told = told or part.segments is not None
-            lengths.append(np.diff(part.offsets))
-            full.append(part.full_lengths)
-            counts.append(np.ones(len(part), np.int64) if part.sequences is None else np.diff(part.sequences))
-            unread.append(part.lost)
-            together = part.together if part.sequences is not None else together
-    offsets = offsets_of(np.concatenate(lengths))
-    if not offsets[-1]:
+            several = part.sequences is not None
+            write("ids", part.ids)
+            write("segments", np.zeros(len(part.ids)) if part.segments is None else part.segments)
+            write("offsets", part.offsets[1:] + tokens)
+            write("full_lengths", part.full_lengths)
+            write("sequences", np.ones(len(part)) if part.sequences is None else np.diff(part.sequences))
+            write("unread", part.lost)
+            tokens += len(part.ids)
+            told, together = told or part.segments is not None, part.together if several else together
+    if not tokens:
         return joined([])
-    numbers: Any = StoredNumbers(ids_path, np.int32)
-    segments: Any = StoredNumbers(kinds_path, np.uint8) if told else None
-    whole = Encoded(numbers, offsets, np.concatenate(full), segments)
+    kept: dict[str, Any] = {name: StoredNumbers(folder / f"{name}.bin", dtype) for name, dtype in _KEPT.items()}
+    whole = Encoded(kept["ids"], kept["offsets"], kept["full_lengths"], kept["segments"] if told else None)
     if not together:
         return whole
-    return replace(whole, sequences=offsets_of(np.concatenate(counts)), together=together, unread=np.concatenate(unread))
+    return replace(whole, sequences=offsets_of(np.asarray(kept["sequences"])), together=together, unread=np.asarray(kept["unread"]))
 
 
 def pad(encoded: Encoded, rows: NDArray[np.integer] | Sequence[int], pad_id: int) -> dict[str, NDArray[Any]]:

@@ -72,7 +72,7 @@ def frozen_states(
         return Kept(torch.empty(0, 0, dtype=dtype), in_file=False)
     kept: Kept | None = None
     plan = plan_batches(encoded.lengths, batch_tokens=batch_tokens)
-    starts, lengths = torch.from_numpy(encoded.offsets), torch.from_numpy(encoded.lengths)
+    starts, lengths = torch.from_numpy(np.asarray(encoded.offsets)), torch.from_numpy(encoded.lengths)
     place = torch.device(device)
     with evaluating(model.to(place)), torch.no_grad():
         order = np.argsort(encoded.lengths, kind="stable")
@@ -82,7 +82,7 @@ def frozen_states(
             with torch.autocast(place.type, dtype=dtype, enabled=dtype != torch.float32):
                 found = cut.states(_tensors(encoded, rows, pad_id, place)).to(dtype).cpu()
             if kept is None:
-                kept = _room(int(encoded.offsets[-1]), found.shape[2], dtype, folder, sharers)
+                kept = _room(len(encoded.ids), found.shape[2], dtype, folder, sharers)
             real = torch.arange(found.shape[1]) < lengths[rows][:, None]
             kept.states[(starts[rows][:, None] + torch.arange(found.shape[1]))[real]] = found[real]
     emit("progress", what="states of the frozen layers", done=len(plan), total=len(plan))

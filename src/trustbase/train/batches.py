@@ -22,7 +22,7 @@ from trustbase.model.ragged import ragged
 from trustbase.model.searching import best_spans
 from trustbase.model.token_units import read_places
 
-_COUNTED = 1 << 22  # token ids that are counted at once
+_COUNTED = 1 << 22  # numbers that are read from a file at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Labelled(Material, Protocol):
     labels: NDArray[Any]  # targets of the task, `(rows, …)`
 
     @property
-    def lengths(self) -> NDArray[np.int64]: ...
+    def lengths(self) -> NDArray[np.integer]: ...
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
 
@@ -96,7 +96,7 @@ class _Rows(ABC):
 
     @property
     @abstractmethod
-    def lengths(self) -> NDArray[np.int64]: ...
+    def lengths(self) -> NDArray[np.integer]: ...
 
     @abstractmethod
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch: ...
@@ -107,7 +107,7 @@ class _Rows(ABC):
     def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
         return values
 
-    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> Sequence[NDArray[np.int64]]:
         return plan_batches(self.lengths, batch_tokens=batch_tokens, rng=seeds.generator(seed, "batches", epoch))
 
     def size(self, chosen: NDArray[np.int64]) -> int:
@@ -135,15 +135,15 @@ class TokenRows(_Rows):
         self._columns = columns  # of a table, `(rows, columns)`; None for texts alone
         self._ids = ids
         self._segments = segments  # which text of a pair a token belongs to; None where there is one text
-        self._offsets = np.asarray(offsets, dtype=np.int64)
-        self._lengths = np.diff(self._offsets)
+        self._offsets = offsets  # a file's numbers, where the ids are: as many as there are rows
+        self._lengths = _differences(offsets)
         self.labels = np.asarray(labels)
         self._pad_id = pad_id
         self._sequences = sequences  # which sequences each row owns (`model.encoded`); None where each row is one
         self._together = together
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.integer]:
         """Tokens that each row takes in a padded batch of its like, `(rows,)`."""
         if self._sequences is None:
             return self._lengths
@@ -181,6 +181,14 @@ class TokenRows(_Rows):
         labels = torch.from_numpy(self.labels[rows]).to(device)
         pooling = pooling_of(self._sequences, rows, self._together, device)
         return Batch(rows, inputs, labels, ids.size, number, {"label": rows}, pooling=pooling)
+
+
+def _differences(offsets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Tokens of each row, `(rows,)`; the offsets may be in a file."""
+    found = np.empty(max(len(offsets) - 1, 0), np.int32)
+    for start in range(0, len(found), _COUNTED):
+        found[start : start + _COUNTED] = np.diff(offsets[start : start + _COUNTED + 1])
+    return found
 
 
 class StateRows(TokenRows):
@@ -240,7 +248,7 @@ class FeatureRows(_Rows):
         self.labels = np.asarray(labels)
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.integer]:
         return self._lengths
 
     @property
@@ -274,7 +282,7 @@ class UnitRows(_Rows):
         self.labels = labels
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.integer]:
         return self._rows.lengths
 
     @property
@@ -336,7 +344,7 @@ class SpanRows(_Rows):
         self._ends, self.fates = positions(encoded, ragged(spans for _, spans in labels))
 
     @property
-    def lengths(self) -> NDArray[np.int64]:
+    def lengths(self) -> NDArray[np.integer]:
         return self._rows.lengths
 
     @property
