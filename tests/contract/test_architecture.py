@@ -38,6 +38,7 @@ ORDER = (
         "audit_limits",
         "recheck_command",
         "compare_command",
+        "explain_command",
         "corpus_command",
         "data_command",
         "wheelhouse_command",
