@@ -229,7 +229,7 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
             kind=units.kind,
             reasons=reasons,
             faithful=await faithfulness(game, found.weights, target),
-            about={"method": found.method, "asked": found.asked, "samples": samples, "seed": seed, "model": info.digest,
+            about={"method": found.method, "asked": found.asked, "samples": samples, "seed": seed, "place": target, "model": info.digest,
                    "settled": found.settled, "runtime": info.runtime, "precision": info.precision},
         )  # fmt: skip
 
