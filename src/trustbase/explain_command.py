@@ -230,9 +230,10 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
             reasons=reasons,
             faithful=await faithfulness(game, found.weights, target),
             about={"method": found.method, "asked": found.asked, "samples": samples, "seed": seed, "place": target, "model": info.digest,
-                   "settled": found.settled, "runtime": info.runtime, "precision": info.precision},
+                   "settled": found.settled, "runtime": info.runtime, "precision": info.precision, "unread_tokens": unread},
         )  # fmt: skip
 
+    unread = int(predictor.unread([asked])[0])
     return predictor.gather([work()])[0]
 
 

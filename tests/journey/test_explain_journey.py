@@ -137,6 +137,14 @@ def test_the_command_prints_it_and_writes_a_page_in_both_languages(runs: Path, t
     assert facts["text"] == "70 years, unknown: a bad note" and facts["answer"]["label"] == facts["label"]
 
 
+def test_an_input_longer_than_the_model_reads_says_so(checkpoint: Path, tmp_path: Path) -> None:
+    long = "good " * 200
+    code, said = command(checkpoint, long, "--method", "occlusion", "--html", tmp_path / "long.html")
+    assert code == 0 and "of its tokens are not read" in said and "are not read" in (tmp_path / "long.html").read_text(encoding="utf-8")
+    found = explain(checkpoint, long, method="occlusion")
+    assert found.about["unread_tokens"] > 50 and set(found.weights[150:]) == {0.0}
+
+
 def test_a_notebook_shows_the_page_in_a_frame(runs: Path) -> None:
     shown = explain(runs / "linear", "the film was good")._repr_html_()
     assert shown.startswith("<iframe") and "Why yes?" in shown

@@ -82,6 +82,8 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
         f"without the first units the score falls by {four_places(faithful['comprehensiveness'], signed=True)}, "
         f"with them alone by {four_places(faithful['sufficiency'], signed=True)} (means over shares of the {found.kind})"
     )
+    if about["unread_tokens"]:
+        typer.echo(f"the input is longer than the model reads: {about['unread_tokens']:,} of its tokens are not read, and add nothing")
     if page is not None:
         typer.echo(f"page: {page}")
 

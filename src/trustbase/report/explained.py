@@ -51,6 +51,7 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
         "text_about": t("explained.text_about", unit=t(f"explained.unit.{kind}")),
         "reasons": [(each["unit"], _number(each["weight"], signed=True), _number(each["moved"], signed=True)) for each in facts["reasons"]],
         "about": _about(facts["about"], t),
+        "unread": t("explained.unread", tokens=f"{facts['about']['unread_tokens']:,}") if facts["about"]["unread_tokens"] else "",
         "errors": any(told),
         "units": [
             (facts["units"][place], _number(weights[place], signed=True), _number(told[place]) if told[place] else "–") for place in order

@@ -96,8 +96,11 @@ def fields(row: Mapping[str, Any], reading: Reading) -> Units:
     names = tuple(name for name in reading.needed if name in row)
 
     def texts(masks: Masks) -> list[str]:
-        kept: dict[bytes, str] = {}  # few fields have few combinations
-        return [kept.get(key) or kept.setdefault(key, rendered(mask)) for mask in masks if (key := mask.tobytes()) is not None]
+        known: dict[bytes, str] = {}  # few fields have few combinations
+        for mask in masks:
+            if mask.tobytes() not in known:
+                known[mask.tobytes()] = rendered(mask)
+        return [known[mask.tobytes()] for mask in masks]
 
     def rendered(mask: NDArray[np.bool_]) -> str:
         return reading.render({name: row[name] for name in compress(names, mask.tolist())})
