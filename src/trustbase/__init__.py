@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trustbase.corpus_command import corpus as corpus
     from trustbase.data_command import data as data
     from trustbase.doctor import doctor as doctor
+    from trustbase.explain_command import explain as explain
     from trustbase.flow import run as run
     from trustbase.model.predict import Predictor as Predictor
     from trustbase.recheck_command import recheck as recheck
@@ -34,6 +35,7 @@ _HOMES = {
     "corpus": "trustbase.corpus_command",
     "data": "trustbase.data_command",
     "doctor": "trustbase.doctor",
+    "explain": "trustbase.explain_command",
     "init": "trustbase.recipe.template",
     "predict": "trustbase.bundle.answer",
     "Predictor": "trustbase.model.predict",
@@ -49,7 +51,22 @@ _HOMES = {
 
 __all__ = [
     *("Predictor", "__version__"),
-    *("audit", "compare", "corpus", "data", "doctor", "init", "predict", "recheck", "report", "run", "scaling", "sweep", "verify"),
+    *(
+        "audit",
+        "compare",
+        "corpus",
+        "data",
+        "doctor",
+        "explain",
+        "init",
+        "predict",
+        "recheck",
+        "report",
+        "run",
+        "scaling",
+        "sweep",
+        "verify",
+    ),
     *("relations", "wheelhouse"),
 ]
 

@@ -302,7 +302,7 @@ def test_the_commands_of_the_readme_do_what_it_says(toy_world: Path) -> None:
         ran.append(words[1])
         if ran == ["init", "run", "run"]:
             assert "nothing was computed" in result.stdout
-    assert ran == ["init", "run", "run", "verify", "recheck", "predict", "report", "audit", "audit"]
+    assert ran == ["init", "run", "run", "verify", "recheck", "predict", "explain", "report", "audit", "audit"]
     given = [json.loads(line) for line in (toy_world / "answers.jsonl").read_text().splitlines()]
     assert [set(answer["probabilities"]) for answer in given] == [{"<=50K", ">50K"}] * 2
     assert 'lang="zh' in (toy_world / "runs" / "my-model" / "report.html").read_text()

@@ -22,7 +22,7 @@ def trustbase(*arguments: str, cwd: Path, home: Path | None = None) -> subproces
 def test_help_lists_every_command(tmp_path: Path) -> None:
     answer = trustbase("--help", cwd=tmp_path)
     assert answer.returncode == 0
-    for command in ("init", "run", "audit", "verify", "recheck", "compare", "predict", "report", "doctor"):
+    for command in ("init", "run", "audit", "verify", "recheck", "compare", "explain", "predict", "report", "doctor"):
         assert f"\n  {command} " in answer.stdout
 
 

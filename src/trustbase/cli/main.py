@@ -11,6 +11,7 @@ import typer
 
 from trustbase.cli import follower, interrupt, pipes
 from trustbase.cli.audit import audit_command
+from trustbase.cli.explain import explain_command
 from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.recheck import compare_command, recheck_command
 from trustbase.cli.search import scaling_command, sweep_command
@@ -174,6 +175,7 @@ def verify_command(
 
 app.command("recheck")(recheck_command)
 app.command("compare")(compare_command)
+app.command("explain")(explain_command)
 
 
 @app.command("predict")

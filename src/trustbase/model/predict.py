@@ -131,12 +131,20 @@ class Predictor:
 
     async def ask(self, question: Question) -> Result:
         """Ask from a coroutine; questions of all coroutines that wait at the same time go through the model together."""
+        return await self._face().ask(question)
+
+    async def ask_each(self, questions: Iterable[Question]) -> list[Result]:
+        """The same of several, whose answers come together, in order."""
+        face = self._face()
+        return list(await asyncio.gather(*(face.ask(question) for question in questions)))
+
+    def _face(self) -> LoopFace:
         self._check_caller()
         loop = asyncio.get_running_loop()
         face = self._faces.get(loop)
         if face is None:
             face = self._faces[loop] = LoopFace(self._engine, loop, deadline=self._deadline)
-        return await face.ask(question)
+        return face
 
     def gather(self, coroutines: Iterable[Awaitable[T]], *, at_once: int = 500) -> list[T]:
         """Run many asking coroutines, at most `at_once` at a time; their return values in order.
