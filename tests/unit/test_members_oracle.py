@@ -56,8 +56,8 @@ class Said:
 def test_members_opened_together_answer_with_the_mean_of_their_kind(kind: str, probability: Callable[[np.ndarray], np.ndarray]) -> None:
     """Of several labels each has a probability of its own, and those of a row need not sum to one."""
     each = RNG.normal(0, 2, (3, 20, 1 if kind == "number" else 4))
-    found = together([Said(logits) for logits in each], kind).forward("logits", None, np.arange(20))  # type: ignore[list-item]
-    np.testing.assert_allclose(probability(found.astype(np.float64)), probability(each).mean(axis=0), rtol=1e-5)
+    found = together([Said(logits) for logits in each], kind, 30).forward("logits", None, np.arange(20))  # type: ignore[list-item]
+    np.testing.assert_allclose(probability(np.asarray(found, dtype=np.float64)), probability(each).mean(axis=0), rtol=1e-5)
 
 
 def test_nothing_is_lost_where_all_members_are_nearly_certain() -> None:
@@ -102,13 +102,14 @@ def test_members_that_are_missing_or_read_otherwise_are_refused(tmp_path: Path) 
     (tmp_path / "member-2" / "tokenizer.json").write_text("one")
     assert [path.name for path in members_of(tmp_path, 3)] == ["member-0", "member-1", "member-2"]
     with pytest.raises(ModelError, match="have no mean"):
-        together([None, None], "tokens")  # type: ignore[list-item]
+        together([None, None], "language", 30)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
     ("task", "members", "gate", "words"),
     [
-        ("token-classification", 2, "quality.entity_f1", "have none in this version"),
+        ("token-classification", 2, "'quality.entity_recall#seeds'", "has no variants"),
+        ("token-classification", 1, "'quality.entity_f1#seeds'", "train.members is 1"),
         ("text-classification", 1, "'quality.accuracy#seeds'", "train.members is 1"),
         ("text-classification", 2, "'quality.macro_f1#seeds'", "has no variants"),
         ("text-classification", 2, "'quality.accuracy#rows'", "no variant but #seeds"),
