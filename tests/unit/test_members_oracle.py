@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from trustbase.audit.seeds import mean_over_members
 from trustbase.errors import ModelError, RecipeError
 from trustbase.model.ensemble import mean_of_classes, mean_of_labels, mean_of_numbers, members_of, parts_of
 from trustbase.model.opening import together
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.recipe.read import read_recipe
 from trustbase.train.members import member_seed
 
@@ -126,6 +128,18 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(tmp_path: Path, task: st
     with pytest.raises(RecipeError) as error:
         read_recipe(path)
     assert any(words in f"{problem.where} {problem.message}" for problem in error.value.problems), error.value.problems
+
+
+def test_answers_of_which_nobody_has_said_how_they_are_averaged_have_no_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWER_KINDS, "classes", replace(ANSWER_KINDS["classes"], averaged=""))
+    tiny_bert(tmp_path / "base")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 20)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(task="text-classification", members=2, gate="quality.accuracy", file="rows.csv"))
+    with pytest.raises(RecipeError) as error:
+        read_recipe(path)
+    assert any("have none in this version" in problem.message for problem in error.value.problems)
+    read_recipe(path, ["train.members=1"])
 
 
 def test_several_processes_do_not_train_members(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from trustbase.audit.seeds import mean_over_members
 from trustbase.data.answers import token_f1
 from trustbase.data.tags import tags_of
 from trustbase.data.units import touched, units
+from trustbase.recheck_command import _unsure_members
 from trustbase.records import Decision, Finding, LabelSchema
 
 MEMBERS, ROWS = 3, 200
@@ -156,3 +157,16 @@ def test_what_turned_answers_of_members_can_move_is_allowed_and_no_more_than_som
     assert Tolerance().of(before) < 1e-8, "of stored scores nothing may move"
     far = Finding("quality.rmse#seeds", 5.0, 4.0, 6.0, 3, direction="lower")
     assert Tolerance(1e-4, scale=100.0).of(far) < 0.1
+
+
+def test_what_lies_near_a_members_decision_is_counted_among_what_is_counted(tmp_path: Path) -> None:
+    """Of the member with most of it: units among entities, and answers among rows."""
+    context, _ = tokens(tmp_path)
+    for row in (1, 4, 9):
+        context.askers.scores[row][2, 0, 2:] = [0.5, 0.499, 0.001, 0.0, 0.0]
+    context.askers.scores[0][1, 0, 2:] = [0.5, 0.499, 0.001, 0.0, 0.0]
+    assert _unsure_members(context, 0.001) == pytest.approx(3 / sum(len(row) for row in context.test.labels))
+    parts, _ = answers(tmp_path)
+    parts.askers.scores[5][1, 4] = 0.7005
+    assert _unsure_members(parts, 0.001) == 1 / ROWS
+    assert _unsure_members(replace(context, askers=None), 0.001) == 0.0

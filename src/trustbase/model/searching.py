@@ -57,7 +57,8 @@ def best_spans(tables: Sequence[Table], part: Encoded, most: int = MOST_TOKENS) 
     """What `data.truth.span.SCORES` names, of each row, `(rows, 5)`.
 
     `score` and `runner_up` are shares: the product of the softmax over all tokens of the row that can be first and of that over those
-    that can be last. `answerable` is the logistic of the best span's score less that of no answer.
+    that can be last. `answerable` is the logistic of the best span's score less that of no answer. Where one of these scores is no finite
+    number, all five are NaN.
 
     Args:
         tables: of every sequence of the rows, in order.
@@ -75,6 +76,8 @@ def best_spans(tables: Sequence[Table], part: Encoded, most: int = MOST_TOKENS) 
 
 def _best(windows: Sequence[Table], places: Sequence[NDArray[np.int32]], most: int) -> tuple[float, float, float, float, float]:
     inside = [np.flatnonzero(where[:, 0] >= 0) for where in places]
+    if not all(np.isfinite(table[np.append(0, real)]).all() for table, real in zip(windows, inside, strict=True)):
+        return np.nan, np.nan, np.nan, np.nan, np.nan  # else NaN would lose against every score, which says that there is no answer
     spans: dict[tuple[int, int], float] = {}
     for table, where, real in zip(windows, places, inside, strict=True):
         for start, end, score in _two_best(table[real], where[real], most):
