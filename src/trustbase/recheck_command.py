@@ -316,7 +316,7 @@ def _recheck(
 
 
 def _unsure_members(context: AuditContext, tolerance: float) -> float:
-    """Of an ensemble that is asked anew, the largest share of rows whose answer by one member alone such a difference may turn; else 0."""
+    """Of an ensemble that is asked anew, the largest share of one member's own answers that such a difference may turn; else 0."""
     from trustbase.audit.seeds import member_answers
     from trustbase.outputs.answers.base import answering
 
@@ -325,4 +325,5 @@ def _unsure_members(context: AuditContext, tolerance: float) -> float:
         return 0.0
     way = answering(info.answer_kind)
     scores = [answers.scores for answers in member_answers(context)]
-    return max(way.near(each, info.labels, info.decision, tolerance) for each in scores if each is not None) / max(len(context.test), 1)
+    near = max(way.near(each, info.labels, info.decision, tolerance) for each in scores if each is not None)
+    return near / max(way.counted(context.test.labels), 1)

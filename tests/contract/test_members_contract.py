@@ -11,6 +11,9 @@ import torch
 
 from tiny import tiny_bert
 from trustbase.compress.graph import export_onnx
+from trustbase.data.pair import join
+from trustbase.data.tags import tag_names
+from trustbase.data.truth.span import SCORES
 from trustbase.errors import ModelError, PredictionError
 from trustbase.model.artifact import ONNX_FILE, read_artifact, write_artifact
 from trustbase.model.checkpoint import save_checkpoint
@@ -24,12 +27,22 @@ from trustbase.records import ArtifactInfo, LabelSchema
 
 TEXTS = ["the film was " + "very " * (i * 7 % 11) + word for i in range(6) for word in ("good", "bad", "poor")]
 AVERAGED = [name for name, kind in ANSWER_KINDS.items() if kind.averaged]
-CASES = [*((kind, "torch") for kind in AVERAGED), ("classes", "onnx")]  # a graph gives logits whatever they mean, and takes seconds to make
+#: A graph takes seconds to make, and gives logits whatever they mean; of units in another form (of parts: test_members_tables.py).
+CASES = [*((kind, "torch") for kind in AVERAGED), ("classes", "onnx"), ("tokens", "onnx")]
+TAGS = tag_names(["X", "Y"])
 SCHEMAS = {
     "classes": LabelSchema(("a", "b", "c"), "a", "a"),
     "labels": LabelSchema(("a", "b"), "a", "a"),
     "number": LabelSchema(("price",), "price", "price", center=100.0, scale=30.0),
+    "tokens": LabelSchema(TAGS, TAGS[-1], TAGS[-1]),
+    "span": LabelSchema(SCORES, SCORES[-1], SCORES[-1]),
 }
+
+
+def asked_of(kind: str) -> list[str]:
+    """Inputs, some of which are longer than what is read; of texts alone one holds no unit."""
+    texts = [*TEXTS, "   "] if kind == "tokens" else TEXTS
+    return [join("good", text) for text in TEXTS] if kind == "span" else texts
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +56,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> dict[tup
         for place in range(2):
             model: Any = load(TASKS[name]).build(base, SCHEMAS[kind], seed=place)
             with torch.no_grad():
-                model.classifier.weight.mul_(30)
+                getattr(model, "classifier" if kind != "span" else "qa_outputs").weight.mul_(30)
             folder = root / kind / f"member-{place}"
             save_checkpoint(model, tokenizer, folder, meta={})
             if (kind, "onnx") in CASES:
-                export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=TEXTS[:2], max_length=24)
+                export_onnx(load_model(folder), tokenizer, folder / ONNX_FILE, texts=asked_of(kind)[:2], max_length=24)
         for runtime in [runtime for each, runtime in CASES if each == kind]:
             info = ArtifactInfo(root / kind, "", name, kind, SCHEMAS[kind], runtime, "fp32", 24, "base", "local", "text", members=2)
             found[kind, runtime] = write_artifact(info)
@@ -55,29 +68,36 @@ def made(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> dict[tup
 
 
 def test_which_kinds_are_covered() -> None:
-    assert set(SCHEMAS) <= set(AVERAGED) and all(callable(load_named(ANSWER_KINDS[kind].averaged)) for kind in AVERAGED)
+    assert set(SCHEMAS) == set(AVERAGED) == set(ANSWER_KINDS), "an answer kind without a mean: say so in docs/how-to/ensembles.md"
+    assert all(callable(load_named(ANSWER_KINDS[kind].averaged)) for kind in AVERAGED)
     assert all(f"{ANSWER_KINDS[kind].question}_of_members" in KINDS for kind in AVERAGED)
 
 
 @pytest.mark.parametrize(("kind", "runtime"), CASES)
 def test_the_answer_is_the_mean_of_what_members_answer_alone(kind: str, runtime: str, made: Any) -> None:
-    info = made[kind, runtime]
+    """Of the parts of a text it is the mean of what these are found in: tests/unit/test_members_tables.py."""
+    info, texts = made[kind, runtime], asked_of(kind)
     alone = []
     for place in range(2):
         member = ArtifactInfo(
             info.folder / f"member-{place}", "", info.task, kind, info.labels, runtime, "fp32", 24, "base", "local", "text"
         )
         with Predictor.open(member, device="cpu") as predictor:
-            alone.append(predictor.scores(TEXTS))
+            alone.append(list(predictor.scores(texts)))
     unit = info.labels.scale
-    assert min(np.abs(alone[0] - other).max() for other in alone[1:]) > 0.05 * unit, "members are too much alike to tell a mean"
+    both = [np.stack(rows) for rows in zip(*alone, strict=True)]  # (members, …) of each row
+    assert max(np.abs(one - other).max(initial=0) for one, other in both) > 0.05 * unit, "members are too much alike to tell a mean"
     with Predictor.open(info, device="cpu") as predictor:
         assert predictor.runtime.name == runtime
-        np.testing.assert_allclose(predictor.scores(TEXTS), np.mean(alone, axis=0), atol=1e-5 * unit)
-        asked = predictor.ask_all([Question(f"{ANSWER_KINDS[kind].question}_of_members", text) for text in TEXTS])
-        np.testing.assert_allclose(np.stack([answer.value for answer in asked]), np.stack(alone, axis=1), atol=1e-5 * unit)
+        for row, told in zip(both, predictor.scores(texts), strict=True):
+            if kind != "span":
+                np.testing.assert_allclose(told, row.mean(axis=0), atol=1e-5 * unit)
+        asked = predictor.ask_all([Question(f"{ANSWER_KINDS[kind].question}_of_members", text) for text in texts])
+        for answer, row in zip(asked, both, strict=True):
+            np.testing.assert_allclose(answer.value, row, atol=1e-5 * unit)
+            assert not answer.value.flags.writeable
         with pytest.raises(PredictionError, match="cannot compute 'embedding'"):
-            predictor.embeddings(TEXTS[:1])
+            predictor.embeddings(texts[:1])
         with pytest.raises(ModelError, match="no one model to lend"), predictor.white_box():
             pass
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence, fresh_evidence
@@ -57,20 +56,23 @@ def labels(folder: Path, rows: int = 600, *, wrong: float = 0.1, seed: int = 0, 
 
 
 class Members:
-    """Stands in for `Askers`: each row's answer by every member of an ensemble, `(rows, members, width)`."""
+    """Stands in for `Askers`: each row's answer by every member of an ensemble, `(rows, members, …)`."""
 
-    def __init__(self, scores: NDArray[np.float64]) -> None:
+    def __init__(self, scores: Sequence[Any]) -> None:
         self.scores = scores
+        self.asked = 0
 
     def ask(self, kind: str, inputs: Sequence[Any], **_: Any) -> list[Any]:
         assert kind.endswith("_of_members") and len(inputs) == len(self.scores)
+        self.asked += 1
         return list(self.scores)
 
 
-def ensemble(context: AuditContext, scores: NDArray[np.float64], *, folder: Path = Path("nowhere")) -> AuditContext:
-    """The same context of an ensemble whose members answer so, `(rows, members, width)`; all together answer with the mean."""
-    kind = {"price": "number", "L1": "labels"}.get(context.labels.names[0], "classes")
-    count, mean = scores.shape[1], scores.mean(axis=1)
+def ensemble(context: AuditContext, scores: Sequence[Any], *, folder: Path = Path("nowhere")) -> AuditContext:
+    """The same context of an ensemble whose members answer so, `(members, …)` of each row; all together answer with the mean."""
+    kind = {"price": "number", "L1": "labels", "start": "span", "O": "tokens"}.get(context.labels.names[0], "classes")
+    count = len(scores[0])
+    mean = answering(kind).together([row.mean(axis=0) for row in scores], context.labels)
     seeds = {"member_seeds": list(range(count))}
     info = ArtifactInfo(folder, "d", "t", kind, context.labels, "torch", "fp32", 8, "b", "r", None, context.decision, seeds, members=count)
     told = Answers(mean, answering(kind).decide(mean, context.labels, context.decision))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from trustbase.audit.seeds import mean_over_members
 from trustbase.errors import ModelError, RecipeError
 from trustbase.model.ensemble import mean_of_classes, mean_of_labels, mean_of_numbers, members_of, parts_of
 from trustbase.model.opening import together
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.recipe.read import read_recipe
 from trustbase.train.members import member_seed
 
@@ -56,8 +58,8 @@ class Said:
 def test_members_opened_together_answer_with_the_mean_of_their_kind(kind: str, probability: Callable[[np.ndarray], np.ndarray]) -> None:
     """Of several labels each has a probability of its own, and those of a row need not sum to one."""
     each = RNG.normal(0, 2, (3, 20, 1 if kind == "number" else 4))
-    found = together([Said(logits) for logits in each], kind).forward("logits", None, np.arange(20))  # type: ignore[list-item]
-    np.testing.assert_allclose(probability(found.astype(np.float64)), probability(each).mean(axis=0), rtol=1e-5)
+    found = together([Said(logits) for logits in each], kind, 30).forward("logits", None, np.arange(20))  # type: ignore[list-item]
+    np.testing.assert_allclose(probability(np.asarray(found, dtype=np.float64)), probability(each).mean(axis=0), rtol=1e-5)
 
 
 def test_nothing_is_lost_where_all_members_are_nearly_certain() -> None:
@@ -102,13 +104,14 @@ def test_members_that_are_missing_or_read_otherwise_are_refused(tmp_path: Path) 
     (tmp_path / "member-2" / "tokenizer.json").write_text("one")
     assert [path.name for path in members_of(tmp_path, 3)] == ["member-0", "member-1", "member-2"]
     with pytest.raises(ModelError, match="have no mean"):
-        together([None, None], "tokens")  # type: ignore[list-item]
+        together([None, None], "language", 30)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
     ("task", "members", "gate", "words"),
     [
-        ("token-classification", 2, "quality.entity_f1", "have none in this version"),
+        ("token-classification", 2, "'quality.entity_recall#seeds'", "has no variants"),
+        ("token-classification", 1, "'quality.entity_f1#seeds'", "train.members is 1"),
         ("text-classification", 1, "'quality.accuracy#seeds'", "train.members is 1"),
         ("text-classification", 2, "'quality.macro_f1#seeds'", "has no variants"),
         ("text-classification", 2, "'quality.accuracy#rows'", "no variant but #seeds"),
@@ -125,6 +128,18 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(tmp_path: Path, task: st
     with pytest.raises(RecipeError) as error:
         read_recipe(path)
     assert any(words in f"{problem.where} {problem.message}" for problem in error.value.problems), error.value.problems
+
+
+def test_answers_of_which_nobody_has_said_how_they_are_averaged_have_no_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ANSWER_KINDS, "classes", replace(ANSWER_KINDS["classes"], averaged=""))
+    tiny_bert(tmp_path / "base")
+    (tmp_path / "rows.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 20)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(task="text-classification", members=2, gate="quality.accuracy", file="rows.csv"))
+    with pytest.raises(RecipeError) as error:
+        read_recipe(path)
+    assert any("have none in this version" in problem.message for problem in error.value.problems)
+    read_recipe(path, ["train.members=1"])
 
 
 def test_several_processes_do_not_train_members(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def audit_classes(context: AuditContext) -> list[Finding]:
     return [
         *_overall(context, counts),
         *relation_findings(context),
-        *over_seeds(context, "accuracy", "higher", "share", lambda answers: float((answers.predicted == context.test.labels).mean())),
+        *over_seeds(context, {"accuracy": lambda answers: float((answers.predicted == context.test.labels).mean())}, "higher", "share"),
         *scored.findings,
         guarded(context, "quality.expected_cost", "lower", lambda: _expected_cost(context)),
         *gains.values(),

@@ -45,7 +45,7 @@ def audit_labels(context: AuditContext) -> list[Finding]:
     context.evidence.write("quality", {**evidence, "rivals": _rival_rows(context, gains)})
     return [
         guarded(context, "quality.exact_match", "higher", lambda: _exact(context)),
-        *over_seeds(context, "exact_match", "higher", "share", lambda answers: float(exact(answers, context.test.labels).mean())),
+        *over_seeds(context, {"exact_match": lambda answers: float(exact(answers, context.test.labels).mean())}, "higher", "share"),
         guarded(context, "quality.micro_f1", "higher", lambda: _f1(context, "micro_f1")),
         guarded(context, "quality.macro_f1", "higher", lambda: _f1(context, "macro_f1")),
         guarded(context, "quality.hamming_loss", "lower", lambda: _mean(context, "hamming_loss", _wrong(context.answers, context))),

@@ -47,7 +47,7 @@ def audit_number(context: AuditContext) -> list[Finding]:
     )
     return [
         guarded(context, "quality.rmse", "lower", lambda: _measured(context, "rmse", "lower", unit, _rmse)),
-        *over_seeds(context, "rmse", "lower", unit, partial(_root, context)),
+        *over_seeds(context, {"rmse": partial(_root, context)}, "lower", unit),
         guarded(context, "quality.mae", "lower", lambda: _measured(context, "mae", "lower", unit, _mae)),
         guarded(context, "quality.r2", "higher", lambda: _measured(context, "r2", "higher", "share of the variance", _r2)),
         *_intervals(context, unit),

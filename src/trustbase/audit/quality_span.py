@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase.audit.context import AuditContext
+from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.guard import guarded
 from trustbase.audit.resampled import LEAST_UNITS
 from trustbase.audit.rivals import no_gain
+from trustbase.audit.seeds import over_seeds
 from trustbase.audit.spans import fits, has_answer
 from trustbase.audit.stats import Floats, Interval, bounded_mean, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -43,7 +44,13 @@ def audit_span(context: AuditContext) -> list[Finding]:
     gains = {name: guarded(context, f"quality.gain_over_{name}", "higher", partial(_gain, context, name)) for name in rivals_of("span")}
     context.evidence.write("quality", _evidence(context, measured, gains, answerable))
     unknown = guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context))
-    return [*measured.values(), *gains.values(), unknown]
+    over = over_seeds(context, {"exact_match": partial(_reached, context, 0), "token_f1": partial(_reached, context, 1)}, "higher", "share")
+    return [*measured.values(), *over, *gains.values(), unknown]
+
+
+def _reached(context: AuditContext, column: int, answers: Answers) -> float:
+    """The mean over the rows of what `audit.spans.fits` says of one model's answers."""
+    return float(fits(answers.predicted, context.test)[:, column].mean())
 
 
 def mean_interval(values: Floats, *, confidence: float, binary: bool) -> Interval:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from trustbase import seeds
-from trustbase.audit.context import AuditContext
+from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.entities import STATISTICS, f1, fates, interval, mixed_up, sums_of
 from trustbase.audit.guard import guarded
 from trustbase.audit.quality import slice_id
 from trustbase.audit.ratios import share_of
 from trustbase.audit.resampled import LEAST_TURNED, LEAST_UNITS, of_sums
 from trustbase.audit.rivals import no_gain
+from trustbase.audit.seeds import over_seeds
 from trustbase.audit.stats import Floats, Interval, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
 from trustbase.data.tags import tags_of, types_of
@@ -40,6 +41,7 @@ def audit_tokens(context: AuditContext) -> list[Finding]:
     context.evidence.write("quality", _evidence(context, each, gains))
     return [
         *whole,
+        *over_seeds(context, {"entity_f1": partial(_reached, context)}, "higher", "share"),
         guarded(context, "quality.log_loss", "lower", lambda: _log_loss(context)),
         *gains.values(),
         guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
@@ -54,6 +56,11 @@ def _shared(context: AuditContext, unit: str = "share") -> dict[str, Any]:
 
 def _whole(context: AuditContext, name: str) -> Finding:
     return _measured(context, f"quality.entity_{name}", name, sums_of(context.answers.predicted, context.test.labels), least=1)
+
+
+def _reached(context: AuditContext, answers: Answers) -> float:
+    """F1 of one model's answers; 0 where there is nothing to find and nothing is told, of which no F1 speaks."""
+    return float(np.nan_to_num(f1(sums_of(answers.predicted, context.test.labels).sum(axis=0))))
 
 
 def _measured(context: AuditContext, id: str, name: str, sums: Floats, *, least: int) -> Finding:

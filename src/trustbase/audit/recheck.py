@@ -52,7 +52,8 @@ class Tolerance:
         cost: of the dearest error, for the expected cost.
         scale: of a number, what a score of 1 stands for.
         numbers: whether the model answers with numbers, which move with every score; other answers turn or stay.
-        of_members: of an ensemble, the largest share of rows for which a member's own answer lies so near to its decision.
+        of_members: of an ensemble, the largest share of its members' own answers that lie so near to their decision: of rows, or of
+            entities.
     """
 
     scores: float = 0.0
@@ -73,7 +74,8 @@ class Tolerance:
         if not self.scores or parts.metric in _EXACT:
             return exact
         if parts.variant == SEEDS:
-            moved = 2 * self.scores * max(1.0, self.scale, size) if parts.metric in _NUMBERS else self.of_members
+            turned = self.of_members * (2 if parts.metric.endswith("_f1") else 1)  # as of one model, below
+            moved = 2 * self.scores * max(1.0, self.scale, size) if parts.metric in _NUMBERS else turned
             return exact + moved * (1 + _spread(finding))
         rows = max(finding.n or self.smallest, 1)
         if parts.metric in _SCORED:

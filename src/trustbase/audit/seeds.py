@@ -1,14 +1,15 @@
 """What another seed would have given: each member of an ensemble by itself on the test rows, and the mean over members with its doubt.
 
 The finding `quality.METRIC#seeds` speaks of trainings and not of rows: its interval is that of the mean over seeds, on these rows. It is
-measured of ensembles alone; `evidence/seeds.json` has each member's value beside that of all together.
+measured of ensembles alone; `evidence/seeds.json` has each member's value beside that of all together, and `seeds-METRIC.json` those of a
+further metric.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,24 +28,29 @@ _SOURCE = "Student (1908), Biometrika 6; Bouthillier et al. (2021), Accounting f
 Measured = Callable[[Answers], float]
 
 
-def over_seeds(context: AuditContext, metric: str, direction: Direction, unit: str, measured: Measured) -> list[Finding]:
-    """The finding of an ensemble's members; nothing for one model, or where nobody is there to ask.
+def over_seeds(context: AuditContext, metrics: Mapping[str, Measured], direction: Direction, unit: str) -> list[Finding]:
+    """The findings of an ensemble's members; nothing for one model, or where nobody is there to ask.
 
     Args:
-        metric: "accuracy": what the finding without a variant is called.
+        metrics: "accuracy": what the finding without a variant is called → the metric of one model's answers on the test rows.
         direction: which values are better.
-        unit: of the value; a "share" lies between 0 and 1.
-        measured: the metric of one model's answers on the test rows.
+        unit: of the values; a "share" lies between 0 and 1.
     """
     if context.artifact is None or context.artifact.members == 1 or context.askers is None:
         return []
-    return [guarded(context, f"quality.{metric}#{SEEDS}", direction, partial(_over_seeds, context, metric, direction, unit, measured))]
+    asked = cache(partial(member_answers, context))
+
+    def measure(metric: str) -> Finding:
+        values = np.array([metrics[metric](answers) for answers in asked()])
+        whole, name = metrics[metric](context.answers), SEEDS if metric == next(iter(metrics)) else f"{SEEDS}-{metric}"
+        context.evidence.write(name, _evidence(context, metric, unit, values, whole))
+        return _over_seeds(context, metric, direction, unit, values)
+
+    return [guarded(context, f"quality.{metric}#{SEEDS}", direction, partial(measure, metric)) for metric in metrics]
 
 
-def _over_seeds(context: AuditContext, metric: str, direction: Direction, unit: str, measured: Measured) -> Finding:
-    id, each = f"quality.{metric}#{SEEDS}", member_answers(context)
-    values = np.array([measured(answers) for answers in each])
-    context.evidence.write(SEEDS, _evidence(context, metric, unit, values, measured(context.answers)))
+def _over_seeds(context: AuditContext, metric: str, direction: Direction, unit: str, values: Floats) -> Finding:
+    id = f"quality.{metric}#{SEEDS}"
     shared: dict[str, Any] = {"direction": direction, "confidence": context.confidence, "unit": unit}
     if np.ptp(values) == 0:
         reason = f"all {len(values)} members reach the same value on these rows, so how far seeds move it cannot be told"

@@ -174,7 +174,7 @@ def _build(
 
     def torch_in(precision: str) -> Runtime:
         settings: dict[str, Any] = {"precision": precision, "device": device, **reading}
-        return together([TorchRuntime(load_model(part), tokenizer, **settings) for part in parts], kind)
+        return together([TorchRuntime(load_model(part), tokenizer, **settings) for part in parts], kind, sequencer.answer_tokens)
 
     runtimes = {("torch", "fp32"): torch_in("fp32")}
     if ("torch", "bf16") in wanted:
@@ -185,7 +185,7 @@ def _build(
             for part in parts:
                 export_onnx(load_model(part), tokenizer, part / ONNX_FILE, texts=sample[:2], max_length=sequencer.max_length)
             graphs: list[Runtime] = [OnnxRuntime.open(part, tokenizer=tokenizer, **reading) for part in parts]
-            runtimes["onnx", "fp32"] = together(graphs, kind)
+            runtimes["onnx", "fp32"] = together(graphs, kind, sequencer.answer_tokens)
         except ModelError as error:
             if options.runtime == "onnx":
                 raise

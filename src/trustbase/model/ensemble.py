@@ -2,7 +2,7 @@
 
 An artefact of members has a folder for each, complete in itself (`member-0/`, `member-1/`, …). The mean is taken of what the answers
 are made of, of probabilities and of numbers, and told as the logits that stand for it, so that every question of one model can be
-asked of several. Imports no torch.
+asked of several. Where a row's scores are a table, it is that row's tables that are averaged. Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from scipy import special
 from trustbase import files
 from trustbase.errors import ModelError
 from trustbase.model.folder import COLUMNS_FILE
-from trustbase.model.runtime import Runtime
+from trustbase.model.questions import UNREAD
+from trustbase.model.runtime import MEMBER_OUTPUT, Output, Runtime
+from trustbase.model.searching import SPAN, TABLES, best_spans, window_tables
 
-MEMBER_OUTPUT = "member_logits"  # what each member says, one after another
 _SHARED = ("tokenizer.json", "tokenizer_config.json", COLUMNS_FILE)  # what makes inputs ready; the same in all members
 Mean = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -38,6 +39,31 @@ def mean_of_labels(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(_log_mean(special.log_expit(logits)) - _log_mean(special.log_expit(-logits)))
 
 
+def mean_of_tags(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits `(members, units, tags)` of one row → those of the mean of the probabilities of each unit's tags, `(units, tags)`.
+
+    Units that no member has read stay such (`UNREAD`). Tags that fit together are looked for afterwards, in the mean.
+
+    Source: as of classes, which the tags of a unit are.
+    """
+    found = mean_of_classes(logits)
+    found[(logits <= UNREAD).all(axis=(0, 2))] = UNREAD
+    return found
+
+
+def mean_of_spans(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores `(members, tokens, 2)` of one row (`searching.row_tables`) → those of the mean of probabilities, `(tokens, 2)`.
+
+    Two distributions are averaged, each by itself: where the answer begins, and where it ends. Both are over all tokens of the row that can
+    be that, in all its windows together, with the first token of each window, which stands for no answer: the softmax that the share of
+    an answer is made of (`searching.best_spans`). The best answer, and whether there is one, are then found in both means as in one
+    model's scores; the members' own answers have no part in it.
+
+    Source: as of classes; that a span's probability is a product of two softmaxes: Devlin et al. (2019), BERT, section 4.2.
+    """
+    return np.asarray(_log_mean(special.log_softmax(scores, axis=1)))
+
+
 def mean_of_numbers(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scores `(members, rows, 1)` → their mean, `(rows, 1)`: the mean of the numbers, as these are linear in the scores."""
     return np.asarray(scores.mean(axis=0))
@@ -53,16 +79,17 @@ class Ensemble:
     Args:
         members: opened runtimes of one kind, which make inputs ready in the same way.
         mean: `mean_of_…` of the answer kind.
+        output: what the answers are made of: "logits", "unit_logits", "span".
+        answer_tokens: of the longest answer, where a text is searched for one.
     """
 
-    outputs: tuple[str, ...] = ("logits", MEMBER_OUTPUT)
-
-    def __init__(self, members: Sequence[Runtime], mean: Mean) -> None:
+    def __init__(self, members: Sequence[Runtime], mean: Mean, *, output: str, answer_tokens: int) -> None:
         self.members = tuple(members)
+        self.outputs: tuple[str, ...] = (output, MEMBER_OUTPUT)
         self.name, self.precision = members[0].name, members[0].precision
         self.precision_reason = str(getattr(members[0], "precision_reason", ""))
         self.path = f"{len(members)} x {getattr(members[0], 'path', '')}"
-        self._mean = mean
+        self._mean, self._output, self._answer_tokens = mean, output, answer_tokens
 
     def prepare(self, inputs: Sequence[Any]) -> Any:
         return self.members[0].prepare(inputs)
@@ -71,11 +98,29 @@ class Ensemble:
         """Of one member: padding is then the share that it is of any."""
         return self.members[0].computed_tokens(lengths)
 
-    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The mean's logits `(rows, width)`; of `member_logits` each member's beside the other's, `(rows, members * width)`."""
-        each = [np.asarray(member.forward("logits", encodings, rows), dtype=np.float64) for member in self.members]
-        found = np.concatenate(each, axis=1) if output == MEMBER_OUTPUT else self._mean(np.stack(each))
-        return found.astype(np.float32)
+    def forward(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> Output:
+        """What one model would give, of the mean; of `member_logits` what each member gives beside the other's, `(…, members * width)`."""
+        if output == MEMBER_OUTPUT:
+            return _of_each(self._asked(self._output, encodings, rows), lambda each: np.concatenate(each, axis=-1))
+        if self._output != SPAN:
+            return _of_each(self._asked(self._output, encodings, rows), self._mean)
+        part = encodings.take(rows)
+        tables = [self._mean(_stack(each)) for each in zip(*self._asked(TABLES, encodings, rows), strict=True)]
+        return best_spans(window_tables(tables, part), part, self._answer_tokens)
+
+    def _asked(self, output: str, encodings: Any, rows: NDArray[np.int64]) -> list[Output]:
+        return [member.forward(output, encodings, rows) for member in self.members]
+
+
+def _of_each(given: Sequence[Output], put_together: Mean) -> Output:
+    """What becomes of all members' arrays, `(members, rows, width)`; or of all their tables of each row, `(members, units, width)`."""
+    if isinstance(given[0], list):
+        return [put_together(_stack(tables)).astype(np.float32) for tables in zip(*given, strict=True)]
+    return put_together(_stack(given)).astype(np.float32)
+
+
+def _stack(given: Sequence[Any]) -> NDArray[np.float64]:
+    return np.stack(given).astype(np.float64)
 
 
 def member_folder(folder: Path, place: int) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from trustbase.errors import ModelError, Problem, UsageError
 from trustbase.model.ensemble import Ensemble, first_part, members_of
+from trustbase.model.questions import KINDS
 from trustbase.model.runtime import Runtime
 from trustbase.recipe.lookup import ANSWER_KINDS, RUNTIMES, load, load_named
 from trustbase.records import ArtifactInfo
@@ -44,17 +45,18 @@ def open_runtime(info: ArtifactInfo, precision: str, device: str | None, threads
     # Another precision than what ships: of the weights, which a graph does not hold.
     name = "torch" if info.runtime == "onnx" and precision != info.precision else info.runtime
     tokenizer = _tokenizer(info) if RUNTIMES[name].tokens else None
-    settings = {"precision": precision, "device": device, "threads": threads, **Sequencer.of(info).unusual}
+    sequencer = Sequencer.of(info)
+    settings = {"precision": precision, "device": device, "threads": threads, **sequencer.unusual}
     if not RUNTIMES[name].tokens:
         settings |= {"classes": len(info.labels.names), "columns": info.columns}
     opened = load(RUNTIMES[name])
     folders = [info.folder] if info.members == 1 else members_of(info.folder, info.members)
     runtimes: list[Runtime] = [opened.open(each, tokenizer=tokenizer, max_length=info.max_length, **settings) for each in folders]
-    return tokenizer, together(runtimes, info.answer_kind)
+    return tokenizer, together(runtimes, info.answer_kind, sequencer.answer_tokens)
 
 
-def together(runtimes: Sequence[Runtime], answer_kind: str) -> Runtime:
-    """One runtime as it is, and several as their mean.
+def together(runtimes: Sequence[Runtime], answer_kind: str, answer_tokens: int) -> Runtime:
+    """One runtime as it is, and several as their mean; where texts are searched, for answers of so many tokens at most.
 
     Raises:
         ModelError: several, and answers of this kind have no mean.
@@ -64,7 +66,8 @@ def together(runtimes: Sequence[Runtime], answer_kind: str) -> Runtime:
     mean = ANSWER_KINDS[answer_kind].averaged if answer_kind in ANSWER_KINDS else ""
     if not mean:
         raise ModelError(f"answers of kind '{answer_kind}' of several members have no mean in this version", hint="open one of its members")
-    return Ensemble(runtimes, load_named(mean))
+    output = KINDS[ANSWER_KINDS[answer_kind].question].output
+    return Ensemble(runtimes, load_named(mean), output=output, answer_tokens=answer_tokens)
 
 
 def _tokenizer(info: ArtifactInfo) -> Any:

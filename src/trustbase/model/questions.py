@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trustbase.data.tags import OUTSIDE
 from trustbase.data.units import units
 from trustbase.errors import PredictionError, Problem
-from trustbase.model.ensemble import MEMBER_OUTPUT
+from trustbase.model.runtime import MEMBER_OUTPUT
 from trustbase.records import LabelSchema
 
 UNREAD = np.float32(-1e30)  # every logit of a unit that the model did not read: cut off, or nothing to the tokenizer
@@ -183,8 +183,7 @@ def _token_scores(rows: Sequence[NDArray[np.float64]], questions: Sequence[Quest
         chances = np.exp(log_softmax(logits)) if len(logits) else logits
         chances[(logits <= UNREAD).all(axis=1)] = outside  # the model did not see them, so they are in no entity that it knows of
         table = np.concatenate([units(question.input), chances], axis=1)
-        table.setflags(write=False)
-        found.append(table)
+        found.append(_frozen(table))
     return found
 
 
@@ -203,8 +202,12 @@ def _likelihoods(rows: NDArray[np.float64], questions: Sequence[Question], label
 
 
 def _frozen_rows(rows: NDArray[np.float64]) -> Sequence[Any]:
-    rows.setflags(write=False)  # equal questions share one answer
-    return list(rows)
+    return list(_frozen(rows))
+
+
+def _frozen(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    value.setflags(write=False)  # equal questions share one answer
+    return value
 
 
 CLASS_SCORES = Kind("class_scores", "probability of each class, float64 (classes,)", ("classes",), "logits", _no_parameters, _scores, TEXT)
@@ -255,14 +258,16 @@ LOG_LIKELIHOOD = Kind(
 
 
 def of_members(kind: Kind) -> Kind:
-    """The same question put to each member of an ensemble: values float64 `(members, width)`."""
+    """The same question put to each member of an ensemble: values float64 `(members, width)`, of a ragged kind `(members, units, …)`."""
 
-    def finish(rows: NDArray[np.float64], questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
-        each = np.stack(kind.finish(rows.reshape(-1, len(labels.names)), questions, labels))
-        return _frozen_rows(each.reshape(len(rows), -1, len(labels.names)))
+    def finish(rows: Any, questions: Sequence[Question], labels: LabelSchema) -> Sequence[Any]:
+        width = len(labels.names)
+        starts = range(0, rows[0].shape[-1] if len(rows) else 0, width)
+        each = [kind.finish(kind.rows([row[..., start : start + width] for row in rows]), questions, labels) for start in starts]
+        return [_frozen(np.stack(values)) for values in zip(*each, strict=True)]
 
-    about = "the same of each member of an ensemble, float64 (members, width)"
-    return Kind(f"{kind.name}_of_members", about, kind.answers, MEMBER_OUTPUT, _no_parameters, finish, kind.modality)
+    about = "the same of each member of an ensemble, float64 (members, …)"
+    return Kind(f"{kind.name}_of_members", about, kind.answers, MEMBER_OUTPUT, _no_parameters, finish, kind.modality, ragged=kind.ragged)
 
 
 #: The table that a Predictor opens with; pass `kinds={**KINDS, "mine": …}` to ask more.
@@ -271,7 +276,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         kind.name: kind
         for kind in (
             *(CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
-            *(of_members(kind) for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER)),
+            *(of_members(kind) for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES)),
         )
     }
 )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 #: What `forward` gives: one array `(rows, width)`, or of outputs for each unit a list of one table `(units, width)` for each row.
 Output: TypeAlias = NDArray[np.float32] | list[NDArray[np.float32]]
+MEMBER_OUTPUT = "member_logits"  # of an ensemble (`model.ensemble`): what each member says, one after another
 
 
 class Encodings(Protocol):
@@ -31,7 +32,7 @@ class Runtime(Protocol):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What `forward` can compute: "logits", "unit_logits", "embedding"."""
+        """What `forward` can compute: "logits", "unit_logits", "span", "embedding"; of an ensemble, `MEMBER_OUTPUT`."""
 
     def prepare(self, inputs: Sequence[Any]) -> Any:
         """Inputs → `Encodings` (tokenised in one call)."""

@@ -15,7 +15,7 @@ from trustbase.model.columns import ColumnEncoder, encode_inputs, encoder_in
 from trustbase.model.encoded import Encoded, pad
 from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
-from trustbase.model.searching import MOST_TOKENS, best_spans
+from trustbase.model.searching import MOST_TOKENS, SPAN, TABLES, searched
 from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
 
@@ -47,7 +47,7 @@ class OnnxRuntime:
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self._told = any(each.name == "token_type_ids" for each in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(output.name.removeprefix(_PREFIX) for output in session.get_outputs())
-        self._units, self._spans = ("unit_logits" in self.outputs), ("span" in self.outputs)  # what is answered is not the text as a whole
+        self._units, self._spans = ("unit_logits" in self.outputs), (SPAN in self.outputs)  # what is answered is not the text as a whole
         self._sequencer = Sequencer(max_length, stride, UNITS if self._units else CONTEXT if self._spans else form, answer_tokens)
 
     @classmethod
@@ -100,12 +100,12 @@ class OnnxRuntime:
             batch.setdefault("token_type_ids", np.zeros_like(batch["input_ids"]))
         else:
             batch.pop("token_type_ids", None)
-        (values,) = self._session.run([_PREFIX + output], batch)
+        (values,) = self._session.run([_PREFIX + (SPAN if output == TABLES else output)], batch)
         values = np.asarray(values, dtype=np.float32)
-        if output == "span":
+        if output in (SPAN, TABLES):
             part = encodings.take(rows)
-            lengths = part.flat.lengths.tolist()
-            return best_spans([table[:length] for table, length in zip(values, lengths, strict=True)], part, self._sequencer.answer_tokens)
+            tables = [table[:length] for table, length in zip(values, part.flat.lengths.tolist(), strict=True)]
+            return searched(output, tables, part, self._sequencer.answer_tokens)
         if output != "unit_logits":
             return pooled(values, encodings, rows)
         part = encodings.take(rows)

@@ -24,7 +24,7 @@ from trustbase.model.heads import SPAN, TOKENS, head_of, outputs_of
 from trustbase.model.packed import PackedBert, packed_tokens, unsupported
 from trustbase.model.pooling import pooled
 from trustbase.model.runtime import Output
-from trustbase.model.searching import MOST_TOKENS, best_spans
+from trustbase.model.searching import MOST_TOKENS, TABLES, searched
 from trustbase.model.sequencer import CONTEXT, TEXT, UNITS, Sequencer
 from trustbase.model.token_units import by_row, read_places
 from trustbase.recipe.lookup import ADAPTATIONS
@@ -124,8 +124,9 @@ class TorchRuntime:
         with torch.inference_mode():
             if output == "unit_logits":
                 return self._forward_units(encodings, rows)
-            if output == "span":
-                return self._forward_spans(encodings.take(rows))
+            if output in ("span", TABLES):
+                part = encodings.take(rows)
+                return searched(output, self._token_tables(part), part, self._sequencer.answer_tokens)
             flat, places = encodings.flat, encodings.of_rows(rows)
             if self._packed is not None:
                 values = self._forward_packed(self._packed, output, flat, places)
@@ -162,8 +163,8 @@ class TorchRuntime:
         tables = by_row(part, values.float().cpu().numpy())
         return [tables[place] for place in np.argsort(order, kind="stable")]
 
-    def _forward_spans(self, part: Encoded) -> NDArray[np.float32]:
-        """The best spans of some rows, `(rows, 5)` (`searching.best_spans`)."""
+    def _token_tables(self, part: Encoded) -> list[NDArray[np.float32]]:
+        """The scores of each sequence's tokens to be the first and the last of the answer, `(tokens, 2)`."""
         flat = part.flat
         order = np.argsort(flat.lengths, kind="stable")
         sorted_ = flat.take(order)
@@ -177,7 +178,7 @@ class TorchRuntime:
                 outputs = outputs_of(self._model(**batch))
             values = outputs[tuple(torch.from_numpy(each).to(self._device) for each in places)]
         tables = np.split(values.float().cpu().numpy(), sorted_.offsets[1:-1])
-        return best_spans([tables[place] for place in np.argsort(order, kind="stable")], part, self._sequencer.answer_tokens)
+        return [tables[place] for place in np.argsort(order, kind="stable")]
 
     def _padded(self, encodings: Encoded, rows: NDArray[np.int64]) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in pad(encodings, rows, self._pad_id).items()}

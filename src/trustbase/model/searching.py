@@ -14,17 +14,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.model.encoded import Encoded
+from trustbase.model.runtime import Output
 
+SPAN, TABLES = "span", "span_tables"  # what a runtime is asked for: the answers, or the scores that they are searched in
 Table = NDArray[np.floating]  # scores of a sequence's tokens to be the first and the last of the answer, `(tokens, 2)`
 MOST_TOKENS = 30
 _FAR = -1e30
+
+
+def searched(output: str, tables: Sequence[Table], part: Encoded, most: int) -> Output:
+    """What a runtime gives of texts that are searched: the best span of each row, or the scores of all its tokens.
+
+    Args:
+        output: `SPAN` (`best_spans`) or `TABLES` (`row_tables`).
+        tables: of every sequence of the rows, in order.
+        part: these rows, with the characters of their tokens.
+        most: tokens of the longest answer.
+    """
+    return row_tables(tables, part) if output == TABLES else best_spans(tables, part, most)
+
+
+def row_tables(tables: Sequence[Table], part: Encoded) -> list[NDArray[np.float32]]:
+    """The scores of all tokens of each row, its windows one after another, `(tokens, 2)` each.
+
+    What an answer cannot begin or end with has a score that no model gives: all but the tokens of the text that is searched, and the first
+    of each window, which stands for no answer.
+    """
+    assert part.sequences is not None and part.characters is not None
+    whole = np.concatenate([*tables, np.empty((0, 2))]).astype(np.float32)
+    counts = part.characters[:, 0] >= 0
+    counts[part.offsets[:-1]] = True
+    whole[~counts] = _FAR
+    return np.split(whole, part.offsets[part.sequences[1:-1]])
+
+
+def window_tables(rows: Sequence[Table], part: Encoded) -> list[Table]:
+    """The scores of each sequence from those of its row: `row_tables` taken apart again."""
+    return np.split(np.concatenate([*rows, np.empty((0, 2))]), part.offsets[1:-1])
 
 
 def best_spans(tables: Sequence[Table], part: Encoded, most: int = MOST_TOKENS) -> NDArray[np.float32]:
     """What `data.truth.span.SCORES` names, of each row, `(rows, 5)`.
 
     `score` and `runner_up` are shares: the product of the softmax over all tokens of the row that can be first and of that over those
-    that can be last. `answerable` is the logistic of the best span's score less that of no answer.
+    that can be last. `answerable` is the logistic of the best span's score less that of no answer. Where one of these scores is no finite
+    number, all five are NaN.
 
     Args:
         tables: of every sequence of the rows, in order.
@@ -42,6 +76,8 @@ def best_spans(tables: Sequence[Table], part: Encoded, most: int = MOST_TOKENS) 
 
 def _best(windows: Sequence[Table], places: Sequence[NDArray[np.int32]], most: int) -> tuple[float, float, float, float, float]:
     inside = [np.flatnonzero(where[:, 0] >= 0) for where in places]
+    if not all(np.isfinite(table[np.append(0, real)]).all() for table, real in zip(windows, inside, strict=True)):
+        return np.nan, np.nan, np.nan, np.nan, np.nan  # else NaN would lose against every score, which says that there is no answer
     spans: dict[tuple[int, int], float] = {}
     for table, where, real in zip(windows, places, inside, strict=True):
         for start, end, score in _two_best(table[real], where[real], most):

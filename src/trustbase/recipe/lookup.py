@@ -195,6 +195,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="span_scores",
         of="a model that answers questions from a text",
         contrasts="trustbase.audit.challenge_parts:SPAN",
+        averaged="trustbase.model.ensemble:mean_of_spans",
     ),
     "number": AnswerKind(
         "trustbase.outputs.answers.number:NUMBER",
@@ -212,6 +213,7 @@ ANSWER_KINDS: dict[str, AnswerKind] = {
         question="token_scores",
         of="a model that gives entities",
         contrasts="trustbase.audit.challenge_parts:TOKENS",
+        averaged="trustbase.model.ensemble:mean_of_tags",
     ),
 }
 

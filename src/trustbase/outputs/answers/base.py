@@ -79,6 +79,10 @@ class Answering(ABC):
         """Rows whose answer a difference of `tolerance` in each score may turn."""
         return 0
 
+    def counted(self, truth: NDArray[Any]) -> int:
+        """What a share of right answers is a share of: rows."""
+        return len(truth)
+
     def smallest(self, truth: NDArray[Any], labels: LabelSchema) -> int:
         """Rows of the smallest label; all rows where there are no labels."""
         return len(truth)

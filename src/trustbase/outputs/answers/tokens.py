@@ -84,6 +84,9 @@ class Tokens(Answering):
     def near(self, scores: Scores, labels: LabelSchema, decision: Decision, tolerance: float) -> int:
         return sum(_near(table[:, BOUNDS:], tolerance) for table in scores)  # units: each may turn the entity that it is in
 
+    def counted(self, truth: NDArray[Any]) -> int:
+        return sum(len(row) for row in truth)  # entities
+
     def smallest(self, truth: NDArray[Any], labels: LabelSchema) -> int:
         named = [name for row in truth for _, _, name in row]
         return min(named.count(name) for name in types_of(labels.names))
