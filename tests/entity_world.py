@@ -49,6 +49,27 @@ def write_names(path: Path, rows: int, *, seed: int = 0, empty: int = 5) -> Path
     return path
 
 
+def long_text(rng: np.random.Generator) -> tuple[str, list[dict[str, object]]]:
+    """Five to eight sentences and the entities of all; the recipe's models read about a third of these at once."""
+    text, entities = "", []
+    for _ in range(int(rng.integers(5, 9))):
+        said, found = sentence(rng)
+        start = len(text) + bool(text)
+        entities += [{**each, "start": start + each["start"], "end": start + each["end"]} for each in found]  # type: ignore[operator]
+        text = f"{text} {said}".lstrip()
+    return text, entities
+
+
+def write_long_names(path: Path, rows: int, *, seed: int = 0) -> Path:
+    """Rows of long texts with entities all over, and origin."""
+    rng = np.random.default_rng(seed)
+    with path.open("w", encoding="utf-8") as handle:
+        for _ in range(rows):
+            text, entities = long_text(rng)
+            handle.write(json.dumps({"text": text, "entities": entities, "origin": str(rng.choice(GROUPS))}) + "\n")
+    return path
+
+
 def write_entity_world(
     folder: Path, *, base: str, rows: int = 700, epochs: int = 4, rate: float = 3e-4, runtime: str = "torch", limit: float = 0.5
 ) -> Path:

@@ -101,6 +101,18 @@ def test_long_contexts_are_searched_in_windows_and_answers_counted(tmp_path: Pat
         assert line in made, made
 
 
+@pytest.mark.parametrize("long", [0, 1, 40])
+def test_entities_of_texts_beyond_the_proposed_length_are_read_in_windows(long: int, tmp_path: Path) -> None:
+    def row(number: int) -> dict[str, Any]:
+        words = " ".join(["Anna met old Tom in the town today"] * (90 if number < long else 2))
+        return {"text": f"{words} {number}", "entities": [{"start": 0, "end": 4, "label": "PER"}]}
+
+    made = proposed([row(number) for number in range(40)], tmp_path / "rows.jsonl")
+    assert "task: token-classification" in made and ("stride: " in made) is (long > 0)
+    if long:  # one of forty is beyond what 95 % of the rows have; all are beyond the longest that is proposed
+        assert f"max_length: {512 if long == 40 else 32}" in made and f"stride: {128 if long == 40 else 16} " in made, made
+
+
 def test_choices_are_known_by_their_names_and_the_label_by_its_cells(tmp_path: Path) -> None:
     def rows(right: Any) -> list[dict[str, Any]]:
         ends = {f"ending{k}": f"then the {k} of them goes home again" for k in range(4)}

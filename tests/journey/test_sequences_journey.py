@@ -147,6 +147,10 @@ def test_what_cannot_be_read_so_is_refused_before_anything_is_read(tmp_path: Pat
     with pytest.raises(RecipeError) as error:
         read_recipe(long, ["data.stride=4", "task=relation-extraction", "data.head=sex", "data.tail=sex"])
     assert any("both entities must stand" in str(problem) for problem in error.value.problems), error.value.problems
+    assert read_recipe(long, ["data.stride=4", "task=token-classification"]).finetune.data.stride == 4
+    with pytest.raises(RecipeError) as error:
+        read_recipe(long, ["task=token-classification"])
+    assert [problem.hint for problem in error.value.problems] == ["set data.stride: 12 or less"]
     for overrides, wanted in (
         (["data.choices=[]"], "weighs choices, and none are named"),
         (["data.choices=[first]"], "two or more columns"),

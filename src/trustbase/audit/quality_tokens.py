@@ -110,14 +110,16 @@ def _unread(context: AuditContext) -> Finding:
     id, shared = "quality.unread_units", {**_shared(context), "direction": "lower"}
     if context.predictor is None or context.artifact is None or context.predictor.tokenizer is None:
         return Finding.without_value(id, "not_applicable", _NO_MODEL, **shared)
-    from trustbase.model.token_units import encode_units, unread
+    from trustbase.model.sequencer import Sequencer
+    from trustbase.model.token_units import unread
 
-    encoded = encode_units(context.predictor.tokenizer, list(context.test.texts), max_length=context.artifact.max_length)
-    assert encoded.unit_bounds is not None
+    reading = Sequencer.of(context.artifact)
+    encoded = reading.encode(context.predictor.tokenizer, list(context.test.texts))
     lost = unread(encoded)
-    found = share_of(lost, np.diff(encoded.unit_bounds), confidence=context.confidence)
+    found = share_of(lost, np.diff(encoded.row_units), confidence=context.confidence)
     if lost.any():
-        text = f"{found.value:.1%} of the words of the test texts are not read (they lie beyond {context.artifact.max_length} tokens)"
+        why = f"they lie beyond {reading.max_length} tokens" if reading.stride is None else "they are nothing to the tokenizer"
+        text = f"{found.value:.1%} of the words of the test texts are not read ({why})"
         context.emit("warning", text=f"{text}: entities there count as missed", finding=id)
     return found.finding(id, **shared)
 

@@ -86,7 +86,11 @@ def purpose_part(purpose: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _windows(artifact: ArtifactInfo) -> str:
-    return "" if artifact.stride is None else f" at once; longer texts in windows that overlap by {artifact.stride}, scores averaged"
+    if artifact.stride is None:
+        return ""
+    together = {"tokens": "each word answered by one of them", "span": "the best answer of all of them"}
+    how = together.get(artifact.answer_kind, "scores averaged")
+    return f" at once; longer texts in windows that overlap by {artifact.stride}, {how}"
 
 
 def _model(artifact: ArtifactInfo, report: AuditReport, recipe: Mapping[str, Any]) -> Iterator[str]:

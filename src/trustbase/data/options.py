@@ -168,8 +168,8 @@ class DataOptions(BaseModel):
     stride: int | None = Field(
         default=None,
         ge=0,
-        description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged; "
-        "absent: they are cut off",
+        description="texts longer than train.max_length are read in windows that overlap by so many tokens, and their scores averaged (of "
+        "entities each word is answered by one window, of questions the best answer counts); absent: they are cut off",
     )
     features: FeatureOptions = Field(
         default_factory=FeatureOptions, description="table columns read beside the text, at the head: {numeric: [...], categorical: [...]}"

@@ -29,9 +29,10 @@ class Encoded:
         segments: 1 for tokens of the second text of a pair, uint8 `(tokens,)`; None where there are no pairs, or the tokenizer's
             models are not told.
         columns: places and codes of the row's table columns (`model.columns`), fp32 `(rows, columns)`; None for texts alone.
-        unit_places: position in its row of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
+        unit_places: position in its sequence of each unit's first token (`data.units`), -1 where that was cut off or there is none, int64
             `(units,)`; None where no units were asked for.
-        unit_bounds: row i has the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(rows + 1,)`; None where there are none.
+        unit_bounds: sequence i answers for the units `unit_bounds[i]:unit_bounds[i + 1]`, int64 `(sequences + 1,)`; None where there are
+            none. Each unit is answered for once, and those of a row stand in order.
         sequences: row i owns the sequences `sequences[i]:sequences[i + 1]`, int64 `(rows + 1,)`, and then it is a sequence, and no row,
             that `offsets` bounds; None where each row is one.
         together: how a model's words on the sequences of a row become one: "mean", or "choices" side by side.
@@ -67,6 +68,12 @@ class Encoded:
             return self.lengths
         counts = np.diff(self.sequences)
         return np.asarray(counts * np.maximum.reduceat(np.diff(self.offsets), self.sequences[:-1]), dtype=np.int64)
+
+    @property
+    def row_units(self) -> NDArray[np.int64]:
+        """Row i has the units `row_units[i]:row_units[i + 1]`, of all its sequences, `(rows + 1,)`."""
+        assert self.unit_bounds is not None
+        return self.unit_bounds if self.sequences is None else self.unit_bounds[self.sequences]
 
     @property
     def lost(self) -> NDArray[np.int64]:
@@ -146,7 +153,7 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     places = [part.unit_places for part in parts if part.unit_places is not None]
     bounds = [np.diff(part.unit_bounds) for part in parts if part.unit_bounds is not None]
     if len(places) == len(parts):
-        return replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
+        whole = replace(whole, unit_places=np.concatenate(places), unit_bounds=offsets_of(np.concatenate(bounds)))
     several = [part for part in parts if part.sequences is not None]
     if not several:
         return whole

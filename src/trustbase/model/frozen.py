@@ -126,9 +126,9 @@ def frozen_features(
 
 def _feature_bounds(encoded: Encoded) -> NDArray[np.int64]:
     """Where the features of each row begin and end: one a row, or one for each unit that is read, `(rows + 1,)`."""
-    if encoded.unit_places is None or encoded.unit_bounds is None:
+    if encoded.unit_places is None:
         return np.arange(len(encoded) + 1)
-    return np.asarray(np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds], dtype=np.int64)
+    return np.asarray(np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.row_units], dtype=np.int64)
 
 
 def _tensors(encoded: Encoded, rows: Any, pad_id: int, device: torch.device) -> dict[str, torch.Tensor]:

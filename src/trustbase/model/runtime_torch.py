@@ -150,18 +150,22 @@ class TorchRuntime:
 
     def _forward_units(self, encodings: Encoded, rows: NDArray[np.int64]) -> list[NDArray[np.float32]]:
         """Logits of the units of each row, `(units, tags)`."""
-        order = np.argsort(encodings.lengths[rows], kind="stable")
-        part = encodings.take(rows[order])
-        asked = read_places(part)
+        part = encodings.take(rows)
+        order = np.argsort(part.flat.lengths, kind="stable")
+        sorted_ = part.flat.take(order)
+        asked = read_places(sorted_)
         if self._packed is not None:
-            values = self._packed.token_logits(*_apart(part), asked=asked)
+            values = self._packed.token_logits(*_apart(sorted_), asked=asked)
         else:
-            batch = self._padded(part, np.arange(len(part)))
+            batch = self._padded(sorted_, np.arange(len(sorted_)))
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 logits = self._model(**batch).logits
             values = logits[tuple(torch.from_numpy(each).to(self._device) for each in asked)]
-        tables = by_row(part, values.float().cpu().numpy())
-        return [tables[place] for place in np.argsort(order, kind="stable")]
+        tables = by_row(sorted_, values.float().cpu().numpy())
+        tables = [tables[place] for place in np.argsort(order, kind="stable")]
+        if part.sequences is None:
+            return tables
+        return [np.concatenate(tables[start:end]) for start, end in pairwise(part.sequences.tolist())]
 
     def _token_tables(self, part: Encoded) -> list[NDArray[np.float32]]:
         """The scores of each sequence's tokens to be the first and the last of the answer, `(tokens, 2)`."""

@@ -84,7 +84,7 @@ class Sequencer:
         if self.form == CONTEXT:
             return encode_contexts(tokenizer, inputs, max_length=length, stride=None if whole else self.stride, emit=emit)
         if self.form == UNITS:
-            return encode_units(tokenizer, inputs, max_length=length, emit=emit)
+            return encode_units(tokenizer, inputs, max_length=length, stride=None if whole else self.stride, emit=emit)
         return encode(tokenizer, inputs, max_length=length, stride=None if whole else self.stride, store=store, emit=emit)
 
     def stats(self, tokenizer: Any, inputs: Sequence[str]) -> TokenStats:

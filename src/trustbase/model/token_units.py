@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,21 @@ from trustbase.model.encoded import Encoded, joined, offsets_of
 from trustbase.model.questions import UNREAD
 from trustbase.model.tokenizer import cut_rows, not_text, special_affixes
 from trustbase.model.unit_tokenizer import unit_tokenizer
+from trustbase.model.windows import cut_windows
 
 _CHUNK = 2048
 _BLANKS = ("\u2581", "Ġ")  # tokens that stand for a blank, of sentencepiece and of byte-level tokenizers
 
 
-def encode_units(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit: Emit = ignore) -> Encoded:
-    """Token ids of texts, special tokens added, cut at `max_length`, with the place of each unit's first token.
+def encode_units(tokenizer: Any, texts: Sequence[str], *, max_length: int, stride: int | None = None, emit: Emit = ignore) -> Encoded:
+    """Token ids of texts, special tokens added, cut at `max_length` or read in windows of that length, with each unit's first token.
+
+    Args:
+        tokenizer: from `load_tokenizer`.
+        texts: `(rows,)`.
+        max_length: most tokens of a sequence, special tokens included.
+        stride: tokens by which the windows of a longer text overlap, each unit in one of them; None cuts it off.
+        emit: takes `progress` events.
 
     Raises:
         DataError: some texts are no text; names all such rows.
@@ -38,24 +46,31 @@ def encode_units(tokenizer: Any, texts: Sequence[str], *, max_length: int, emit:
     for start in range(0, len(texts), _CHUNK):
         emit("progress", what="tokenising", done=start, total=len(texts))
         whole = _encode_chunk(tokenizer, list(texts[start : start + _CHUNK]), start)
-        pieces.append(_cut(whole, max_length, prefix, suffix, right=tokenizer.truncation_side == "right"))
+        if (whole.full_lengths > max_length).any():
+            right = tokenizer.truncation_side == "right"
+            whole = (
+                _cut(whole, max_length, prefix, suffix, right=right)
+                if stride is None
+                else cut_windows(whole, max_length, stride, prefix, suffix)
+            )
+        pieces.append(whole)
     emit("progress", what="tokenising", done=len(texts), total=len(texts))
     return joined(pieces) if pieces else replace(joined([]), unit_places=np.empty(0, np.int64), unit_bounds=np.zeros(1, np.int64))
 
 
 def unread(encoded: Encoded) -> NDArray[np.int64]:
     """Units of each row that the model does not read, `(rows,)`."""
-    assert encoded.unit_places is not None and encoded.unit_bounds is not None
+    assert encoded.unit_places is not None
     before = np.concatenate([[0], np.cumsum(encoded.unit_places < 0)])
-    return np.asarray(np.diff(before[encoded.unit_bounds]), dtype=np.int64)
+    return np.asarray(np.diff(before[encoded.row_units]), dtype=np.int64)
 
 
 def read_places(part: Encoded) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and position of each unit that the model reads, in order, `(read,)` each."""
+    """Sequence and position of each unit that the model reads, in order, `(read,)` each."""
     assert part.unit_places is not None and part.unit_bounds is not None
-    rows = np.repeat(np.arange(len(part)), np.diff(part.unit_bounds))
+    sequences = np.repeat(np.arange(len(part.unit_bounds) - 1), np.diff(part.unit_bounds))
     read = part.unit_places >= 0
-    return rows[read], part.unit_places[read]
+    return sequences[read], part.unit_places[read]
 
 
 def by_row(part: Encoded, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -63,10 +78,10 @@ def by_row(part: Encoded, values: NDArray[np.float32]) -> list[NDArray[np.float3
 
     Other units have `UNREAD` in every place.
     """
-    assert part.unit_places is not None and part.unit_bounds is not None
+    assert part.unit_places is not None
     whole = np.full((len(part.unit_places), values.shape[1]), UNREAD, dtype=np.float32)
     whole[part.unit_places >= 0] = values
-    return [whole[start:end].copy() for start, end in zip(part.unit_bounds[:-1], part.unit_bounds[1:], strict=True)]
+    return [whole[start:end].copy() for start, end in pairwise(part.row_units.tolist())]
 
 
 def _encode_chunk(tokenizer: Any, chunk: list[str], start: int) -> Encoded:
@@ -113,8 +128,6 @@ def _first_tokens(
 
 def _cut(whole: Encoded, max_length: int, prefix: int, suffix: int, *, right: bool) -> Encoded:
     """Drop tokens between the special ones, and the units whose first token goes with them."""
-    if not (whole.full_lengths > max_length).any():
-        return whole
     assert whole.unit_places is not None and whole.unit_bounds is not None
     shorter = cut_rows(whole, max_length, suffix if right else None, prefix)
     counts = np.diff(whole.unit_bounds)

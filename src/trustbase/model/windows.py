@@ -2,12 +2,14 @@
 
 The windows of one text are those of `tokenizer(text, truncation=True, stride=…, return_overflowing_tokens=True)` in transformers (a test
 holds it). Of two texts one is windowed and the other stands beside every window, cut to half of the room where it is longer than that.
+Where units of a text are answered, each is by one window: that in which its first token stands farthest from where the text was cut, so
+that as much as can be of what surrounds it is read with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ def cut_windows(whole: Encoded, max_length: int, stride: int, prefix: int, suffi
     """Whole texts in windows of at most `max_length` tokens, each between the special tokens that stand around a text.
 
     Args:
-        whole: one sequence a row, of any length.
+        whole: one sequence a row, of any length; its units, where it has any, are each answered for by one window.
         max_length: most tokens of a window.
         stride: tokens that neighbours share; half of a window at most.
         prefix: special tokens before a text.
@@ -55,7 +57,15 @@ def cut_windows(whole: Encoded, max_length: int, stride: int, prefix: int, suffi
     after = place - prefix - held[window]  # of special tokens behind the text: which
     source = np.where(after >= 0, whole.full_lengths[row][window] - suffix + after, inside)
     ids = whole.ids[whole.offsets[:-1][row][window] + source]
-    return Encoded(ids, offsets, whole.full_lengths, sequences=bounds, unread=np.zeros(len(whole), np.int64))
+    windows = Encoded(ids, offsets, whole.full_lengths, sequences=bounds, unread=np.zeros(len(whole), np.int64))
+    if whole.unit_places is None or whole.unit_bounds is None:
+        return windows
+    units = np.diff(whole.unit_bounds)
+    first, last = np.repeat(bounds[:-1], units), np.repeat(bounds[1:] - 1, units)
+    chosen = np.clip(first + (whole.unit_places - prefix - (room - step) // 2) // step, first, last)
+    chosen = np.maximum.accumulate(chosen)  # a unit without a token goes with the one before it
+    places = np.where(whole.unit_places < 0, -1, whole.unit_places - (chosen - first) * step)
+    return replace(windows, unit_places=places, unit_bounds=np.searchsorted(chosen, np.arange(bounds[-1] + 1)))
 
 
 @dataclass(frozen=True, eq=False)

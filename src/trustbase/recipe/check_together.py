@@ -24,14 +24,14 @@ def together_problems(recipe: Recipe, kind: str, root: Path, aside: Aside) -> It
         root: folder that relative paths start from.
         aside: what could not be read.
     """
-    yield from _windows(recipe, kind)
+    yield from _windows(recipe)
     yield from _members(recipe, kind)
     yield from _columns_of_choices(recipe)
     yield from _streamed(recipe, kind, aside)
     yield from _lone_adapter(recipe, root, aside)
 
 
-def _windows(recipe: Recipe, kind: str) -> Iterator[Found]:
+def _windows(recipe: Recipe) -> Iterator[Found]:
     """Windows that would hardly move, or of what is not read in windows."""
     stride, most = recipe.data.stride, recipe.train.max_length // 2
     if stride is None:
@@ -42,8 +42,6 @@ def _windows(recipe: Recipe, kind: str) -> Iterator[Found]:
     if recipe.task in TASKS and TASKS[recipe.task].entities:
         message = "both entities must stand in what is read at once, and a window may hold one of them"
         yield ("data", "stride"), message, "remove data.stride"
-    if kind == "tokens":
-        yield ("data", "stride"), "units of a text are read once, and windows would answer for some of them twice", "remove data.stride"
 
 
 def _members(recipe: Recipe, kind: str) -> Iterator[Found]:

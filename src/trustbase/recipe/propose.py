@@ -47,7 +47,7 @@ _PARTS = {"train", "training", "validation", "valid", "val", "dev", "test", "tes
 _LENGTHS = (32, 64, 128, 256, 512)
 _FEW_ROWS, _RARE = 1_000, 0.1
 _SURE = 0.95
-_WINDOW, _STRIDE = 384, 128  # of texts that are searched for an answer
+_WINDOW, _STRIDE = 384, 128  # of texts that are searched for an answer, and at most of those that are read in windows
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,9 @@ def _data(look: Look, found: Proposal) -> Iterator[str]:
         yield f"  text: {yaml_text(template)}    # no column reads like a text: a sentence of the others"
     if found.parts is not None:
         yield from (f"  {line}" for line in found.parts.lines)
-        if found.task == "question-answering" and _row_tokens(found, 1.0) > _WINDOW:
-            yield f"  stride: {_STRIDE}    # longer texts are searched in windows that overlap by so many tokens"
+        length = _length(look, found)[1]
+        if TASKS[found.task].reads in ("units", "context") and _row_tokens(found, 1.0) > length:
+            yield f"  stride: {min(_STRIDE, length // 2)}    # longer texts are read in windows that overlap by so many tokens"
     yield f"  label: {yaml_text(found.label.name)}    # {about_label(found.label, found.answers)}{about_unfit(found.unfit)}"
     if found.parts is None:
         aside = {column.name for column in (found.entity, found.split, *found.groups, *found.texts) if column is not None}

@@ -22,6 +22,7 @@ Facts = list[tuple[str, str]]
 _MANY_LOOKS = 2
 _UNKNOWN_TOKENS = 0.05  # the share from which a base model is said not to read the language well
 _LISTED = 8
+_WINDOWS = {"tokens": "model.windows_of_words", "span": "model.windows_searched"}  # how they come together, but where scores are averaged
 _NAMED_OF_BASE = ("family", "model_type", "objective", "objectives", "context")  # these stand among the facts with names
 
 
@@ -141,7 +142,7 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("decision", _decision(artifact, t)),
         ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
-        ("stride", t("model.windows", n=artifact["stride"]) if artifact.get("stride") is not None else None),
+        ("stride", t(_WINDOWS.get(str(kind), "model.windows"), n=artifact["stride"]) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:

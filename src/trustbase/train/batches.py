@@ -289,13 +289,22 @@ class UnitRows(_Rows):
     def tokens(self) -> NDArray[np.int64] | None:
         return self._rows.tokens
 
+    def size(self, chosen: NDArray[np.int64]) -> int:
+        return self._rows.size(chosen)
+
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
-        """The rows, padded; `labels` are the tags of all units that are read, `(read,)`, and `targets` say where each of them stands."""
+        """The rows, padded, in all their windows; `labels` are the tags of the units that are read, `(read,)`, and `targets` say where each
+        stands and whose it is.
+        """
         batch, part = self._rows.take(rows, device, number), self._encoded.take(rows)
-        owners, positions = read_places(part)
-        asked = {"places": owners * batch.inputs["input_ids"].shape[1] + positions, "owners": owners}
-        targets = {name: torch.from_numpy(places).to(device) for name, places in asked.items()}
-        return replace(batch, labels=torch.from_numpy(_read(self.labels[rows], part)).to(device), targets=targets)
+        lines, positions = read_places(part)
+        owners = torch.from_numpy(lines).to(device)
+        targets = {
+            "places": torch.from_numpy(lines * batch.inputs["input_ids"].shape[1] + positions).to(device),
+            "owners": owners if batch.pooling is None else batch.pooling.owners[owners],
+        }
+        labels = torch.from_numpy(_read(self.labels[rows], part)).to(device)
+        return replace(batch, labels=labels, targets=targets, pooling=None)
 
     def by_row(self, rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[Any]:
         return unit_tables(self._encoded.take(rows), values)
@@ -312,8 +321,8 @@ class UnitFeatureRows(FeatureRows):
         """
         super().__init__(features, encoded.lengths, labels)
         self._encoded = encoded
-        assert encoded.unit_bounds is not None and encoded.unit_places is not None
-        self._bounds = np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.unit_bounds]  # of each row among the features
+        assert encoded.unit_places is not None
+        self._bounds = np.concatenate([[0], np.cumsum(encoded.unit_places >= 0)])[encoded.row_units]  # of each row among the features
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The vectors of the units of these rows, `(read, width)`."""
@@ -376,11 +385,11 @@ def _read(labels: NDArray[Any], part: Encoded) -> NDArray[np.int64]:
 
 def unit_tables(part: Encoded, values: NDArray[np.float64]) -> NDArray[Any]:
     """Probabilities of the units that a model reads, `(read, tags)`, as a table for each row; the first tag is that of all others."""
-    assert part.unit_places is not None and part.unit_bounds is not None
+    assert part.unit_places is not None
     whole = np.zeros((len(part.unit_places), values.shape[1]))
     whole[:, 0] = part.unit_places < 0
     whole[part.unit_places >= 0] = values
-    return ragged(whole[start:end] for start, end in pairwise(part.unit_bounds.tolist()))
+    return ragged(whole[start:end] for start, end in pairwise(part.row_units.tolist()))
 
 
 def places_of(sequences: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -227,10 +227,11 @@ def _warn_unread(encoded: Encoded, options: TrainOptions, emit: Emit) -> None:
     lost = unread(encoded)
     if lost.any():
         share = lost.sum() / max(len(encoded.unit_places), 1)
+        beyond = f"lie beyond train.max_length ({options.max_length} tokens; data.stride reads longer texts in windows) or "
         emit(
             "warning",
-            text=f"{int(lost.sum()):,} units of {int((lost > 0).sum()):,} training texts ({share:.1%} of all units) are not read: they lie "
-            f"beyond train.max_length ({options.max_length} tokens) or are nothing to the tokenizer; they are answered with no entity",
+            text=f"{int(lost.sum()):,} units of {int((lost > 0).sum()):,} training texts ({share:.1%} of all units) are not read: they "
+            f"{beyond if encoded.truncated.any() else ''}are nothing to the tokenizer; they are answered with no entity",
         )
 
 
