@@ -22,7 +22,6 @@ Facts = list[tuple[str, str]]
 _MANY_LOOKS = 2
 _UNKNOWN_TOKENS = 0.05  # the share from which a base model is said not to read the language well
 _LISTED = 8
-_WINDOWS = {"tokens": "model.windows_of_words", "span": "model.windows_searched"}  # how they come together, but where scores are averaged
 _NAMED_OF_BASE = ("family", "model_type", "objective", "objectives", "context")  # these stand among the facts with names
 
 
@@ -142,12 +141,19 @@ def model_facts(material: Material, t: Words) -> tuple[Facts, Facts]:
         ("decision", _decision(artifact, t)),
         ("columns", t("list.pair").join(artifact.get("columns") or [])),
         ("max_length", t("model.tokens", n=artifact["max_length"]) if artifact.get("max_length") else None),
-        ("stride", t(_WINDOWS.get(str(kind), "model.windows"), n=artifact["stride"]) if artifact.get("stride") is not None else None),
+        ("stride", _windows(artifact["stride"], kind, t) if artifact.get("stride") is not None else None),
         ("lineage", _one_line(recorded.pop("lineage", None))),
     ]
     if recipe:
         rows.append(("mitigation", _one_line(recipe.get("mitigate")) or t("model.no_mitigation")))
     return [(t(f"model.{key}"), str(value)) for key, value in rows if value not in (None, "")], plain_facts(recorded)
+
+
+def _windows(stride: Any, kind: Any, t: Words) -> str:
+    """How windows overlap, and how what the model says of them comes together."""
+    if kind == "tokens":
+        return t("model.windows_of_words", n=stride)
+    return t("model.windows_searched", n=stride) if kind == "span" else t("model.windows", n=stride)
 
 
 def columns_read(features: Any, t: Words) -> str:
