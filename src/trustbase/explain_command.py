@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files, seeds
-from trustbase.audit.explain.methods import Method
+from trustbase.audit.explain.methods import Method, refusal
 from trustbase.data.cells import Reading
-from trustbase.data.marked import HEAD
+from trustbase.data.jsonl import object_of
+from trustbase.data.marked import parts
 from trustbase.data.pair import CELL, readable
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, Problem, UsageError
@@ -34,6 +35,7 @@ KINDS = ("classes", "labels", "number")  # answers that are one score, or one of
 REASONS = 4  # of an answer, at most
 LEAST_REASON = 0.05  # of the largest weight, under which a unit is no reason
 SAMPLES = 500
+_NOTHING = ("NAType", "NaTType")  # what pandas has for a cell without a value
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def explain(
         label: whose score is explained; the answer's by default, or of several labels the one with the highest score.
         method: "shapley" (exact for few units, else Owen values along sentences and words), "orders" (means over random orders, with
             errors), "lime", or "occlusion".
-        samples: most inputs that are asked about.
+        samples: most inputs that the method asks about; at most 40 more tell whether what it says is true.
         characters: whether each character is a unit, and not each word.
         seed: of what is drawn.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
@@ -138,6 +140,8 @@ def explain(
         _refuse_kind(info)
         place = None if label is None else _place(info, label)
         asked, units = _units(info, input, text_pair, characters)
+        if reason := refusal(method, len(units), samples):
+            raise UsageError(f"this input cannot be explained: {reason}", hint="more --samples, another --method, or a shorter input")
         with Predictor.open(info) as predictor:
             found = _explained(predictor, asked, units, place, method, samples, seed)
     if target is not None:
@@ -172,19 +176,33 @@ def _place(info: ArtifactInfo, label: str) -> int:
 def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None, characters: bool) -> tuple[str, Units]:
     """What the model is asked, and what of it can be left out."""
     from trustbase.audit.explain import units
+    from trustbase.bundle.rows import cells_of
 
     reading = Reading.of(info)
     template = reading.template
-    row = dict(input) if isinstance(input, Mapping) else _as_row(template, reading, input, pair)
-    missing = [name for name in reading.needed if name not in row]
+    if isinstance(input, Mapping) and pair is not None:
+        raise UsageError("a row holds both texts of a pair, and a second text was given too", hint="name a row, or two texts")
+    given = dict(input) if isinstance(input, Mapping) else _as_row(template, reading, input, pair)
+    missing = [name for name in reading.needed if name not in given]
     if missing:
         raise DataError("this input cannot be asked", problems=[Problem(name, "this column is missing") for name in missing])
+    row = cells_of({name: _plain(given[name]) for name in reading.needed}, reading)
     asked = reading.render(row)
-    plain = all(side.plain for side in (template.sides or (template,)))
-    found = units.words(asked, characters=characters, columns=reading.columns) if plain else units.fields(row, reading)
+    by_words = bool(template.entities) or all(side.plain for side in (template.sides or (template,)))
+    if characters and not by_words:
+        raise UsageError("this model reads a template over columns, whose units are the columns, not characters")
+    found = units.words(asked, characters=characters, columns=reading.columns) if by_words else units.fields(row, reading)
     if not len(found):
         raise DataError("there is no word in this input, so nothing of it can be left out", hint="explain another input")
     return asked, found
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can write it: of numpy as Python's own, NaN and the like as no value, anything that JSON does not know as its text."""
+    value = value.item() if isinstance(value, np.generic) else list(value) if isinstance(value, tuple) else value
+    if (isinstance(value, float) and np.isnan(value)) or type(value).__name__ in _NOTHING:
+        return None
+    return value if value is None or isinstance(value, str | bool | int | float | list | dict) else str(value)
 
 
 def _as_row(template: TextTemplate, reading: Reading, text: str, pair: str | None) -> dict[str, Any]:
@@ -260,7 +278,7 @@ async def _reasons(game: Game, found: Attribution, score: float, target: int) ->
 def _shown(asked: str, units: Units) -> tuple[str, tuple[tuple[int, int] | None, ...]]:
     """The text as people read it, and where units stand in it; nowhere where entities are marked, which people read in other words."""
     text = asked.split(CELL, 1)[0]
-    if HEAD in text or units.kind == "fields":
+    if parts(text) is not None or units.kind == "fields":
         return readable(text), (None,) * len(units)
     return readable(text), tuple(
         None if span is None else (len(readable(text[: span[0]])), len(readable(text[: span[1]]))) for span in units.spans
@@ -268,15 +286,13 @@ def _shown(asked: str, units: Units) -> tuple[str, tuple[tuple[int, int] | None,
 
 
 def read_row(text: str) -> dict[str, Any]:
-    """The columns of an input, from JSON.
+    """The columns of an input, from JSON; numbers stay as they were written.
 
     Raises:
         UsageError: it is no object of cells.
     """
     try:
-        row = json.loads(text)
+        return object_of(text)
     except ValueError as error:
-        raise UsageError(f"--row is no JSON: {error}", hint='such as --row \'{"age": "42", "job": "smith"}\'') from error
-    if not isinstance(row, dict) or any(isinstance(cell, dict) for cell in row.values()):
-        raise UsageError("--row must be one JSON object of columns and cells", hint='such as --row \'{"age": "42", "job": "smith"}\'')
-    return row
+        what = "is no JSON" if isinstance(error, json.JSONDecodeError) else "must be one JSON object of columns and cells"
+        raise UsageError(f"--row {what}: {error}", hint='such as --row \'{"age": "42", "job": "smith"}\'') from error

@@ -107,6 +107,12 @@ def test_owen_values_are_those_of_shap(units, evaluations):
     assert len(asked) <= evaluations
 
 
+@pytest.mark.parametrize("evaluations", [11, 12, 43, 101])
+def test_owen_values_ask_no_more_than_they_may(evaluations):
+    _, asked = play(owen_values(neighbours([0] * 29), 30, evaluations), game(30))
+    assert evaluations - 2 <= len(asked) <= evaluations
+
+
 @pytest.mark.parametrize("units", [1, 2, 3, 7])
 def test_exact_values_are_the_mean_over_all_orders(units):
     from itertools import permutations

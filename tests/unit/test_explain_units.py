@@ -48,6 +48,21 @@ def test_words_of_english():
     assert units.breaks[:5] == (0, 0, 1, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("यह फिल्म बहुत अच्छी है।", ("यह", "फिल्म", "बहुत", "अच्छी", "है")),
+        ("cafe\u0301 noir, isn't", ("cafe\u0301", "noir", "isn't")),
+        ("كَانَ الفيلم جيدًا", ("كَانَ", "الفيلم", "جيدًا")),
+    ],
+)
+def test_marks_that_combine_with_letters_go_with_their_word(text, names):
+    assert words(text).names == names
+    for characters in (False, True):
+        units = words(text, characters=characters)
+        assert not units.texts(np.zeros((1, len(units)), bool))[0].strip(" ,।'")
+
+
 def test_words_of_chinese_are_segmented():
     pytest.importorskip("jieba")
     units = words(TEXTS[2])
@@ -71,6 +86,7 @@ def test_entities_that_a_relation_is_asked_of_are_never_left_out():
     units = words(text)
     assert units.names == ("Dr", "works", "for", "today")
     assert units.texts(np.zeros((1, 4), bool)) == ["\x0ePER\x02Ann Lee\x0e \x0f\x02Acme\x0f "]
+    assert words("good \x0efilm bad\x0e more").names == ("good", "film", "bad", "more")  # no entities: nothing is kept back
 
 
 def test_columns_beside_a_text_are_units_that_can_be_empty():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from trustbase.data import delimited, jsonl
 from trustbase.data.cells import Reading
@@ -141,9 +142,27 @@ def _raw(parsed: delimited.Parsed, path: Path, *, rows: int, lines: int) -> RawT
     return RawTable(parsed.table, numbers, places, bad, parsed.total, path.name, "", 0, parsed.exact)
 
 
-def _rows(raw: RawTable, reading: Reading) -> list[Row]:
-    """Good and bad rows in file order, checked as training rows are."""
-    checked = check_rows(
+def cells_of(row: Mapping[str, Any], reading: Reading) -> dict[str, str | None]:
+    """The cells of one row, read and checked as a line of a jsonl file is; None where one is empty.
+
+    Args:
+        row: every column that the model reads; others are passed over.
+        reading: which columns make the text, and which are asked as cells.
+
+    Raises:
+        DataError: the row cannot be asked about; every reason.
+    """
+    told = {name: jsonl.written(row[name]) if name in reading.template.entities else row[name] for name in reading.needed}
+    parsed = jsonl.parse(json.dumps(told).encode(), reading.needed)
+    checked = _checked(_raw(parsed, Path("input"), rows=0, lines=0), reading)
+    if not len(checked):
+        raise DataError("this input cannot be asked", problems=[Problem("input", bad.reason) for bad in checked.bad_rows])
+    found: dict[str, str | None] = checked.table.to_pylist()[0]
+    return found
+
+
+def _checked(raw: RawTable, reading: Reading) -> RawTable:
+    return check_rows(
         raw,
         text=reading.template.whole,
         shown=reading.template.composed,
@@ -151,6 +170,11 @@ def _rows(raw: RawTable, reading: Reading) -> list[Row]:
         cells=reading.columns,
         numeric=reading.numeric,
     )
+
+
+def _rows(raw: RawTable, reading: Reading) -> list[Row]:
+    """Good and bad rows in file order, checked as training rows are."""
+    checked = _checked(raw, reading)
     inputs = reading.render_table(checked.table) if len(checked) else []
     rows: list[tuple[int, Row]] = list(zip(checked.row_numbers.tolist(), inputs, strict=True))
     rows += [(bad.row, BadInput(f"{raw.source}:{bad.line}", bad.reason)) for bad in checked.bad_rows]

@@ -26,7 +26,7 @@ def explain_command(
     row: Annotated[str | None, typer.Option("--row", help="The recipe's columns as a JSON object, in place of a text.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Whose score is explained; the answer's by default.")] = None,
     method: Annotated[str, typer.Option("--method", help="shapley, orders (with errors), lime or occlusion.")] = "shapley",
-    samples: Annotated[int, typer.Option("--samples", help="Most inputs that are asked about.")] = 500,
+    samples: Annotated[int, typer.Option("--samples", help="Most inputs that the method asks; up to 40 more check it.")] = 500,
     characters: Annotated[bool, typer.Option("--characters", help="Each character is a unit, and not each word.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is drawn.")] = 0,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
@@ -64,7 +64,7 @@ def explain_command(
 def show_explanation(found: Explanation, page: Path | None) -> None:
     """The answer, a line for each of the units that add most, the reasons, and whether they are true of the model."""
     about, faithful = found.about, found.faithful
-    typer.echo(f"{found.label}: {four_places(found.score)} (without any {found.kind}: {four_places(found.base)})")
+    typer.echo(f"{_cut(found.label)}: {four_places(found.score)} (without any {found.kind}: {four_places(found.base)})")
     typer.echo(f"what each of the {found.kind} adds, by {about['method']}, from {about['asked']:,} inputs:")
     order = sorted(range(len(found.units)), key=lambda place: -abs(found.weights[place]))
     most = max(map(abs, found.weights), default=0.0) or 1.0

@@ -117,6 +117,32 @@ def _row(line: bytes, columns: Sequence[str], needed: Sequence[str], whole: Coll
     return [_cell(_told(value.get(name)) if name in nested else value.get(name), name, whole, escaped) for name in columns]
 
 
+def object_of(text: str) -> dict[str, Any]:
+    """One object of a text of any number of lines, with numbers as they were written.
+
+    Raises:
+        ValueError: it is no such object; the reason.
+    """
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except _RefusedError as refused:
+        raise ValueError(": ".join(filter(None, (refused.kind, refused.detail)))) from refused
+    if not isinstance(value, dict):
+        raise ValueError(f"got {_kind_of(value)}")
+    return value
+
+
+def written(value: Any) -> Any:
+    """A list or object as one text of JSON; anything else as it is.
+
+    Raises:
+        ValueError: it is nested too deeply.
+    """
+    return _told(value)
+
+
 def _told(value: Any) -> Any:
     """A list or object as one text of JSON; anything else as it is."""
     try:

@@ -62,10 +62,12 @@ def ends_at_units(bounds: Bounds, spans: Sequence[tuple[int, int]]) -> list[bool
 @lru_cache(maxsize=1)
 def _pattern() -> re.Pattern[str]:
     """One character alone, or a word with the marks that combine with its letters, or any other sign."""
-    marks = "".join(map(re.escape, _combining()))
+    marks = combining()
     return re.compile(f"[{ALONE}][{marks}]*|[^\\W_](?:[^\\W_{ALONE}]|[{marks}])*|\\S")
 
 
-def _combining() -> list[str]:
-    """Every character that stands on the one before it (Unicode categories Mn, Mc, Me)."""
-    return [chr(code) for code in range(0x300, min(sys.maxunicode, 0x1FFFF) + 1) if unicodedata.category(chr(code)).startswith("M")]
+@lru_cache(maxsize=1)
+def combining() -> str:
+    """Every character that stands on the one before it (Unicode categories Mn, Mc, Me), as part of a class of a regular expression."""
+    found = (chr(code) for code in range(0x300, min(sys.maxunicode, 0x1FFFF) + 1))
+    return "".join(re.escape(sign) for sign in found if unicodedata.category(sign).startswith("M"))

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 FIRST = 5  # units that are looked at when it is asked whether enough was sampled, or whether two explanations agree
 SETTLED = 0.9  # share of them that other masks would name too, from which no more are drawn
+_AT_ONCE = 1000  # inputs that stand in memory at the same time
 _ROUND = 100  # masks that are drawn before it is asked again
 
 
@@ -62,8 +63,10 @@ class Game:
         Raises:
             PredictionError: some of them could not be answered.
         """
-        questions = [Question(self._question, text) for text in self.units.texts(masks)]
-        values = values_of(await self._predictor.ask_each(questions))
+        values: list[Any] = []
+        for start in range(0, len(masks), _AT_ONCE):  # texts of all of them could be more than memory holds
+            texts = self.units.texts(masks[start : start + _AT_ONCE])
+            values += values_of(await self._predictor.ask_each([Question(self._question, text) for text in texts]))
         return np.stack([np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values])
 
     async def whole(self) -> Floats:

@@ -11,6 +11,18 @@ if TYPE_CHECKING:
 
 Method = Literal["shapley", "orders", "lime", "occlusion"]
 
+MOST_UNITS = 10_000  # of an input; what is kept of them grows with their square
+MOST_LINEAR = 2_000  # of LIME, whose work grows with the cube
+
+
+def refusal(method: Method, units: int, samples: int) -> str:
+    """Why an input of so many units cannot be explained so; "" where it can."""
+    most = MOST_LINEAR if method == "lime" else MOST_UNITS
+    if units > most:
+        return f"it has {units:,} units, and {method} explains {most:,} at most"
+    needed = {"orders": 2 * units, "occlusion": units + 1}.get(method, 0)
+    return f"{method} asks {needed:,} inputs at least for {units:,} units, and {samples:,} are allowed" if needed > samples else ""
+
 
 async def attribute(game: Game, target: int, method: Method, *, samples: int, rng: np.random.Generator) -> Attribution:
     """What each unit adds to a score.
@@ -19,7 +31,7 @@ async def attribute(game: Game, target: int, method: Method, *, samples: int, rn
         game: the input.
         target: which score.
         method: the way; see `local` for each.
-        samples: most inputs that are asked about. Occlusion asks one for each unit.
+        samples: most inputs that are asked about; `refusal` says where these are too few.
         rng: of what is drawn.
     """
     from trustbase.audit.explain import local

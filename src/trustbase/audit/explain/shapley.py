@@ -160,7 +160,7 @@ def owen_values(tree: NDArray[np.integer], units: int, evaluations: int) -> Gene
     gains = np.zeros((len(members), len(base)))
     number = count()
     waiting: list[tuple[float, int, tuple[Any, ...]]] = [(0.0, next(number), (np.zeros(units, bool), base, whole, len(members) - 1, 1.0))]
-    asked, most = 0, evaluations - 2
+    asked, most = 0, (evaluations - 2) // 2 * 2  # two at a time
     while waiting and asked < most and units:
         batch: list[tuple[Any, ...]] = []
         while waiting and 2 * len(batch) < AT_ONCE and asked + 2 * len(batch) < most:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import util
 from itertools import compress
 from typing import Any, Literal
@@ -19,13 +20,12 @@ from numpy.typing import NDArray
 from trustbase.data import marked
 from trustbase.data.cells import Reading
 from trustbase.data.pair import CELL
-from trustbase.data.units import ALONE
+from trustbase.data.units import ALONE, combining
 
 Kind = Literal["words", "characters", "fields"]
 Masks = NDArray[np.bool_]  # `(inputs, units)`: which units each input keeps
 
 _ALONE = re.compile(f"[{ALONE}]")
-_WORD = re.compile(r"\w+(?:['’-]\w+|[.,]\d+)*")
 _SIGN = re.compile(r"\w")
 _ENDS = ((re.compile(r"[.!?。！？…\n]"), 3), (re.compile(r"[;:；：—]"), 2), (re.compile(r"[,，、()（）\x1e\x1f]"), 1))
 
@@ -124,14 +124,22 @@ def _spans(text: str, characters: bool) -> tuple[list[tuple[int, int]], Kind]:
     """Where words stand; never within an entity that is asked about."""
     chinese = _ALONE.search(text) is not None
     if characters or (chinese and util.find_spec("jieba") is None):
-        found = [(place, place + 1) for place, sign in enumerate(text) if _SIGN.match(sign)]
+        found = [match.span() for match in _patterns()[1].finditer(text)]
     elif chinese:
         found = _segmented(text)
     else:
-        found = [match.span() for match in _WORD.finditer(text)]
-    closed = [(match.start(), match.end()) for match in re.finditer(f"([{marked.HEAD}{marked.TAIL}]).*?\\1", text, re.DOTALL)]
-    free = [(a, b) for a, b in found if not any(start < b and a < end for start, end in closed)]
-    return free, "characters" if characters or (chinese and util.find_spec("jieba") is None) else "words"
+        found = [match.span() for match in _patterns()[0].finditer(text)]
+    if marked.parts(text) is not None:
+        closed = [(match.start(), match.end()) for match in re.finditer(f"([{marked.HEAD}{marked.TAIL}]).*?\\1", text, re.DOTALL)]
+        found = [(a, b) for a, b in found if not any(start < b and a < end for start, end in closed)]
+    return found, "characters" if characters or (chinese and util.find_spec("jieba") is None) else "words"
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """A word, and a character, with the marks that combine with its letters (of Hindi and Thai the vowels, of Arabic the points)."""
+    more = combining()
+    return re.compile(f"\\w[\\w{more}]*(?:['’-][\\w{more}]+|[.,]\\d+)*"), re.compile(f"\\w[{more}]*")
 
 
 def _segmented(text: str) -> list[tuple[int, int]]:
