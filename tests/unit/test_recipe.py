@@ -489,7 +489,6 @@ def test_nothing_follows_from_choices_that_were_set_aside(folder: Path) -> None:
         (["task=multiple-choice", "data.choices=[a, b]", "data.features={numeric: [n]}"], "the same beside each of its choices"),
         (["task=regression", "data.memory=stream"], "stream keeps one label of each row"),
         (["data.features={numeric: [n]}", "data.memory=stream"], "stream was never tried with data.features"),
-        (["task=token-classification", "train.members=2"], "train.members is the mean"),
         (["adapt=prefix", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prefix trains is one tensor"),
         (["adapt=prompt", "train.layer_decay=0.8"], "falls from layer to layer, and what adapt: prompt trains is of no layer"),
     ],
