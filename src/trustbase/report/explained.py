@@ -11,6 +11,8 @@ from trustbase.report.html import content_policy, page_environment, read_asset
 from trustbase.report.notebook import page_html
 from trustbase.report.words import Words, words
 
+_KINDS = ("words", "characters", "fields")  # what units can be; each has its words
+_ABOUT = {"lime": "lime_about", "occlusion": "occlusion_about"}  # other methods give values that sum to the score
 _TONES = 4  # how many shades a word can have
 _LEAST = 0.02  # of the largest weight, under which a word has none
 
@@ -38,7 +40,7 @@ def explained_block(facts: Mapping[str, Any], lang: str = "en") -> str:
 
 
 def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
-    kind, weights, errors = facts["kind"], facts["weights"], facts["errors"]
+    kind, weights, errors = _KINDS[_KINDS.index(facts["kind"])], facts["weights"], facts["errors"]
     order = sorted(range(len(weights)), key=lambda place: -abs(weights[place]))
     told = errors or [None] * len(weights)
     numbers = {"score": _number(facts["score"]), "base": _number(facts["base"])}
@@ -65,9 +67,8 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
 
 
 def _about(about: Mapping[str, Any], t: Words) -> str:
-    method = about["method"]
-    if method in ("lime", "occlusion"):
-        return t(f"explained.{method}_about", asked=f"{about['asked']:,}")
+    if (own := _ABOUT.get(about["method"])) is not None:
+        return t(f"explained.{own}", asked=f"{about['asked']:,}")
     return t("explained.table_about", method="Shapley", asked=f"{about['asked']:,}")
 
 
