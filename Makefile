@@ -41,7 +41,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/finetune.py
 	$(BIN)/python benchmarks/groupmetrics.py
-	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/interval_coverage.py
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

@@ -15,7 +15,7 @@ where Wilson's are too short for low rates (Cai 2005, and measured here: down to
 
 Source: Tukey-Kramer simultaneous contrasts: Hayter (1984), Ann. Statist. 12, theorem 1 (conservative for unequal sizes);
 simultaneous score-type bounds of all pairs of binomial rates: Agresti, Bini, Bertaccini & Ryu (2008), Biometrics 64. The combination
-used here is approximate; its coverage is measured in `benchmarks/coverage.py`. Others:
+used here is approximate; its coverage is measured in `benchmarks/interval_coverage.py`. Others:
 intersection-union: Berger (1982), Technometrics 24, section 2; one-sided bounds: Cai (2005), J. Statist. Plann. Inference
 131, section 2; MOVER: Newcombe (1998), Statist. Med. 17, 873, method 10, and Donner & Zou (2012), Statist. Methods Med.
 Res. 21, sections 2.1 (difference) and 2.3 (ratio).

@@ -44,8 +44,8 @@ def expected_calibration_error(
     calibrated model give about 0.04. The value is the usual one; the interval inverts its distribution. How the true gaps lie over the
     bins must be assumed for that: below as they are clearly seen, above more evenly (which leaves less to chance). Where true gaps are
     zero the estimate has an edge, and no interval can cover exactly what it claims (Hirano & Porter 2012, Econometrica 80): there it
-    covers more. Coverage was simulated for six patterns of miscalibration (`benchmarks/coverage.py`); for others it is not known. What
-    bins cannot see (gaps that cancel within one) is not part of the claim.
+    covers more. Coverage was simulated for six patterns of miscalibration (`benchmarks/interval_coverage.py`); for others it is not known.
+    What bins cannot see (gaps that cancel within one) is not part of the claim.
 
     Args:
         confidence_scores: score of the answered label `(rows,)`.

@@ -1,7 +1,7 @@
 """Numbers with their doubt: intervals for proportions, means, costs and differences, and the resampling of rows.
 
-Closed forms first: they are exact enough (see `benchmarks/coverage.py` for their measured coverage), instant, and the same on every
-machine. Tilting, on which several rest, lives in `tilting.py`, ranks in `ranks.py`, confusion counts in `counts.py`, calibration in
+Closed forms first: they are exact enough (see `benchmarks/interval_coverage.py` for their measured coverage), instant, and the same on
+every machine. Tilting, on which several rest, lives in `tilting.py`, ranks in `ranks.py`, confusion counts in `counts.py`, calibration in
 `reliability.py`, largest gaps and smallest ratios over groups in `contrasts.py`.
 """
 

@@ -9,7 +9,7 @@ A sample does not show what is rarer than its rows, so each part carries ghosts:
 than a row or two. They matter only where the rows themselves do not reach.
 
 Source: Efron (1981), Canad. J. Statist. 9 (nonparametric tilting); DiCiccio & Romano (1990), Int. Statist. Rev. 58 (least favourable
-families); Wilson (1927), JASA 22. The ghosts' weights are ours, chosen by simulation (`benchmarks/coverage.py`).
+families); Wilson (1927), JASA 22. The ghosts' weights are ours, chosen by simulation (`benchmarks/interval_coverage.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Do the intervals cover what they claim? Simulation on known truth.
 
-    python benchmarks/coverage.py [--draws 1000] [--only NAME] [--json FILE]
+    python benchmarks/interval_coverage.py [--draws 1000] [--only NAME] [--json FILE]
 
 Each row is one case: data of a known truth are drawn many times (at least `--draws`, more where a draw costs little), a 95 % interval is
 made from each draw, and the share that holds the truth is printed with the mean width. It must lie within 93 to 97 %; a case that may
