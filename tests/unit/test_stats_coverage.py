@@ -1,7 +1,7 @@
 """Intervals cover what they claim, by simulation on known truth.
 
-The simulations are those of `benchmarks/interval_coverage.py`, on fewer cases. A 95 % interval must cover in 93 to 97 % of the draws; a case
-may cover more, never less, only where its simulation gives a reason, and the cells where whole counts are the reason are listed here.
+The simulations are those of `benchmarks/interval_coverage.py`, on fewer cases. A 95 % interval must cover in 93 to 97 % of the draws; a
+case may cover more, never less, only where its simulation gives a reason, and the cells where whole counts are the reason are listed here.
 Widths of gaps are held against the percentile bootstrap's, so that safety is not bought with emptiness.
 """
 
