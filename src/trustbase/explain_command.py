@@ -59,6 +59,7 @@ class Explanation:
         units, weights, errors: name of each unit, what it adds, and its standard error (None where none is known).
         spans: characters of each unit in `text`; None for fields and columns.
         kind: words, characters or fields.
+        together: every two units and what they add beyond what each adds, the largest first; none where not all combinations were asked.
         reasons: at most four units that speak most for the label.
         faithful: what happens to the score as these units are left out, or left alone.
         about: method, inputs asked, seed, model.
@@ -74,6 +75,7 @@ class Explanation:
     errors: tuple[float, ...] | None
     spans: tuple[tuple[int, int] | None, ...]
     kind: str
+    together: tuple[tuple[str, str, float], ...]
     reasons: tuple[Reason, ...]
     faithful: Mapping[str, float]
     about: Mapping[str, Any]
@@ -245,6 +247,7 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
             errors=None if found.errors is None else tuple(found.errors.tolist()),
             spans=spans,
             kind=units.kind,
+            together=_together(found, units),
             reasons=reasons,
             faithful=await faithfulness(game, found.weights, target),
             about={"method": found.method, "asked": found.asked, "samples": samples, "seed": seed, "place": target, "model": info.digest,
@@ -273,6 +276,14 @@ async def _reasons(game: Game, found: Attribution, score: float, target: int) ->
     return tuple(
         Reason(game.units.names[place], float(weights[place]), score - float(now)) for place, now in zip(first, left.tolist(), strict=True)
     )
+
+
+def _together(found: Attribution, units: Units) -> tuple[tuple[str, str, float], ...]:
+    """Every two units by what they add together."""
+    if found.together is None:
+        return ()
+    pairs = [(units.names[a], units.names[b], float(found.together[a, b])) for b in range(len(units)) for a in range(b)]
+    return tuple(sorted(pairs, key=lambda pair: -abs(pair[2])))
 
 
 def _shown(asked: str, units: Units) -> tuple[str, tuple[tuple[int, int] | None, ...]]:

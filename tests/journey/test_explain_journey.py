@@ -93,6 +93,8 @@ def test_a_model_of_columns_is_explained_by_its_columns(runs: Path) -> None:
         found.label == "yes" and {each.unit for each in found.reasons} == {"age", "job"} and found.about["asked"] == 8
     )  # exact: all combinations
     assert set(found.errors or ()) == {0.0}
+    assert {frozenset(pair[:2]) for pair in found.together} == {frozenset(p) for p in (("age", "job"), ("age", "note"), ("job", "note"))}
+    assert set(found.together[0][:2]) == {"age", "job"} and found.together[0][2] > 0.05  # over 40 and no cook: neither tells it alone
 
 
 def test_exact_values_of_a_transformer_are_the_mean_over_all_orders(checkpoint: Path) -> None:

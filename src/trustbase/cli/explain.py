@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trustbase.explain_command import Explanation
 
 _SHOWN = 15  # units of a table
+_PAIRS = 3
 _WIDTH = 20  # characters of the longest bar
 
 
@@ -76,6 +77,8 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
         typer.echo(f"  {_cut(found.units[place]):<{width}}  {four_places(weight, signed=True)}{error}  {bar}".rstrip())
     if len(order) > _SHOWN:
         typer.echo(f"  and {len(order) - _SHOWN} others that add less; all of them: --json")
+    for one, other, adds in found.together[:_PAIRS]:
+        typer.echo(f"together: {_cut(one)} and {_cut(other)} {four_places(adds, signed=True)} beyond what each adds")
     for reason in found.reasons:
         typer.echo(f"reason: {_cut(reason.unit)}; without it alone the score falls by {four_places(reason.moved, signed=True)}")
     typer.echo(

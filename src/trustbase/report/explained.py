@@ -40,7 +40,8 @@ def explained_block(facts: Mapping[str, Any], lang: str = "en") -> str:
 
 
 def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
-    kind, weights, errors = _KINDS[_KINDS.index(facts["kind"])], facts["weights"], facts["errors"]
+    kind, weights, errors = facts["kind"], facts["weights"], facts["errors"]
+    assert kind in _KINDS
     order = sorted(range(len(weights)), key=lambda place: -abs(weights[place]))
     told = errors or [None] * len(weights)
     numbers = {"score": _number(facts["score"]), "base": _number(facts["base"])}

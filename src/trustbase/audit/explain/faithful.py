@@ -22,15 +22,17 @@ STEPS = 10  # of the curves of deletion and insertion
 
 def first_masks(weights: Floats) -> Masks:
     """Masks that keep the units of the largest weights, one for each of `SHARES`, `(shares, units)`."""
-    rank = np.argsort(np.argsort(-weights, kind="stable"), kind="stable")
-    counts = np.maximum(1, np.ceil(np.array(SHARES) * len(weights) - 1e-9)).astype(np.int64)
-    return np.asarray(rank < counts[:, None])
+    return _keep_first(weights, np.maximum(1, np.ceil(np.array(SHARES) * len(weights) - 1e-9)))
 
 
 def curve_masks(weights: Floats) -> Masks:
     """Masks that keep the first 0, 1/10, … 10/10 of the units by weight, `(steps + 1, units)`."""
+    return _keep_first(weights, np.round(np.linspace(0, len(weights), STEPS + 1)))
+
+
+def _keep_first(weights: Floats, counts: Floats) -> Masks:
+    """Masks that keep so many units, the largest weights first, `(counts, units)`."""
     rank = np.argsort(np.argsort(-weights, kind="stable"), kind="stable")
-    counts = np.round(np.linspace(0, len(weights), STEPS + 1)).astype(np.int64)
     return np.asarray(rank < counts[:, None])
 
 
@@ -53,19 +55,3 @@ async def faithfulness(game: Game, weights: Floats, target: int) -> Mapping[str,
         "deletion": float(np.trapezoid(leaving, dx=1 / STEPS)),
         "insertion": float(np.trapezoid(joining, dx=1 / STEPS)),
     }
-
-
-def agreement(one: Floats, other: Floats, first: int) -> dict[str, float]:
-    """How alike two explanations of one answer are.
-
-    Returns:
-        `overlap`: share of the `first` largest |weights| that both name; `rank`: Spearman's correlation of the weights, 0 where one of them
-        ranks nothing.
-    """
-    from scipy import stats
-
-    count = min(first, len(one))
-    named = [set(np.argsort(-np.abs(weights), kind="stable")[:count].tolist()) for weights in (one, other)]
-    flat = np.ptp(one) == 0 or np.ptp(other) == 0
-    rank = 0.0 if flat else float(stats.spearmanr(one, other).statistic)
-    return {"overlap": len(named[0] & named[1]) / count if count else 1.0, "rank": rank}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
-FIRST = 5  # units that are looked at when it is asked whether enough was sampled, or whether two explanations agree
+FIRST = 5  # units that are looked at when it is asked whether enough was sampled
 SETTLED = 0.9  # share of them that other masks would name too, from which no more are drawn
 _AT_ONCE = 1000  # inputs that stand in memory at the same time
 _ROUND = 100  # masks that are drawn before it is asked again
@@ -38,6 +38,7 @@ class Attribution:
         errors: standard errors over other samples, `(units,)`; None where none are known.
         asked: different inputs that this method wanted answers to.
         settled: share of the first units that other samples would name too; None where that is not known.
+        together: what every two units add beyond what each adds, `(units, units)`; None where not all masks were asked.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Attribution:
     errors: Floats | None = None
     asked: int = 0
     settled: float | None = None
+    together: Floats | None = None
 
 
 class Game:
@@ -112,11 +114,11 @@ async def by_lime(game: Game, target: int, *, samples: int, rng: np.random.Gener
 async def by_shapley(game: Game, target: int, *, evaluations: int) -> Attribution:
     """Exact Shapley values of few units; of more, Owen values along sentences, clauses and words."""
     if len(game) <= shapley.MOST_EXACT and 2 ** len(game) <= max(evaluations, 4):
-        (values, _), asked = await play(game, shapley.exact_values(len(game)))
-    else:
-        tree = shapley.neighbours(game.units.breaks)
-        values, asked = await play(game, shapley.owen_values(tree, len(game), evaluations))
-    return Attribution("shapley", values.values[:, target], None if values.errors is None else values.errors[:, target], asked)
+        (exact, together), asked = await play(game, shapley.exact_values(len(game)))
+        return Attribution("shapley", exact.values[:, target], np.zeros(len(game)), asked, together=together[:, :, target])
+    tree = shapley.neighbours(game.units.breaks)
+    values, asked = await play(game, shapley.owen_values(tree, len(game), evaluations))
+    return Attribution("shapley", values.values[:, target], None, asked)
 
 
 async def by_orders(game: Game, target: int, *, evaluations: int, rng: np.random.Generator) -> Attribution:
@@ -130,9 +132,3 @@ async def by_occlusion(game: Game, target: int) -> Attribution:
     masks = np.concatenate([np.ones((1, len(game)), dtype=bool), ~np.eye(len(game), dtype=bool)])
     scores = (await game.scores(masks))[:, target]
     return Attribution("occlusion", scores[0] - scores[1:], np.zeros(len(game)), len(masks))
-
-
-def as_json(found: Attribution) -> dict[str, Any]:
-    """The same as JSON."""
-    errors = None if found.errors is None else found.errors.tolist()
-    return {"method": found.method, "weights": found.weights.tolist(), "errors": errors, "asked": found.asked, "settled": found.settled}
