@@ -81,6 +81,8 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
         typer.echo(f"together: {_cut(one)} and {_cut(other)} {four_places(adds, signed=True)} beyond what each adds")
     for reason in found.reasons:
         typer.echo(f"reason: {_cut(reason.unit)}; without it alone the score falls by {four_places(reason.moved, signed=True)}")
+    if not found.reasons:
+        typer.echo(f"reason: none of the {found.kind} speaks for this answer")
     typer.echo(
         f"without the first units the score falls by {four_places(faithful['comprehensiveness'], signed=True)}, "
         f"with them alone by {four_places(faithful['sufficiency'], signed=True)} (means over shares of the {found.kind})"
