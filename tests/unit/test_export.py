@@ -43,12 +43,13 @@ def _world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     base = resolve_base(str(tiny_bert(folder / "base")))
     model = adapt(TEXT_CLASSIFICATION.build(base, LABELS, seed=0), AdaptOptions(method="lora", rank=2), seed=0)
+    generator = torch.Generator().manual_seed(0)  # drawn from nowhere else: some heads answer every text alike
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
-                parameter.normal_(std=0.3)
+                parameter.normal_(std=0.3, generator=generator)
             if "classifier.weight" in name:
-                parameter.mul_(20)
+                parameter.normal_(std=0.4, generator=generator)
     digest = save_checkpoint(model, load_tokenizer(base.folder), folder / "trained", meta={})
     return folder, base, Trained(folder / "trained", digest, 1, 1.0, "quality.accuracy", 0.5, 0.0), model
 
@@ -94,7 +95,7 @@ def test_onnx_answers_as_torch_does_for_any_rows_and_lengths(world, onnx_info):
     with Predictor.open(torch_info, threads=1) as reference:
         np.testing.assert_allclose(scores, reference.class_scores(items), atol=1e-5)
         np.testing.assert_allclose(embeddings, reference.embeddings(items), atol=1e-4)
-    assert scores[:, 1].std() > 0.02
+    assert scores[:, 1].std() > 0.02, "the comparison would mean nothing where all answers are alike"
 
 
 def test_merged_weights_answer_as_the_adapter_did(world):
