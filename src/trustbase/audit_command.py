@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.audit.named_texts import NamedTexts
+from trustbase.audit.options import AuditOptions, options_of
 from trustbase.audit_limits import limits_of
 from trustbase.data.marked import three_columns
 from trustbase.data.pair import sides
@@ -70,6 +72,7 @@ class _Call:
     limits: Policy | None
     emit: Emit
     holding: ExitStack  # until everything is written
+    options: AuditOptions
     id: str = field(default_factory=lambda: f"audit-{uuid.uuid4().hex}")
 
     @property
@@ -128,6 +131,7 @@ def audit(
     lang: str = "en",
     seed: int = 0,
     workers: int = 1,
+    budget: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     emit: Emit = ignore,
 ) -> AuditResult:
     """Audit a model on rows, or the answers that somebody else's model gave.
@@ -162,6 +166,7 @@ def audit(
         lang: language of the report, "en" or "zh".
         seed: of everything that is sampled.
         workers: processes of this machine that ask the model; findings are those of one.
+        budget: how much is asked, by dimension: `{"explanation": {"texts": 20}}`; the recipe's `audit:` takes the same.
         emit: takes events.
 
     Raises:
@@ -187,6 +192,7 @@ def audit(
         workers=workers,
         together={"--entities": entities, "--types": types, "--farthest": farthest, "--most-pairs": most_pairs},
     )
+    options = options_of(only, budget)
     limits = limits_of(
         policy,
         only,
@@ -198,7 +204,7 @@ def audit(
     )
     with ExitStack() as holding:
         if predictions is not None:
-            call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit, holding)
+            call = _Call(folder, list(only) or list(GIVEN_DIMENSIONS), seed, limits, emit, holding, options)
             report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
         else:
             from trustbase.bundle.both import audited_with
@@ -212,7 +218,7 @@ def audit(
                 known = {"neutral": info.labels.neutral is not None, "choices": len(sides(shown or info.text or "")) > 2}
                 known["entities"] = entities is not None
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
-                call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding)
+                call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
                 owner = _entity(entity, str(model), str(data), emit)
                 rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
                 if info.answer_kind == "classes" and not known["choices"]:
@@ -306,16 +312,14 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
 
 def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, beside: Beside | None) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
-    from trustbase.audit.options import AuditOptions
     from trustbase.train.cluster import ClusterOptions
 
-    options = AuditOptions.model_validate({"dimensions": call.dimensions or None})
     call.hold()
     looks = call.look(rows.splits["test"], rows.labels, source, info.digest, info.answer_kind)
     report = audit_artifact(
         info,
         rows,
-        options=options,
+        options=call.options,
         folder=call.folder,
         seed=call.seed,
         policy_digest=call.policy_digest,
@@ -340,7 +344,6 @@ def _audit_given(
 ) -> tuple[AuditReport, int]:
     from trustbase.audit.context import AuditContext, fresh_evidence
     from trustbase.audit.given import read_given
-    from trustbase.audit.options import AuditOptions
     from trustbase.audit.run import run_audit, write_scores
     from trustbase.records import Decision
 
@@ -349,7 +352,7 @@ def _audit_given(
         what = f"column '{score}' is read as the probability of '{given.labels.positive}'"
         call.emit("warning", text=f"{what}, the last label in sorted order: were it that of another, every number would be wrong")
     call.tell_assumed(given.labels, groups)
-    options = AuditOptions()
+    options = call.options
     call.hold()
     looks = call.look(given.test, given.labels, predictions, given.digest)
     decision = Decision(0.5, "one half, as no threshold was given") if score is not None else Decision(None, "labels as given")

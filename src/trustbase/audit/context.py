@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ class Evidence:
 
     folder: Path
 
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
+    def write(self, name: str, value: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write one dimension's evidence; the folder is made afresh by every audit."""
         files.write_json(self.folder / f"{name}.json", value)
 
@@ -42,7 +42,7 @@ class EvidenceBeside(Evidence):
 
     dataset: str = ""
 
-    def write(self, name: str, value: Mapping[str, Any]) -> None:
+    def write(self, name: str, value: Mapping[str, Any] | Sequence[Any]) -> None:
         super().write(f"{name}-{self.dataset}", value)
 
 

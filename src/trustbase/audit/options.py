@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trustbase.audit.explain.options import ExplanationOptions
+from trustbase.audit.robustness.options import RobustnessOptions
+from trustbase.audit.safety.options import SafetyOptions
+from trustbase.errors import Problem, UsageError
 
 Dimension = Literal["quality", "fairness", "privacy", "explanation", "robustness", "safety", "efficiency", "compliance"]
+_BUDGETS = ("explanation", "robustness", "safety")
 
 
 class CostOptions(BaseModel):
@@ -21,7 +28,7 @@ class CostOptions(BaseModel):
 
 
 class AuditOptions(BaseModel):
-    """Options of the audit. A plain list is short for `dimensions`: `audit: [quality, fairness]`."""
+    """Options of the audit. A list is short for `dimensions`, and may carry their options: `[quality, {explanation: {texts: 50}}]`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,11 +42,14 @@ class AuditOptions(BaseModel):
     ] = 1000
     bins: Annotated[int, Field(ge=2, le=100, description="equal-width bins of the reliability curve and the calibration error")] = 15
     cost: Annotated[CostOptions, Field(description="assumptions behind cost and energy per 1,000 answers")] = CostOptions()
+    explanation: Annotated[ExplanationOptions, Field(description="budget of the explanation audit")] = ExplanationOptions()
+    robustness: Annotated[RobustnessOptions, Field(description="budget of the robustness audit")] = RobustnessOptions()
+    safety: Annotated[SafetyOptions, Field(description="budget of the safety audit")] = SafetyOptions()
 
     @model_validator(mode="before")
     @classmethod
     def _list_is_short_for_dimensions(cls, value: Any) -> Any:
-        return {"dimensions": value} if isinstance(value, list | tuple) else value
+        return from_list(value) if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _dimensions_once_each(self) -> AuditOptions:
@@ -47,3 +57,43 @@ class AuditOptions(BaseModel):
         if named is not None and (not named or len(set(named)) != len(named)):
             raise ValueError(f"dimensions must name at least one dimension, each once; got {named}")
         return self
+
+
+def from_list(value: Sequence[Any]) -> dict[str, Any]:
+    """The section that a list is short for; an item that is a mapping of one key names a dimension and its options."""
+    found: dict[str, Any] = {"dimensions": [_name(item) for item in value]}
+    for item in value:
+        if _name(item) is not item:
+            found |= item
+    return found
+
+
+def _name(item: Any) -> Any:
+    """The dimension that an item of the list names; whatever else it is, as it is."""
+    return next(iter(item)) if isinstance(item, Mapping) and len(item) == 1 else item
+
+
+def options_of(dimensions: Sequence[str], budget: Mapping[str, Mapping[str, Any]]) -> AuditOptions:
+    """The options of an audit that no recipe names.
+
+    Args:
+        dimensions: to measure; every one that exists where there are none.
+        budget: options by dimension, such as `{"explanation": {"texts": 20}}`.
+
+    Raises:
+        UsageError: a dimension without a budget, or a value that cannot be; every one of them.
+    """
+    problems = [Problem(f"--budget {name}", "has no budget", f"one of {', '.join(_BUDGETS)}") for name in budget if name not in _BUDGETS]
+    idle = [name for name in budget if name in _BUDGETS and dimensions and name not in dimensions]
+    problems += [Problem(f"--budget {name}", "is not measured by this audit", "name it in --only, or leave it out") for name in idle]
+    known = {name: dict(options) for name, options in budget.items() if name in _BUDGETS}
+    try:
+        found = AuditOptions.model_validate({"dimensions": list(dimensions) or None, **known})
+    except ValidationError as error:
+        problems += [
+            Problem(f"--budget {'.'.join(map(str, item['loc']))}", f"{item['msg']}, got {item['input']!r}") for item in error.errors()
+        ]
+        found = AuditOptions()
+    if problems:
+        raise UsageError("this audit cannot start", problems=problems, hint="such as --budget explanation.texts=20")
+    return found

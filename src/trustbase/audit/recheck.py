@@ -38,6 +38,8 @@ _COUNTS = {"artifact_bytes", "parameters"}
 _OF_BATCHES = ("batch_invariance", "batch_label_flips")
 _EXACT = {"unknown_tokens", *COUNTED}
 
+ASKED_ANEW = ("explanation", "robustness", "safety")  # dimensions that put questions of their own, thousands of them
+
 Outcome = Literal["same", "different", "not recomputable"]
 
 
@@ -133,7 +135,7 @@ class Rechecked:
 
 def measure_again(context: AuditContext, dimensions: Sequence[str]) -> list[Finding]:
     """The findings that do not depend on how busy a machine is; an audit that breaks is a `failed` finding, as in any audit."""
-    untimed = [name for name in dimensions if name != "efficiency"]
+    untimed = [name for name in dimensions if name not in ("efficiency", *ASKED_ANEW)]
     found = list(run_audit(context, untimed, policy_digest=None, emit=context.emit).findings) if untimed else []
     return found + (audit_counted(context) if "efficiency" in dimensions else [])
 
@@ -228,6 +230,8 @@ def why_not_here(
 
     def why(finding: Finding) -> str:
         parts = finding.parts
+        if parts.dimension in ASKED_ANEW:
+            return "it rests on many questions that the audit put to the model: trustbase audit puts them again"
         if parts.dimension == "efficiency" and parts.metric.startswith("parity_"):
             return "compares with the fp32 model, which is not shipped; the export measured it"
         if parts.dimension == "efficiency" and parts.metric in _OF_BATCHES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -10,6 +9,7 @@ from typing import Any, Protocol, cast
 from trustbase.audit.clustered import DIMENSIONS as DIMENSIONS_CLUSTERED
 from trustbase.audit.clustered import Entities, clustered
 from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.guard import of_the_disk
 from trustbase.audit.machine import machine_facts
 from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
@@ -20,7 +20,6 @@ from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 AuditFunction = Callable[[Any], list[Finding]]
 
 
@@ -110,11 +109,9 @@ def _measure(dimension: str, kind: str, context: Subject, emit: Emit) -> list[Fi
         return findings
     except Interrupted:
         raise
-    except OSError as error:
-        if error.errno in _OF_THE_DISK:  # which says nothing of the model; the same command goes on where there is room again
-            raise
-        return [_failed(dimension, error, emit)]
     except Exception as error:  # any fault of one dimension must leave the others standing, as a failure that is seen
+        if of_the_disk(error):
+            raise
         return [_failed(dimension, error, emit)]
 
 

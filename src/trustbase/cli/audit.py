@@ -9,7 +9,7 @@ import typer
 
 from trustbase.cli.pairing import Farthest, MostPairs, Types
 from trustbase.cli.texts import Choices, Head, Question, Tail, TextPair
-from trustbase.cli.values import language, meanings, names
+from trustbase.cli.values import budgets, language, meanings, names
 
 
 def audit_command(
@@ -47,6 +47,7 @@ def audit_command(
     lang: Annotated[str | None, typer.Option("--lang", help="Language of the report: en or zh.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that is sampled.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of this machine that ask the model.")] = 1,
+    budget: Annotated[list[str] | None, typer.Option("--budget", help="How much is asked, such as explanation.texts=20.")] = None,
 ) -> None:
     """Audit any model on any rows, or somebody else's answers (--predictions)."""
     from trustbase.audit_command import audit
@@ -82,6 +83,7 @@ def audit_command(
             lang=language(lang) or "en",
             seed=seed,
             workers=workers,
+            budget=budgets(budget),
             emit=lambda event, /, **fields: listener({"event": event, "stage": "audit", **fields}),
         )
     show_audit(result)

@@ -48,6 +48,22 @@ def meanings(given: Sequence[str] | None, option: str) -> dict[str, str] | None:
     return found
 
 
+def budgets(given: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """Options by dimension, out of an option such as `explanation.texts=20`.
+
+    Raises:
+        UsageError: a part that is no DIMENSION.OPTION=VALUE, or an option that has two values.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for part in names(given):
+        path, sign, value = (piece.strip() for piece in part.partition("="))
+        dimension, dot, option = path.partition(".")
+        if not (sign and dot and dimension and option and value) or found.get(dimension, {}).get(option, value) != value:
+            raise UsageError(f"--budget takes DIMENSION.OPTION=VALUE, each once, got '{part}'", hint="--budget explanation.texts=20")
+        found.setdefault(dimension, {})[option] = value
+    return found
+
+
 def language(lang: str | None) -> str | None:
     """The language of a page, or None where none was named.
 

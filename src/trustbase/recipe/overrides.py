@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trustbase.audit.options import from_list
 from trustbase.data.reference import without_secrets
 from trustbase.data.shares import share_of, written_out
 from trustbase.errors import Problem
@@ -67,7 +68,7 @@ def _written_out(path: tuple[str, ...], value: Any, locate: marks.Locator) -> An
         return {FROM: value}
     if path == ("audit",) and isinstance(value, list):
         locate.move(path, ("audit", "dimensions"))
-        return {"dimensions": value}
+        return from_list(value)
     if path == ("data", "tolerance") and isinstance(share_of(value), int | float):
         return written_out(value, "rows", "rows")
     return value

@@ -1,0 +1,108 @@
+"""A dimension made of parts: each measures some findings by itself, and what breaks in one leaves the others standing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.audit.context import AuditContext
+from trustbase.audit.guard import attempt, failed
+from trustbase.data.cells import inputs_of
+from trustbase.recipe.lookup import ANSWER_KINDS
+from trustbase.records import Finding
+
+Measure = Callable[[AuditContext], Sequence[Finding]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What measures some findings of a dimension.
+
+    Attributes:
+        name: in the evidence, and of what is said while it works.
+        metrics: ids that it owes, `dimension.metric` or with a variant; those that it does not return are `failed`.
+        measure: what does it.
+        kinds: answer kinds that it can be measured of; of others its findings are `not_applicable`.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+    measure: Measure
+    kinds: tuple[str, ...] = ("classes",)
+
+
+def measure_parts(context: AuditContext, dimension: str, parts: Sequence[Part], budget: Mapping[str, Any]) -> list[Finding]:
+    """The findings of all parts; writes `evidence/DIMENSION.json` with the budget and what sharing one engine saved.
+
+    Args:
+        context: what is audited.
+        dimension: whose parts these are.
+        parts: in the order in which they measure.
+        budget: the options of the dimension, as JSON.
+    """
+    found: list[Finding] = []
+    asked: dict[str, Any] = {}
+    for done, part in enumerate(parts):
+        context.emit("progress", what=f"auditing {dimension}", done=done, total=len(parts))
+        before = _counted(context)
+        found += _measured(context, part)
+        asked[part.name] = {name: value - before[name] for name, value in _counted(context).items()}
+    context.emit("progress", what=f"auditing {dimension}", done=len(parts), total=len(parts))
+    context.evidence.write(dimension, {"budget": dict(budget), "asked": asked})
+    return found
+
+
+def _counted(context: AuditContext) -> dict[str, int]:
+    """Questions so far, and those of them that the model itself had to answer."""
+    if context.askers is None:
+        return {"questions": 0, "to_the_model": 0}
+    counters = context.askers.counters
+    return {"questions": counters.questions, "to_the_model": counters.unique}
+
+
+def _measured(context: AuditContext, part: Part) -> list[Finding]:
+    """What a part finds; `failed` findings of all that it owes and did not give; `not_applicable` ones where it has no sense."""
+    if why := _senseless(context, part):
+        return [Finding.without_value(id, "not_applicable", why, confidence=context.confidence) for id in part.metrics]
+    made = attempt(context, part.name, lambda: list(part.measure(context)))
+    found, reason = ([], made) if isinstance(made, str) else (made, "this part of the audit said nothing of it")
+    told = {finding.id for finding in found}
+    return found + [failed(context, id, "none", reason) for id in part.metrics if id not in told]
+
+
+def _senseless(context: AuditContext, part: Part) -> str:
+    """Why a part measures nothing of this model; empty where it does."""
+    if context.predictor is None or context.artifact is None:
+        return "answers were given without a model, so nothing can be asked"
+    kind = context.artifact.answer_kind
+    of = ", ".join(ANSWER_KINDS[name].of for name in part.kinds)
+    return "" if kind in part.kinds else f"is measured of {of}, and this is {ANSWER_KINDS[kind].of if kind in ANSWER_KINDS else kind}"
+
+
+def asked_inputs(context: AuditContext) -> list[str]:
+    """What the model is asked for each test row, `(rows,)`."""
+    columns = context.artifact.columns if context.artifact is not None else ()
+    return [str(text) for text in inputs_of(context.test, columns)]
+
+
+def sampled_rows(context: AuditContext, count: int, *names: str) -> NDArray[np.int64]:
+    """At most so many test rows with different inputs, drawn by their content, so that the order of the rows means nothing.
+
+    Args:
+        count: most rows.
+        names: of the stream that draws them; equal names give equal rows.
+    """
+    inputs, first = asked_inputs(context), dict[str, int]()
+    for row, text in enumerate(inputs):
+        first.setdefault(text, row)
+    salt = "\x1f".join([str(context.seed), *names, ""]).encode()
+
+    def place(row: int) -> bytes:
+        return hashlib.sha256(salt + inputs[row].encode("utf-8", "surrogatepass")).digest()
+
+    return np.array(sorted(first.values(), key=place)[:count], dtype=np.int64)

@@ -1,0 +1,104 @@
+"""How much an audit asks: what a recipe and the command may say, and a dimension made of parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trustbase import files
+from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.measured import Part, measure_parts, sampled_rows
+from trustbase.audit.options import AuditOptions, options_of
+from trustbase.cli.values import budgets
+from trustbase.errors import Interrupted, UsageError
+from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
+
+LABELS = LabelSchema(("no", "yes"), "yes", "yes")
+
+
+def context_of(folder: Path, texts: list[str], *, kind: str = "classes", predictor: Any = "asked") -> AuditContext:
+    truth = np.zeros(len(texts), dtype=np.int64)
+    test = Split("test", texts, truth, {}, pa.table({"text": texts}), np.arange(1, len(texts) + 1), "made", "sha256:0")
+    info = ArtifactInfo(folder, "sha256:1", "text-classification", kind, LABELS, "torch", "fp32", 64, "base", "local")
+    return AuditContext(test, LABELS, Decision(), Answers(None, truth), Evidence(folder), 0, predictor=predictor, artifact=info)
+
+
+def test_a_list_carries_options_of_its_dimensions() -> None:
+    found = AuditOptions.model_validate(["quality", {"explanation": {"texts": 7}}, {"robustness": {"queries": 9}}])
+    assert found.dimensions == ["quality", "explanation", "robustness"]
+    assert (found.explanation.texts, found.robustness.queries) == (7, 9)
+    assert (found.explanation.samples, found.explanation.evaluations, found.explanation.stability) == (500, 300, 20)
+    assert AuditOptions.model_validate({"explanation": {"texts": 7}}).dimensions is None
+    assert (AuditOptions().explanation.texts, AuditOptions().robustness.texts, AuditOptions().robustness.queries) == (100, 200, 100)
+
+
+@pytest.mark.parametrize("value", [[{"explanation": {"text": 7}}], [{"explanation": {"texts": 0}}], [{"quality": 3}], [{"a": 1, "b": 2}]])
+def test_what_is_no_option_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError):
+        AuditOptions.model_validate(value)
+
+
+def test_the_command_reads_a_budget() -> None:
+    assert budgets(["explanation.texts=20,robustness.queries=5", "explanation.samples=50"]) == {
+        "explanation": {"texts": "20", "samples": "50"},
+        "robustness": {"queries": "5"},
+    }
+    assert options_of(["explanation"], {"explanation": {"texts": "20"}}).explanation.texts == 20
+    for bad in ("texts=3", "explanation.texts", "explanation.texts=1,explanation.texts=2", ".texts=3"):
+        with pytest.raises(UsageError):
+            budgets([bad])
+
+
+def test_every_fault_of_a_budget_is_told_at_once() -> None:
+    with pytest.raises(UsageError) as told:
+        options_of(["explanation"], {"explanation": {"texts": "none"}, "quality": {"texts": "3"}, "safety": {"queries": "100"}})
+    assert [problem.where for problem in told.value.problems] == ["--budget quality", "--budget safety", "--budget explanation.texts"]
+
+
+def fine(context: AuditContext) -> list[Finding]:
+    return [Finding.exact("safety.good", 1.0, n=3)]
+
+
+def broken(context: AuditContext) -> list[Finding]:
+    raise ValueError("broke")
+
+
+def test_what_breaks_in_one_part_leaves_the_others_standing(tmp_path: Path) -> None:
+    parts = [Part("broken", ("safety.bad",), broken), Part("fine", ("safety.good", "safety.owed"), fine)]
+    found = {finding.id: finding for finding in measure_parts(context_of(tmp_path, ["a"]), "safety", parts, {"queries": 3})}
+    assert found["safety.good"].status == "ok"
+    assert found["safety.bad"].status == found["safety.owed"].status == "failed"
+    assert "broke" in found["safety.bad"].reason
+    written = files.read_json(tmp_path / "safety.json")
+    assert written["budget"] == {"queries": 3} and list(written["asked"]) == ["broken", "fine"]
+
+
+def test_parts_say_where_they_have_no_sense(tmp_path: Path) -> None:
+    parts = [Part("fine", ("safety.good",), fine)]
+    other = measure_parts(context_of(tmp_path, ["a"], kind="number"), "safety", parts, {})
+    alone = measure_parts(replace(context_of(tmp_path, ["a"]), predictor=None), "safety", parts, {})
+    assert [finding.status for finding in (*other, *alone)] == ["not_applicable"] * 2
+    assert "a model that gives a number" in other[0].reason and "without a model" in alone[0].reason
+
+
+def test_an_interruption_goes_on_its_way(tmp_path: Path) -> None:
+    def interrupted(context: AuditContext) -> list[Finding]:
+        raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        measure_parts(context_of(tmp_path, ["a"]), "safety", [Part("x", ("safety.good",), interrupted)], {})
+
+
+def test_rows_are_drawn_by_what_they_say(tmp_path: Path) -> None:
+    texts = [f"text {number % 40}" for number in range(80)]
+    context = context_of(tmp_path, texts)
+    drawn = [texts[row] for row in sampled_rows(context, 15, "some")]
+    backwards = context_of(tmp_path, texts[::-1])
+    assert drawn == [texts[::-1][row] for row in sampled_rows(backwards, 15, "some")]
+    assert len(set(drawn)) == 15 and len(sampled_rows(context, 500, "some")) == 40
+    assert drawn != [texts[row] for row in sampled_rows(context, 15, "other")]
