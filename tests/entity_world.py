@@ -20,6 +20,7 @@ base: {base}
 data: {{train: names.jsonl, text: text, label: entities, groups: [origin]}}
 train: {{epochs: {epochs}, learning_rate: {rate}, max_length: 32, batch_tokens: 512, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.entity_f1: ">= {limit}"}}
 """
 

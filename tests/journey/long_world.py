@@ -23,6 +23,7 @@ data: {{train: rows.csv, text: text, label: label, groups: [sex]{stride}}}
 train: {{epochs: 8, learning_rate: 2e-3, batch_tokens: 512, max_length: 24, precision: fp32, seed: 0}}
 adapt: {adapt}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.unknown_tokens: "<= 1"}}
 """
 
@@ -33,6 +34,7 @@ data: {{train: rows.csv, text: question, choices: [first, second, "{{third}} it"
 train: {{epochs: {epochs}, learning_rate: 2e-3, batch_tokens: 512, max_length: 24, precision: fp32, seed: 0, warmup: 0.1}}
 adapt: {adapt}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.accuracy: ">= {limit}"}}
 """
 

@@ -18,6 +18,7 @@ base: base
 data: {{train: rows.jsonl, text: text, label: price, groups: [sex]}}
 train: {{epochs: {epochs}, learning_rate: 2e-3, batch_tokens: 256, max_length: 16, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.rmse: "<= {limit}", quality.interval_coverage: ">= 0.5"}}
 """
 
@@ -28,6 +29,7 @@ data: {{train: rows.jsonl, text: text, label: tags, groups: [sex]}}
 train: {{epochs: {epochs}, learning_rate: 2e-3, batch_tokens: 256, max_length: 16, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
 decision: {{threshold: auto}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.micro_f1: ">= {limit}"}}
 """
 

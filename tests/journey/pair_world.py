@@ -25,6 +25,7 @@ base: {base}
 data: {{train: pairs.csv, text: first, text_pair: second, label: same, positive: "yes", groups: [origin]}}
 train: {{epochs: {epochs}, learning_rate: {rate}, max_length: 32, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.accuracy: ">= {limit}"}}
 """
 

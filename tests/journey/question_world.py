@@ -22,6 +22,7 @@ train: {{epochs: {epochs}, learning_rate: 3e-3, batch_tokens: 512, max_length: 2
 adapt: {adapt}
 decision: {{threshold: auto, max_answer_tokens: 4}}
 release: {{runtime: {runtime}, precision: fp32, max_difference: 0.05}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.token_f1: ">= {limit}"}}
 """
 

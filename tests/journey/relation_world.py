@@ -19,6 +19,7 @@ base: base
 data: {{train: rows.jsonl, text: text, head: head, tail: tail, label: relation, no_relation: none, groups: [source]}}
 train: {{epochs: {epochs}, learning_rate: 1e-3, batch_tokens: 512, max_length: {max_length}, precision: fp32, seed: 0}}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.relation_f1: ">= {limit}"}}
 """
 

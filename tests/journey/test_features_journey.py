@@ -30,6 +30,7 @@ data:
 train: {{epochs: 3, learning_rate: 2e-3, batch_tokens: 512, max_length: 32, precision: fp32, seed: 0, feature_epochs: 8}}
 adapt: {adapt}
 release: {{runtime: {runtime}, precision: fp32}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.accuracy: ">= 0.6"}}
 """
 

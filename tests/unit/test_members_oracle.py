@@ -26,6 +26,7 @@ task: {task}
 base: base
 data: {{train: {file}, text: text, label: label}}
 train: {{members: {members}}}
+audit: [quality, fairness, efficiency]
 gates: {{{gate}: ">= 0.1"}}
 """
 

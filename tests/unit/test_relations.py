@@ -353,6 +353,7 @@ def test_the_interval_of_f1_covers_what_it_claims() -> None:
 RECIPE = """
 task: {task}
 data: {{train: rows.jsonl, text: text, label: label{more}}}
+audit: [quality, fairness, efficiency]
 gates: {{{gate}: ">= 0.1"}}
 """
 
