@@ -175,7 +175,8 @@ def test_what_cannot_be_is_said_when_the_recipe_is_read(tmp_path: Path, tiny_fol
     write_rows(tmp_path / "rows.csv", 50)
     recipe = tmp_path / "recipe.yaml"
     data = "{train: rows.csv, text: text, label: label, features: {numeric: [amuont], categorical: [channel]}}"
-    recipe.write_text(f"base: {tiny_folder}\ndata: {data}\ncluster: {{workers: 2, shard: true}}\naudit: [quality]\ngates: {{quality.accuracy: '>= 0'}}\n")
+    told = "cluster: {workers: 2, shard: true}\naudit: [quality]\ngates: {quality.accuracy: '>= 0'}\n"
+    recipe.write_text(f"base: {tiny_folder}\ndata: {data}\n{told}")
     with pytest.raises(RecipeError) as error:
         read_recipe(recipe)
     told = {problem.where: (problem.message, problem.hint) for problem in error.value.problems}

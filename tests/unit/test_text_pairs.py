@@ -202,7 +202,8 @@ def test_rows_without_a_second_text_are_bad_rows(tmp_path: Path) -> None:
 def test_what_cannot_be_is_said_when_the_recipe_is_read(tmp_path: Path, base: Path, task: str, data: str, where: str, words: str) -> None:
     rows_file(tmp_path, ["x,y,no", "z,w,yes"])
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"task: {task}\nbase: {base}\ndata: {{train: rows.csv, {data}, label: label}}\naudit: [quality]\ngates: {{quality.accuracy: '>= 0'}}\n")
+    judged = "audit: [quality]\ngates: {quality.accuracy: '>= 0'}\n"
+    recipe.write_text(f"task: {task}\nbase: {base}\ndata: {{train: rows.csv, {data}, label: label}}\n{judged}")
     with pytest.raises(RecipeError) as error:
         read_recipe(recipe)
     assert any(words in problem.message for problem in error.value.problems), error.value.problems
@@ -235,7 +236,7 @@ def test_the_rival_sees_which_words_both_texts_share() -> None:
 def test_numbers_may_be_of_two_texts_and_sets_of_labels_are_of_one(tmp_path: Path, base: Path) -> None:
     rows_file(tmp_path, [f"w{n} w1,w2 w{n},{n / 4}" for n in range(40)])
     recipe = tmp_path / "recipe.yaml"
-    told = f"base: {base}\ndata: {{train: rows.csv, text: a, text_pair: b, label: label}}\naudit: [quality]\ngates: {{efficiency.parameters: '<= 1e9'}}\n"
+    told = f"base: {base}\ndata: {{train: rows.csv, text: a, text_pair: b, label: label}}\ngates: {{efficiency.parameters: '<= 1e9'}}\n"
     recipe.write_text(f"task: regression\n{told}")
     options = read_recipe(recipe).recipe.data
     data = load(options, root=tmp_path, seed=0, answers="number")
