@@ -89,13 +89,16 @@ async def play(game: Game, method: Generator[Masks, Floats, T]) -> tuple[T, int]
         return end.value, len(asked)
 
 
-async def by_lime(game: Game, target: int, *, samples: int, rng: np.random.Generator, adaptive: bool = True) -> Attribution:
+async def by_lime(
+    game: Game, target: int, *, samples: int, rng: np.random.Generator, adaptive: bool = True, sure: float = SETTLED
+) -> Attribution:
     """Weights of a linear model around the input, drawn until the first units are settled, or `samples` are used.
 
     Args:
         target: which score.
         samples: most inputs, the whole one among them.
         adaptive: whether to stop before.
+        sure: share of the first units that other masks would name too, from which it stops.
     """
     masks, scores = np.ones((1, len(game)), dtype=bool), (await game.whole())[None]
     while True:
@@ -105,10 +108,10 @@ async def by_lime(game: Game, target: int, *, samples: int, rng: np.random.Gener
             masks, scores = np.concatenate([masks, drawn]), np.concatenate([scores, await game.scores(drawn)])
         fit = lime.fit_linear(masks, scores[:, target : target + 1])
         weights, covariance = fit.weights[:, 0], fit.covariance[0]
-        sure = lime.settled(weights, covariance, FIRST, rng)
-        if len(masks) >= samples or (adaptive and sure >= SETTLED):
+        share = lime.settled(weights, covariance, FIRST, rng)
+        if len(masks) >= samples or (adaptive and share >= sure):
             errors = np.sqrt(np.maximum(np.diag(covariance), 0))
-            return Attribution("lime", weights, errors, len(np.unique(masks, axis=0)), sure)
+            return Attribution("lime", weights, errors, len(np.unique(masks, axis=0)), share)
 
 
 async def by_shapley(game: Game, target: int, *, evaluations: int) -> Attribution:
