@@ -3,9 +3,9 @@
     python benchmarks/audit_depth.py [--folder FOLDER] [--rows 1000] [--json benchmarks/results/audit_depth.json]
 
 The model is that of recipes/census.yaml, trained with the three dimensions that ask each row once (kept in FOLDER for a next time). Then
-`trustbase audit` runs as a command, with the training rows beside (--train): every dimension, 100 texts explained by LIME at 500 and Shapley
-values at 300 inputs, 200 texts changed and attacked at 100 questions each, 20 explained again. Told: seconds, the most memory that the command
-and the processes it starts held, and by part of the audit how many questions were put and how many of them the model had to answer.
+`trustbase audit` runs as a command, with the training rows beside (--train): every dimension, 100 texts explained by LIME at 500 inputs and
+Shapley values at 300, 200 texts changed and attacked at 100 questions each, 20 explained again. Told: seconds, the most memory that the
+command and the processes it starts held, and by part of the audit how many questions were put and how many the model had to answer.
 """
 
 from __future__ import annotations
