@@ -88,7 +88,7 @@ FAMILIES = {
     "column": {"text_length"},
     "group": {"others"},
     "runtime": {"given answers"},
-    "split": {"train", "validation", "test", "out-of-time"},
+    "split": {"train", "validation", "calibration", "test", "out-of-time"},
     "dataset": {"out-of-time"},
     "script": set(SCRIPTS),
     # Texts that data and artefact record: test_report_shown.py.
