@@ -18,6 +18,7 @@ from trustbase.model.plain.options import PlainOptions
 from trustbase.recipe.lookup import TASKS, calibrates, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import Seen, look, test_rows
+from trustbase.shifted import read_shift, shift_digest
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -313,6 +314,7 @@ def audit_model(
             policy_digest=policy.digest,
             cluster=cluster,
             beside={} if later is None else later.splits,
+            shift=read_shift(recipe.audit.robustness.shift, artifact, plan.root),
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
@@ -327,6 +329,7 @@ def audit_model(
         "seed": seed,
         "machine": machine_key(),
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
+        **shift_digest(recipe.audit.robustness.shift, plan.root),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

@@ -27,6 +27,7 @@ _NAMED: tuple[tuple[str, tuple[str, ...], Rename], ...] = (
     ("corpus", _FILES, card_name),
     ("probes", _FILES, card_name),
     ("data", _FILES, public_name),
+    ("audit", ("shift",), public_name),
     ("gates", (FROM,), public_name),
 )
 _ALONE = ("base", "tokenizer", "corpus")  # may be a reference themselves, or a list of them

@@ -359,6 +359,10 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("privacy", "language"): Entry("trustbase.audit.canaries:audit_language", "how high planted sentences rank among others"),
     ("efficiency", "language"): Entry("trustbase.audit.training:audit_language", "operations, time and energy of the training, and size"),
     ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
+    **{
+        ("robustness", kind): Entry("trustbase.audit.robustness.audit:audit_any", "how answers change when inputs are disturbed")
+        for kind in ANSWER_KINDS
+    },
 }
 
 
