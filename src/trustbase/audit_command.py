@@ -20,7 +20,7 @@ from trustbase.data.pair import sides
 from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.places import alone_in, output_folder
-from trustbase.recipe.lookup import ANSWER_KINDS, TASKS
+from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, calibrates
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
@@ -223,7 +223,7 @@ def audit(
                 rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
                 if info.answer_kind == "classes" and not known["choices"]:
                     call.tell_assumed(rows.labels, groups)
-                report, looks = _audit_model(call, info, rows, str(data), workers, beside)
+                report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside)
         return _finish(call, report, looks, lang)
 
 
@@ -310,10 +310,15 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
-def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, workers: int, beside: Beside | None) -> tuple[AuditReport, int]:
+def _audit_model(
+    call: _Call, info: ArtifactInfo, rows: _Rows, source: str, shown: str | None, workers: int, beside: Beside | None
+) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
+    from trustbase.audit.calibrated import HOLD_OUT
+    from trustbase.shifted import read_shift
     from trustbase.train.cluster import ClusterOptions
 
+    shift = read_shift(call.options.robustness.shift, replace(info, text=shown), Path())
     call.hold()
     looks = call.look(rows.splits["test"], rows.labels, source, info.digest, info.answer_kind)
     report = audit_artifact(
@@ -324,6 +329,8 @@ def _audit_model(call: _Call, info: ArtifactInfo, rows: _Rows, source: str, work
         seed=call.seed,
         policy_digest=call.policy_digest,
         cluster=ClusterOptions(workers=workers),
+        hold_out=HOLD_OUT if calibrates(call.options.dimensions, info.answer_kind) else 0.0,
+        shift=shift,
         further=beside.further if beside is not None else None,
         emit=call.emit,
     )

@@ -17,6 +17,7 @@ from trustbase.data.options import DataOptions
 from trustbase.errors import Problem, UsageError, VerificationError
 from trustbase.events import Emit, ignore
 from trustbase.places import refuse_inside_bundle
+from trustbase.recipe.lookup import calibrates
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split
 from trustbase.train.launcher import refuse_launchers
 
@@ -173,6 +174,7 @@ def _of_bundle(folder: Path, data: Path, trust: str | Path | None, emit: Emit) -
             seed=recipe.seed,
             kind=info.answer_kind,
             numbers=info.numbers,
+            calibrate=calibrates(recipe.audit.dimensions, info.answer_kind),
             emit=emit,
         )
         golden = json.loads(checked.read("golden.json"))

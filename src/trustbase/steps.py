@@ -15,9 +15,10 @@ from trustbase.events import Emit
 from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.plain.options import PlainOptions
-from trustbase.recipe.lookup import TASKS, load
+from trustbase.recipe.lookup import TASKS, calibrates, load
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import Seen, look, test_rows
+from trustbase.shifted import read_shift, shift_digest
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
@@ -62,11 +63,12 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
 
     options, seed, answers = plan.finetune.data, plan.finetune.train.seed, TASKS[plan.finetune.task].answers
     apart = isinstance(plan.finetune.base, PlainOptions)
+    calibrate = calibrates(plan.finetune.audit.dimensions, answers)
     target = stages.folder / "data"
 
     def compute() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
-            read: dict[str, Any] = {"answers": answers, "apart": apart, "emit": stages.log}
+            read: dict[str, Any] = {"answers": answers, "apart": apart, "calibrate": calibrate, "emit": stages.log}
             dataset = load_rows(options, root=plan.root, seed=seed, store=Path(store), **read)
             changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
             if changed:
@@ -76,6 +78,10 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
 
     # none of these makes other rows: stride is asked of card and model, the others of where rows stand
     asked = options.model_dump(mode="json", exclude={"allow_unknown_tokens", "memory", "out_of_time", "stride"})
+    if not calibrate:  # then its share makes no other rows either
+        del asked["split"]["calibration"]
+    if options.calibration is None:
+        del asked["calibration"]
     sources = source_digests(options, root=plan.root)
     inputs = {"options": asked, "sources": sources, "seed": seed, "answers": answers, **({"apart": True} if apart else {})}
     stages.run("data", inputs=inputs, code=DATA_CODE, outputs=["data"], compute=compute, firm_after="train")
@@ -104,6 +110,7 @@ def read_later(stages: Stages, plan: Plan, dataset: Dataset) -> Dataset | None:
 
     texts = {"text", "text_pair", "question", "choices"}
     asked = options.model_dump(mode="json", include={*texts, "label", "groups", "missing", "quoted", "format", "split"})
+    del asked["split"]["calibration"]
     source = source_digest(options.out_of_time, plan.root)
     named = [list(dataset.labels.names), dataset.template.source, dataset.splits["train"].digest]
     named += [dataset.facts["columns"]] if "columns" in dataset.facts else []
@@ -307,6 +314,7 @@ def audit_model(
             policy_digest=policy.digest,
             cluster=cluster,
             beside={} if later is None else later.splits,
+            shift=read_shift(recipe.audit.robustness.shift, artifact, plan.root),
             emit=stages.log,
         )
         files.write_json(folder / "findings.json", report.to_json())
@@ -321,6 +329,7 @@ def audit_model(
         "seed": seed,
         "machine": machine_key(),
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
+        **shift_digest(recipe.audit.robustness.shift, plan.root),
     }
     outputs = ["findings.json", "evidence", "scores.parquet"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)

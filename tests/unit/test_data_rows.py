@@ -203,7 +203,7 @@ def test_unknown_label_duplicate_id_and_split_value_are_bad_rows(tmp_path):
     found = {problem.where: problem.message for problem in caught.value.problems}
     assert list(found) == ["rows.csv:22", "rows.csv:23", "rows.csv:24", "rows.csv:52"]
     assert "repeats an earlier value: first on line 9" in found["rows.csv:22"]
-    assert "neither train, validation nor test: got 'holdout'" in found["rows.csv:23"]
+    assert "neither train, validation, calibration nor test: got 'holdout'" in found["rows.csv:23"]
     assert "got nothing" in found["rows.csv:24"]
     assert "none of the training rows: got 'maybe'" in found["rows.csv:52"]
 

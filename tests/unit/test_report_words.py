@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import trustbase.report
+from trustbase.audit.catalogue import OOD_SCORES, SHIFTS
 from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
 from trustbase.report.formats import interval, kind_of, show
@@ -78,7 +79,7 @@ FAMILIES = {
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
     "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
-    "variant": {"end-to-end", "seeds"},
+    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
@@ -88,7 +89,7 @@ FAMILIES = {
     "column": {"text_length"},
     "group": {"others"},
     "runtime": {"given answers"},
-    "split": {"train", "validation", "test", "out-of-time"},
+    "split": {"train", "validation", "calibration", "test", "out-of-time"},
     "dataset": {"out-of-time"},
     "script": set(SCRIPTS),
     # Texts that data and artefact record: test_report_shown.py.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trustbase.audit.askers.asking import Askers
 from trustbase.audit.askers.spread import open_askers
+from trustbase.audit.calibrated import held_out_rows
 from trustbase.audit.catalogue import BESIDE
 from trustbase.audit.context import Answers, AuditContext, EvidenceBeside, fresh_evidence
 from trustbase.audit.options import AuditOptions
@@ -47,6 +48,8 @@ def audit_artifact(
     policy_digest: str | None,
     cluster: ClusterOptions | None = None,
     beside: Mapping[str, Split] = MappingProxyType({}),
+    hold_out: float = 0.0,
+    shift: tuple[str, ...] | None = None,
     further: Further | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
@@ -60,6 +63,9 @@ def audit_artifact(
         seed: of everything that is sampled.
         policy_digest: digest of the limits, which must be fixed by now; None where there are none.
         cluster: the processes that ask; this one alone where not given.
+        hold_out: share of the test rows that thresholds are fitted on, where the data set has no calibration part; no such finding is
+            then measured on them.
+        shift: inputs of another kind, for what tells them apart.
         beside: further sets, by the name that ids have for them, on which quality and fairness are measured too.
         further: measures more on the same test rows.
         emit: takes events.
@@ -72,6 +78,8 @@ def audit_artifact(
         scores = score_rows(askers, inputs_of(test, artifact.columns), emit)
         answers = Answers(scores, decided(scores, dataset.labels, artifact.decision, artifact.answer_kind))
         rivals = rival_answers(train, test, dataset.labels, seed, emit, artifact.answer_kind) if train is not None else {}
+        dimensions = options.dimensions or audited_dimensions(artifact.answer_kind)
+        kept = dataset.splits.get("calibration")
         context = AuditContext(
             test=test,
             labels=dataset.labels,
@@ -84,13 +92,15 @@ def audit_artifact(
             artifact=artifact,
             train=train,
             validation=dataset.splits.get("validation"),
+            calibration=kept,
+            held_out=held_out_rows(test, artifact.columns, hold_out, seed) if hold_out and kept is None else None,
+            shift=shift,
             rivals=rivals,
             options=options,
             emit=emit,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
-        dimensions = options.dimensions or audited_dimensions(artifact.answer_kind)
         report = run_audit(context, dimensions, policy_digest=policy_digest, emit=emit)
         if further is not None:
             report = replace(report, findings=(*report.findings, *further(context)))
@@ -108,7 +118,7 @@ def _beside(context: AuditContext, name: str, part: Split, dimensions: Sequence[
     scores = score_rows(context.askers, inputs_of(part, info.columns), context.emit)
     answers = Answers(scores, decided(scores, context.labels, context.decision, info.answer_kind))
     evidence = EvidenceBeside(context.evidence.folder, name)
-    other = replace(context, test=part, answers=answers, evidence=evidence, predictor=None, train=None, rivals={})
+    other = replace(context, test=part, answers=answers, evidence=evidence, predictor=None, train=None, rivals={}, held_out=None)
     measured = [dimension for dimension in dimensions if dimension in BESIDE]
     return run_audit(other, measured, policy_digest=None, emit=context.emit)
 

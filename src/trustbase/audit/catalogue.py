@@ -35,6 +35,13 @@ SEEDS = "seeds"
 #: The variant of what is measured of relations between entities that a model found, in place of entities that people marked.
 END_TO_END = "end-to-end"
 
+#: What tells inputs of another kind, and the kinds that are made where none are given (`audit.robustness.foreign`).
+OOD_SCORES = ("knn", "mahalanobis", "energy")
+SHIFTS = ("other-subject", "other-language", "random", "shuffled")
+
+#: Shares of rows that are to be answered where a model abstains from the others.
+ANSWERED_SHARES = ("0.80", "0.90", "0.95")
+
 #: What becomes of an entity, and of a relation between entities that a model found: rows of the evidence's tables of errors.
 Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
 ENTITY_FATES: tuple[Fate, ...] = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
@@ -55,6 +62,7 @@ class Measure:
         by_label: whether `#LABEL` may name another label than the favourable one (tasks of more than two labels).
         kinds: answer kinds of the models that it is measured of.
         sets: which sets a slice may name; any, where empty.
+        within: whether it is measured of each group too, [column=group], beside the finding without a slice.
         neutral: whether it is measured only where a label says that nothing holds (`data.no_relation`).
         of_a_label: whether it speaks of one label, which of a question with choices would be a place among them: never measured there.
     """
@@ -65,6 +73,7 @@ class Measure:
     by_label: bool = False
     kinds: tuple[str, ...] = ("classes",)
     sets: tuple[str, ...] = ()
+    within: bool = False
     neutral: bool = False
     of_a_label: bool = False
 
@@ -127,6 +136,14 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
     },
     "privacy": {"canary_exposure": _OF_BASE},
+    "robustness": {
+        "ood_auroc": Measure(further=(*OOD_SCORES, *SHIFTS), kinds=_ANSWERED),
+        "aurc": _WHOLE,
+        **dict.fromkeys(("selective_risk", "selective_coverage"), Measure(variants=ANSWERED_SHARES)),
+        "conformal_coverage": Measure(within=True),
+        "conformal_coverage_difference": Measure("gap"),
+        "conformal_set_size": _WHOLE,
+    },
     "efficiency": {
         **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=(*_ANSWERED, "language"))),
         "flops_per_input": _OF_ANY,
@@ -226,9 +243,10 @@ def _wrong_variant(id: FindingId, measure: Measure, kind: str) -> tuple[str, str
 def _wrong_slice(id: FindingId, measure: Measure, groups: Sequence[str]) -> tuple[str, str] | None:
     name, form = f"{id.dimension}.{id.metric}", measure.form
     columns, values = [column for column, _ in id.slice], [value for _, value in id.slice]
-    wanted = f"{name} is measured with {FORMS[form]}"
-    if form == "none":
+    wanted = f"{name} is measured with {FORMS[form]}{', or ' + FORMS['group'] if measure.within else ''}"
+    if form == "none" and not (measure.within and id.slice):
         return (wanted, f"write {name}") if id.slice else None
+    form = "group" if form == "none" else form
     if form == "label":
         return None if columns == ["label"] and values[0] is not None else (wanted, f"write {name}[label=NAME]")
     if form == "set":

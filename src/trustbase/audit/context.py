@@ -97,6 +97,9 @@ class AuditContext:
     artifact: ArtifactInfo | None = None
     train: Split | None = None
     validation: Split | None = None
+    calibration: Split | None = None  # rows that were kept apart for thresholds
+    held_out: NDArray[np.bool_] | None = None  # test rows that serve for that, where none were kept apart (`audit.calibrated`)
+    shift: tuple[str, ...] | None = None  # inputs of another kind, where somebody named a file of them
     rivals: Mapping[str, Answers] = field(default_factory=dict)  # name → answers on the same test rows
     options: AuditOptions = field(default_factory=AuditOptions)
     emit: Emit = ignore

@@ -17,7 +17,7 @@ _NOTE = """\
 # Their content is known by the digests in data_card.json and model/; the recipe as it was run stays in the run folder.
 """
 Rename = Callable[[str], str]
-_FILES = ("files", "sources", "sets", "train", "validation", "test", "data")
+_FILES = ("files", "sources", "sets", "train", "validation", "test", "calibration", "data")
 _MODELS = ("base", "from", "extend")
 # section, the keys in it (at any depth) that name such things, and how artefact and cards name them
 _NAMED: tuple[tuple[str, tuple[str, ...], Rename], ...] = (
@@ -27,6 +27,7 @@ _NAMED: tuple[tuple[str, tuple[str, ...], Rename], ...] = (
     ("corpus", _FILES, card_name),
     ("probes", _FILES, card_name),
     ("data", _FILES, public_name),
+    ("audit", ("shift",), public_name),
     ("gates", (FROM,), public_name),
 )
 _ALONE = ("base", "tokenizer", "corpus")  # may be a reference themselves, or a list of them

@@ -44,6 +44,7 @@ def find_audited_rows(
     seed: int,
     kind: str = "classes",
     numbers: Sequence[str] = (),
+    calibrate: bool = False,
     emit: Emit = ignore,
 ) -> AuditedRows:
     """The audited rows in a file: all of it, in any order, or the test part of it that the recipe cuts.
@@ -57,6 +58,7 @@ def find_audited_rows(
         seed: of the run, for `data.sample`.
         kind: the model's answer kind.
         numbers: columns of the template that the model takes for numbers.
+        calibrate: whether the run kept training rows apart for calibration.
         emit: told what a reader of the log should know.
 
     Raises:
@@ -64,7 +66,7 @@ def find_audited_rows(
     """
     reference = str(path) if is_sample(str(path)) or is_hub(str(path)) else str(Path(path).absolute())
     read = options.model_copy(update={"train": reference, "format": None if says_format(reference) else options.format})
-    divided = partial(_divided, read, labels, seed, kind, bool(numbers), emit)
+    divided = partial(_divided, read, labels, seed, kind, bool(numbers), calibrate, emit)
     found: dict[str, str] = {}
     try:
         alone = _alone(read, text, labels, kind, numbers)
@@ -106,12 +108,14 @@ def _alone(options: DataOptions, text: str, labels: LabelSchema, kind: str, numb
     return load_single(options.train, text=text, label=options.label, labels=labels, name="test", **read)[0]  # type: ignore[arg-type]
 
 
-def _divided(options: DataOptions, labels: LabelSchema, seed: int, kind: str, apart: bool, emit: Emit) -> AuditedRows | None:
+def _divided(
+    options: DataOptions, labels: LabelSchema, seed: int, kind: str, apart: bool, calibrate: bool, emit: Emit
+) -> AuditedRows | None:
     """The file as the recipe divides it; None where the recipe takes its parts from several files, or this one cannot be divided so."""
-    if options.test is not None or options.validation is not None:
+    if options.test is not None or options.validation is not None or options.calibration is not None:
         return None
     try:
-        dataset = load(options, root=Path(), seed=seed, answers=kind, apart=apart)
+        dataset = load(options, root=Path(), seed=seed, answers=kind, apart=apart, calibrate=calibrate)
     except DataError as error:
         emit("note", text=f"the file cannot be divided as the recipe says: {error.message}")
         return None

@@ -13,7 +13,11 @@ from trustbase.data.gather import Source, bad_problems
 from trustbase.data.options import DataOptions
 from trustbase.data.rows import in_quotes
 from trustbase.data.times import moments_of
+from trustbase.data.truth.base import Truth
 from trustbase.errors import DataError
+from trustbase.records import LabelSchema
+
+LEAST_CALIBRATION = 30  # rows under which a part for calibration is not worth taking from training
 
 
 def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
@@ -35,7 +39,7 @@ def divide(options: DataOptions, sources: Mapping[str, Source]) -> None:
 def _by_column(column: str, train: Source) -> None:
     """The parts that a column names; rows in which it names none are bad."""
     train.parts, unknown = split.by_column(train.coded(column, trimmed=False))
-    kind = f"column '{column}' (split) is neither train, validation nor test"
+    kind = f"column '{column}' (split) is neither train, validation, calibration nor test"
     train.bad += [train.raw.as_bad(row, kind, f"got {in_quotes(value)}" if value else "got nothing") for row, value in unknown.items()]
     train.named = tuple(train.parts)
     if "test" not in train.parts:
@@ -58,6 +62,29 @@ def _cut(train: Source, rows: NDArray[np.int64], shares: Mapping[str, float]) ->
             raise DataError(message, hint=hint, problems=bad_problems(train))
         return {name: there[index] for name, index in split.by_time(ranks[there], **shares).items()}
     return split.by_keys(train.keys(rows), **shares)
+
+
+def cut_calibration(options: DataOptions, sources: Mapping[str, Source], truth: Truth, schema: LabelSchema) -> str:
+    """Keep a share of the training rows apart for thresholds, once bad rows are gone; why there is no such part, or "".
+
+    It follows from a hash of each row's entity, where rows are divided by entity, else of its text; of times it takes some of all that
+    are trained on. What no other training row shows (a label) stays with training, and all rows of that text or entity with it.
+    """
+    share, train = options.split.calibration, sources["train"]
+    if any(split.CALIBRATION in source.parts for source in sources.values()):
+        return ""
+    if not share:
+        return "data.split.calibration is 0"
+    rows = train.parts.get("train", np.zeros(0, np.int64))
+    keys = train.keys(rows) if train.entities is None else train.entities[rows]
+    taken = split.for_calibration(keys, share)
+    needed = train.needed(truth, options.label, schema, rows, taken)
+    if needed.any():
+        taken &= ~np.isin(keys, keys[needed])
+    if (count := int(taken.sum())) < LEAST_CALIBRATION:
+        return f"a share of {share:g} of {len(rows):,} training rows is {count}, fewer than the minimum of {LEAST_CALIBRATION}"
+    train.parts = {**train.parts, "train": rows[~taken], split.CALIBRATION: rows[taken]}
+    return ""
 
 
 def read_keys(options: DataOptions, sources: Mapping[str, Source], like: str | None = None) -> None:

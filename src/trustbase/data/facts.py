@@ -103,7 +103,8 @@ def shared_texts(splits: Mapping[str, Split]) -> dict[str, int]:
 
 def pairs_of(splits: Collection[str]) -> list[tuple[str, str]]:
     """The pairs of splits that must not share a text."""
-    return [pair for pair in (*pairwise(split.SPLITS), ("train", "test")) if set(pair) <= set(splits)]
+    pairs = (*pairwise(split.SPLITS), ("train", "test"), ("train", split.CALIBRATION), (split.CALIBRATION, "test"))
+    return [pair for pair in pairs if set(pair) <= set(splits)]
 
 
 def facts_across(splits: Mapping[str, Split], facts: Mapping[str, Any], schema: LabelSchema, shared: Mapping[str, int]) -> dict[str, Any]:
@@ -168,13 +169,15 @@ def _bad(sources: Mapping[str, Source]) -> dict[str, Any]:
 def _rule(options: DataOptions, sources: Mapping[str, Source]) -> dict[str, Any]:
     """How each split came to be."""
     found = {}
-    for name in split.SPLITS:
+    given = set(sources) - {split.CALIBRATION}
+    there = split.PARTS if any(len(source.parts.get(split.CALIBRATION, ())) for source in sources.values()) else split.SPLITS
+    for name in there:
         if name in sources and name != "train":
             found[name] = "a file of its own"
         elif options.split.column is not None and name in sources["train"].named:
             found[name] = f"column '{options.split.column}'"
         elif name == "train":
-            found[name] = "the other rows of its file" if len(sources) < len(split.SPLITS) else "a file of its own"
+            found[name] = "the other rows of its file" if len(given) < len(split.SPLITS) else "a file of its own"
         else:
             found[name] = _cut(options, name)
     by = options.split.by if isinstance(options.split.by, str) else options.split.by.model_dump()
@@ -184,6 +187,9 @@ def _rule(options: DataOptions, sources: Mapping[str, Source]) -> dict[str, Any]
 def _cut(options: DataOptions, name: str) -> str:
     """How a part that no file and no column names came out of the training rows."""
     share, key = getattr(options.split, name), options.split.key
+    if name == split.CALIBRATION:
+        by, together = ("the entity", f"all rows of an entity, column '{key}',") if options.split.by_entity else ("the text", "equal texts")
+        return f"cut from the training rows by a hash of {by}, share {share:g} ({together} stay together)"
     if key is None:
         return f"cut from train by content hash, share {share:g} (equal texts stay together)"
     if options.split.by_entity:

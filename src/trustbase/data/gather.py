@@ -68,6 +68,13 @@ class Source:
         """The truth of all rows."""
         return truth.read(self.raw.table[column], schema, self.texts, whose=whose)
 
+    def needed(
+        self, truth: Truth, column: str, schema: LabelSchema, rows: NDArray[np.int64], taken: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which of the taken rows show what no other one of `rows` does (`Truth.needed`), `(rows,)`."""
+        assert self.truth is not None
+        return truth.needed(self.truth.values[rows], taken, schema)
+
     def entity_keys(self, column: str) -> NDArray[np.uint64]:
         """A key for each row's entity (`split.entity_keys`)."""
         return split.entity_keys(self.coded(column))
@@ -99,7 +106,7 @@ def check_columns(options: DataOptions, root: Path) -> list[Problem]:
         problems.append(
             Problem("data.query", f"stands beside {options.train}, which is no database", "remove it, or give data.train a URL")
         )
-    for name in (*split.SPLITS, "out_of_time"):
+    for name in (*split.PARTS, "out_of_time"):
         reference = getattr(options, name)
         if reference is None:
             continue
@@ -146,7 +153,7 @@ def each_source(options: DataOptions, read: Callable[[str, str], _S]) -> dict[st
     """
     sources: dict[str, _S] = {}
     problems: list[Problem] = []
-    for name in split.SPLITS:
+    for name in split.PARTS:
         reference = getattr(options, name)
         if reference is None:
             continue

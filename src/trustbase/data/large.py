@@ -16,7 +16,7 @@ from trustbase.data import clean, labels, split
 from trustbase.data.coded import Coded
 from trustbase.data.facts import pairs_of, split_facts
 from trustbase.data.gather import each_source, template_of
-from trustbase.data.load import Dataset, Made, assemble, load, refuse_empty, sample
+from trustbase.data.load import Dataset, Made, assemble, load, parts_of, refuse_empty, sample
 from trustbase.data.options import DataOptions
 from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
 from trustbase.data.stream import StreamedSource, is_large, survey
@@ -28,7 +28,15 @@ from trustbase.records import UNKNOWN_GROUP, LabelSchema
 
 
 def load_rows(
-    options: DataOptions, *, root: Path, seed: int, store: Path, answers: str = "classes", apart: bool = False, emit: Emit = ignore
+    options: DataOptions,
+    *,
+    root: Path,
+    seed: int,
+    store: Path,
+    answers: str = "classes",
+    apart: bool = False,
+    calibrate: bool = False,
+    emit: Emit = ignore,
 ) -> Dataset:
     """Read the rows that the recipe describes; large ones are kept in `store`, and never all of them in memory.
 
@@ -39,6 +47,7 @@ def load_rows(
         store: a folder for the rows of large sources, until `save_dataset` takes them from there.
         answers: answer kind of the task; of classes alone rows are streamed.
         apart: whether the model reads the columns of a template one by one; rows are then read whole.
+        calibrate: whether training rows are kept apart for calibration.
         emit: told what a reader of the log should know.
 
     Raises:
@@ -50,12 +59,16 @@ def load_rows(
             columns = "data.features" if options.features.columns else "columns that a model reads one by one"
             what = columns if answers == "classes" else f"answers of kind '{answers}'"
             raise DataError(f"data.memory: stream does not go with {what} yet", hint="leave data.memory out: rows are then read whole")
-        return load(options, root=root, seed=seed, answers=answers, apart=apart, emit=emit)
+        return load(options, root=root, seed=seed, answers=answers, apart=apart, calibrate=calibrate, emit=emit)
     if not is_large(options, root):
-        return load(options, root=root, seed=seed, answers=answers, emit=emit)
+        return load(options, root=root, seed=seed, answers=answers, calibrate=calibrate, emit=emit)
     emit("note", text="the rows are streamed: their texts stay on disk")
     sources = each_source(options, lambda name, reference: survey(options, template, reference, root, first=name == "train"))
-    return assemble(options, template, sources, lambda schema: _make(options, schema, template, sources, seed, store), answers, emit)
+
+    def make(schema: LabelSchema) -> Made:
+        return _make(options, schema, template, sources, seed, store)
+
+    return assemble(options, template, sources, make, answers, emit, calibrate=calibrate)
 
 
 @dataclass
@@ -81,7 +94,7 @@ def _make(
     store: Path,
 ) -> Made:
     """Every split in a file of its own, and what is known of it."""
-    parts = {name: _chosen(name, options, schema, sources.get(name, sources["train"]), seed, store) for name in split.SPLITS}
+    parts = {name: _chosen(name, options, schema, sources.get(name, sources["train"]), seed, store) for name in parts_of(sources)}
     for source in sources.values():
         _write({name: part for name, part in parts.items() if part.source is source}, source, options, schema, template)
     repeats = {name: _repeats(part, options, schema) for name, part in parts.items()}

@@ -19,7 +19,7 @@ from trustbase.data.apart import refuse_no_numbers, take_columns, told
 from trustbase.data.cells import inputs_of, with_cells
 from trustbase.data.choices import choice_names, known
 from trustbase.data.digest import digest_numbers, digest_rows
-from trustbase.data.divide import divide, read_keys
+from trustbase.data.divide import cut_calibration, divide, read_keys
 from trustbase.data.doubtful import far_labels
 from trustbase.data.facts import facts_across, shared_texts, source_facts, split_facts
 from trustbase.data.gather import Source, all_bad, bad_problems, check_columns, judge_bad_rows, options_of, read_sources
@@ -46,7 +46,7 @@ class Dataset:
     """All splits of a run, and what was found while they were made.
 
     Attributes:
-        splits: "train", "validation", "test" → rows.
+        splits: "train", "validation", "test" → rows; "calibration" too, where rows are kept apart for the audit's thresholds.
         labels: the label schema.
         template: how columns become text.
         facts: counts and choices for the data card; aggregates only.
@@ -62,7 +62,16 @@ class Dataset:
     answers: str = "classes"
 
 
-def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes", apart: bool = False, emit: Emit = ignore) -> Dataset:
+def load(
+    options: DataOptions,
+    *,
+    root: Path,
+    seed: int,
+    answers: str = "classes",
+    apart: bool = False,
+    calibrate: bool = False,
+    emit: Emit = ignore,
+) -> Dataset:
     """Read the rows that the recipe describes.
 
     Args:
@@ -71,6 +80,7 @@ def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes
         seed: seed of the run; only `data.sample` uses it.
         answers: answer kind of the task: how the label column is read.
         apart: whether the model reads the columns of a template one by one.
+        calibrate: whether training rows are kept apart for calibration (`data.split.calibration`).
         emit: told what a reader of the log should know.
 
     Raises:
@@ -80,11 +90,11 @@ def load(options: DataOptions, *, root: Path, seed: int, answers: str = "classes
     template, sources = read_sources(options, root, answers)
 
     def make(schema: LabelSchema) -> Made:
-        made = {name: make_split(name, options, schema, template, _source_of(name, sources), seed, truth) for name in split.SPLITS}
+        made = {name: make_split(name, options, schema, template, _source_of(name, sources), seed, truth) for name in parts_of(sources)}
         splits = {name: part for name, (part, _) in made.items()}
         return splits, {name: facts for name, (_, facts) in made.items()}, lambda: shared_texts(splits)
 
-    return assemble(options, template, sources, make, answers, emit, apart=apart)
+    return assemble(options, template, sources, make, answers, emit, apart=apart, calibrate=calibrate)
 
 
 Made = tuple[dict[str, Split], dict[str, dict[str, Any]], Callable[[], dict[str, int]]]  # splits, their facts, texts that they share
@@ -99,6 +109,7 @@ def assemble(
     emit: Emit,
     *,
     apart: bool = False,
+    calibrate: bool = False,
 ) -> Dataset:
     """From sources that were read to a data set: which part each row is for, which rows are bad, and what is known of all splits.
 
@@ -110,6 +121,7 @@ def assemble(
         answers: answer kind of the task.
         emit: told what a reader of the log should know.
         apart: whether the model reads the columns of a template one by one.
+        calibrate: whether training rows are kept apart for calibration.
 
     Raises:
         DataError: rows, labels or parts are not as they must be; every problem is in it.
@@ -120,6 +132,10 @@ def assemble(
     schema = schema_of(options, sources, truth, template)
     read_truth(options, schema, sources, truth, whose=known(template, "of the training rows"))
     judge_bad_rows(options, sources, emit)
+    if calibrate and (why := cut_calibration(options, sources, truth, schema)):
+        emit("note", text=f"no rows are kept apart for calibration: {why}")
+    if calibrate and answers == "number":  # mean and spread are learned too, and of training rows alone
+        schema = schema_of(options, sources, truth, template)
     facts = source_facts(options, template, sources)
     _refuse_few({name: len(_source_of(name, sources).parts.get(name, ())) for name in split.SPLITS})
     for text in far_labels(truth, sources, options.label):
@@ -136,6 +152,12 @@ def assemble(
     for text in facts["notes"]:
         emit("note", text=text)
     return Dataset(splits, schema, template, facts, dataset_digest(splits, schema, template), answers)
+
+
+def parts_of(sources: Mapping[str, Source]) -> tuple[str, ...]:
+    """The parts that there are: those that every run has, and one for calibration where some rows are for it."""
+    apart = any(len(source.parts.get(split.CALIBRATION, ())) for source in sources.values())
+    return split.PARTS if apart else split.SPLITS
 
 
 def _add_order(facts: dict[str, Any], order: Mapping[str, Any], emit: Emit) -> None:
@@ -250,7 +272,7 @@ def source_digests(options: DataOptions, *, root: Path) -> dict[str, str]:
         DataError: a file is not there.
     """
     found = {}
-    for name in split.SPLITS:
+    for name in split.PARTS:
         reference = getattr(options, name)
         if reference is not None:
             try:
@@ -274,7 +296,7 @@ def schema_of(options: DataOptions, sources: Mapping[str, Source], truth: Truth,
     rows = source.parts.get(of, np.zeros(0, np.int64))
     if not len(rows):
         if bad := all_bad(source):  # the bad rows may be the reason, so they are what to say
-            whose = f"{of} " if of in split.SPLITS else ""
+            whose = f"{of} " if of in split.PARTS else ""
             message = f"{source.reference}: no {whose}rows are left beside the bad rows, {len(bad):,} of {source.raw.total:,}"
             raise DataError(message, problems=bad_problems(source), hint="; ".join(advice(bad, source.reference)))
         raise DataError(f"{source.reference} has no {of} rows", hint="give more rows, or divide them in another way (data.split)")

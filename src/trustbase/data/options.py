@@ -44,12 +44,19 @@ class SplitOptions(BaseModel):
     validation: float = Field(
         default=0.1, gt=0, lt=1, description="share of the training rows for choosing, where no validation rows are given"
     )
+    calibration: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of the training rows that is kept apart for the audit's thresholds, by a hash of text or entity, whichever way "
+        "the parts are divided; cut where robustness or safety is audited, unless it would have fewer than 30 rows",
+    )
     by: Literal["content-hash"] | SplitKeyOptions = Field(
         default="content-hash",
         description="content-hash: a row's part follows from its text alone, so equal texts never straddle; or {entity: COLUMN}, or "
         "{time: COLUMN}",
     )
-    column: str | None = Field(default=None, description="column that says train, validation or test for each row")
+    column: str | None = Field(default=None, description="column that says train, validation, calibration or test for each row")
 
     @field_validator("by", mode="before")
     @classmethod
@@ -142,6 +149,9 @@ class DataOptions(BaseModel):
     query: str | None = Field(default=None, description="the SELECT that gives the rows, where train is a database; end it with ORDER BY")
     validation: str | None = Field(default=None, description="file of rows for choosing; cut from train where not given")
     test: str | None = Field(default=None, description="file of rows for testing; cut from train where not given")
+    calibration: str | None = Field(
+        default=None, description="file of rows for the audit's thresholds; cut from train where not given (split.calibration)"
+    )
     out_of_time: str | None = Field(
         default=None,
         description="file of later rows, audited for quality and fairness beside the test rows: those findings end in @out-of-time",
@@ -228,7 +238,7 @@ class DataOptions(BaseModel):
             return str(value).lower()
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("train", "validation", "test", "out_of_time")
+    @field_validator("train", "validation", "test", "calibration", "out_of_time")
     @classmethod
     def _readable(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
@@ -363,10 +373,10 @@ def _contradictions(options: DataOptions) -> list[str]:
     if options.split.column is not None:
         if options.split.column in (options.label, *options.read_together.values()):
             found.append(f"split.column '{options.split.column}' is also the text or label column")
-        given = [name for name in ("validation", "test") if getattr(options, name) is not None]
+        given = [name for name in ("validation", "test", "calibration") if getattr(options, name) is not None]
         if given:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
-    for name in ("train", "validation", "test", "out_of_time"):
+    for name in ("train", "validation", "test", "calibration", "out_of_time"):
         path = getattr(options, name)
         if path is not None and not (is_sample(path) or is_database(path) or is_hub(path) or options.format or says_format(path)):
             known = ", ".join(get_args(Format))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data import split
+from trustbase.data.facts import pairs_of
 from trustbase.data.gather import Source
 from trustbase.data.markdown import in_code, plain, section
 from trustbase.data.options import DataOptions
@@ -45,7 +46,7 @@ def _indices(part: Split, source: Source) -> NDArray[np.int64]:
 def _entity_facts(column: str, entities: Mapping[str, NDArray[np.uint64]]) -> dict[str, Any]:
     parts = {name: _counted(column, values) for name, values in entities.items()}
     shared, warnings = {}, []
-    for one, other in _PAIRS:
+    for one, other in pairs_of(entities):
         common = split.overlap_of_keys(entities[one], entities[other])
         shared[f"{one}/{other}"] = common
         if common:

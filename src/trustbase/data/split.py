@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from trustbase.data.coded import Coded, coded
 
 SPLITS = ("train", "validation", "test")
+CALIBRATION = "calibration"  # a part of its own that thresholds of the audit are fitted on; there may be none
+PARTS = (*SPLITS, CALIBRATION)
 _SALT = b"trustbase/split/1\0"  # no seed: a row keeps its part in every run, and when other rows join or leave
 _ENTITY_SALT = b"trustbase/split/entity/1\0"  # its own, so that a column split by its entity is no copy of one split by its text
 _AT_ONCE = 1 << 20  # keys that are turned into places at once
@@ -23,6 +25,7 @@ _WORDS = {
     **{"train": "train", "training": "train"},
     **{"validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"},
     **{"test": "test", "testing": "test"},
+    **{"calibration": CALIBRATION, "calib": CALIBRATION},
 }
 
 
@@ -54,6 +57,27 @@ def by_keys(found: NDArray[np.uint64], *, test: float, validation: float) -> dic
         masks["validation"][start : start + _AT_ONCE] = (place >= test) & (place < test + validation)
         masks["train"][start : start + _AT_ONCE] = place >= test + validation
     return masks
+
+
+def for_calibration(found: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
+    """Which rows are for calibration, by the keys of texts or entities, `(rows,)`; equal keys are always on one side.
+
+    Keys are mixed first: the training rows of a split by content are those whose keys place them high, and of these a share is meant.
+
+    Source: Steele, Lea & Flood (2014), OOPSLA, figure 17 (the mixing function of SplitMix64).
+    """
+    taken = np.empty(len(found), bool)
+    for start in range(0, len(found), _AT_ONCE):
+        taken[start : start + _AT_ONCE] = _places(_mixed(found[start : start + _AT_ONCE])) < share
+    return taken
+
+
+def _mixed(found: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Keys that follow from others, and look unlike them."""
+    mixed = found + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def by_content(texts: Sequence[str], *, test: float, validation: float) -> dict[str, NDArray[np.int64]]:
@@ -131,7 +155,7 @@ def by_column(values: Coded) -> tuple[dict[str, NDArray[np.int64]], dict[int, st
     words, codes = values.words, values.codes
     meaning = [_WORDS.get(word.strip().lower()) for word in words]
     parts: dict[str, NDArray[np.int64]] = {}
-    for name in SPLITS:
+    for name in PARTS:
         own = [code for code, part in enumerate(meaning) if part == name]
         rows = np.flatnonzero(np.isin(codes, own))
         if len(rows):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trustbase.data import split
+from trustbase.data import labels, split
 from trustbase.data.coded import Coded, Coder, coded
 from trustbase.data.columnar import parquet_bytes, parquet_pieces
 from trustbase.data.gather import Source, asked_of, checks_of, with_choices
@@ -181,6 +181,11 @@ class StreamedSource(Source):
         bad = {row: (f"(label) is none {whose}", f"got {in_quotes(found.words[found.codes[row]])}") for row in unknown}
         return Read(np.zeros(0, np.int64), bad)
 
+    def needed(
+        self, truth: Truth, column: str, schema: LabelSchema, rows: NDArray[np.int64], taken: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        return truth.needed(labels.codes_of(self.columns[column], schema)[rows], taken, schema)
+
     def keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         return self.text_keys if len(rows) == len(self.text_keys) else self.text_keys[rows]
 
@@ -190,7 +195,7 @@ def is_large(options: DataOptions, root: Path) -> bool:
     if options.memory != "auto":
         return options.memory == "stream"
     named = {options.label, *options.groups, *([options.id] if options.id else []), *([options.split.key] if options.split.key else [])}
-    for reference in (options.train, options.validation, options.test):
+    for reference in (options.train, options.validation, options.test, options.calibration):
         if reference is None:
             continue
         parts = parquet_parts(reference, root=root, format=options.format)

@@ -211,6 +211,15 @@ def _frozen(value: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 CLASS_SCORES = Kind("class_scores", "probability of each class, float64 (classes,)", ("classes",), "logits", _no_parameters, _scores, TEXT)
+CLASS_LOGITS = Kind(
+    "class_logits",
+    "what the class probabilities are the softmax of, float64 (classes,)",
+    ("classes",),
+    "logits",
+    _no_parameters,
+    _embeddings,
+    TEXT,
+)
 LABEL_SCORES = Kind(
     "label_scores", "probability of each label by itself, float64 (labels,)", ("labels",), "logits", _no_parameters, _label_scores, TEXT
 )
@@ -275,7 +284,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            *(CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
+            *(CLASS_SCORES, CLASS_LOGITS, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES, LOSS, EMBEDDING, LOG_LIKELIHOOD),
             *(of_members(kind) for kind in (CLASS_SCORES, LABEL_SCORES, NUMBER, TOKEN_SCORES, SPAN_SCORES)),
         )
     }

@@ -7,7 +7,7 @@ list of its own beside it. Audits are registered under dimension × answer kind;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -359,12 +359,25 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("privacy", "language"): Entry("trustbase.audit.canaries:audit_language", "how high planted sentences rank among others"),
     ("efficiency", "language"): Entry("trustbase.audit.training:audit_language", "operations, time and energy of the training, and size"),
     ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
+    **{
+        ("robustness", kind): Entry("trustbase.audit.robustness.audit:audit_any", "how answers change when inputs are disturbed")
+        for kind in ANSWER_KINDS
+    },
 }
 
 
 def audited_dimensions(kind: str) -> list[str]:
     """Every dimension that this version can audit for an answer kind, in the registry's order."""
     return list(dict.fromkeys(dimension for dimension, other in AUDITS if other in (kind, "*")))
+
+
+CALIBRATED = ("robustness", "safety")  # dimensions whose thresholds are fitted on rows of their own
+
+
+def calibrates(dimensions: Sequence[str] | None, kind: str) -> bool:
+    """Whether an audit of these dimensions (of every one that exists, where None) fits thresholds, for which rows are kept apart."""
+    measured = audited_dimensions(kind)
+    return any(name in CALIBRATED and name in measured for name in dimensions or measured)
 
 
 @dataclass(frozen=True)

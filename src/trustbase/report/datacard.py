@@ -13,7 +13,7 @@ from trustbase.report.words import Words
 Block = dict[str, Any]
 
 _MOST_ROWS = 60
-_ORDER = ("train", "validation", "test")
+_ORDER = ("train", "validation", "calibration", "test")
 _NUMBERS = ("mean", "standard_deviation", "quartile_1", "median", "quartile_3")
 
 

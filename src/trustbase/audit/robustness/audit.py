@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import Part, measure_parts
+from trustbase.audit.robustness.abstention import METRICS as ABSTENTION
+from trustbase.audit.robustness.abstention import measure_abstention
+from trustbase.audit.robustness.conformal import METRICS as CONFORMAL
+from trustbase.audit.robustness.conformal import measure_conformal
+from trustbase.audit.robustness.shift import METRICS as SHIFT
+from trustbase.audit.robustness.shift import measure_shift
 from trustbase.records import Finding
 
-PARTS: tuple[Part, ...] = ()
+_EVERY = ("classes", "labels", "number", "tokens", "span")
+
+PARTS: tuple[Part, ...] = (
+    Part("shift", SHIFT, measure_shift, _EVERY),
+    Part("abstention", ABSTENTION, measure_abstention),
+    Part("conformal", CONFORMAL, measure_conformal),
+)
 
 
 def audit_any(context: AuditContext) -> list[Finding]:

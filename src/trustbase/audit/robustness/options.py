@@ -14,3 +14,14 @@ class RobustnessOptions(BaseModel):
 
     texts: Annotated[int, Field(ge=1, le=100_000, description="test rows that are changed, and attacked")] = 200
     queries: Annotated[int, Field(ge=1, le=100_000, description="most inputs that an attack on one row may ask about")] = 100
+    shift: Annotated[
+        str | None,
+        Field(
+            description="file of texts of another kind (csv, tsv, jsonl, parquet; the columns that the model reads); made where not given"
+        ),
+    ] = None
+    shift_texts: Annotated[int, Field(ge=30, le=100_000, description="test rows, and texts of another kind, that are told apart")] = 300
+    accepted: Annotated[
+        float, Field(gt=0.5, lt=1, description="share of the calibration rows that the threshold against texts of another kind lets pass")
+    ] = 0.95
+    coverage: Annotated[float, Field(gt=0.5, lt=1, description="share of rows whose right label prediction sets are to hold")] = 0.9

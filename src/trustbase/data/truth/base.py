@@ -120,6 +120,10 @@ class Truth(ABC):
         """Rows of `values` whose truth is so far from all of `known`, the training rows', that it may be a slip."""
         return []
 
+    def needed(self, values: NDArray[Any], taken: NDArray[np.bool_], schema: LabelSchema) -> NDArray[np.bool_]:
+        """Which of the taken rows training cannot do without, as no row that is left shows what they do, `(rows,)`."""
+        return np.zeros(len(values), dtype=bool)
+
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         """Why nothing can be learned from these training rows; empty where it can."""
         return []

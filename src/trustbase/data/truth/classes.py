@@ -53,6 +53,10 @@ class Classes(Truth):
     def codes(self, values: NDArray[Any], schema: LabelSchema) -> NDArray[np.int64]:
         return values
 
+    def needed(self, values: NDArray[Any], taken: NDArray[np.bool_], schema: LabelSchema) -> NDArray[np.bool_]:
+        left = np.bincount(values[~taken], minlength=len(schema.names))
+        return np.asarray(taken & (left[values] == 0))
+
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         counts = np.bincount(values, minlength=len(schema.names))
         return [Problem("data.sample.train", f"no row of label '{schema.names[code]}' is left") for code in np.flatnonzero(counts == 0)]

@@ -62,6 +62,11 @@ class Labels(Truth):
         named = {name: int(count) for name, count in zip(schema.names, values.sum(axis=0), strict=True)}
         return {"labels": named, "rows_without_label": int((~values.any(axis=1)).sum()), "labels_a_row": float(values.sum(axis=1).mean())}
 
+    def needed(self, values: NDArray[Any], taken: NDArray[np.bool_], schema: LabelSchema) -> NDArray[np.bool_]:
+        left = values[~taken]
+        shown = values[:, ~left.any(axis=0)].any(axis=1) | ~values[:, left.all(axis=0)].all(axis=1)  # never without one is as bad as never
+        return np.asarray(taken & shown)
+
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         counts = values.sum(axis=0)
         alike = {0: "no training row has", len(values): "every training row has"}

@@ -81,6 +81,10 @@ class Tokens(Truth):
             values[row] = tuple(_entities(cell)[0])
         return values
 
+    def needed(self, values: NDArray[Any], taken: NDArray[np.bool_], schema: LabelSchema) -> NDArray[np.bool_]:
+        left = {name for row in values[~taken] for _, _, name in row}
+        return np.array([gone and any(name not in left for _, _, name in row) for row, gone in zip(values, taken, strict=True)], dtype=bool)
+
     def refused(self, values: NDArray[Any], schema: LabelSchema) -> list[Problem]:
         seen = {name for row in values for _, _, name in row}
         return [Problem("data.label", f"no training row has an entity '{name}'") for name in types_of(schema.names) if name not in seen]
