@@ -30,7 +30,7 @@ ORDER = (
     {"report"},
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
-    {"releasing", "bases"},
+    {"releasing", "bases", "shifted"},
     {"steps", "raw_text", "pretraining", "interpretable"},
     {
         "flow",

@@ -18,7 +18,7 @@ from trustbase.model.ragged import ragged
 from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
-REGISTERED = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind == "span"]
+REGISTERED = [(dimension, load(AUDITS[dimension, "span"])) for dimension in ("quality", "fairness")]
 CONTEXT = "aaa bbb ccc ddd"
 
 

@@ -19,7 +19,7 @@ from trustbase.recipe.lookup import AUDITS, load
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
 TAGS = tag_names(["PER", "LOC"])
-REGISTERED = [(dimension, load(entry)) for (dimension, kind), entry in AUDITS.items() if kind == "tokens"]
+REGISTERED = [(dimension, load(AUDITS[dimension, "tokens"])) for dimension in ("quality", "fairness")]
 
 
 @pytest.fixture

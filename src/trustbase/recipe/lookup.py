@@ -371,13 +371,11 @@ def audited_dimensions(kind: str) -> list[str]:
     return list(dict.fromkeys(dimension for dimension, other in AUDITS if other in (kind, "*")))
 
 
-CALIBRATED = ("robustness", "safety")  # dimensions whose thresholds are fitted on rows of their own
-
-
 def calibrates(dimensions: Sequence[str] | None, kind: str) -> bool:
     """Whether an audit of these dimensions (of every one that exists, where None) fits thresholds, for which rows are kept apart."""
     measured = audited_dimensions(kind)
-    return any(name in CALIBRATED and name in measured for name in dimensions or measured)
+    fitting = {"robustness", "safety"} & set(measured)
+    return any(name in fitting for name in dimensions or measured)
 
 
 @dataclass(frozen=True)

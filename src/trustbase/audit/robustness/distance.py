@@ -112,10 +112,12 @@ def shape_of(known: Floats, codes: NDArray[np.int64] | None, names: Sequence[str
     counts = np.zeros(0, np.int64) if codes is None else np.bincount(codes, minlength=len(names))
     kept = np.flatnonzero(counts >= LEAST_OF_CLASS)
     if codes is None or not len(kept):
-        own, named, place = known, ("*",), np.zeros(len(known), np.int64)
+        own, place = known, np.zeros(len(known), np.int64)
+        named: tuple[str, ...] = ("*",)
     else:
         rows = np.isin(codes, kept)
-        own, named, place = known[rows], tuple(names[code] for code in kept.tolist()), np.searchsorted(kept, codes[rows])
+        own, place = known[rows], np.searchsorted(kept, codes[rows])
+        named = tuple(names[code] for code in kept.tolist())
     if len(own) < LEAST_SHAPED:
         return f"{len(own)} rows, fewer than the minimum of {LEAST_SHAPED}"
     means = np.stack([own[place == code].mean(0) for code in range(len(named))])
