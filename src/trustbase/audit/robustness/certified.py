@@ -111,7 +111,7 @@ def _certified(context: AuditContext, rows: Rows, radius: int, share: Interval) 
         reason = "too few words or fields, or too few inputs asked, to certify even a model that always answers the same"
         return Finding.without_value(id, "insufficient", reason, direction="higher", confidence=context.confidence, n=share.n)
     if rows.standing(radius, rows.wavering).any():
-        reason = "the control was certified, a model that answers every other input otherwise"
+        reason = "the control fails: a certificate was given to a model that answers every other input otherwise"
         return Finding.without_value(id, "insufficient", reason, direction="higher", confidence=context.confidence, n=share.n)
     method = f"{OF_SMOOTHED}; the certificates of all {share.n} rows hold together at {100 * context.confidence:g}%; {share.method}"
     told = share.finding(id, direction="higher", confidence=context.confidence, unit="share", seed=context.seed)
