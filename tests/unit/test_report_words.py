@@ -79,7 +79,7 @@ FAMILIES = {
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
     "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
-    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds"},
+    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds", "2", "3", "parameters", "precision", "training"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
@@ -105,7 +105,8 @@ FAMILIES = {
     "deduplicate": {"none", "exact", "near"},
     "tongue": None,
     "pii": None,
-    "unit_name": {"nats per token", "nats", "nats a label", "standard deviations of the training rows"},
+    "unit_name": {"nats per token", "nats", "nats a label", "standard deviations of the training rows", "squared points"}
+    | {"squared hundredths of the spread"},
 }
 
 

@@ -143,6 +143,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "conformal_coverage": Measure(within=True),
         "conformal_coverage_difference": Measure("gap"),
         "conformal_set_size": _WHOLE,
+        "certified_accuracy": Measure(further=("2", "3")),
+        "smoothed_accuracy": _WHOLE,
+        "sensitivity": Measure(further=("parameters", "precision", "training"), kinds=("classes", *_LABELS, *_NUMBER)),
     },
     "efficiency": {
         **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=(*_ANSWERED, "language"))),

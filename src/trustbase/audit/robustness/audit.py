@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import Part, measure_parts
+from trustbase.audit.robustness import certified, sensitivity
 from trustbase.audit.robustness.abstention import METRICS as ABSTENTION
 from trustbase.audit.robustness.abstention import measure_abstention
 from trustbase.audit.robustness.conformal import METRICS as CONFORMAL
@@ -18,6 +19,8 @@ PARTS: tuple[Part, ...] = (
     Part("shift", SHIFT, measure_shift, _EVERY),
     Part("abstention", ABSTENTION, measure_abstention),
     Part("conformal", CONFORMAL, measure_conformal),
+    Part("certified", certified.METRICS, certified.measure_certified),
+    Part("sensitivity", sensitivity.METRICS, sensitivity.measure_sensitivity, sensitivity.KINDS),
 )
 
 

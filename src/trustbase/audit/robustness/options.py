@@ -25,3 +25,11 @@ class RobustnessOptions(BaseModel):
         float, Field(gt=0.5, lt=1, description="share of the calibration rows that the threshold against texts of another kind lets pass")
     ] = 0.95
     coverage: Annotated[float, Field(gt=0.5, lt=1, description="share of rows whose right label prediction sets are to hold")] = 0.9
+    certify_texts: Annotated[int, Field(ge=1, le=100_000, description="test rows whose smoothed answers are certified")] = 100
+    certify_samples: Annotated[
+        int, Field(ge=50, le=1_000_000, description="inputs with words hidden that count the smoothed answer of a row; 20 more choose it")
+    ] = 200
+    certify_kept: Annotated[
+        float, Field(gt=0, lt=1, description="share of a row's words that are read while it is certified; the others are hidden")
+    ] = 0.15
+    sensitivity_texts: Annotated[int, Field(ge=1, le=100_000, description="test rows whose answers are tried for their sensitivity")] = 100
