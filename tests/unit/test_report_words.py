@@ -11,6 +11,7 @@ import trustbase.report
 from trustbase.audit.catalogue import OOD_SCORES, SHIFTS
 from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
+from trustbase.recipe.lookup import PERTURBATIONS
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.words import LANGUAGES, words
 
@@ -79,7 +80,7 @@ FAMILIES = {
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
     "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
-    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds", "2", "3", "parameters", "precision", "training"},
+    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds", "2", "3", "parameters", "precision", "training", *PERTURBATIONS, "0.10"},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
@@ -171,8 +172,8 @@ def test_every_metric_of_the_issue_has_a_name_a_line_and_a_form(id: str, lang: s
 
 def test_an_unknown_metric_is_shown_by_its_id():
     t = words("zh")
-    assert t.metric("robustness.accuracy_under_typos#0.10") == "robustness.accuracy_under_typos"
-    assert t.metric_about("robustness.accuracy_under_typos") == ""
+    assert t.metric("robustness.no_such_thing#0.10") == "robustness.no_such_thing"
+    assert t.metric_about("robustness.no_such_thing") == ""
     assert t.finding("robustness.some_thing[sex=Female]") == "robustness.some_thing（sex = Female）"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trustbase.finding_id import OUT_OF_TIME, FindingId, format_slice
-from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS
+from trustbase.recipe.lookup import ANSWER_KINDS, PERTURBATIONS, RIVALS
 
 Form = Literal["none", "gap", "group", "label", "part", "set"]
 
@@ -42,6 +42,9 @@ SHIFTS = ("other-subject", "other-language", "random", "shuffled")
 #: Shares of rows that are to be answered where a model abstains from the others.
 ANSWERED_SHARES = ("0.80", "0.90", "0.95")
 
+#: Expectations of how an answer moves that every audit looks at; a recipe may name more (`audit.robustness.expectations`).
+EXPECTATIONS = ("negation", "intensifier")
+
 #: What becomes of an entity, and of a relation between entities that a model found: rows of the evidence's tables of errors.
 Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
 ENTITY_FATES: tuple[Fate, ...] = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
@@ -64,6 +67,7 @@ class Measure:
         sets: which sets a slice may name; any, where empty.
         within: whether it is measured of each group too, [column=group], beside the finding without a slice.
         neutral: whether it is measured only where a label says that nothing holds (`data.no_relation`).
+        open: whether a variant may also be a name that the recipe's own files give.
         of_a_label: whether it speaks of one label, which of a question with choices would be a place among them: never measured there.
     """
 
@@ -75,6 +79,7 @@ class Measure:
     sets: tuple[str, ...] = ()
     within: bool = False
     neutral: bool = False
+    open: bool = False
     of_a_label: bool = False
 
 
@@ -146,6 +151,8 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "certified_accuracy": Measure(further=("2", "3")),
         "smoothed_accuracy": _WHOLE,
         "sensitivity": Measure(further=("parameters", "precision", "training"), kinds=("classes", *_LABELS, *_NUMBER)),
+        **dict.fromkeys(("accuracy_under_typos", "accuracy_drop_under_typos"), Measure(further=("0.10",), kinds=("classes", *_LABELS))),
+        "prediction_flips": Measure(variants=tuple(PERTURBATIONS), kinds=("classes", *_LABELS, *_NUMBER)),
     },
     "efficiency": {
         **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=(*_ANSWERED, "language"))),
@@ -230,7 +237,7 @@ def why_never(
 def _wrong_variant(id: FindingId, measure: Measure, kind: str) -> tuple[str, str] | None:
     name = f"{id.dimension}.{id.metric}"
     if measure.variants:
-        if id.variant not in measure.variants:
+        if id.variant not in measure.variants and not (measure.open and id.variant):
             return (
                 f"{name} is measured as {', '.join('#' + variant for variant in measure.variants)}",
                 f"write {name}#{measure.variants[0]}",

@@ -96,6 +96,27 @@ class Runtime(Entry):
 
 
 @dataclass(frozen=True)
+class Perturbation(Entry):
+    """A registered change of a text: `target` is `change(text, rng, rate)`, which gives the changed text, or None where it cannot be made.
+
+    Attributes:
+        of: what a text must hold, for the reason where none of them does.
+        rate: share of the places where it can be made that are changed, at least one of them; 1 where it is made wherever it can be.
+        table: what says why a table that it needs cannot be read, "" where it can (`module:function`); empty where it needs none.
+        keeps: whether a reader takes the changed text for the same statement; else it says something else.
+    """
+
+    of: str = ""
+    rate: float = 1.0
+    table: str = ""
+    keeps: bool = True
+
+    def missing(self) -> str:
+        """Why it cannot be made here; "" where it can."""
+        return str(load_named(self.table)()) if self.table else ""
+
+
+@dataclass(frozen=True)
 class Plain(Entry):
     """A model that a person can read: `target` is what answers, `learns` what learns it (`module:function`)."""
 
@@ -337,6 +358,55 @@ OBJECTIVES: dict[str, Entry] = {
     "infilling": Entry("trustbase.train.objectives.denoising:Infilling", "the whole text, of which spans are masked (BART)"),
     "replaced_token": Entry("trustbase.train.objectives.replaced:ReplacedToken", "which tokens a small generator has filled in (ELECTRA)"),
     "contrastive": Entry("trustbase.train.objectives.contrastive:Contrastive", "a sentence among others, under two dropout masks (SimCSE)"),
+}
+
+#: Changes of a text, for robustness audits; the first says nothing, so that what it turns is noise of the model itself.
+PERTURBATIONS: dict[str, Perturbation] = {
+    "blank": Perturbation("trustbase.data.perturb.signs:blank", "a blank at the end, which says nothing", "text"),
+    "typos": Perturbation(
+        "trustbase.data.perturb.signs:typos",
+        "letters of words mistyped: a neighbouring key, two letters in the wrong order, or one left out",
+        "words of two letters or more",
+        0.05,
+    ),
+    "case": Perturbation("trustbase.data.perturb.signs:case", "all letters capital, or all small", "letters that have capitals"),
+    "punctuation": Perturbation("trustbase.data.perturb.signs:punctuation", "marks left out, or a full stop added", "words or marks", 0.5),
+    "whitespace": Perturbation("trustbase.data.perturb.signs:whitespace", "blanks between words doubled", "blanks between words", 0.25),
+    "lookalikes": Perturbation(
+        "trustbase.data.perturb.signs:lookalikes", "Latin letters as letters of other scripts that look the same", "Latin letters", 0.05
+    ),
+    "contractions": Perturbation(
+        "trustbase.data.perturb.words:contractions", "don't for do not, or the other way round", "English contractions"
+    ),
+    "numbers": Perturbation("trustbase.data.perturb.words:numbers", "other numbers of as many digits", "numbers in digits", keeps=False),
+    "names": Perturbation(
+        "trustbase.data.perturb.words:names", "other given names, English and Chinese", "given names of our lists", keeps=False
+    ),
+    "filler": Perturbation("trustbase.data.perturb.words:filler", "a filler word, English or Chinese", "sentences of some words"),
+    "homophones": Perturbation(
+        "trustbase.data.perturb.chinese:homophones",
+        "common Chinese characters that are read alike",
+        "Chinese characters",
+        0.05,
+        table="trustbase.data.perturb.packaged:missing",
+    ),
+    "shapes": Perturbation(
+        "trustbase.data.perturb.chinese:shapes", "Chinese characters that look alike", "Chinese characters of our pairs", 0.25
+    ),
+    "traditional": Perturbation(
+        "trustbase.data.perturb.chinese:traditional",
+        "traditional characters for simplified ones, or the other way round",
+        "Chinese characters with two forms",
+        table="trustbase.data.perturb.packaged:missing",
+    ),
+    "width": Perturbation(
+        "trustbase.data.perturb.chinese:width",
+        "letters, digits or marks of Chinese texts at the other width",
+        "Chinese characters beside letters, digits or marks of full width",
+    ),
+    "spaces": Perturbation(
+        "trustbase.data.perturb.chinese:spaces", "blanks between Chinese characters", "neighbouring Chinese characters", 0.1
+    ),
 }
 
 AUDITS: dict[tuple[str, str], Entry] = {
