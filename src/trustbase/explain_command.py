@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trustbase import files, seeds
 from trustbase.audit.explain.methods import Method, refusal
@@ -26,25 +25,15 @@ from trustbase.records import ArtifactInfo
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
-    from trustbase.audit.explain.local import Attribution, Game
+    from trustbase.audit.explain.local import Attribution
+    from trustbase.audit.explain.reasons import Reason
     from trustbase.audit.explain.units import Units
     from trustbase.model.predict import Predictor
 
 SCHEMA = "trustbase/explanation/1"
 KINDS = ("classes", "labels", "number")  # answers that are one score, or one of several
-REASONS = 4  # of an answer, at most
-LEAST_REASON = 0.05  # of the largest weight, under which a unit is no reason
 SAMPLES = 500
 _NOTHING = ("NAType", "NaTType")  # what pandas has for a cell without a value
-
-
-@dataclass(frozen=True)
-class Reason:
-    """A unit that speaks for the answer, and by how much the score falls without it alone (`moved`)."""
-
-    unit: str
-    weight: float
-    moved: float
 
 
 @dataclass(frozen=True)
@@ -177,7 +166,7 @@ def _place(info: ArtifactInfo, label: str) -> int:
 
 def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None, characters: bool) -> tuple[str, Units]:
     """What the model is asked, and what of it can be left out."""
-    from trustbase.audit.explain import units
+    from trustbase.audit.explain.subject import by_words, units_of
     from trustbase.bundle.rows import cells_of
 
     reading = Reading.of(info)
@@ -190,10 +179,9 @@ def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None,
         raise DataError("this input cannot be asked", problems=[Problem(name, "this column is missing") for name in missing])
     row = cells_of({name: _plain(given[name]) for name in reading.needed}, reading)
     asked = reading.render(row)
-    by_words = bool(template.entities) or all(side.plain for side in (template.sides or (template,)))
-    if characters and not by_words:
+    if characters and not by_words(reading):
         raise UsageError("this model reads a template over columns, whose units are the columns, not characters")
-    found = units.words(asked, characters=characters, columns=reading.columns) if by_words else units.fields(row, reading)
+    found = units_of(reading, asked, row, characters=characters)
     if not len(found):
         raise DataError("there is no word in this input, so nothing of it can be left out", hint="explain another input")
     return asked, found
@@ -222,6 +210,8 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
     from trustbase.audit.explain.faithful import faithfulness
     from trustbase.audit.explain.local import Game
     from trustbase.audit.explain.methods import attribute
+    from trustbase.audit.explain.reasons import reasons_of
+    from trustbase.audit.explain.subject import target_of
     from trustbase.outputs.answers.base import answering
 
     info = predictor.info
@@ -230,11 +220,11 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
     async def work() -> Explanation:
         whole = await game.whole()
         answer = answering(info.answer_kind).line(whole, info.labels, info.decision)
-        target = _target(whole, info) if place is None else place
+        target = target_of(whole, info) if place is None else place
         rng = seeds.generator(seed, "explain", method, files.digest_json(asked))
         found = await attribute(game, target, method, samples=samples, rng=rng)
         base = float((await game.scores(np.zeros((1, len(game)), dtype=bool)))[0, target])
-        reasons = await _reasons(game, found, float(whole[target]), target)
+        reasons = await reasons_of(game, found, float(whole[target]), target)
         text, spans = _shown(asked, units)
         return Explanation(
             text=text,
@@ -256,26 +246,6 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
 
     unread = int(predictor.unread([asked])[0])
     return predictor.gather([work()])[0]
-
-
-def _target(scores: NDArray[np.float64], info: ArtifactInfo) -> int:
-    """Whose score is explained where nobody says it: of classes the answer's, of several labels the highest."""
-    from trustbase.outputs.answers.base import decided
-
-    return int(decided(scores[None], info.labels, info.decision, "classes")[0]) if info.answer_kind == "classes" else int(scores.argmax())
-
-
-async def _reasons(game: Game, found: Attribution, score: float, target: int) -> tuple[Reason, ...]:
-    """The units that speak most for the label, beyond two errors, each with what its removal does."""
-    weights = found.weights
-    least = np.maximum(LEAST_REASON * np.abs(weights).max(), np.zeros(len(weights)) if found.errors is None else 2 * found.errors)
-    first = [place for place in np.argsort(-weights, kind="stable")[:REASONS].tolist() if weights[place] > least[place]]
-    if not first:
-        return ()
-    left = (await game.scores(~np.eye(len(game), dtype=bool)[first]))[:, target]
-    return tuple(
-        Reason(game.units.names[place], float(weights[place]), score - float(now)) for place, now in zip(first, left.tolist(), strict=True)
-    )
 
 
 def _together(found: Attribution, units: Units) -> tuple[tuple[str, str, float], ...]:

@@ -93,6 +93,9 @@ _RATE = Measure("group", of_a_label=True)
 _LABELS, _NUMBER, _TOKENS, _SPAN = ("labels",), ("number",), ("tokens",), ("span",)
 _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
+_EXPLAINED = ("classes", "labels", "number")
+_OF_EXPLAINED = Measure(kinds=_EXPLAINED)
+_FAITHFUL = ("comprehensiveness", "sufficiency", "deletion_auc", "insertion_auc")
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
     "quality": {
@@ -153,6 +156,15 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "sensitivity": Measure(further=("parameters", "precision", "training"), kinds=("classes", *_LABELS, *_NUMBER)),
         **dict.fromkeys(("accuracy_under_typos", "accuracy_drop_under_typos"), Measure(further=("0.10",), kinds=("classes", *_LABELS))),
         "prediction_flips": Measure(variants=tuple(PERTURBATIONS), kinds=("classes", *_LABELS, *_NUMBER)),
+    },
+    "explanation": {
+        **dict.fromkeys(_FAITHFUL, Measure(kinds=_EXPLAINED, further=("lime",))),
+        **dict.fromkeys((f"{name}_gain" for name in _FAITHFUL), _OF_EXPLAINED),
+        "stability": Measure(kinds=_EXPLAINED, further=("seed", "paraphrase", "top5")),
+        "method_agreement": Measure(kinds=_EXPLAINED, further=("top5",)),
+        **dict.fromkeys(("sanity_check", "principal_reasons"), _OF_EXPLAINED),
+        **dict.fromkeys(("counterfactual_size", "counterfactual_found", "global_units"), _OF_EXPLAINED),
+        "surrogate_fidelity": Measure(further=("tree", "rules")),
     },
     "efficiency": {
         **dict.fromkeys(("artifact_bytes", "parameters"), Measure(kinds=(*_ANSWERED, "language"))),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from trustbase.audit.context import AuditContext
+from trustbase.audit.explain import rows, sanity, stability, surrogate
+from trustbase.audit.explain.subject import KINDS
 from trustbase.audit.measured import Part, measure_parts
 from trustbase.records import Finding
 
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (
+    Part("rows", rows.METRICS, rows.row_findings, KINDS),
+    Part("stability", stability.METRICS, stability.stability_findings, KINDS),
+    Part("sanity_check", sanity.METRICS, sanity.sanity_findings, KINDS),
+    Part("surrogate", surrogate.METRICS, surrogate.surrogate_findings),
+)
 
 
 def audit_any(context: AuditContext) -> list[Finding]:

@@ -5,7 +5,7 @@ Many of them run at once (`Predictor.gather`), so that their questions share bat
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.explain import lime, shapley
-from trustbase.audit.explain.units import Masks, Units
+from trustbase.audit.explain.units import Edits, Masks, Units
 from trustbase.model.questions import Question, values_of
 
 if TYPE_CHECKING:
@@ -50,10 +50,17 @@ class Attribution:
 
 
 class Game:
-    """One input, and its scores with some units left out."""
+    """One input, and its scores with some units left out.
 
-    def __init__(self, predictor: Predictor, units: Units, *, question: str) -> None:
-        self.units = units
+    Args:
+        predictor: is asked.
+        units: of the input.
+        question: kind whose values are the scores.
+        factor: what every score is multiplied by; -1 asks what speaks against.
+    """
+
+    def __init__(self, predictor: Predictor, units: Units, *, question: str, factor: float = 1.0) -> None:
+        self.units, self.factor = units, factor
         self._predictor, self._question = predictor, question
 
     def __len__(self) -> int:
@@ -67,9 +74,22 @@ class Game:
         """
         values: list[Any] = []
         for start in range(0, len(masks), _AT_ONCE):  # texts of all of them could be more than memory holds
-            texts = self.units.texts(masks[start : start + _AT_ONCE])
-            values += values_of(await self._predictor.ask_each([Question(self._question, text) for text in texts]))
-        return np.stack([np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values])
+            values += await self._asked(self.units.texts(masks[start : start + _AT_ONCE]))
+        return self._scores(values)
+
+    async def edited(self, edits: Sequence[Edits]) -> Floats:
+        """Scores of the input with others in the place of some units, `(edits, scores)`.
+
+        Raises:
+            PredictionError: some of them could not be answered.
+        """
+        return self._scores(await self._asked(self.units.edited(edits)))
+
+    async def _asked(self, texts: Sequence[str]) -> list[Any]:
+        return values_of(await self._predictor.ask_each([Question(self._question, text) for text in texts]))
+
+    def _scores(self, values: Sequence[Any]) -> Floats:
+        return self.factor * np.stack([np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values])
 
     async def whole(self) -> Floats:
         """Scores of the input as it is, `(scores,)`."""
@@ -116,12 +136,18 @@ async def by_lime(
 
 async def by_shapley(game: Game, target: int, *, evaluations: int) -> Attribution:
     """Exact Shapley values of few units; of more, Owen values along sentences, clauses and words."""
+    found, together, asked = await shapley_values(game, evaluations=evaluations)
+    errors = None if found.errors is None else found.errors[:, target]
+    return Attribution("shapley", found.values[:, target], errors, asked, together=None if together is None else together[:, :, target])
+
+
+async def shapley_values(game: Game, *, evaluations: int) -> tuple[shapley.Values, Floats | None, int]:
+    """What each unit adds to every score; what every two add together, of few units; and how many inputs were asked."""
     if len(game) <= shapley.MOST_EXACT and 2 ** len(game) <= max(evaluations, 4):
         (exact, together), asked = await play(game, shapley.exact_values(len(game)))
-        return Attribution("shapley", exact.values[:, target], np.zeros(len(game)), asked, together=together[:, :, target])
-    tree = shapley.neighbours(game.units.breaks)
-    values, asked = await play(game, shapley.owen_values(tree, len(game), evaluations))
-    return Attribution("shapley", values.values[:, target], None, asked)
+        return exact, together, asked
+    values, asked = await play(game, shapley.owen_values(shapley.neighbours(game.units.breaks), len(game), evaluations))
+    return values, None, asked
 
 
 async def by_orders(game: Game, target: int, *, evaluations: int, rng: np.random.Generator) -> Attribution:

@@ -15,4 +15,5 @@ class ExplanationOptions(BaseModel):
     texts: Annotated[int, Field(ge=1, le=100_000, description="test rows that are explained")] = 100
     samples: Annotated[int, Field(ge=20, le=100_000, description="most inputs that LIME asks about, of each row")] = 500
     evaluations: Annotated[int, Field(ge=20, le=100_000, description="most inputs that Shapley values ask about, of each row")] = 300
+    queries: Annotated[int, Field(ge=10, le=100_000, description="most edits of each row, when the smallest that turns it is sought")] = 100
     stability: Annotated[int, Field(ge=1, le=100_000, description="rows that are explained again: in other words, by another seed")] = 20

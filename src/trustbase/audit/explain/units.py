@@ -24,6 +24,7 @@ from trustbase.data.units import ALONE, combining
 
 Kind = Literal["words", "characters", "fields"]
 Masks = NDArray[np.bool_]  # `(inputs, units)`: which units each input keeps
+Edits = Mapping[int, str]  # unit → what stands in its place; "" leaves it out
 
 _ALONE = re.compile(f"[{ALONE}]")
 _SIGN = re.compile(r"\w")
@@ -38,6 +39,7 @@ class Units:
         names: what each is called: the word, or the field.
         kind: what they are.
         texts: masks `(inputs, units)` → the inputs that keep these units.
+        edited: edits → the inputs in which other words or cells stand.
         spans: first character of each in the text, and the one after its last; None for fields, and for columns beside a text.
         breaks: how strongly what stands between a unit and the next one parts them, `(units - 1,)`: 3 the end of a sentence, 0 a blank.
     """
@@ -45,6 +47,7 @@ class Units:
     names: tuple[str, ...]
     kind: Kind
     texts: Callable[[Masks], list[str]]
+    edited: Callable[[Sequence[Edits]], list[str]]
     spans: tuple[tuple[int, int] | None, ...]
     breaks: tuple[int, ...]
 
@@ -83,7 +86,9 @@ def words(text: str, *, characters: bool = False, columns: Sequence[str] = ()) -
         owner += [-1, number]
         breaks.append(3)
     names = (*(body[start:end] for start, end in spans), *columns)
-    return Units(names, kind, _joiner(pieces, owner), (*spans, *(None for _ in cells)), tuple(breaks[: max(len(names) - 1, 0)]))
+    places = (*spans, *(None for _ in cells))
+    parted = tuple(breaks[: max(len(names) - 1, 0)])
+    return Units(names, kind, _joiner(pieces, owner), _editor(pieces, owner), places, parted)
 
 
 def fields(row: Mapping[str, Any], reading: Reading) -> Units:
@@ -105,7 +110,10 @@ def fields(row: Mapping[str, Any], reading: Reading) -> Units:
     def rendered(mask: NDArray[np.bool_]) -> str:
         return reading.render({name: row[name] for name in compress(names, mask.tolist())})
 
-    return Units(names, "fields", texts, (None,) * len(names), (0,) * max(len(names) - 1, 0))
+    def edited(edits: Sequence[Edits]) -> list[str]:
+        return [reading.render({**row, **{names[unit]: cell for unit, cell in each.items()}}) for each in edits]
+
+    return Units(names, "fields", texts, edited, (None,) * len(names), (0,) * max(len(names) - 1, 0))
 
 
 def _joiner(pieces: Sequence[str], owner: Sequence[int]) -> Callable[[Masks], list[str]]:
@@ -118,6 +126,16 @@ def _joiner(pieces: Sequence[str], owner: Sequence[int]) -> Callable[[Masks], li
         return ["".join(compress(pieces, row)) for row in kept.tolist()]
 
     return texts
+
+
+def _editor(pieces: Sequence[str], owner: Sequence[int]) -> Callable[[Sequence[Edits]], list[str]]:
+    """What puts others in the place of pieces; a blank behind a word stays where there is a word."""
+
+    def piece(text: str, unit: int, edits: Edits) -> str:
+        new = edits.get(unit)
+        return text if new is None else new and new + (" " if text.endswith(" ") else "")
+
+    return lambda edits: ["".join(piece(text, unit, each) for text, unit in zip(pieces, owner, strict=True)) for each in edits]
 
 
 def _spans(text: str, characters: bool) -> tuple[list[tuple[int, int]], Kind]:
