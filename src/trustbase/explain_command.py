@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from trustbase import files, seeds
-from trustbase.audit.explain.methods import Method, refusal
+from trustbase.audit.explain.methods import INSIDE, Method, refusal
 from trustbase.data.cells import Reading
 from trustbase.data.jsonl import object_of
 from trustbase.data.marked import parts
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SCHEMA = "trustbase/explanation/1"
 KINDS = ("classes", "labels", "number")  # answers that are one score, or one of several
 SAMPLES = 500
+STEPS = 50  # of Integrated Gradients, before it is seen whether they are enough
 _NOTHING = ("NAType", "NaTType")  # what pandas has for a cell without a value
 
 
@@ -51,7 +52,7 @@ class Explanation:
         together: every two units and what they add beyond what each adds, the largest first; none where not all combinations were asked.
         reasons: at most four units that speak most for the label.
         faithful: what happens to the score as these units are left out, or left alone.
-        about: method, inputs asked, seed, model.
+        about: method, inputs asked, seed, model; of white-box methods what they ask instead, and what `weights` are of.
     """
 
     text: str
@@ -131,10 +132,12 @@ def explain(
         _refuse_kind(info)
         place = None if label is None else _place(info, label)
         asked, units = _units(info, input, text_pair, characters)
+        row = _row(info, input, text_pair)
         if reason := refusal(method, len(units), samples):
             raise UsageError(f"this input cannot be explained: {reason}", hint="more --samples, another --method, or a shorter input")
         with Predictor.open(info) as predictor:
-            found = _explained(predictor, asked, units, place, method, samples, seed)
+            inside = _inside(predictor, asked, units, row, place, method, samples) if method in INSIDE else None
+            found = _explained(predictor, asked, units, place, method, samples, seed, inside)
     if target is not None:
         from trustbase.report.explained import explained_page
 
@@ -167,17 +170,10 @@ def _place(info: ArtifactInfo, label: str) -> int:
 def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None, characters: bool) -> tuple[str, Units]:
     """What the model is asked, and what of it can be left out."""
     from trustbase.audit.explain.subject import by_words, units_of
-    from trustbase.bundle.rows import cells_of
 
     reading = Reading.of(info)
     template = reading.template
-    if isinstance(input, Mapping) and pair is not None:
-        raise UsageError("a row holds both texts of a pair, and a second text was given too", hint="name a row, or two texts")
-    given = dict(input) if isinstance(input, Mapping) else _as_row(template, reading, input, pair)
-    missing = [name for name in reading.needed if name not in given]
-    if missing:
-        raise DataError("this input cannot be asked", problems=[Problem(name, "this column is missing") for name in missing])
-    row = cells_of({name: _plain(given[name]) for name in reading.needed}, reading)
+    row = _row(info, input, pair)
     asked = reading.render(row)
     if characters and not by_words(reading):
         raise UsageError("this model reads a template over columns, whose units are the columns, not characters")
@@ -185,6 +181,20 @@ def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None,
     if not len(found):
         raise DataError("there is no word in this input, so nothing of it can be left out", hint="explain another input")
     return asked, found
+
+
+def _row(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None) -> dict[str, str | None]:
+    """The cells of an input."""
+    from trustbase.bundle.rows import cells_of
+
+    reading = Reading.of(info)
+    if isinstance(input, Mapping) and pair is not None:
+        raise UsageError("a row holds both texts of a pair, and a second text was given too", hint="name a row, or two texts")
+    given = dict(input) if isinstance(input, Mapping) else _as_row(reading.template, reading, input, pair)
+    missing = [name for name in reading.needed if name not in given]
+    if missing:
+        raise DataError("this input cannot be asked", problems=[Problem(name, "this column is missing") for name in missing])
+    return cells_of({name: _plain(given[name]) for name in reading.needed}, reading)
 
 
 def _plain(value: Any) -> Any:
@@ -206,7 +216,33 @@ def _as_row(template: TextTemplate, reading: Reading, text: str, pair: str | Non
     return dict(zip((side.columns[0] for side in sides), texts, strict=True))
 
 
-def _explained(predictor: Predictor, asked: str, units: Units, place: int | None, method: Method, samples: int, seed: int) -> Explanation:
+def _inside(
+    predictor: Predictor, asked: str, units: Units, row: Mapping[str, Any], place: int | None, method: Method, samples: int
+) -> tuple[Attribution, dict[str, Any]]:
+    """What a white-box method gives to each unit, and what is said of it."""
+    from trustbase.audit.explain.inside import UNITS
+    from trustbase.audit.explain.tokens import places_of
+    from trustbase.audit.explain.whitebox import Subject, explained_inside
+
+    info = predictor.info
+    target = _target(predictor.scores([asked])[0], info) if place is None else place
+    subject = Subject(asked, places_of(units, Reading.of(info), row), target)
+    (found,), note = explained_inside(predictor, [subject], method, steps=min(STEPS, samples), most=samples)
+    if isinstance(found, str):
+        raise UsageError(f"this input cannot be explained by {method}: {found}", hint="shapley and lime explain it")
+    return found, {"white_box": note, "of": UNITS[info.answer_kind], **found.details}
+
+
+def _explained(
+    predictor: Predictor,
+    asked: str,
+    units: Units,
+    place: int | None,
+    method: Method,
+    samples: int,
+    seed: int,
+    inside: tuple[Attribution, dict[str, Any]] | None = None,
+) -> Explanation:
     from trustbase.audit.explain.faithful import faithfulness
     from trustbase.audit.explain.local import Game
     from trustbase.audit.explain.methods import attribute
@@ -222,7 +258,7 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
         answer = answering(info.answer_kind).line(whole, info.labels, info.decision)
         target = target_of(whole, info) if place is None else place
         rng = seeds.generator(seed, "explain", method, files.digest_json(asked))
-        found = await attribute(game, target, method, samples=samples, rng=rng)
+        found, told = inside or (await attribute(game, target, method, samples=samples, rng=rng), {})
         base = float((await game.scores(np.zeros((1, len(game)), dtype=bool)))[0, target])
         reasons = await reasons_of(game, found, float(whole[target]), target)
         text, spans = _shown(asked, units)
@@ -241,7 +277,7 @@ def _explained(predictor: Predictor, asked: str, units: Units, place: int | None
             reasons=reasons,
             faithful=await faithfulness(game, found.weights, target),
             about={"method": found.method, "asked": found.asked, "samples": samples, "seed": seed, "place": target, "model": info.digest,
-                   "settled": found.settled, "runtime": info.runtime, "precision": info.precision, "unread_tokens": unread},
+                   "settled": found.settled, "runtime": info.runtime, "precision": info.precision, "unread_tokens": unread, **told},
         )  # fmt: skip
 
     unread = int(predictor.unread([asked])[0])

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _SHOWN = 15  # units of a table
 _PAIRS = 3
 _WIDTH = 20  # characters of the longest bar
+_METHODS = (
+    "shapley, orders (with errors), lime or occlusion; white-box, of the torch weights: integrated_gradients, gradient_input or "
+    "attention_relevance."
+)
 
 
 def explain_command(
@@ -26,7 +30,7 @@ def explain_command(
     text_pair: TextPair = None,
     row: Annotated[str | None, typer.Option("--row", help="The recipe's columns as a JSON object, in place of a text.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Whose score is explained; the answer's by default.")] = None,
-    method: Annotated[str, typer.Option("--method", help="shapley, orders (with errors), lime or occlusion.")] = "shapley",
+    method: Annotated[str, typer.Option("--method", help=_METHODS)] = "shapley",
     samples: Annotated[int, typer.Option("--samples", help="Most inputs that the method asks; up to 40 more check it.")] = 500,
     characters: Annotated[bool, typer.Option("--characters", help="Each character is a unit, and not each word.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is drawn.")] = 0,
@@ -66,7 +70,12 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
     """The answer, a line for each of the units that add most, the reasons, and whether they are true of the model."""
     about, faithful = found.about, found.faithful
     typer.echo(f"{_cut(found.label)}: {four_places(found.score)} (without any {found.kind}: {four_places(found.base)})")
-    typer.echo(f"what each of the {found.kind} adds, by {about['method']}, from {about['asked']:,} inputs:")
+    if "white_box" in about:
+        taken = "1 gradient" if about["asked"] == 1 else f"{about['asked']:,} gradients"
+        typer.echo(f"what each of the {found.kind} adds to the {about['of']}, by {about['method']}, from {taken}")
+        typer.echo(f"({about['white_box']}):")
+    else:
+        typer.echo(f"what each of the {found.kind} adds, by {about['method']}, from {about['asked']:,} inputs:")
     order = sorted(range(len(found.units)), key=lambda place: -abs(found.weights[place]))
     most = max(map(abs, found.weights), default=0.0) or 1.0
     width = max((len(_cut(found.units[place])) for place in order[:_SHOWN]), default=0)
@@ -77,6 +86,10 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
         typer.echo(f"  {_cut(found.units[place]):<{width}}  {four_places(weight, signed=True)}{error}  {bar}".rstrip())
     if len(order) > _SHOWN:
         typer.echo(f"  and {len(order) - _SHOWN} others that add less; all of them: --json")
+    if about.get("sum_error") is not None:
+        typer.echo(f"  their sum misses what all of them do together by {four_places(about['sum_error'], signed=True)}")
+    elif "elsewhere" in about:
+        typer.echo(f"  and {four_places(about['elsewhere'], signed=True)} lies on signs and special tokens")
     for one, other, adds in found.together[:_PAIRS]:
         typer.echo(f"together: {_cut(one)} and {_cut(other)} {four_places(adds, signed=True)} beyond what each adds")
     for reason in found.reasons:

@@ -107,7 +107,7 @@ def head_layer(model: Any) -> Any:
     return model.qa_outputs if hasattr(model, "qa_outputs") else model.classifier
 
 
-class _Linear:
+class Linear:
     """A linear layer; on a CPU with weights reordered once for oneDNN, GELU (and in fp32 the residual sum) inside the product."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
@@ -169,13 +169,13 @@ class _Layer:
         key_value = [attention.key.weight, attention.value.weight]
         key_value_bias = [attention.key.bias, attention.value.bias]
         self._dtype = dtype
-        self.query_key_value = _Linear(torch.cat([query, *key_value]), torch.cat([query_bias, *key_value_bias]), dtype)
-        self.query = _Linear(query, query_bias, torch.float32) if last else None
-        self.key_value = _Linear(torch.cat(key_value), torch.cat(key_value_bias), dtype) if last else None
-        self.output = _Linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias, dtype)
+        self.query_key_value = Linear(torch.cat([query, *key_value]), torch.cat([query_bias, *key_value_bias]), dtype)
+        self.query = Linear(query, query_bias, torch.float32) if last else None
+        self.key_value = Linear(torch.cat(key_value), torch.cat(key_value_bias), dtype) if last else None
+        self.output = Linear(layer.attention.output.dense.weight, layer.attention.output.dense.bias, dtype)
         self.output_norm = _Norm(layer.attention.output.LayerNorm)
-        self.up = _Linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias, dtype)
-        self.down = _Linear(layer.output.dense.weight, layer.output.dense.bias, dtype)
+        self.up = Linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias, dtype)
+        self.down = Linear(layer.output.dense.weight, layer.output.dense.bias, dtype)
         self.down_norm = _Norm(layer.output.LayerNorm)
 
     def after_attention(self, context: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

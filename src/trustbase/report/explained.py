@@ -68,6 +68,8 @@ def _view(facts: Mapping[str, Any], t: Words) -> dict[str, Any]:
 
 
 def _about(about: Mapping[str, Any], t: Words) -> str:
+    if "white_box" in about:
+        return t("explained.inside_about", method=about["method"])
     if (own := _ABOUT.get(about["method"])) is not None:
         return t(f"explained.{own}", asked=f"{about['asked']:,}")
     return t("explained.table_about", method="Shapley", asked=f"{about['asked']:,}")

@@ -5,8 +5,8 @@ Many of them run at once (`Predictor.gather`), so that their questions share bat
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -39,6 +39,7 @@ class Attribution:
         asked: different inputs that this method wanted answers to.
         settled: share of the first units that other samples would name too; None where that is not known.
         together: what every two units add beyond what each adds, `(units, units)`; None where not all masks were asked.
+        details: what else is told of white-box methods.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Attribution:
     asked: int = 0
     settled: float | None = None
     together: Floats | None = None
+    details: Mapping[str, float | None] = field(default_factory=dict)
 
 
 class Game:

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
     from trustbase.audit.explain.local import Attribution, Game
 
-Method = Literal["shapley", "orders", "lime", "occlusion"]
+Method = Literal["shapley", "orders", "lime", "occlusion", "integrated_gradients", "gradient_input", "attention_relevance"]
+
+INSIDE = ("integrated_gradients", "gradient_input", "attention_relevance")  # ask the torch weights and not what ships: `whitebox`
 
 MOST_UNITS = 10_000  # of an input; what is kept of them grows with their square
 MOST_LINEAR = 2_000  # of LIME, whose work grows with the cube
@@ -30,7 +32,7 @@ async def attribute(game: Game, target: int, method: Method, *, samples: int, rn
     Args:
         game: the input.
         target: which score.
-        method: the way; see `local` for each.
+        method: the way; see `local` for each. Those of `INSIDE` are none that a game can be played for.
         samples: most inputs that are asked about; `refusal` says where these are too few.
         rng: of what is drawn.
     """
