@@ -12,8 +12,9 @@ import pytest
 from robust_kit import robust_context
 
 from trustbase import files
+from trustbase.audit.context import AuditContext
+from trustbase.audit.measured import measure_parts
 from trustbase.audit.robustness import audit, invariance
-from trustbase.audit.robustness.audit import audit_any
 from trustbase.audit.stats import paired_difference, proportion
 from trustbase.records import Finding, LabelSchema
 
@@ -35,6 +36,11 @@ def careful(text: str) -> float:
 def by_name(text: str) -> float:
     """Has learned who says it."""
     return 0.9 if any(name in text for name in NAMES[:3]) else 0.1
+
+
+def audit_any(context: AuditContext) -> list[Finding]:
+    """The parts of the audit that this file is about."""
+    return measure_parts(context, "robustness", [part for part in audit.PARTS if part.name in ("typos", "flips")], {})
 
 
 def found_in(context: Any, parts: Any = None) -> dict[str, Finding]:
