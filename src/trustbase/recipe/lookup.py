@@ -428,6 +428,10 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("fairness", "language"): Entry("trustbase.audit.likelihood:audit_language", "whether a group term makes a sentence likelier"),
     ("privacy", "language"): Entry("trustbase.audit.canaries:audit_language", "how high planted sentences rank among others"),
     ("efficiency", "language"): Entry("trustbase.audit.training:audit_language", "operations, time and energy of the training, and size"),
+    **{
+        ("safety", kind): Entry("trustbase.audit.safety.audit:audit_any", "what was planted, leaked or is forbidden, and the purpose")
+        for kind in ANSWER_KINDS
+    },
     ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
     **{
         ("robustness", kind): Entry("trustbase.audit.robustness.audit:audit_any", "how answers change when inputs are disturbed")
