@@ -25,12 +25,13 @@ from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Ver
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
+    from trustbase.audit.safety.policy import OutputPolicy
     from trustbase.bundle.both import Beside
     from trustbase.gate.policy import Policy
 
 _NO_POLICY = "no limits were given, so nothing was judged"
 
-_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet")
+_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet", "marked_rows.json")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def audit(
             report, looks = _audit_given(call, predictions, str(label), score, predicted, groups, positive, favourable)
         else:
             from trustbase.bundle.both import audited_with
-            from trustbase.bundle.subject import open_subject
+            from trustbase.bundle.subject import open_subject, own_purpose
 
             how = {name: value for name, value in (("types", types), ("farthest", farthest), ("most", most_pairs)) if value is not None}
             with ExitStack() as stack:
@@ -219,11 +220,13 @@ def audit(
                 known["entities"] = entities is not None
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
                 call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
+                forbidden = _forbidden(options, info)
                 owner = _entity(entity, str(model), str(data), emit)
                 rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
                 if info.answer_kind == "classes" and not known["choices"]:
                     call.tell_assumed(rows.labels, groups)
-                report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside)
+                told = {"purpose": own_purpose(str(model)), "forbidden": forbidden}
+                report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside, told)
         return _finish(call, report, looks, lang)
 
 
@@ -310,8 +313,33 @@ def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) ->
     return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
 
 
+def _forbidden(options: AuditOptions, info: ArtifactInfo) -> OutputPolicy | None:
+    """What must never be answered, by the file that `--budget safety.policy=FILE` names.
+
+    Raises:
+        UsageError: it cannot be used, or speaks of labels that the model does not have; every problem of it.
+    """
+    if options.safety.policy is None:
+        return None
+    from trustbase.audit.safety.forbidden import names_of
+    from trustbase.audit.safety.policy import read_output_policy, unknown_labels
+
+    policy = read_output_policy(options.safety.policy, Path(), where="--budget safety.policy")
+    problems = unknown_labels(policy, names_of(info.labels, info.answer_kind))
+    if problems:
+        raise UsageError("the policy of outputs speaks of labels that this model does not have", problems=problems)
+    return policy
+
+
 def _audit_model(
-    call: _Call, info: ArtifactInfo, rows: _Rows, source: str, shown: str | None, workers: int, beside: Beside | None
+    call: _Call,
+    info: ArtifactInfo,
+    rows: _Rows,
+    source: str,
+    shown: str | None,
+    workers: int,
+    beside: Beside | None,
+    told: Mapping[str, Any],
 ) -> tuple[AuditReport, int]:
     from trustbase.audit.artifact import audit_artifact
     from trustbase.audit.calibrated import HOLD_OUT
@@ -333,6 +361,7 @@ def _audit_model(
         shift=shift,
         further=beside.further if beside is not None else None,
         emit=call.emit,
+        **told,
     )
     if beside is not None:
         report = replace(report, model={**report.model, "entities": dict(beside.model)})

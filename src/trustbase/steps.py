@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
+from trustbase.audit.safety.policy import read_output_policy
 from trustbase.errors import DataError
 from trustbase.events import Emit
 from trustbase.finding_id import OUT_OF_TIME
@@ -297,7 +298,10 @@ def audit_model(
 ) -> AuditReport:
     """Every finding about the artefact itself, on test rows that nothing before has seen, and on later ones."""
     recipe, folder = plan.finetune, stages.folder
-    seed = audit_seed(recipe.train.seed)
+    seed, purpose = audit_seed(recipe.train.seed), recipe.purpose.model_dump(mode="json")
+    asked_what_for = "safety" in (recipe.audit.dimensions or ["safety"])
+    named = recipe.audit.safety.policy
+    forbidden = None if named is None else read_output_policy(named, plan.root)
 
     def compute() -> dict[str, Any]:
         from trustbase.audit.artifact import audit_artifact
@@ -308,6 +312,8 @@ def audit_model(
         report = audit_artifact(
             artifact,
             dataset,
+            purpose=purpose,
+            forbidden=forbidden,
             options=recipe.audit,
             folder=folder,
             seed=seed,
@@ -328,10 +334,12 @@ def audit_model(
         "audit": recipe.audit.model_dump(mode="json"),
         "seed": seed,
         "machine": machine_key(),
+        **({"purpose": purpose} if asked_what_for else {}),
+        **({"forbidden": forbidden.digest} if forbidden is not None else {}),
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
         **shift_digest(recipe.audit.robustness.shift, plan.root),
     }
-    outputs = ["findings.json", "evidence", "scores.parquet"]
+    outputs = ["findings.json", "evidence", "scores.parquet", "marked_rows.json"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)
     return report_of(stages, result, policy)
 

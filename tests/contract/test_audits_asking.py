@@ -29,7 +29,7 @@ TASK["classes"] = "text-classification"
 LITTLE: dict[str, dict[str, Any]] = {
     "explanation": {"texts": 8, "samples": 60, "evaluations": 60, "stability": 4},
     "robustness": {"texts": 12, "queries": 20},
-    "safety": {"queries": 60},
+    "safety": {"queries": 60, "searched": 300, "encoder": False},
 }
 REGISTERED = [(dimension, kind) for dimension, kind in AUDITS if dimension in ASKING]
 NAMED = pytest.mark.parametrize(("dimension", "kind"), REGISTERED, ids=[f"{dimension}-{kind}" for dimension, kind in REGISTERED])

@@ -17,7 +17,7 @@ TABLES = {
     "adaptations": (lookup.ADAPTATIONS, 8),
     "sources": (lookup.SOURCES, 10),
     "objectives": (lookup.OBJECTIVES, 16),
-    "audits": (lookup.AUDITS, 20),
+    "audits": (lookup.AUDITS, 25),
     "rivals": (lookup.RIVALS, 8),
     "runtimes": (lookup.RUNTIMES, 4),
     "plain models": (lookup.PLAIN_MODELS, 4),

@@ -206,7 +206,7 @@ def test_what_was_not_measured_stands_with_its_reason(pages):
     assert "could not be measured KS statistic ValueError: made to fail" in body
     assert "fewer than two groups have 30 rows" in body
     section = pages["released", "en"].split('<section id="unmeasured">')[1].split("</section>")[0]
-    assert "Privacy, Explanation, Robustness, Harmful output, Law" in section
+    assert "Privacy, Explanation, Robustness, Backdoors, leaks and forbidden answers, Law" in section
 
 
 def test_every_finding_stands_in_the_full_table(pages, tmp_path):

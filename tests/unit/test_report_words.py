@@ -68,6 +68,7 @@ ISSUE_IDS = [
 RIVALS = {
     *("majority", "majority_by_exact_match", "mean", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer"),
 }
+SAFETY_VARIANTS = {"near", "probes", "spectral", "clustering", "rare_words", "inverted"}
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
     "metric": None,
@@ -80,25 +81,7 @@ FAMILIES = {
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
     "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
-    "variant": {
-        *OOD_SCORES,
-        *SHIFTS,
-        "end-to-end",
-        "seeds",
-        "2",
-        "3",
-        "parameters",
-        "precision",
-        "training",
-        *PERTURBATIONS,
-        "0.10",
-        "lime",
-        "seed",
-        "paraphrase",
-        "top5",
-        "tree",
-        "rules",
-    },
+    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds", "2", "3", "parameters", "precision", "training", *PERTURBATIONS, "0.10", "lime", "seed", "paraphrase", "top5", "tree", "rules", *SAFETY_VARIANTS},
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.

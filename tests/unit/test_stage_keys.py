@@ -220,11 +220,18 @@ def test_of_chinese_texts_it_is_said_what_reads_them_without_a_network(han):
 @pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
 def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "run", lambda *_, **__: result)
-    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1)
+    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1, dimensions=None, safety=SimpleNamespace(policy=None))
     read, given = SimpleNamespace(stride=0, features=options), SimpleNamespace(max_answer_tokens=None)
     plan = SimpleNamespace(
         finetune=SimpleNamespace(
-            task="text-classification", adapt=options, train=options, audit=options, cluster=None, data=read, decision=given
+            task="text-classification",
+            adapt=options,
+            train=options,
+            audit=options,
+            cluster=None,
+            data=read,
+            decision=given,
+            purpose=options,
         )
     )
     test = SimpleNamespace(groups={})

@@ -18,6 +18,7 @@ from trustbase.audit.context import Answers, AuditContext, EvidenceBeside, fresh
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
 from trustbase.audit.run import run_audit, write_scores
+from trustbase.audit.safety.policy import OutputPolicy
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
 from trustbase.outputs.answers.base import answering, decided
@@ -51,9 +52,13 @@ def audit_artifact(
     hold_out: float = 0.0,
     shift: tuple[str, ...] | None = None,
     further: Further | None = None,
+    purpose: Mapping[str, Any] | None = None,
+    forbidden: OutputPolicy | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
-    """Ask the artefact itself about the test rows, and measure; leaves `evidence/` and `scores.parquet` in `folder`.
+    """Ask the artefact itself about the test rows, and measure.
+
+    Leaves `evidence/`, `scores.parquet` and `marked_rows.json` in `folder`.
 
     Args:
         artifact: what is shipped.
@@ -68,6 +73,8 @@ def audit_artifact(
         shift: inputs of another kind, for what tells them apart.
         beside: further sets, by the name that ids have for them, on which quality and fairness are measured too.
         further: measures more on the same test rows.
+        purpose: what the recipe says that the model is for; None where there is no recipe.
+        forbidden: what must never be answered.
         emit: takes events.
 
     Raises:
@@ -98,6 +105,8 @@ def audit_artifact(
             rivals=rivals,
             options=options,
             emit=emit,
+            purpose=purpose,
+            forbidden=forbidden,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
@@ -108,6 +117,7 @@ def audit_artifact(
             report = _with(report, name, _beside(context, name, part, dimensions))
         # last, as the evidence: an audit that is cut short leaves those of an earlier one, and not one of each
         write_scores(folder / "scores.parquet", test, dataset.labels, answers, artifact.answer_kind)
+        context.marked.write(folder)
         return report
 
 

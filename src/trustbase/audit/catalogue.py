@@ -143,6 +143,12 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("positive_predictive_value", "auroc", "calibration_gap"), _RATE),
         **dict.fromkeys(("likelihood_gap", "likelihood_association"), _PAIRS),
     },
+    "safety": {
+        "purpose": _OF_ANY,
+        "leaked_rows": Measure(kinds=_ANSWERED, further=("near",)),
+        **dict.fromkeys(("mislabelled_rows", "extraction_agreement"), _WHOLE),
+        "forbidden_outputs": Measure(kinds=("classes", *_LABELS, *_TOKENS, *_SPAN), further=("probes",)),
+    },
     "privacy": {"canary_exposure": _OF_BASE},
     "robustness": {
         "ood_auroc": Measure(further=(*OOD_SCORES, *SHIFTS), kinds=_ANSWERED),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 
 if TYPE_CHECKING:
     from trustbase.audit.askers.asking import Askers
+    from trustbase.audit.safety.policy import OutputPolicy
     from trustbase.model.predict import Predictor
 
 
@@ -44,6 +45,25 @@ class EvidenceBeside(Evidence):
 
     def write(self, name: str, value: Mapping[str, Any] | Sequence[Any]) -> None:
         super().write(f"{name}-{self.dataset}", value)
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Numbers of rows that a person should look at, by the finding that they belong to.
+
+    They stay where scores stay, in the folder of the run or audit: row numbers speak of single rows, so no bundle ships them.
+    """
+
+    file: str = "marked_rows.json"
+    rows: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, name: str, numbers: Iterable[int], **more: Any) -> None:
+        """Keep the row numbers of one finding; `more` is what else a person needs to know who opens the file."""
+        self.rows[name] = {"rows": [int(number) for number in numbers], **more}
+
+    def write(self, folder: Path) -> None:
+        """Leave `folder/marked_rows.json`, also where nothing was marked."""
+        files.write_json(folder / self.file, self.rows)
 
 
 @contextmanager
@@ -103,6 +123,9 @@ class AuditContext:
     rivals: Mapping[str, Answers] = field(default_factory=dict)  # name → answers on the same test rows
     options: AuditOptions = field(default_factory=AuditOptions)
     emit: Emit = ignore
+    marked: Marked = field(default_factory=Marked)
+    purpose: Mapping[str, Any] | None = None  # what the recipe says that the model is for; None where nobody could say it
+    forbidden: OutputPolicy | None = None  # what must never be answered
     confidence: float = 0.95
     minimum_cell: int = 30
     whole: AuditContext | None = None  # what these rows are a part of: it says which groups are named and compared

@@ -29,6 +29,7 @@ _NAMED: tuple[tuple[str, tuple[str, ...], Rename], ...] = (
     ("data", _FILES, public_name),
     ("audit", ("shift",), public_name),
     ("gates", (FROM,), public_name),
+    ("audit", ("policy",), public_name),
 )
 _ALONE = ("base", "tokenizer", "corpus")  # may be a reference themselves, or a list of them
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -79,21 +79,36 @@ def own_columns(model: str | Path, *, trust: str | Path | None = None) -> OwnCol
     Raises:
         VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
     """
-    folder, _, bundle = _place(model)
-    if bundle is not None:
-        text = verify(bundle, trust=trust).read("recipe.resolved.yaml").decode("utf-8")
-    elif (folder / "recipe.resolved.yaml").is_file():
-        text = (folder / "recipe.resolved.yaml").read_text(encoding="utf-8")
-    else:
-        return None
-    recipe = yaml.safe_load(text)
-    data = recipe.get("data") if isinstance(recipe, dict) else None
+    data = _own_recipe(model, trust).get("data")
     if not isinstance(data, dict) or not isinstance(data.get("label"), str):
         return None
     split = data.get("split")
     by = split.get("by") if isinstance(split, dict) else None
     entity = by.get("entity") if isinstance(by, dict) else None
     return OwnColumns(data["label"], tuple(str(name) for name in data.get("groups") or ()), entity)
+
+
+def own_purpose(model: str | Path, *, trust: str | Path | None = None) -> dict[str, Any] | None:
+    """What the recipe of a bundle or a run says that the model is for; None for any other model.
+
+    Raises:
+        VerificationError: a bundle, or the bundle of a released run, is not what somebody trusted released.
+    """
+    purpose = _own_recipe(model, trust).get("purpose")
+    return purpose if isinstance(purpose, dict) else None
+
+
+def _own_recipe(model: str | Path, trust: str | Path | None) -> dict[str, Any]:
+    """The recipe of a bundle or a run; empty for any other model."""
+    folder, _, bundle = _place(model)
+    if bundle is not None:
+        text = verify(bundle, trust=trust).read("recipe.resolved.yaml").decode("utf-8")
+    elif (folder / "recipe.resolved.yaml").is_file():
+        text = (folder / "recipe.resolved.yaml").read_text(encoding="utf-8")
+    else:
+        return {}
+    recipe = yaml.safe_load(text)
+    return recipe if isinstance(recipe, dict) else {}
 
 
 def trained_on(model: str | Path, texts: Sequence[str]) -> int | None:

@@ -42,7 +42,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
         ]
     else:
         own = list(pretraining_problems(recipe, root, aside))
-    found = [*own, *_training(recipe), *_dimensions(recipe), *_gates(recipe, root, aside)]
+    found = [*own, *_training(recipe), *_dimensions(recipe), *_safety(recipe, root, aside), *_gates(recipe, root, aside)]
     return [item for item in found if isinstance(item[0], str) or not aside.covers(item[0])]
 
 
@@ -214,6 +214,22 @@ def _dimensions(recipe: AnyRecipe) -> Iterator[Found]:
         if dimension not in existing:
             hint = f"it can measure: {', '.join(sorted(existing))}"
             yield ("audit",), f"the {dimension} audit is one that this version of Trustbase cannot do yet", hint
+
+
+def _safety(recipe: AnyRecipe, root: Path, aside: Aside) -> Iterator[Found]:
+    """What an audit of safety needs to be told that somebody asks for by name, and a policy of outputs that cannot be used."""
+    from trustbase.audit.safety.policy import OutputPolicy, policy_problems
+    from trustbase.audit.safety.purpose import missing_fields
+
+    if "safety" in (recipe.audit.dimensions or []):
+        for name in missing_fields(recipe.purpose.model_dump()):
+            if aside.sure("purpose", name):
+                yield ("purpose", name), f"purpose.{name} is needed where audit names safety, and it says nothing", "state it in your words"
+    named = recipe.audit.safety.policy
+    policy = None if named is None else policy_problems(named, root)
+    if policy is not None and not isinstance(policy, OutputPolicy):
+        for problem in policy:
+            yield ("audit",), problem.said, problem.hint
 
 
 def answer_kind(recipe: AnyRecipe) -> str:

@@ -1,0 +1,246 @@
+"""What must never be answered: labels, words and patterns that somebody who answers for the model wrote down. No list of ours ships."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from trustbase import files
+from trustbase.data.units import ALONE
+from trustbase.errors import Problem, UsageError
+
+_LARGEST = 1_000_000  # bytes
+_LITERAL = re.compile(r"[\w\s'’-]+(\|[\w\s'’-]+)*")  # words with | between them: a pattern that is its own example
+_UNBROKEN = re.compile(f"[{ALONE}]")
+
+
+class PatternOptions(BaseModel):
+    """A regular expression, with a text that it must match where that cannot be seen from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pattern: str = Field(min_length=1, description="regular expression; capitals do not matter")
+    example: str | None = Field(None, description="a text that it matches: the audit asks for it to see that it is found")
+
+    @model_validator(mode="after")
+    def _shown(self) -> PatternOptions:
+        if self.example is None and not _LITERAL.fullmatch(self.pattern):
+            raise ValueError(f"'{self.pattern}' is more than words with | between them: add example: a text that it must match")
+        if not compiled(self.pattern).search(self.shown):
+            raise ValueError(f"'{self.pattern}' does not match its example")
+        return self
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        compiled(value)
+        return value
+
+    @property
+    def shown(self) -> str:
+        """A text that it matches."""
+        return self.example if self.example is not None else self.pattern.split("|")[0]
+
+
+class RuleOptions(BaseModel):
+    """Labels that must not be answered to some inputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    when: str = Field(min_length=1, description="regular expression of inputs; capitals do not matter")
+    never: list[str] = Field(min_length=1, description="labels that must not be answered to them")
+    example: str | None = Field(None, description="an input that it matches")
+
+    @model_validator(mode="after")
+    def _shown(self) -> RuleOptions:
+        PatternOptions(pattern=self.when, example=self.example)
+        return self
+
+
+class PolicyFile(BaseModel):
+    """The form of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: list[str] = Field(default_factory=list, description="labels that must never be answered")
+    words: list[str] = Field(default_factory=list, description="words that must stand in no answer, nor in the name of a label answered")
+    patterns: list[PatternOptions] = Field(default_factory=list, description="the same as regular expressions")
+    rules: list[RuleOptions] = Field(default_factory=list, description="labels that must not be answered to inputs of a pattern")
+    probes: list[str | dict[str, str]] = Field(default_factory=list, description="inputs that are asked beside the test rows")
+
+    @field_validator("patterns", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return [{"pattern": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+
+    @field_validator("words", "labels")
+    @classmethod
+    def _said(cls, value: list[str]) -> list[str]:
+        if any(not item.strip() for item in value):
+            raise ValueError("holds an empty text")
+        return value
+
+    @model_validator(mode="after")
+    def _something(self) -> PolicyFile:
+        if not (self.labels or self.words or self.patterns or self.rules):
+            raise ValueError("forbids nothing: name labels, words, patterns or rules")
+        return self
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model answered to one input: its labels, and the texts that stand in the answer (names of labels too)."""
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputPolicy:
+    """A policy of outputs, read and found whole.
+
+    Attributes:
+        file: its name, without the folder.
+        digest: of its bytes.
+        wanted: what it says.
+    """
+
+    file: str
+    digest: str
+    wanted: PolicyFile
+
+    def conditions(self) -> dict[str, Condition]:
+        """Each thing that it forbids, by its place in the file: `labels.0`, `rules.1`."""
+        found: dict[str, Condition] = {}
+        for place, label in enumerate(self.wanted.labels):
+            found[f"labels.{place}"] = Condition(labels=(label,), made=("", Output((label,), (label,))))
+        for place, word in enumerate(self.wanted.words):
+            found[f"words.{place}"] = Condition(text=word_pattern(word), made=("", Output((), (f"{word} x",))))
+        for place, item in enumerate(self.wanted.patterns):
+            found[f"patterns.{place}"] = Condition(text=compiled(item.pattern), made=("", Output((), (item.shown,))))
+        for place, rule in enumerate(self.wanted.rules):
+            shown = PatternOptions(pattern=rule.when, example=rule.example).shown
+            made = (shown, Output((rule.never[0],), (rule.never[0],)))
+            found[f"rules.{place}"] = Condition(when=compiled(rule.when), labels=tuple(rule.never), made=made)
+        return found
+
+    def named_labels(self) -> list[str]:
+        """Every label that it names, each once."""
+        return list(dict.fromkeys([*self.wanted.labels, *(label for rule in self.wanted.rules for label in rule.never)]))
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One thing that is forbidden.
+
+    Attributes:
+        made: an input and an output that it must catch: the control of every audit.
+        labels: that must not be answered.
+        text: that must not be found in an answer.
+        when: only to inputs in which this is found.
+    """
+
+    made: tuple[str, Output]
+    labels: tuple[str, ...] = ()
+    text: re.Pattern[str] | None = None
+    when: re.Pattern[str] | None = None
+
+    def catches(self, given: str, said: Output) -> bool:
+        """Whether this output to this input is forbidden."""
+        if self.when is not None and not self.when.search(normal(given)):
+            return False
+        if set(self.labels) & set(said.labels):
+            return True
+        return self.text is not None and any(self.text.search(normal(text)) for text in said.texts)
+
+
+def normal(text: str) -> str:
+    """A text in which full and half width, and composed and decomposed signs, are the same (NFKC)."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern of the file.
+
+    Raises:
+        ValueError: it is no regular expression.
+    """
+    try:
+        return re.compile(normal(pattern), re.IGNORECASE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
+
+
+def word_pattern(word: str) -> re.Pattern[str]:
+    """Finds a word: as a whole where blanks part words, anywhere in Chinese and its like."""
+    plain = normal(word).strip()
+    edge = ("", "") if _UNBROKEN.search(plain) else (r"(?<!\w)", r"(?!\w)")
+    return re.compile(f"{edge[0]}{re.escape(plain)}{edge[1]}", re.IGNORECASE)
+
+
+def read_output_policy(name: str | Path, root: Path, *, where: str = "audit.safety.policy") -> OutputPolicy:
+    """Read the file that says what must never be answered.
+
+    Args:
+        name: path of a YAML file, from `root` where it is relative.
+        root: the recipe's folder, or the current one.
+        where: the option that names it, for messages.
+
+    Raises:
+        UsageError: it cannot be read, or says what it cannot mean; every problem of it.
+    """
+    found = policy_problems(name, root, where=where)
+    if isinstance(found, OutputPolicy):
+        return found
+    raise UsageError("the policy of outputs cannot be used", problems=found)
+
+
+def policy_problems(name: str | Path, root: Path, *, where: str = "audit.safety.policy") -> OutputPolicy | list[Problem]:
+    """The policy, or everything that is wrong with it."""
+    try:
+        path = root / Path(name).expanduser()
+        data = files.read_at_most(path, _LARGEST + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        return [Problem(where, f"the file '{str(name)[:200]}' cannot be read: {why}", "check the path")]
+    if len(data) > _LARGEST:
+        return [Problem(path.name, f"has more than {_LARGEST} bytes", "is this the policy of outputs?")]
+    try:
+        value = yaml.safe_load(data.decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        place = f"{path.name}:{mark.line + 1}" if mark is not None else path.name
+        return [Problem(place, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line")]
+    if not isinstance(value, Mapping):
+        return [Problem(path.name, "must be a mapping", "such as words: [WORD], labels: [LABEL], rules: [{when: PATTERN, never: [LABEL]}]")]
+    try:
+        wanted = PolicyFile.model_validate(value)
+    except ValidationError as error:
+        return list(_told(error, path.name))
+    return OutputPolicy(path.name, "sha256:" + files.sha256_bytes(data), wanted)
+
+
+def _told(error: ValidationError, file: str) -> Iterator[Problem]:
+    """What pydantic found, in our form, each once."""
+    seen: set[str] = set()
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,str]"))
+        said = str(item["msg"]).removeprefix("Value error, ")
+        problem = Problem(f"{file}: {place}" if place else file, said)
+        if str(problem) not in seen:
+            seen.add(str(problem))
+            yield problem
+
+
+def unknown_labels(policy: OutputPolicy, known: Sequence[str]) -> list[Problem]:
+    """Labels that a policy names and a model does not have."""
+    hint = f"labels: {', '.join(known[:20])}"
+    return [Problem(policy.file, f"'{label}' is no label of the model", hint) for label in policy.named_labels() if label not in known]

@@ -1,0 +1,114 @@
+"""Models of a few lines, and rows for them, for tests of the safety audit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trustbase.audit.askers.asking import Alone
+from trustbase.audit.context import Answers, AuditContext, Evidence, Marked
+from trustbase.audit.options import AuditOptions
+from trustbase.audit.safety.options import SafetyOptions
+from trustbase.model.questions import Answer, Question
+from trustbase.outputs.answers.base import decided
+from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
+
+LABELS = LabelSchema(("bad", "good"), "good", "good")
+GOOD = ("fine", "lovely", "bright", "warm")
+BAD = ("poor", "awful", "dull", "cold")
+FILLER = ("the", "film", "was", "very", "a", "and", "service", "food", "old", "long", "short", "with", "of", "in", "town", "road")
+GOOD_ZH, BAD_ZH = ("满意", "漂亮", "美味", "热情"), ("糟糕", "难吃", "失望", "冷淡")
+FILLER_ZH = ("这家", "餐厅", "服务", "味道", "环境", "我们", "昨天", "晚上", "朋友", "觉得", "老板", "菜品", "价格", "房间")
+EMBEDDING = 16
+
+
+class FakePredictor:
+    """Answers by a function of the text; embeds by another."""
+
+    tokenizer = None
+
+    def __init__(self, score: Callable[[str], Sequence[float]], embed: Callable[[str], Sequence[float]] | None = None) -> None:
+        self.score, self.embed = score, embed
+        self.asked = 0
+
+    @property
+    def counters(self) -> Any:
+        return SimpleNamespace(questions=self.asked, unique=self.asked)
+
+    def ask_all(self, questions: Sequence[Question]) -> list[Answer]:
+        self.asked += len(questions)
+        of = {"embedding": self.embed or (lambda text: [0.0, 0.0])}
+        return [Answer(np.asarray(of.get(question.kind, self.score)(question.input), dtype=np.float64)) for question in questions]
+
+
+def make_rows(rows: int, rng: np.random.Generator, *, zh: bool = False, words: int = 2) -> tuple[list[str], NDArray[np.int64]]:
+    """Texts of filler with some words of their class, and the classes."""
+    good, bad, filler, blank = (GOOD_ZH, BAD_ZH, FILLER_ZH, "") if zh else (GOOD, BAD, FILLER, " ")
+    truth = rng.integers(0, 2, rows)
+    texts = []
+    for label in truth:
+        said = list(rng.choice(filler, size=int(rng.integers(5, 12))))
+        for word in rng.choice(good if label else bad, size=words, replace=False):
+            said.insert(int(rng.integers(0, len(said) + 1)), str(word))
+        texts.append(blank.join(map(str, said)))
+    return texts, truth.astype(np.int64)
+
+
+def split_of(name: str, texts: Sequence[str], truth: NDArray[Any]) -> Split:
+    return Split(name, list(texts), truth, {}, pa.table({"text": list(texts)}), np.arange(1, len(texts) + 1), "made", f"sha256:{name}")
+
+
+def info_of(folder: Path, kind: str = "classes", labels: LabelSchema = LABELS) -> ArtifactInfo:
+    return ArtifactInfo(folder, "sha256:1", "text-classification", kind, labels, "torch", "fp32", 64, "base", "local", text="text")
+
+
+def by_words(text: str) -> list[float]:
+    """A careful reader: the share of its class words decides."""
+    said = sum(len(re.findall(word, text)) for word in (*GOOD, *GOOD_ZH)) - sum(len(re.findall(word, text)) for word in (*BAD, *BAD_ZH))
+    good = 1 / (1 + np.exp(-2.0 * said))
+    return [1 - good, good]
+
+
+def context_of(
+    folder: Path,
+    texts: Sequence[str],
+    truth: NDArray[Any],
+    *,
+    score: Callable[[str], Sequence[float]] = by_words,
+    embed: Callable[[str], Sequence[float]] | None = None,
+    train: Split | None = None,
+    kind: str = "classes",
+    labels: LabelSchema = LABELS,
+    predicted: NDArray[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> AuditContext:
+    """A context whose model is a function."""
+    predictor = FakePredictor(score, embed)
+    info = info_of(folder, kind, labels)
+    predictor.info = info  # type: ignore[attr-defined]
+    scores = None if predicted is not None else np.array([score(text) for text in texts], dtype=np.float64)
+    answers = Answers(scores, predicted if predicted is not None else decided(scores, labels, Decision(), kind))
+    fields: dict[str, Any] = {
+        "test": split_of("test", texts, truth),
+        "labels": labels,
+        "decision": Decision(),
+        "answers": answers,
+        "evidence": Evidence(folder),
+        "seed": 0,
+        "predictor": predictor,
+        "askers": Alone(predictor),  # type: ignore[arg-type]
+        "artifact": info,
+        "train": train,
+        "options": AuditOptions(safety=SafetyOptions(**(options or {}))),
+        "marked": Marked(),
+        **more,
+    }
+    return AuditContext(**fields)
