@@ -172,7 +172,6 @@ def _units(info: ArtifactInfo, input: str | Mapping[str, Any], pair: str | None,
     from trustbase.audit.explain.subject import by_words, units_of
 
     reading = Reading.of(info)
-    template = reading.template
     row = _row(info, input, pair)
     asked = reading.render(row)
     if characters and not by_words(reading):
@@ -221,11 +220,12 @@ def _inside(
 ) -> tuple[Attribution, dict[str, Any]]:
     """What a white-box method gives to each unit, and what is said of it."""
     from trustbase.audit.explain.inside import UNITS
+    from trustbase.audit.explain.subject import target_of
     from trustbase.audit.explain.tokens import places_of
     from trustbase.audit.explain.whitebox import Subject, explained_inside
 
     info = predictor.info
-    target = _target(predictor.scores([asked])[0], info) if place is None else place
+    target = target_of(predictor.scores([asked])[0], info) if place is None else place
     subject = Subject(asked, places_of(units, Reading.of(info), row), target)
     (found,), note = explained_inside(predictor, [subject], method, steps=min(STEPS, samples), most=samples)
     if isinstance(found, str):

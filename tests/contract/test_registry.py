@@ -17,7 +17,7 @@ TABLES = {
     "adaptations": (lookup.ADAPTATIONS, 8),
     "sources": (lookup.SOURCES, 10),
     "objectives": (lookup.OBJECTIVES, 16),
-    "audits": (lookup.AUDITS, 25),
+    "audits": (lookup.AUDITS, 30),
     "rivals": (lookup.RIVALS, 8),
     "runtimes": (lookup.RUNTIMES, 4),
     "plain models": (lookup.PLAIN_MODELS, 4),
@@ -29,7 +29,7 @@ ENTRIES = [(table, name, entry) for table, (entries, _) in TABLES.items() for na
 
 def test_how_many_things_are_covered() -> None:
     assert {table: len(entries) for table, (entries, _) in TABLES.items()} == {table: count for table, (_, count) in TABLES.items()}
-    assert len(ENTRIES) == 103
+    assert len(ENTRIES) == 108
     tables_in_module = {name for name in vars(lookup) if name.isupper()}
     assert len(tables_in_module) == len(TABLES), f"a table is not covered here: {tables_in_module}"
 

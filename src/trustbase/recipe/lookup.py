@@ -430,14 +430,17 @@ AUDITS: dict[tuple[str, str], Entry] = {
     ("efficiency", "language"): Entry("trustbase.audit.training:audit_language", "operations, time and energy of the training, and size"),
     **{
         ("explanation", kind): Entry("trustbase.audit.explain.audit:audit_any", "what answers hang on, and whether explanations are true")
-        ("safety", kind): Entry("trustbase.audit.safety.audit:audit_any", "what was planted, leaked or is forbidden, and the purpose")
         for kind in ANSWER_KINDS
     },
-    ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
     **{
         ("robustness", kind): Entry("trustbase.audit.robustness.audit:audit_any", "how answers change when inputs are disturbed")
         for kind in ANSWER_KINDS
     },
+    **{
+        ("safety", kind): Entry("trustbase.audit.safety.audit:audit_any", "what was planted, leaked or is forbidden, and the purpose")
+        for kind in ANSWER_KINDS
+    },
+    ("efficiency", "*"): Entry("trustbase.audit.efficiency:audit_any", "bytes, parameters, latency, throughput, memory, cost"),
 }
 
 
