@@ -50,6 +50,9 @@ def ask_and_wait(engine: Engine, questions: Sequence[Question]) -> list[Result]:
 class LoopFace:
     """Collects the questions of one event loop until no asker can go on, then hands them to the engine as one request.
 
+    Without a deadline the answers of a request come back together, so that what is asked next, and with which neighbours in a batch, does
+    not hang on how busy the machine is: the same askers get the same answers, to the last bit.
+
     Args:
         engine: the engine.
         loop: the running loop that the askers live in.
@@ -93,13 +96,18 @@ class LoopFace:
         if not pending:
             return
         futures = [future for _, future in pending]
+        held: list[tuple[int, Result]] = []
 
         def deliver(pairs: list[tuple[int, Result]]) -> None:
             if self._loop.is_closed():
                 request.cancelled = True  # its askers are gone
                 return
+            held.extend(pairs)
+            if self._deadline is None and len(held) < len(futures):
+                return
+            told, held[:] = list(held), []
             try:
-                self._loop.call_soon_threadsafe(_resolve, futures, pairs)
+                self._loop.call_soon_threadsafe(_resolve, futures, told)
             except RuntimeError:  # the loop closed between the two lines
                 request.cancelled = True
 
