@@ -27,7 +27,7 @@ TASK = {TASKS[name].answers: name for name in ("question-answering", "token-clas
 TASK["classes"] = "text-classification"
 #: As little as these can be asked with.
 LITTLE: dict[str, dict[str, Any]] = {
-    "explanation": {"texts": 32, "samples": 40, "evaluations": 40, "stability": 4},
+    "explanation": {"texts": 12, "samples": 60, "evaluations": 60, "stability": 10},
     "robustness": {"texts": 12, "queries": 20},
     "safety": {"queries": 60, "searched": 300, "encoder": False},
 }
