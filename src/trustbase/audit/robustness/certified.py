@@ -37,7 +37,7 @@ class Rows:
         fields: whether the units are fields, and not words.
         told: of each row what `masking.answers_hidden` gives.
         found: the smoothed answer of each row; None where it has no unit.
-        right: whether it is the true one, `(rows,)`.
+        right: whether the counted answer is the true one, `(rows,)`.
         error: chance that the certificate of one row is wrong.
     """
 
@@ -87,10 +87,12 @@ def measure_certified(context: AuditContext) -> list[Finding]:
     error = (1 - context.confidence) / len(items)
     found = [smoothed(np.array(each["answers"]), each["whole"], error) if each["units"] else None for each in told]
     places = np.array([row for row, _ in items])
-    right = np.array([one is not None and one.answer == truth for one, truth in zip(found, context.test.labels[places], strict=True)])
+    truth = context.test.labels[places].tolist()
+    right = np.array([one is not None and one.answer == label for one, label in zip(found, truth, strict=True)])
+    usual = np.array([one is not None and one.usual == label for one, label in zip(found, truth, strict=True)])
     rows = Rows(asked[0]["row"] is not None, told, found, right, error)
     shares = {radius: _share(context, rows.right & rows.standing(radius)) for radius in RADII}
-    overall = _share(context, right)
+    overall = _share(context, usual)
     plain = _share(context, context.answers.predicted[places] == context.test.labels[places])
     _write(context, rows, plain, overall, shares)
     return [*(_certified(context, rows, radius, shares[radius]) for radius in RADII), _smoothed(context, rows, overall)]
@@ -132,7 +134,7 @@ def _named(rows: Rows) -> str:
 def _write(context: AuditContext, rows: Rows, plain: Interval, overall: Interval, shares: Mapping[int, Interval]) -> None:
     """The evidence: shares by radius, what the smoothed model answers at all, and the controls."""
     tokenizer = context.predictor.tokenizer if context.predictor is not None else None
-    given = [one.answer for one in rows.found if one is not None]
+    given = [one.usual for one in rows.found if one is not None]
     controls = {"always_the_same": rows.constant, "every_other_mask": rows.wavering}
     options = context.options.robustness
     context.evidence.write(

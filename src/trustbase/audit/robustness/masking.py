@@ -92,7 +92,7 @@ def answers_hidden(
             return {"units": 0, "kept": 0, "whole": True, "answers": []}
         kept = kept_of(len(found), share)
         masks, whole = draws(len(found), kept, samples, seeds.generator(seed, "certified", files.digest_json(item)))
-        texts = found.texts(masks) if fields else hidden(item["text"], found, masks, sign)
+        texts = hidden(item["text"], found, masks, sign) if sign and not fields else found.texts(masks)
         values = values_of(await predictor.ask_each([Question("class_scores", text) for text in texts]))
         answers = decide_labels(np.stack(values), schema, rule)
         return {"units": len(found), "kept": kept, "whole": whole, "answers": answers.tolist()}

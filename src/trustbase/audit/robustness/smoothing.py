@@ -33,12 +33,14 @@ class Smoothed:
     """The smoothed answer to one input.
 
     Attributes:
-        answer: the most frequent answer, by its place.
-        share: how often it was given among the draws that count it.
+        answer: the answer that is counted, by its place.
+        usual: the most frequent answer of all draws; another one than `answer` only where both are about as frequent.
+        share: how often `answer` was given among the draws that count it.
         low: what its true share is at least, at the confidence asked for; `share` itself where every mask was asked.
     """
 
     answer: int
+    usual: int
     share: float
     low: float
 
@@ -82,11 +84,11 @@ def smoothed(answers: NDArray[np.integer], whole: bool, error: float) -> Smoothe
     if whole:
         answer = int(np.bincount(answers).argmax())
         share = float((answers == answer).mean())
-        return Smoothed(answer, share, share)
+        return Smoothed(answer, answer, share, share)
     answer = int(np.bincount(answers[:CHOOSING]).argmax())
     counted = answers[CHOOSING:]
     hits = int((counted == answer).sum())
-    return Smoothed(answer, hits / len(counted), at_least(hits, len(counted), error))
+    return Smoothed(answer, int(np.bincount(answers).argmax()), hits / len(counted), at_least(hits, len(counted), error))
 
 
 def at_least(hits: int, count: int, error: float) -> float:
