@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import trustbase.report
-from trustbase.audit.catalogue import OOD_SCORES, SHIFTS
+from trustbase.audit.catalogue import ATTACKS, OOD_SCORES, SHIFTS
 from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
 from trustbase.recipe.lookup import PERTURBATIONS
@@ -80,7 +80,10 @@ FAMILIES = {
     "rival_about": RIVALS,
     "fate": {"correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"},
     "relation_fate": {"correct", "no_entity", "boundary", "type", "wrong_relation", "no_relation"},
-    "variant": {*OOD_SCORES, *SHIFTS, "end-to-end", "seeds", "2", "3", "parameters", "precision", "training", *PERTURBATIONS, "0.10"},
+    "variant": {
+        *(*OOD_SCORES, *SHIFTS, *PERTURBATIONS, *ATTACKS),
+        *("end-to-end", "seeds", "2", "3", "parameters", "precision", "training", "0.10", "success"),
+    },
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},
     # Texts that the audits write: test_report_reasons.py holds that each of these forms is one of them.
