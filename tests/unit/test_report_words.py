@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import trustbase.report
-from trustbase.audit.catalogue import OOD_SCORES, SHIFTS
+from trustbase.audit.catalogue import ATTACKS, OOD_SCORES, SHIFTS
 from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
 from trustbase.recipe.lookup import PERTURBATIONS
@@ -100,6 +100,8 @@ FAMILIES = {
         "tree",
         "rules",
         *SAFETY_VARIANTS,
+        *(*OOD_SCORES, *SHIFTS, *PERTURBATIONS, *ATTACKS),
+        *("end-to-end", "seeds", "2", "3", "parameters", "precision", "training", "0.10", "success"),
     },
     "machine": None,
     "assumption": {"price_per_hour", "currency", "watts", "carbon_grams_per_kwh"},

@@ -45,6 +45,9 @@ ANSWERED_SHARES = ("0.80", "0.90", "0.95")
 #: Expectations of how an answer moves that every audit looks at; a recipe may name more (`audit.robustness.expectations`).
 EXPECTATIONS = ("negation", "intensifier")
 
+#: Attacks beside the one on words, as variants of its findings.
+ATTACKS = ("characters", "gradient")
+
 #: What becomes of an entity, and of a relation between entities that a model found: rows of the evidence's tables of errors.
 Fate = Literal["correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious"]
 ENTITY_FATES: tuple[Fate, ...] = ("correct", "wrong_type", "wrong_boundary", "wrong_both", "missed", "spurious")
@@ -162,6 +165,9 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "sensitivity": Measure(further=("parameters", "precision", "training"), kinds=("classes", *_LABELS, *_NUMBER)),
         **dict.fromkeys(("accuracy_under_typos", "accuracy_drop_under_typos"), Measure(further=("0.10",), kinds=("classes", *_LABELS))),
         "prediction_flips": Measure(variants=tuple(PERTURBATIONS), kinds=("classes", *_LABELS, *_NUMBER)),
+        **dict.fromkeys(("after_attack_accuracy", "after_attack_accuracy_filtered", "attack_words_changed"), Measure(further=ATTACKS)),
+        "attack_queries": Measure(further=(*ATTACKS, "success")),
+        "universal_trigger_flips": _WHOLE,
     },
     "explanation": {
         **dict.fromkeys(_FAITHFUL, Measure(kinds=_EXPLAINED, further=("lime",))),

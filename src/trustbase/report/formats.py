@@ -43,6 +43,7 @@ _POINTS = "demographic_parity_difference equalized_odds_difference equal_opportu
 _MORE_POINTS = "exact_match_difference interval_coverage_difference entity_f1_difference entity_recall_difference token_f1_difference"
 _OF_NUMBERS = "rmse mae interval_width slice_mae worst_slice_mae"  # in the label's unit, whatever its name may mean elsewhere
 _GROUPED_NUMBERS = "mae mean_error mean_prediction"
+_OF_ATTACKS = "after_attack_accuracy after_attack_accuracy_filtered attack_words_changed universal_trigger_flips"
 _SHARES = ("", "accuracy", "exact match", "entity F1", "token F1")  # units of gains that are differences of shares
 
 KINDS: dict[str, Kind] = {
@@ -61,6 +62,8 @@ KINDS: dict[str, Kind] = {
     "robustness.conformal_coverage_difference": "points",
     "robustness.conformal_set_size": "number",
     **{f"safety.{name}": "percent" for name in ("purpose", "leaked_rows", "forbidden_outputs", "mislabelled_rows", "extraction_agreement")},
+    **{f"robustness.{name}": "percent" for name in _OF_ATTACKS.split()},
+    "robustness.attack_queries": "number",
     "quality.recall_at_fpr": "percent",
     "quality.worst_slice_accuracy": "percent",
     "quality.expected_calibration_error": "points",

@@ -7,10 +7,16 @@ from trustbase.audit.measured import Part, measure_parts
 from trustbase.audit.robustness import certified, invariance, sensitivity
 from trustbase.audit.robustness.abstention import METRICS as ABSTENTION
 from trustbase.audit.robustness.abstention import measure_abstention
+from trustbase.audit.robustness.attacked import ids
 from trustbase.audit.robustness.conformal import METRICS as CONFORMAL
 from trustbase.audit.robustness.conformal import measure_conformal
+from trustbase.audit.robustness.gradient_swap import VARIANT as GRADIENT
+from trustbase.audit.robustness.gradient_swap import measure_gradient
 from trustbase.audit.robustness.shift import METRICS as SHIFT
 from trustbase.audit.robustness.shift import measure_shift
+from trustbase.audit.robustness.spelling import VARIANT as CHARACTERS
+from trustbase.audit.robustness.spelling import measure_characters
+from trustbase.audit.robustness.words_attack import measure_words
 from trustbase.records import Finding
 
 _EVERY = ("classes", "labels", "number", "tokens", "span")
@@ -23,6 +29,9 @@ PARTS: tuple[Part, ...] = (
     Part("conformal", CONFORMAL, measure_conformal),
     Part("certified", certified.METRICS, certified.measure_certified),
     Part("sensitivity", sensitivity.METRICS, sensitivity.measure_sensitivity, sensitivity.KINDS),
+    Part("attack on words", ids(), measure_words),
+    Part("attack on characters", ids(CHARACTERS), measure_characters),
+    Part("attack by gradient", ids(GRADIENT), measure_gradient),
 )
 
 

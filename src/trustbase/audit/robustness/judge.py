@@ -1,0 +1,136 @@
+"""The filter of meaning: an encoder that was not trained with the model says how near a changed text lies to what it was.
+
+A success passes where every changed word keeps the rules of `meaning.py`, no more than a fifth of the words (one at least) are changed, and
+the judge finds the whole text, the words around each change, and the changed words themselves near enough to what stood there before.
+
+Source: Jin et al. (2020), "Is BERT Really Robust?", section 3 (similarity of sentences, of words, part of speech); Morris et al. (2020),
+"Reevaluating Adversarial Examples in Natural Language", section 5 (thresholds of such filters are far too low); Dyrmishi et al. (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trustbase.audit.robustness.attack import Changes, Target
+from trustbase.audit.unknown_tokens import WARN_ABOVE
+from trustbase.errors import TrustbaseError
+from trustbase.model.options import DEFAULT_BASE
+from trustbase.records import ArtifactInfo
+
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
+
+Floats = NDArray[np.float64]
+
+WHOLE, WINDOW, WORD = 0.9, 0.8, 0.5  # least cosines; chosen before any success was read
+AROUND = 5  # words on either side of a change that its window holds
+MOST_CHANGED = 0.2  # of the words of a text
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """An encoder, asked how near two texts are."""
+
+    predictor: Predictor
+    name: str
+
+    def unreadable(self, texts: Sequence[str]) -> str:
+        """Why it cannot judge these texts; "" where it can."""
+        tokenizer = self.predictor.tokenizer
+        if tokenizer.unk_token_id is None:
+            return ""
+        ids = [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        unknown, tokens = sum(row.count(tokenizer.unk_token_id) for row in ids), sum(map(len, ids))
+        if unknown <= WARN_ABOVE * tokens:
+            return ""
+        return f"the judge {self.name} cannot read {unknown / tokens:.0%} of the tokens of these texts: name another (robustness.judge)"
+
+    def nearness(self, pairs: Sequence[tuple[str, str]]) -> Floats:
+        """Cosine of the embeddings of two texts, `(pairs,)`."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        if not texts:
+            return np.zeros(0)
+        rows = self.predictor.embeddings(texts)
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        place = {text: number for number, text in enumerate(texts)}
+        first, second = (rows[[place[pair[side]] for pair in pairs]] for side in (0, 1))
+        return np.asarray((first * second).sum(axis=1), dtype=np.float64)
+
+    def keeps(self, changed: Sequence[tuple[Target, Changes]]) -> list[bool]:
+        """Whether each of these changes leaves the meaning, as far as the judge can tell."""
+        pairs: list[tuple[str, str]] = []
+        least: list[float] = []
+        owner: list[int] = []
+        for number, (target, changes) in enumerate(changed):
+            found = [*_compared(target, changes)]
+            pairs += [pair for pair, _ in found]
+            least += [limit for _, limit in found]
+            owner += [number] * len(found)
+        near = self.nearness(pairs) >= np.array(least)
+        refused = set(np.array(owner, dtype=np.int64)[~near].tolist())
+        return [number not in refused for number in range(len(changed))]
+
+
+def _compared(target: Target, changes: Changes) -> Iterator[tuple[tuple[str, str], float]]:
+    """What is compared of a changed text, and how near it must be."""
+    yield (target.text, target.changed(changes)), WHOLE
+    for place, word in changes.items():
+        first, last = max(0, place - AROUND), min(len(target.words) - 1, place + AROUND)
+        yield (target.changed({}, first=first, last=last), target.changed(changes, first=first, last=last)), WINDOW
+        start, end = target.words[place]
+        yield (target.text[start:end], word), WORD
+
+
+def most_changed(words: int) -> int:
+    """Words of a text that a success within the rules may change."""
+    return max(1, int(MOST_CHANGED * words))
+
+
+@contextmanager
+def open_judge(reference: str | None) -> Iterator[Judge | str]:
+    """The judge that is named, or the packaged encoder; why there is none, in words."""
+    from trustbase.model.predict import Predictor
+
+    try:
+        info = _described(reference or DEFAULT_BASE)
+        predictor = Predictor.open(info)
+    except TrustbaseError as error:
+        yield f"there is no judge of meaning: {error}"
+        return
+    with predictor:
+        yield Judge(predictor, info.base)
+
+
+def _described(reference: str) -> ArtifactInfo:
+    """A base model as something that can be asked for embeddings.
+
+    Raises:
+        TrustbaseError: there is none, or it is no encoder of this kind.
+    """
+    from transformers import AutoConfig
+
+    from trustbase.compress.base import ANSWER_KIND, NO_LABELS, TASK
+    from trustbase.model.load import resolve_base
+    from trustbase.model.options import portable_reference
+    from trustbase.model.tokenizer import load_tokenizer, model_max_length
+
+    base = resolve_base(reference)
+    config = AutoConfig.from_pretrained(base.folder, local_files_only=True)
+    return ArtifactInfo(
+        folder=base.folder,
+        digest=base.digest,
+        task=TASK,
+        answer_kind=ANSWER_KIND,
+        labels=NO_LABELS,
+        runtime="language",
+        precision="fp32",
+        max_length=model_max_length(config, load_tokenizer(base.folder)),
+        base=portable_reference(reference),
+        revision=base.revision,
+    )
