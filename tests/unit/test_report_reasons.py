@@ -15,6 +15,7 @@ import answers_kit as kit
 import numpy as np
 import pyarrow as pa
 import pytest
+from robustness_texts import robustness_findings
 
 import trustbase.report.words as catalogue
 from entity_world import CUES, sentence
@@ -49,7 +50,7 @@ from trustbase.report.words import words
 Texts = set[tuple[str, str]]  # (family, text)
 EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.1, invariance=8)
 # Terms of the field, names from the data below, and names of code, which stand in the Chinese text as they are.
-TERMS = r"data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
+TERMS = r"torch|data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
 
 
 # --- what really is written ---------------------------------------------------------------------------------------------------
@@ -443,6 +444,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found |= answer_texts(folder / "answers")
         found |= part_texts(tmp_path_factory.mktemp("parts"))
         found |= relation_texts(tmp_path_factory.mktemp("relations"))
+        found |= finding_texts(robustness_findings(tmp_path_factory.mktemp("robustness")))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)

@@ -10,6 +10,7 @@ from typing import Any
 from trustbase.finding_id import DIMENSIONS
 from trustbase.records import Finding
 from trustbase.report import charts
+from trustbase.report.certified import certified_blocks, sensitivity_blocks
 from trustbase.report.entities import entity_blocks
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
@@ -42,7 +43,7 @@ class Section:
 def dimension_sections(material: Material, t: Words) -> list[Section]:
     """One section for each dimension that has findings, in the design's order; of a base model also the course of its training."""
     base = material.pretrained
-    builders = _OF_BASE if base else {"quality": quality_blocks, "fairness": fairness_blocks, "efficiency": efficiency_blocks}
+    builders = _OF_BASE if base else _OF_TASKS
     sections = []
     for name in DIMENSIONS:
         findings = material.of(name)
@@ -248,6 +249,12 @@ def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
     return t.part(column, group) if kind == "column" else t("finding.group", column=column, group=group)
 
 
+def robustness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
+    """Answers that no change of words turns, and what answers depend on; each part of the audit has evidence of its own."""
+    found = certified_blocks(material.evidence.get("robustness.certified"), t)
+    return [*found, *sensitivity_blocks(material.evidence.get("robustness.sensitivity"), t)]
+
+
 def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
     """Latency as it was timed, and what cost and energy assume."""
     blocks = []
@@ -309,3 +316,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "–" if value is None else str(value)
+
+
+_OF_TASKS = {"quality": quality_blocks, "fairness": fairness_blocks, "robustness": robustness_blocks, "efficiency": efficiency_blocks}
