@@ -12,6 +12,7 @@ from trustbase.records import Finding
 from trustbase.report import charts
 from trustbase.report.certified import certified_blocks, sensitivity_blocks
 from trustbase.report.entities import entity_blocks
+from trustbase.report.explanations import explanation_blocks
 from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
@@ -318,4 +319,10 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "–" if value is None else str(value)
 
 
-_OF_TASKS = {"quality": quality_blocks, "fairness": fairness_blocks, "robustness": robustness_blocks, "efficiency": efficiency_blocks}
+_OF_TASKS = {
+    "quality": quality_blocks,
+    "fairness": fairness_blocks,
+    "explanation": explanation_blocks,
+    "robustness": robustness_blocks,
+    "efficiency": efficiency_blocks,
+}

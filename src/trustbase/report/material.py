@@ -70,7 +70,7 @@ def read_material(folder: Path) -> Material:
     audit = _read_audit(home / "audit.json")
     raw_verdict = reader.json(home / "verdict.json")
     verdict = reader.convert("verdict.json", _verdict, raw_verdict) if raw_verdict else None
-    evidence = {path.stem: reader.json(path) for path in sorted((home / "evidence").glob("*.json"))}
+    evidence = {path.stem: reader.evidence(path) for path in sorted((home / "evidence").glob("*.json"))}
     places = [folder, home, *(folder / name for name in ("bundle", "rejected"))]
     card = reader.first([place / "data_card.json" for place in places])
     names = ("artifact.json", "model/artifact.json", "artifact/artifact.json")
@@ -148,10 +148,14 @@ class _Reader:
         self.unreadable: list[str] = []
 
     def json(self, path: Path) -> dict[str, Any]:
-        return self._read(path, json.loads)
+        return dict(self._read(path, json.loads))
+
+    def evidence(self, path: Path) -> Any:
+        """An object, or a list of them; empty where it cannot be read."""
+        return self._read(path, json.loads, (dict, list))
 
     def yaml(self, path: Path) -> dict[str, Any]:
-        return self._read(path, yaml.safe_load)
+        return dict(self._read(path, yaml.safe_load))
 
     def first(self, paths: list[Path]) -> dict[str, Any]:
         """The first of the files that exists; empty where none does."""
@@ -173,14 +177,14 @@ class _Reader:
             self.unreadable.append(f"{name}: {error!r}")
             return None
 
-    def _read(self, path: Path, parse: Any) -> dict[str, Any]:
+    def _read(self, path: Path, parse: Any, kinds: tuple[type, ...] = (dict,)) -> Any:
         if not path.is_file():
             return {}
         try:
             if path.stat().st_size > _MOST_BYTES:
                 raise ValueError(f"{path.stat().st_size} bytes are more than {_MOST_BYTES}")
             data = parse(path.read_text(encoding="utf-8"))
-            if not isinstance(data, dict):
+            if not isinstance(data, kinds):
                 raise ValueError(f"expected an object, got {type(data).__name__}")
         except (ValueError, RecursionError, yaml.YAMLError) as error:
             self.unreadable.append(f"{path.name}: {str(error).splitlines()[0]}")

@@ -42,7 +42,24 @@ def weighed_units(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], con
         classes: names of the scores.
         confidence: of the intervals.
     """
-    seen: dict[str, list[list[float]]] = defaultdict(list)  # unit → of each row, what it adds to each score
+    known = _known(rows)
+    found: list[dict[str, Any]] = []
+    for place, name in enumerate(classes):
+        intervals = {unit: stats.mean([each[place] for each in values], confidence=confidence) for unit, values in known.items()}
+        ordered = sorted(intervals, key=lambda unit: (-abs(intervals[unit].value), unit))
+        for rank, (unit, each) in enumerate((unit, intervals[unit]) for unit in ordered):
+            found.append({"class": name, "unit": unit, "weight": each.value, "low": each.low, "high": each.high, "place": rank})
+    return found
+
+
+def standing(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """In how many explained rows each unit stands that is named at all."""
+    return {unit: len(values) for unit, values in sorted(_known(rows).items())}
+
+
+def _known(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """Units that stand in enough rows, and what each adds to every score, `(rows, scores)`."""
+    seen: dict[str, list[list[float]]] = defaultdict(list)
     fields: set[str] = set()
     for row in rows:
         added: dict[str, list[float]] = {}
@@ -52,11 +69,4 @@ def weighed_units(rows: Sequence[Mapping[str, Any]], classes: Sequence[str], con
         for unit, values in added.items():
             seen[unit].append(values)
         fields |= set(added) if row["kind"] == "fields" else set()
-    known = {unit: values for unit, values in seen.items() if len(values) >= (2 if unit in fields else LEAST_STANDS)}
-    found: list[dict[str, Any]] = []
-    for place, name in enumerate(classes):
-        intervals = {unit: stats.mean([each[place] for each in values], confidence=confidence) for unit, values in known.items()}
-        ordered = sorted(intervals, key=lambda unit: (-abs(intervals[unit].value), unit))
-        for rank, (unit, each) in enumerate((unit, intervals[unit]) for unit in ordered):
-            found.append({"class": name, "unit": unit, "weight": each.value, "low": each.low, "high": each.high, "place": rank})
-    return found
+    return {unit: values for unit, values in seen.items() if len(values) >= (2 if unit in fields else LEAST_STANDS)}

@@ -12,7 +12,7 @@ import numpy as np
 from trustbase.audit.context import AuditContext
 from trustbase.audit.explain.agreement import first_overlap, rank_correlation
 from trustbase.audit.explain.findings import mean_finding, share_finding
-from trustbase.audit.explain.global_units import global_findings
+from trustbase.audit.explain.global_units import global_findings, standing
 from trustbase.audit.explain.one_row import RANDOM_ORDERS, explain_row
 from trustbase.audit.explain.others import other_cells, other_words
 from trustbase.audit.explain.subject import items_of
@@ -67,7 +67,7 @@ def explained_rows(context: AuditContext) -> list[Row]:
         explain_row, items, {**budget, **others}, what="explaining rows", emit=context.emit, cost=lambda item: len(item["text"])
     )
     rows: list[Row] = [row for row in told if row is not None]
-    context.evidence.write("explanation.rows", _summary(rows, len(items)))
+    context.evidence.write("explanation.rows", {**_summary(rows, len(items)), "stands": standing(rows)})
     return rows
 
 

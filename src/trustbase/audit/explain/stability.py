@@ -80,7 +80,7 @@ def explain_again(predictor: Predictor, *, samples: int, evaluations: int, seed:
         (one, other), own, edited = await asyncio.gather(
             asyncio.gather(*(by_lime(row.game, row.target, samples=samples, rng=rng) for rng in drawn)),
             by_shapley(row.game, row.target, evaluations=evaluations),
-            asyncio.gather(*(ready(predictor, each) for each in edited_items(item, Reading.of(predictor.info)))),
+            asyncio.gather(*(ready(predictor, each) for each in edited_items(item, Reading.of(predictor.info), seed))),
         )
         same = [each for each in edited if each is not None and not row.flips(each.whole)]
         found = await asyncio.gather(*(by_shapley(each.game, row.target, evaluations=evaluations) for each in same))
