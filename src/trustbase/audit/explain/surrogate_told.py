@@ -17,7 +17,7 @@ _SIDES = {"0": "first_has", "1": "second_has", "both": "both_have", "shared": "s
 
 
 def told_tree(model: PlainModel, readers: Sequence[Reader], labels: Sequence[str]) -> Told:
-    """`{"if": condition, "then": node, "else": node}`, or a leaf: `{"answer", "share", "rows"}`."""
+    """`{"if": condition, "then": node, "else": node}`, or a leaf: `{"answer", "share", "rows"}`; a question that turns no answer is left out."""
     arrays, features = model.arrays, told_features(readers)
 
     def node(place: int) -> Told:
@@ -25,7 +25,10 @@ def told_tree(model: PlainModel, readers: Sequence[Reader], labels: Sequence[str
         if left == place:
             return _answer(arrays["counts"][place], labels)
         held = _condition(features[int(arrays["feature"][place])], float(arrays["threshold"][place]), above=True)
-        return {"if": held, "then": node(right), "else": node(left)}
+        then, other = node(right), node(left)
+        if then.get("answer", "then") == other.get("answer", "else") and "if" not in then and "if" not in other:
+            return _answer(arrays["counts"][place], labels)
+        return {"if": held, "then": then, "else": other}
 
     return node(int(arrays["roots"][0]))
 
