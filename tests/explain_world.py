@@ -111,6 +111,7 @@ def audited(
     weights: Mapping[str, float] = WEIGHTS,
     mixed: float = 0.0,
     budget: Mapping[str, int] = BUDGET,
+    seed: int = 0,
     **more: Any,
 ) -> Iterator[AuditContext]:
     """What an audit of this model on these rows is given."""
@@ -125,4 +126,4 @@ def audited(
         test = Split("test", texts, np.array(answers.predicted), {}, table, np.arange(1, len(texts) + 1), "made", "sha256:0")
         options = AuditOptions.model_validate({"explanation": dict(budget)})
         known = {"predictor": predictor, "askers": Alone(predictor), "artifact": info, "options": options, **more}
-        yield AuditContext(test, labels, Decision(), answers, Evidence(folder), 0, **known)
+        yield AuditContext(test, labels, Decision(), answers, Evidence(folder), seed, **known)

@@ -17,7 +17,7 @@ _SIDES = {"0": "first_has", "1": "second_has", "both": "both_have", "shared": "s
 
 
 def told_tree(model: PlainModel, readers: Sequence[Reader], labels: Sequence[str]) -> Told:
-    """`{"if": condition, "then": node, "else": node}`, or a leaf: `{"answer", "share", "rows"}`; a question that turns no answer is left out."""
+    """`{"if": condition, "then": node, "else": node}`, or a leaf, `{"answer", "share", "rows"}`, also where a question turns no answer."""
     arrays, features = model.arrays, told_features(readers)
 
     def node(place: int) -> Told:
