@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,6 +19,7 @@ from trustbase.data.pair import CELL, readable
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, Problem, UsageError
 from trustbase.events import Emit, ignore
+from trustbase.explain_training import TaughtBy, read_training, taught_by
 from trustbase.places import refuse_inside_bundle
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 SCHEMA = "trustbase/explanation/1"
 KINDS = ("classes", "labels", "number")  # answers that are one score, or one of several
 SAMPLES = 500
-STEPS = 50  # of Integrated Gradients, before it is seen whether they are enough
 _NOTHING = ("NAType", "NaTType")  # what pandas has for a cell without a value
 
 
@@ -53,6 +53,7 @@ class Explanation:
         reasons: at most four units that speak most for the label.
         faithful: what happens to the score as these units are left out, or left alone.
         about: method, inputs asked, seed, model; of white-box methods what they ask instead, and what `weights` are of.
+        taught: training rows that taught this answer, where they were given.
     """
 
     text: str
@@ -69,6 +70,7 @@ class Explanation:
     reasons: tuple[Reason, ...]
     faithful: Mapping[str, float]
     about: Mapping[str, Any]
+    taught: TaughtBy | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -93,6 +95,8 @@ def explain(
     trust: str | Path | None = None,
     html: str | Path | None = None,
     lang: str = "en",
+    train: str | Path | None = None,
+    train_label: str | None = None,
     emit: Emit = ignore,
 ) -> Explanation:
     """Explain one answer of a bundle, run folder, checkpoint folder or hub id, by asking it with parts of the input left out.
@@ -103,13 +107,16 @@ def explain(
         text_pair: the second text, where the model reads pairs.
         label: whose score is explained; the answer's by default, or of several labels the one with the highest score.
         method: "shapley" (exact for few units, else Owen values along sentences and words), "orders" (means over random orders, with
-            errors), "lime", or "occlusion".
+            errors), "lime", or "occlusion"; white-box, of the torch weights, "integrated_gradients", "gradient_input", or
+            "attention_relevance".
         samples: most inputs that the method asks about; at most 40 more tell whether what it says is true.
         characters: whether each character is a unit, and not each word.
         seed: of what is drawn.
         trust: a public key, or a folder of them, that alone are trusted; by default the user's own trusted keys.
         html: a page to write.
         lang: language of the page, "en" or "zh".
+        train: the training rows, of which those are told that taught this answer most (white-box, an estimate).
+        train_label: their column of the true label; by default that of the recipe of a bundle or run.
         emit: takes events.
 
     Raises:
@@ -118,6 +125,7 @@ def explain(
         VerificationError: a bundle that is not what somebody trusted released.
         PredictionError: the model could not answer.
     """
+    from trustbase.audit.explain.whitebox import one_inside
     from trustbase.bundle.subject import open_subject
     from trustbase.model.predict import Predictor
     from trustbase.report.words import words as words_in
@@ -125,9 +133,9 @@ def explain(
     refuse_launchers("an explanation")
     _refuse(method, samples)
     words_in(lang)  # a language that is not there is refused before anything is asked
-    target = None if html is None else files.check_output(html)
-    if target is not None:
-        refuse_inside_bundle(target, "the page")
+    page = None if html is None else files.check_output(html)
+    if page is not None:
+        refuse_inside_bundle(page, "the page")
     with open_subject(str(model), emit, trust=trust) as (info, _):
         _refuse_kind(info)
         place = None if label is None else _place(info, label)
@@ -135,13 +143,18 @@ def explain(
         row = _row(info, input, text_pair)
         if reason := refusal(method, len(units), samples):
             raise UsageError(f"this input cannot be explained: {reason}", hint="more --samples, another --method, or a shorter input")
+        lessons = None if train is None else read_training(info, str(model), train, train_label, trust=trust, emit=emit)
         with Predictor.open(info) as predictor:
-            inside = _inside(predictor, asked, units, row, place, method, samples) if method in INSIDE else None
-            found = _explained(predictor, asked, units, place, method, samples, seed, inside)
-    if target is not None:
+            taught = inside = None
+            if lessons is not None or method in INSIDE:
+                target = _target(predictor, asked, place)
+                taught = None if lessons is None else taught_by(predictor, asked, target, lessons, seed=seed, emit=emit)
+                inside = one_inside(predictor, asked, units, row, target, method, samples) if method in INSIDE else None
+            found = replace(_explained(predictor, asked, units, place, method, samples, seed, inside), taught=taught)
+    if page is not None:
         from trustbase.report.explained import explained_page
 
-        files.write_text(target, explained_page(found.to_json(), lang))
+        files.write_text(page, explained_page(found.to_json(), lang))
     return found
 
 
@@ -215,22 +228,10 @@ def _as_row(template: TextTemplate, reading: Reading, text: str, pair: str | Non
     return dict(zip((side.columns[0] for side in sides), texts, strict=True))
 
 
-def _inside(
-    predictor: Predictor, asked: str, units: Units, row: Mapping[str, Any], place: int | None, method: Method, samples: int
-) -> tuple[Attribution, dict[str, Any]]:
-    """What a white-box method gives to each unit, and what is said of it."""
-    from trustbase.audit.explain.inside import UNITS
+def _target(predictor: Predictor, asked: str, place: int | None) -> int:
     from trustbase.audit.explain.subject import target_of
-    from trustbase.audit.explain.tokens import places_of
-    from trustbase.audit.explain.whitebox import Subject, explained_inside
 
-    info = predictor.info
-    target = target_of(predictor.scores([asked])[0], info) if place is None else place
-    subject = Subject(asked, places_of(units, Reading.of(info), row), target)
-    (found,), note = explained_inside(predictor, [subject], method, steps=min(STEPS, samples), most=samples)
-    if isinstance(found, str):
-        raise UsageError(f"this input cannot be explained by {method}: {found}", hint="shapley and lime explain it")
-    return found, {"white_box": note, "of": UNITS[info.answer_kind], **found.details}
+    return target_of(predictor.scores([asked])[0], predictor.info) if place is None else place
 
 
 def _explained(

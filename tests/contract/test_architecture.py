@@ -39,6 +39,7 @@ ORDER = (
         "recheck_command",
         "compare_command",
         "explain_command",
+        "explain_training",
         "corpus_command",
         "data_command",
         "wheelhouse_command",

@@ -98,6 +98,7 @@ _ANSWERED = tuple(ANSWER_KINDS)
 _OF_ANY = Measure(kinds=_ANSWERED)
 _EXPLAINED = ("classes", "labels", "number")
 _OF_EXPLAINED = Measure(kinds=_EXPLAINED)
+_INSIDE = ("integrated_gradients", "attention_relevance")  # variants: explained by these, of the torch weights
 _FAITHFUL = ("comprehensiveness", "sufficiency", "deletion_auc", "insertion_auc")
 
 CATALOGUE: dict[str, dict[str, Measure]] = {
@@ -171,10 +172,12 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
     },
     "explanation": {
         **dict.fromkeys(_FAITHFUL, Measure(kinds=_EXPLAINED, further=("lime",))),
+        "comprehensiveness": Measure(kinds=_EXPLAINED, further=("lime", *_INSIDE)),
         **dict.fromkeys((f"{name}_gain" for name in _FAITHFUL), _OF_EXPLAINED),
         "stability": Measure(kinds=_EXPLAINED, further=("seed", "paraphrase", "top5")),
-        "method_agreement": Measure(kinds=_EXPLAINED, further=("top5",)),
+        "method_agreement": Measure(kinds=_EXPLAINED, further=("top5", *_INSIDE)),
         **dict.fromkeys(("sanity_check", "principal_reasons"), _OF_EXPLAINED),
+        "influence_check": _WHOLE,
         **dict.fromkeys(("counterfactual_size", "counterfactual_found", "global_units"), _OF_EXPLAINED),
         "surrogate_fidelity": Measure(further=("tree", "rules")),
     },

@@ -14,6 +14,7 @@ from trustbase.errors import UsageError
 
 if TYPE_CHECKING:
     from trustbase.explain_command import Explanation
+    from trustbase.explain_training import TaughtBy
 
 _SHOWN = 15  # units of a table
 _PAIRS = 3
@@ -35,6 +36,8 @@ def explain_command(
     characters: Annotated[bool, typer.Option("--characters", help="Each character is a unit, and not each word.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is drawn.")] = 0,
     trust: Annotated[Path | None, typer.Option("--trust", help="A public key, or a folder of them, to trust.")] = None,
+    train: Annotated[Path | None, typer.Option("--train", help="Training rows: those that taught this answer most are told.")] = None,
+    train_label: Annotated[str | None, typer.Option("--train-label", help="Their label's column; by default the recipe's.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="A page to write.")] = None,
     lang: Annotated[str | None, typer.Option("--lang", help="Language of the page: en or zh.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -58,6 +61,8 @@ def explain_command(
             trust=trust,
             html=html,
             lang=language(lang) or "en",
+            train=train,
+            train_label=train_label,
             emit=lambda event, /, **fields: listener({"event": event, "stage": "explain", **fields}),
         )
     if as_json:
@@ -100,10 +105,21 @@ def show_explanation(found: Explanation, page: Path | None) -> None:
         f"without the first units the score falls by {four_places(faithful['comprehensiveness'], signed=True)}, "
         f"with them alone by {four_places(faithful['sufficiency'], signed=True)} (means over shares of the {found.kind})"
     )
+    if found.taught is not None:
+        _show_taught(found.taught)
     if about["unread_tokens"]:
         typer.echo(f"the input is longer than the model reads: {about['unread_tokens']:,} of its tokens are not read, and add nothing")
     if page is not None:
         typer.echo(f"page: {page}")
+
+
+def _show_taught(taught: TaughtBy) -> None:
+    """The training rows for this answer and against it, by their number in the file."""
+    some = "" if taught.followed == taught.rows else f" of {taught.rows:,}"
+    typer.echo(f"training rows that taught this answer most, among {taught.followed:,}{some}; without each it would lose, in {taught.of}")
+    typer.echo(f"({taught.note}):")
+    for row in (*taught.speak_for, *reversed(taught.against)):
+        typer.echo(f"  row {row.row:,} ({_cut(row.label)})  {row.falls:+.4f}")
 
 
 def _cut(name: str, most: int = 40) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trustbase.audit.context import AuditContext
-from trustbase.audit.explain import rows, sanity, stability, surrogate
+from trustbase.audit.explain import influence_audit, inside_rows, rows, sanity, stability, surrogate
 from trustbase.audit.explain.subject import KINDS
 from trustbase.audit.measured import Part, measure_parts
 from trustbase.records import Finding
@@ -13,6 +13,8 @@ PARTS: tuple[Part, ...] = (
     Part("stability", stability.METRICS, stability.stability_findings, KINDS),
     Part("sanity_check", sanity.METRICS, sanity.sanity_findings, KINDS),
     Part("surrogate", surrogate.METRICS, surrogate.surrogate_findings),
+    Part("influence", influence_audit.METRICS, influence_audit.influence_findings, influence_audit.KINDS),
+    Part("inside", inside_rows.METRICS, inside_rows.inside_findings, KINDS),
 )
 
 

@@ -128,7 +128,7 @@ class Inside:
             call["token_type_ids"] = segments.long()[None]
         try:
             with torch.no_grad():
-                own = float(self._score(self.model(**call).logits, rows.targets)[0])
+                own = float(self.score(self.model(**call).logits, rows.targets)[0])
             followed = float(self.scores(self.embedded(ids), rows)[0])
         except Exception as error:  # architectures differ in what their forward accepts; the cause is kept
             raise _impossible(self.model, f"{type(error).__name__}: {error}") from error
@@ -143,7 +143,7 @@ class Inside:
         def head(first: Tensor) -> Tensor:
             read = first.unsqueeze(1)
             logits: Tensor = model.classifier(read if pooler is None else pooler(read))
-            return self._score(logits, rows.targets)
+            return self.score(logits, rows.targets)
 
         def with_rules(first: Tensor) -> Tensor:
             with RelevanceRules():
@@ -160,14 +160,14 @@ class Inside:
         if rows.segments is not None:
             call["token_type_ids"] = rows.segments[begin:end].view(block.rows, block.length).long()
         if not back:
-            return self._score(self.model(**call).logits, rows.targets[first:last]), given
+            return self.score(self.model(**call).logits, rows.targets[first:last]), given
         with torch.enable_grad():
             if relevance:
                 with RelevanceRules() as rules:
-                    scores = self._score(self.model(**call).logits, rows.targets[first:last])
+                    scores = self.score(self.model(**call).logits, rows.targets[first:last])
                 self._check_rules(rules)
             else:
-                scores = self._score(self.model(**call).logits, rows.targets[first:last])
+                scores = self.score(self.model(**call).logits, rows.targets[first:last])
             (grad,) = torch.autograd.grad(scores.sum(), given)
         return scores.detach(), grad.reshape(end - begin, -1)
 
@@ -182,7 +182,7 @@ class Inside:
         if rules.seen["norm"] < norms or rules.seen["product"] < 2 * layers or rules.seen["gate"] < layers:
             raise _impossible(self.model, f"of {layers} layers and {norms} norms, rules met {rules.seen}")
 
-    def _score(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def score(self, logits: Tensor, targets: Tensor) -> Tensor:
         """What is explained, `(rows,)`, from logits `(rows, classes)`."""
         kind = self.info.answer_kind
         if kind == "number":

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trustbase.audit.explain.local import Attribution
-from trustbase.audit.explain.tokens import Spans, Tokens, shares_of
+from trustbase.audit.explain.tokens import Spans, Tokens, places_of, shares_of
+from trustbase.audit.explain.units import Units
+from trustbase.data.cells import Reading
+from trustbase.errors import UsageError
 
 if TYPE_CHECKING:
     from trustbase.audit.explain.gradients import Attributed
     from trustbase.audit.explain.inside import Inside
     from trustbase.model.predict import Predictor
 
+STEPS = 50  # of Integrated Gradients, before it is seen whether they are enough
 ENOUGH = 0.01  # by which Integrated Gradients may miss their sum, as a share of all that they give, before more steps are taken
 
 SOURCES: Mapping[str, str] = {
@@ -44,7 +48,7 @@ class Subject:
 
 
 def explained_inside(
-    predictor: Predictor, subjects: Sequence[Subject], method: str, *, steps: int = 50, most: int = 50
+    predictor: Predictor, subjects: Sequence[Subject], method: str, *, steps: int = STEPS, most: int = STEPS
 ) -> tuple[list[Attribution | str], str]:
     """What each unit adds, for each input, or why that cannot be told; and what must be said beside it.
 
@@ -75,6 +79,33 @@ def explained_inside(
         told = _values(inside, tokens, chosen, shares, method, steps, most)
     units = dict(zip(rows, (_by_unit(*each, method) for each in zip(told, shares, strict=True)), strict=True))
     return [units[row] if row in units else str(reason) for row, reason in enumerate(found)], note
+
+
+def one_inside(
+    predictor: Predictor, asked: str, units: Units, row: Mapping[str, Any], target: int, method: str, samples: int
+) -> tuple[Attribution, dict[str, Any]]:
+    """What a white-box method gives to each unit of one input, and what is told of it.
+
+    Args:
+        predictor: its model is borrowed.
+        asked: the input.
+        units: of it.
+        row: its cells by column.
+        target: which score.
+        method: one of `SOURCES`.
+        samples: points that Integrated Gradients take at most.
+
+    Raises:
+        UsageError: this input cannot be explained so.
+        ModelError: the model has no torch weights.
+    """
+    from trustbase.audit.explain.inside import UNITS
+
+    subject = Subject(asked, places_of(units, Reading.of(predictor.info), row), target)
+    (found,), note = explained_inside(predictor, [subject], method, steps=min(STEPS, samples), most=samples)
+    if isinstance(found, str):
+        raise UsageError(f"this input cannot be explained by {method}: {found}", hint="shapley and lime explain it")
+    return found, {"white_box": note, "of": UNITS[predictor.info.answer_kind], **found.details}
 
 
 def _values(
