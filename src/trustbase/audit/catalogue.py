@@ -120,6 +120,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         **dict.fromkeys(("mae", "r2", "interval_coverage", "interval_width"), Measure(kinds=_NUMBER)),
         **{f"gain_over_{name}": Measure(kinds=tuple(kind for kind in ANSWER_KINDS if rival.of(kind))) for name, rival in RIVALS.items()},
         "unknown_tokens": _OF_ANY,
+        "weak_slices": Measure(kinds=("classes", *_LABELS)),
         "worst_slice_accuracy": _WHOLE,
         "worst_slice_mae": Measure(kinds=_NUMBER),
         "slice_mae": Measure("part", kinds=_NUMBER),

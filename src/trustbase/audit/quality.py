@@ -26,6 +26,7 @@ from trustbase.audit.seeds import over_seeds
 from trustbase.audit.slices import Slice, SliceTable, slice_accuracies
 from trustbase.audit.stats import Interval, mean_of_costs, normal_quantile, paired_difference, proportion, proportion_bounds
 from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.audit.weak_slices import weak_slice_findings
 from trustbase.records import Finding, Status
 
 _WORST_SLICES = 5  # as findings of their own; all of them are in the evidence
@@ -72,6 +73,7 @@ def audit_classes(context: AuditContext) -> list[Finding]:
         guarded(context, "quality.expected_cost", "lower", lambda: _expected_cost(context)),
         *gains.values(),
         guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
+        *weak_slice_findings(context),
         *(_worst(context, table) if table else [failed(context, "quality.worst_slice_accuracy", "higher", str(slices))]),
         *_per_class(context, confusion, counts),
     ]

@@ -23,6 +23,7 @@ from trustbase.audit.rivals import no_gain
 from trustbase.audit.seeds import over_seeds
 from trustbase.audit.stats import Floats, Interval, bounded_mean, paired_difference, proportion
 from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.audit.weak_slices import weak_slice_findings
 from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding
 
@@ -52,6 +53,7 @@ def audit_labels(context: AuditContext) -> list[Finding]:
         guarded(context, "quality.log_loss", "lower", lambda: _log_loss(context)),
         *gains.values(),
         guarded(context, "quality.unknown_tokens", "lower", lambda: unknown_tokens(context)),
+        *weak_slice_findings(context),
         *_per_label(context, each),
     ]
 

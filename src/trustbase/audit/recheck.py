@@ -154,7 +154,7 @@ def recheck_findings(
     new = {finding.id: finding for finding in again}
     rows = []
     for finding in recorded:
-        reason = why_not(finding) or _elsewhere(finding)
+        reason = why_not(finding) or _elsewhere(finding) or _unsettled(finding, tolerance)
         found = new.pop(finding.id, None)
         if reason:
             rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=reason))
@@ -173,6 +173,13 @@ def recheck_findings(
 def _elsewhere(finding: Finding) -> str:
     """Why a finding about another set than the test rows is not measured again."""
     return f"it was measured on a set of its own (@{finding.parts.dataset}), which a recheck does not read" if finding.parts.dataset else ""
+
+
+def _unsettled(finding: Finding, tolerance: Tolerance) -> str:
+    """Why a number of slices may be another here; empty where it may not."""
+    if finding.parts.metric == "weak_slices" and tolerance.unsure:
+        return f"{tolerance.unsure} rows lie so near to their decision that more or fewer slices may be weak here"
+    return ""
 
 
 def _other_slices(finding: Finding, tolerance: Tolerance) -> str:

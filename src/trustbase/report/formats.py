@@ -66,6 +66,7 @@ KINDS: dict[str, Kind] = {
     "robustness.attack_queries": "number",
     "quality.recall_at_fpr": "percent",
     "quality.worst_slice_accuracy": "percent",
+    "quality.weak_slices": "count",
     "quality.expected_calibration_error": "points",
     "quality.auroc": "number",
     "quality.auprc": "number",
