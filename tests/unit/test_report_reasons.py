@@ -15,6 +15,7 @@ import answers_kit as kit
 import numpy as np
 import pyarrow as pa
 import pytest
+import shift_kit
 from robustness_texts import robustness_findings
 
 import trustbase.report.words as catalogue
@@ -30,6 +31,9 @@ from trustbase.audit.options import AuditOptions, CostOptions
 from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.ratios import share_of
 from trustbase.audit.rivals import why_not
+from trustbase.audit.robustness.abstention import measure_abstention
+from trustbase.audit.robustness.conformal import measure_conformal
+from trustbase.audit.robustness.shift import measure_shift
 from trustbase.audit.run import run_audit
 from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.unknown_tokens import unknown_tokens
@@ -50,7 +54,10 @@ from trustbase.report.words import words
 Texts = set[tuple[str, str]]  # (family, text)
 EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.1, invariance=8)
 # Terms of the field, names from the data below, and names of code, which stand in the Chinese text as they are.
-TERMS = r"torch|data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes|per|reuse|unknown|nan"
+TERMS = (
+    r"torch|data\.split\.calibration|data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes"
+    r"|per|reuse|unknown|nan"
+)
 
 
 # --- what really is written ---------------------------------------------------------------------------------------------------
@@ -383,6 +390,25 @@ def relation_texts(folder: Path) -> Texts:
     return found | {("reason", str(why_not("boosting", marked)))}
 
 
+def shift_texts(folder: Path) -> Texts:
+    """Thresholds fitted on rows kept apart, on a part of the rows, or on none; models that lack a score, or see nothing."""
+    context = shift_kit.context_of(folder, 400)
+    owned = replace(context, test=replace(context.test, entities=np.arange(400) // 2))
+    kept = replace(context, calibration=context.test, held_out=None)
+    train = replace(context.test, labels=context.test.labels[:60], texts=context.test.texts[:60])
+    few = shift_kit.context_of(folder, 60, groups=False)
+    contexts = [
+        *(context, owned, kept, few, replace(context, held_out=None), replace(context, train=train)),
+        shift_kit.context_of(folder, 400, asked=shift_kit.Asked(blind=True)),
+        shift_kit.context_of(folder, 400, asked=shift_kit.Asked(logits=False), outputs=("logits",)),
+        shift_kit.context_of(folder, 400, kind="number"),
+        *(shift_kit.context_of(folder, 400, shift=tuple(f"given {n}" for n in range(count))) for count in (5, 60)),
+    ]
+    found = set().union(*(finding_texts(measure_shift(each)) for each in contexts))
+    classes = [each for each in contexts if each.artifact is not None and each.artifact.answer_kind == "classes"]
+    return found.union(*(finding_texts([*measure_abstention(each), *measure_conformal(each)]) for each in classes))
+
+
 def gate_texts() -> Texts:
     """Every verdict's reason, and every gate's."""
     ok = Finding("quality.accuracy", 0.8, 0.7, 0.9, 90)
@@ -447,6 +473,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found |= finding_texts(robustness_findings(tmp_path_factory.mktemp("robustness")))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
+        found |= shift_texts(tmp_path_factory.mktemp("shift"))
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder
 

@@ -20,6 +20,7 @@ from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.relations import relation_blocks
+from trustbase.report.shift import shift_blocks
 from trustbase.report.words import Words, names_a_set
 
 Block = dict[str, Any]
@@ -251,8 +252,11 @@ def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
 
 
 def robustness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Answers that no change of words turns, and what answers depend on; each part of the audit has evidence of its own."""
-    found = certified_blocks(material.evidence.get("robustness.certified"), t)
+    """Texts of another kind, answers withheld, sets of labels; answers that no change of words turns, and what answers depend on.
+
+    Each part of the audit has evidence of its own.
+    """
+    found = [*shift_blocks(material.evidence, t), *certified_blocks(material.evidence.get("robustness.certified"), t)]
     return [*found, *sensitivity_blocks(material.evidence.get("robustness.sensitivity"), t)]
 
 

@@ -44,6 +44,12 @@ _SOURCES = {
     "mahalanobis": "Lee et al. (2018), NeurIPS, section 2.1; Ledoit & Wolf (2004), JMVA 88; Tipping & Bishop (1999), JRSS B 61",
     "energy": "Liu et al. (2020), NeurIPS, section 3",
 }
+_MADE = {
+    "other-subject": "test rows in words of another subject",
+    "other-language": "test rows in words of another language",
+    "random": "test rows in random signs",
+    "shuffled": "test rows with their words in another order",
+}
 _FLAT = 1e-6  # spread of energies under which logits are normalised, and have none
 
 
@@ -222,7 +228,7 @@ def _findings(
             findings.append(_without(context, id, blind))
         else:
             found = _interval(scored[name], kinds, context.confidence).finding(id, direction="higher", confidence=context.confidence)
-            told = note if kinds == sides.kinds else f"held against texts made from test rows ({variant}); {note.split('; ', 1)[1]}"
+            told = note if kinds == sides.kinds else f"held against {_MADE[variant]}; {note.split('; ', 1)[1]}"
             findings.append(
                 replace(
                     found,
