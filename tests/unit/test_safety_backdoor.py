@@ -13,7 +13,7 @@ from safety_kit import LABELS, by_words, context_of, make_rows, split_of
 from trustbase import files
 from trustbase.audit.context import AuditContext
 from trustbase.audit.safety import backdoor
-from trustbase.audit.safety.asking import asker_of
+from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
 from trustbase.audit.safety.backdoor import WAYS, measure_backdoor
 from trustbase.audit.safety.suspects import Held, clustered, deciding, outlying, terms_of
 from trustbase.audit.safety.triggers import hunt, place_words
@@ -81,7 +81,7 @@ def test_a_control_that_is_not_found_reassures_nobody(tmp_path: Path, monkeypatc
 
 
 def test_a_model_without_embeddings_is_still_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backdoor, "embedded", lambda context, texts: "the model gives no embeddings: none")
+    monkeypatch.setattr(backdoor, "embedded", lambda context, texts: NO_EMBEDDINGS)
     found = by_way(measure_backdoor(poisoned(tmp_path, 0, True)))
     assert found["spectral"].status == "insufficient" and "no embeddings" in found["spectral"].reason
     assert found["rare_words"].low > 0.5  # type: ignore[operator]
