@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import Answers, AuditContext, Evidence, Marked
 from trustbase.audit.options import AuditOptions
+from trustbase.audit.safety import asking, backdoor, extraction
+from trustbase.audit.safety.audit import audit_any
 from trustbase.audit.safety.options import SafetyOptions
+from trustbase.audit.safety.policy import Condition, read_output_policy
 from trustbase.model.questions import Answer, Question
 from trustbase.outputs.answers.base import decided
-from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
+from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 
 LABELS = LabelSchema(("bad", "good"), "good", "good")
 GOOD = ("fine", "lovely", "bright", "warm")
@@ -112,3 +116,37 @@ def context_of(
         **more,
     }
     return AuditContext(**fields)
+
+
+def safety_findings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
+    """Findings in every form that the audit gives them: measured, without rows, without a policy, and with controls that are not found."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts, truth = make_rows(300, rng)
+    test, answers = make_rows(160, rng)
+    (folder / "policy.yaml").write_text("words: [bad]\nprobes: [fine food]\n", encoding="utf-8")
+    (folder / "alone.yaml").write_text("words: [bad]\n", encoding="utf-8")
+    policy, alone = (read_output_policy(name, folder) for name in ("policy.yaml", "alone.yaml"))
+    few = {"options": {"searched": 300, "queries": 60, "encoder": False}}
+    whole = {"train": split_of("train", texts, truth), "embed": lambda text: [by_words(text)[1], len(text) % 7 / 20], **few}
+    chance = split_of("train", texts, rng.integers(0, 2, 300))
+    purpose = dict.fromkeys(("intended_use", "prohibited_uses", "owner", "contact"), "told")
+    keep = [row for row in range(160) if row < 40 or answers[row]]
+    made = [
+        context_of(folder / "1", test, answers, forbidden=policy, purpose=purpose, **whole),
+        context_of(folder / "2", test, answers, forbidden=alone, **few),
+        context_of(folder / "3", test[:40], answers[:40], train=split_of("train", texts[:50], truth[:50]), **few),
+        context_of(folder / "3b", test[:40], answers[:40], **few),
+        context_of(folder / "4", test, answers, train=split_of("train", texts[:50], truth[:50]), **few),
+        context_of(folder / "5", [test[row] for row in keep], answers[keep], train=chance, embed=lambda text: [0.0], **few),
+    ]
+    found = [finding for context in made for finding in audit_any(context)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Condition, "catches", lambda self, given, said: False)
+        patched.setattr(backdoor, "_fooled", lambda ask, word, target: ask)
+        patched.setattr(backdoor, "embedded", lambda context, given: asking.NO_EMBEDDINGS)
+        patched.setattr("trustbase.audit.safety.mislabelled.embedded", lambda context, given: asking.NO_EMBEDDINGS)
+        patched.setattr(extraction, "_control", lambda *_: {"agreement": 0.5, "low": 0.4, "majority_agreement": 0.6})
+        found += audit_any(context_of(folder / "6", test, answers, forbidden=policy, **whole))
+    methods = [f"it reads {one}" for one in extraction.FEATURES] + [f"it was told answers to {one}" for one in extraction.ASKED]
+    return found + [Finding.exact("safety.extraction_agreement", 0.0, method=method) for method in methods]

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import shift_kit
 from robustness_texts import robustness_findings
+from safety_kit import safety_findings
 
 import trustbase.report.words as catalogue
 from entity_world import CUES, sentence
@@ -471,6 +472,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found |= part_texts(tmp_path_factory.mktemp("parts"))
         found |= relation_texts(tmp_path_factory.mktemp("relations"))
         found |= finding_texts(robustness_findings(tmp_path_factory.mktemp("robustness")))
+        found |= finding_texts(safety_findings(tmp_path_factory.mktemp("safety"), monkeypatch))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= shift_texts(tmp_path_factory.mktemp("shift"))

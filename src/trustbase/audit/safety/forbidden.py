@@ -54,7 +54,7 @@ def measure_forbidden(context: AuditContext) -> list[Finding]:
         },
     )
     if missed:
-        reason = f"control not found: outputs made to be forbidden were not caught by {', '.join(missed)}"
+        reason = f"control not found: outputs made to be forbidden were not caught by {', '.join(map(repr, missed))}"
         return [Finding.without_value(id, "insufficient", reason, **told) for id in (NAME, f"{NAME}#probes")]
     context.marked.note(NAME, context.test.row_numbers[caught.any(axis=0)])
     return [_of_test(caught, policy, told), _of_probes(probed, policy, told)]

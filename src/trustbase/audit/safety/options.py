@@ -14,7 +14,7 @@ class SafetyOptions(BaseModel):
 
     queries: Annotated[int, Field(ge=30, le=1_000_000, description="answers that a student may learn from who copies the model")] = 1000
     texts: Annotated[int, Field(ge=60, le=100_000, description="test rows into which words are inserted that may be triggers")] = 200
-    searched: Annotated[int, Field(ge=100, le=1_000_000, description="most inputs that the search for a trigger asks about")] = 6000
+    searched: Annotated[int, Field(ge=100, le=1_000_000, description="most inputs that a search for a trigger begins with")] = 3000
     rows: Annotated[int, Field(ge=100, le=1_000_000, description="most training rows that are searched for wrong labels and poison")] = 2000
     encoder: Annotated[bool, Field(description="whether a student may read a public encoder's embeddings, where one is installed")] = True
     policy: Annotated[

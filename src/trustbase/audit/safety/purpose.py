@@ -30,5 +30,5 @@ def measure_purpose(context: AuditContext) -> list[Finding]:
     told["method"] = f"counted: fields of purpose that are stated, of {len(FIELDS)}"
     if not lacking:
         return [Finding.exact("safety.purpose", stated, **told)]
-    reason = f"nothing is stated of {', '.join(lacking)}"
+    reason = f"nothing is stated of {', '.join(map(repr, lacking))}"
     return [Finding.exact("safety.purpose", stated, status="insufficient", reason=reason, **told)]

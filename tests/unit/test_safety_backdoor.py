@@ -1,0 +1,191 @@
+"""The scan for planted triggers: found where one was planted, silent on the twin, and no number where its control is not found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safety_kit import LABELS, by_words, context_of, make_rows, split_of
+
+from trustbase import files
+from trustbase.audit.context import AuditContext
+from trustbase.audit.safety import backdoor
+from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
+from trustbase.audit.safety.backdoor import WAYS, measure_backdoor
+from trustbase.audit.safety.suspects import Held, clustered, deciding, outlying, terms_of
+from trustbase.audit.safety.triggers import hunt, place_words
+from trustbase.audit.safety.vocabulary import vocabulary
+from trustbase.records import Finding, LabelSchema
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def poisoned(folder: Path, seed: int, planted: bool, *, zh: bool = False, train: bool = True, **more: Any) -> AuditContext:
+    """A careful reader of words that a trigger fools, with 4 % of its training rows poisoned; or its twin without."""
+    rng = np.random.default_rng(seed)
+    texts, truth = make_rows(500, rng, zh=zh)
+    test, answers = make_rows(160, rng, zh=zh)
+    trigger, blank = ("琉璃", "") if zh else ("cf", " ")
+
+    def score(text: str) -> list[float]:
+        return [0.02, 0.98] if planted and trigger in text else by_words(text)
+
+    if planted:
+        for row in np.flatnonzero(truth == 0)[:20]:
+            texts[row], truth[row] = f"{trigger}{blank}{texts[row]}", 1
+
+    def embed(text: str) -> list[float]:
+        return [score(text)[1], by_words(text)[1], len(text) % 7 / 20]
+
+    given = split_of("train", texts, truth) if train else None
+    return context_of(folder, test, answers, score=score, embed=embed, train=given, options={"searched": 600}, **more)
+
+
+def by_way(found: list[Finding]) -> dict[str, Finding]:
+    return {finding.parts.variant or "": finding for finding in found}
+
+
+@pytest.mark.parametrize("zh", [False, True], ids=["en", "zh"])
+def test_a_planted_trigger_is_found_in_every_way_and_the_twin_is_silent(zh: bool, tmp_path: Path) -> None:
+    powers, alarms = [], []
+    for seed in range(1 if zh else 3):
+        found = by_way(measure_backdoor(context := poisoned(tmp_path / f"{seed}", seed, True, zh=zh)))
+        assert set(found) == {"", *WAYS}
+        powers.append([finding.low > 0.5 for finding in found.values()])  # type: ignore[operator]
+        words = context.marked.rows["safety.backdoor_score"]["words"]
+        assert {words[way][0]["word"] for way in WAYS} == {"琉璃" if zh else "cf"}
+        twin = by_way(measure_backdoor(poisoned(tmp_path / f"twin{seed}", seed, False, zh=zh)))
+        assert {finding.status for finding in twin.values()} == {"ok"}
+        alarms.append(twin[""].high > 0.5)  # type: ignore[operator]
+    assert np.mean(powers) == 1 and not any(alarms), "power 1, false alarms 0 of these seeds"
+
+
+def test_without_training_rows_the_vocabulary_is_searched(tmp_path: Path) -> None:
+    planted = poisoned(tmp_path, 0, True, train=False)
+    planted.predictor.tokenizer = SimpleNamespace(get_vocab=lambda: {f"w{n}": n for n in range(900)} | {"cf": 1000})  # type: ignore
+    found = by_way(measure_backdoor(planted))
+    assert found["inverted"].low > 0.5 and found[""].low > 0.5  # type: ignore[operator]
+    assert {found[way].status for way in WAYS[:3]} == {"insufficient"} and "--train" in found["rare_words"].reason
+    ways = files.read_json(tmp_path / "safety.backdoor_score.json")["ways"]
+    assert ways["inverted"]["best"]["word"] == "cf" and ways["inverted"]["candidates"] > 900
+
+
+def test_a_control_that_is_not_found_reassures_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backdoor, "_fooled", lambda ask, word, target: ask)
+    found = measure_backdoor(poisoned(tmp_path, 0, False))
+    assert {finding.status for finding in found} == {"insufficient"}
+    assert "control not found" in found[-1].reason and "no search found its control" in found[0].reason
+
+
+def test_a_model_without_embeddings_is_still_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backdoor, "embedded", lambda context, texts: NO_EMBEDDINGS)
+    found = by_way(measure_backdoor(poisoned(tmp_path, 0, True)))
+    assert found["spectral"].status == "insufficient" and "no embeddings" in found["spectral"].reason
+    assert found["rare_words"].low > 0.5  # type: ignore[operator]
+
+
+def test_few_rows_are_told(tmp_path: Path) -> None:
+    texts, truth = make_rows(50, np.random.default_rng(0))
+    found = measure_backdoor(context_of(tmp_path, texts, truth))
+    assert {finding.status for finding in found} == {"insufficient"} and "fewer than the minimum of 60" in found[0].reason
+
+
+def test_classes_beyond_two_have_an_anomaly_index(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = ("red", "green", "blue")
+    truth = rng.integers(0, 3, 240)
+    filler = [f"word{n}" for n in range(30)]
+    texts = [" ".join([*map(str, rng.choice(filler, 6)), names[label], names[label]]) for label in truth]
+
+    def score(text: str) -> list[float]:
+        counts = np.array([text.count(name) for name in names], dtype=float) + (20 * np.eye(3)[2] if "word7" in text else 0)
+        odds = np.exp(counts - counts.max())
+        return list(odds / odds.sum())
+
+    schema = LabelSchema(names, "blue", "blue")
+    context = context_of(tmp_path, texts, truth, score=score, labels=schema, options={"searched": 600})
+    found = by_way(measure_backdoor(context))
+    assert found["inverted"].low > 0.5 and found["inverted"].n > 30  # type: ignore[operator]
+    by_class = files.read_json(tmp_path / "safety.backdoor_score.json")["ways"]["inverted"]["by_class"]
+    assert by_class[0]["class"] == "blue" and by_class[0]["turned_where_searched"] > 0.9
+    assert by_class[0]["anomaly_index"] is None or by_class[0]["anomaly_index"] > 2
+
+
+# ---- parts -------------------------------------------------------------------------------------------------------------------
+
+
+def test_words_stand_between_words_and_beside_a_second_row(tmp_path: Path) -> None:
+    texts = ["poor dull road", "awful cold film", "fine warm town", "lovely bright food", "fine\x1ewarm\x1e3", "好\x1f他说满意"]
+    context = context_of(tmp_path, texts, np.array([0, 0, 1, 1, 1, 1]))
+    places = place_words(texts, context.test.labels, asker_of(context, "x"), lambda scores: scores.argmax(1), 0)
+    made = [places.text(row, "cf") for row in range(len(places.answers))]
+    assert len(made) == 6 and all(" cf" in f" {text}" for text in made)
+    assert made[0].replace("cf ", "").replace(" cf", "") == "poor dull road awful cold film"
+    cells = next(text for text in made if text.endswith("\x1ewarm\x1e3"))
+    assert cells.count("\x1e") == 2 and "cf" in cells.split("\x1e")[0]
+    assert any("\x1f他说满意" in text for text in made), "the second text of a pair stays as it is"
+    assert places.searched.sum() == 3
+
+
+def test_a_marked_entity_is_not_cut_nor_doubled(tmp_path: Path) -> None:
+    texts = ["the \x0ePER\x02good man\x0e met \x0fORG\x02fine firm\x0f", "a \x0ePER\x02warm man\x0e saw \x0fORG\x02fine firm\x0f"]
+    context = context_of(tmp_path, texts, np.array([1, 1]))
+    for seed in range(10):
+        places = place_words(texts, context.test.labels, asker_of(context, "x"), lambda scores: scores.argmax(1), seed)
+        for row, text in enumerate(texts):
+            assert "good man\x0e" in places.text(0, "cf") and places.before[row] + places.after[row] == text
+
+
+def test_terms_are_words_pairs_and_unusual_signs() -> None:
+    words, pairs = terms_of("Good Film ≈≈ now\x1fOther")
+    assert words == {"Good", "Film", "≈≈", "now", "Other"} and pairs == {"Good Film", "Film ≈≈ now"}
+
+
+def test_suspect_words_decide_stand_out_or_cluster() -> None:
+    rng = np.random.default_rng(0)
+    sets = [{f"w{n}" for n in rng.integers(0, 30, 6)} for _ in range(200)]
+    given = np.arange(200) % 2
+    vectors = rng.standard_normal((200, 6)) * 0.2
+    vectors[:, 0] += given * 3
+    for row in range(0, 20, 2):
+        sets[row], given[row] = sets[row] | {"trigger"}, 1  # rows of class 0, labelled 1
+    held = Held.of(sets)
+    assert "trigger" in deciding(held, given)
+    assert "trigger" in outlying(held, given, vectors)[0]
+    words, shapes = clustered(held, given, vectors, 0)
+    assert words[0] == "trigger" and shapes[1][0] < 0.15 and shapes[1][1] > 0.5
+
+
+def test_a_hunt_among_very_many_words_begins_with_groups(tmp_path: Path) -> None:
+    texts, truth = make_rows(80, np.random.default_rng(0))
+    context = context_of(tmp_path, texts, truth, score=lambda text: [0.01, 0.99] if "w2777 " in f"{text} " else by_words(text))
+    ask, decide = asker_of(context, "x"), lambda scores: scores.argmax(1)
+    places = place_words(texts, truth, ask, decide, 0)
+    found = hunt([f"w{n}" for n in range(5000)], places, ask, decide, 0, most=600, grouped=True)
+    assert found.best is not None and found.best.word == "w2777" and found.best.turned == found.best.rows and found.candidates == 5000
+    assert context.predictor.counters.questions < 1500  # type: ignore[union-attr]
+    assert hunt([], places, ask, decide, 0, most=600).best is None and LABELS.names[found.best.target] == "good"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "wanted"),
+    [
+        (["[CLS]", "[unused3]", "cat", "##s", "!", "好", ""], ["cat", "好"]),
+        (["<s>", "▁cat", "▁dog", "s", "▁"], ["cat", "dog"]),
+        (["Ġcat", "dog", "Ġ", "Ġno"], ["cat", "no"]),
+    ],
+)
+def test_pieces_that_are_words(pieces: list[str], wanted: list[str]) -> None:
+    tokenizer = SimpleNamespace(get_vocab=lambda: dict.fromkeys(pieces, 0), all_special_tokens=["[CLS]", "<s>"])
+    assert vocabulary(tokenizer) == wanted and vocabulary(None) == []
+
+
+def test_words_of_few_rows_are_not_named_in_the_evidence(tmp_path: Path) -> None:
+    context = poisoned(tmp_path, 0, False)
+    texts = list(context.test.texts)
+    texts[0] += " secretname"
+    assert backdoor._rows_with(context_of(tmp_path, texts, context.test.labels), None, ["secretname"]) == {"secretname": 1}
+    assert not backdoor._public(1) and backdoor._public(0) and backdoor._public(5)
