@@ -70,5 +70,6 @@ def asked_context(
     fake = Fake(info, scores, embedding)
     told = np.array([list(scores(text)) for text in texts])
     options = AuditOptions.model_validate({"robustness": more.pop("budget", {})})
+    seed = more.pop("seed", 0)
     known: dict[str, Any] = {"predictor": fake, "askers": Alone(fake), "artifact": info, "options": options, **more}  # type: ignore[arg-type]
-    return AuditContext(test, LABELS, Decision(), Answers(told, told.argmax(1).astype(np.int64)), Evidence(folder), 0, **known)
+    return AuditContext(test, LABELS, Decision(), Answers(told, told.argmax(1).astype(np.int64)), Evidence(folder), seed, **known)

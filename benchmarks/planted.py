@@ -1,0 +1,232 @@
+"""Planted defects: how often each is found, and how often its twin without the defect is called defective.
+
+    python benchmarks/planted.py [--seeds 200] [--only NAME,…] [--json benchmarks/results/planted.json]
+
+A defect is a function `(seed, planted) -> found`: it makes rows and answers with the defect or without it, lets the audit measure them as
+it measures any, and says whether a finding tells of it. No model is trained. `DEFECTS` names them; another one joins by a line there.
+Found means that a finding's whole interval lies on the wrong side, never its value alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trustbase.audit import fairness, quality
+from trustbase.audit.context import Answers, AuditContext, Evidence
+from trustbase.audit.options import AuditOptions
+from trustbase.audit.stats import proportion
+from trustbase.records import Decision, Finding, LabelSchema, Split
+
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = LabelSchema(("no", "yes"), "yes", "yes")
+ROWS = 1500
+Found = Callable[[int, bool], bool]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One defect.
+
+    Attributes:
+        about: what is planted, and what must tell of it.
+        found: seed and whether the defect is there → whether it is found.
+        seeds: most seeds, where one costs much; all that are asked for where None.
+    """
+
+    about: str
+    found: Found
+    seeds: int | None = None
+
+
+@dataclass(eq=False)
+class World:
+    """Rows of two groups and three jobs, and the probabilities of a calibrated model; what is planted changes these before the audit."""
+
+    rng: np.random.Generator
+    group: NDArray[np.object_]
+    job: NDArray[np.object_]
+    truth: NDArray[np.int64]
+    told: NDArray[np.float64]  # probability of "yes", `(rows,)`
+
+    @classmethod
+    def of(cls, seed: int, rows: int = ROWS) -> World:
+        rng = np.random.default_rng(seed)
+        told = rng.beta(0.5, 0.5, rows)  # a calibrated model that is right in 82 % of the rows
+        truth = (rng.random(rows) < told).astype(np.int64)
+        group, job = (rng.choice(values, rows).astype(object) for values in (["f", "m"], ["clerk", "cook", "smith"]))
+        return cls(rng, group, job, truth, told)
+
+    def audited(self, audit: Callable[[AuditContext], list[Finding]]) -> dict[str, Finding]:
+        """The findings of an audit, by id."""
+        rows = len(self.truth)
+        table = pa.table({"job": self.job.tolist(), "age": self.rng.integers(18, 80, rows).astype(str).tolist()})
+        texts = [f"row {number}" for number in range(rows)]
+        test = Split("test", texts, self.truth, {"sex": self.group}, table, np.arange(1, rows + 1), "made", "sha256:0")
+        scores = np.column_stack([1 - self.told, self.told])
+        answers = Answers(scores, scores.argmax(axis=1).astype(np.int64))
+        with TemporaryDirectory() as folder:
+            options = AuditOptions(replicates=200)
+            return {
+                one.id: one for one in audit(AuditContext(test, LABELS, Decision(), answers, Evidence(Path(folder)), 0, options=options))
+            }
+
+
+def above(finding: Finding | None, limit: float) -> bool:
+    """Whether a finding's whole interval lies above a limit."""
+    return finding is not None and finding.low is not None and finding.low > limit
+
+
+def _flipped(seed: int, planted: bool) -> World:
+    """Labels of one row in ten of a group are turned round; the model was right about them."""
+    world = World.of(seed)
+    turned = (world.group == "f") & (world.rng.random(ROWS) < 0.1) & planted
+    world.truth = np.where(turned, 1 - world.truth, world.truth)
+    return world
+
+
+def flipped_labels(seed: int, planted: bool) -> bool:
+    return above(_flipped(seed, planted).audited(fairness.audit_classes)["fairness.accuracy_difference[sex]"], 0.0)
+
+
+def flipped_labels_by_error(seed: int, planted: bool) -> bool:
+    return above(_flipped(seed, planted).audited(fairness.audit_classes)["fairness.equalized_odds_difference[sex]"], 0.0)
+
+
+def favoured_group(seed: int, planted: bool) -> bool:
+    """One "no" in five of a group becomes a "yes"."""
+    world = World.of(seed)
+    lifted = (world.group == "m") & (world.told < 0.5) & (world.rng.random(ROWS) < 0.2) & planted
+    world.told = np.where(lifted, 0.6, world.told)
+    return above(world.audited(fairness.audit_classes)["fairness.demographic_parity_difference[sex]"], 0.0)
+
+
+def over_confidence(seed: int, planted: bool) -> bool:
+    """Log-odds are doubled: the answers stay, and are told too surely."""
+    world = World.of(seed)
+    odds = np.log(world.told.clip(1e-12)) - np.log((1 - world.told).clip(1e-12))
+    world.told = 1 / (1 + np.exp(-2 * odds)) if planted else world.told
+    return above(world.audited(quality.audit_classes)["quality.expected_calibration_error"], 0.01)
+
+
+def weak_slice(seed: int, planted: bool) -> bool:
+    """Three answers in ten about cooks are turned; the slice of cooks must be named, and lie under all rows."""
+    world = World.of(seed)
+    spoilt = (world.job == "cook") & (world.rng.random(ROWS) < 0.3) & planted
+    world.told = np.where(spoilt, 1 - world.told, world.told)
+    found = world.audited(quality.audit_classes)
+    weak, whole = found.get("quality.slice_accuracy[job=cook]"), found["quality.accuracy"]
+    return weak is not None and weak.high is not None and whole.low is not None and weak.high < whole.low
+
+
+def _kit() -> None:
+    """The fakes of the tests, on the path."""
+    where = str(ROOT / "tests" / "unit")
+    if where not in sys.path:
+        sys.path.append(where)
+
+
+def turned_source(seed: int, planted: bool) -> bool:
+    """Labels of one of five sources are turned round: without it the answers must move twice as much as without any other."""
+    _kit()
+    from robustness_kit import asked_context, surely
+
+    from trustbase.audit.robustness.taught import of_training
+
+    rng = np.random.default_rng(seed)
+    texts = [f"{' '.join(rng.choice(['good', 'bad', 'film'], 9))} r{number}" for number in range(500)]
+    truth = np.array([int(text.count("good") > text.count("bad")) for text in texts])
+    truth = np.where(rng.random(500) < 0.05, 1 - truth, truth)
+    source = rng.choice(list("abcde"), 400).astype(object)
+    learned = np.where((source == "b") & planted, 1 - truth[100:], truth[100:])
+
+    def counts(text: str) -> list[float]:
+        return [float(text.count(word)) for word in ("good", "bad", "film")]
+
+    def scores(text: str) -> list[float]:
+        return surely(text.count("good") > text.count("bad"))
+
+    with TemporaryDirectory() as folder:
+        context = asked_context(Path(folder), texts[:100], truth[:100].tolist(), scores, embedding=counts)
+        train = asked_context(Path(folder), texts[100:], learned.tolist(), scores).test
+        evidence: dict[str, Any] = {}
+        of_training(replace(context, train=replace(train, groups={"source": source})), np.arange(100), evidence)
+    parts = {part["part"]: part for part in evidence["training"]["parts"]}
+    others = max(part["high"] for name, part in parts.items() if name != "source=b")
+    return "source=b" in parts and bool(parts["source=b"]["low"] > 2 * others)
+
+
+def hangs_on_words(seed: int, planted: bool) -> bool:
+    """The model answers by whether a few words are there, half of which stand against it; its twin by words that all agree."""
+    _kit()
+    from robustness_kit import asked_context, surely
+
+    from trustbase.audit.robustness.certified import measure_certified
+
+    rng = np.random.default_rng(seed)
+    texts = [f"{' '.join(rng.permutation(['good'] * 11 + ['bad'] * 9 if planted else ['good'] * 20))} r{number}" for number in range(40)]
+    with TemporaryDirectory() as folder:
+        budget = {"certify_samples": 100}
+        context = asked_context(
+            Path(folder), texts, [1] * 40, lambda text: surely(text.count("good") >= text.count("bad")), budget=budget, seed=seed
+        )
+        first = measure_certified(context)[0]
+    return first.high is not None and first.high < 0.5
+
+
+DEFECTS: dict[str, Planted] = {
+    "flipped labels of a group": Planted("10 % of one group's labels turned; fairness.accuracy_difference[sex] above 0", flipped_labels),
+    "flipped labels, by errors": Planted("the same; fairness.equalized_odds_difference[sex] above 0", flipped_labels_by_error),
+    "favoured group": Planted("20 % of one group's refusals turned; fairness.demographic_parity_difference[sex] above 0", favoured_group),
+    "over-confidence": Planted("log-odds doubled; quality.expected_calibration_error above 0.01", over_confidence),
+    "weak slice": Planted("30 % of the answers about one job turned; its quality.slice_accuracy below that of all rows", weak_slice),
+    "turned source": Planted(
+        "labels of one of five sources of training rows turned; its robustness.sensitivity#training over twice the largest other",
+        turned_source,
+    ),
+    "answers that hang on a word": Planted("words nearly balanced; robustness.certified_accuracy below 0.5", hangs_on_words, 100),
+}
+
+
+def rates(defect: Planted, seeds: int) -> dict[str, Any]:
+    """Power and false alarms over seeds, each with its interval."""
+    count = min(seeds, defect.seeds or seeds)
+    started = time.perf_counter()
+    hits = {planted: sum(defect.found(seed, planted) for seed in range(count)) for planted in (True, False)}
+    found: dict[str, Any] = {"about": defect.about, "seeds": count}
+    for name, planted in (("power", True), ("false_alarms", False)):
+        share = proportion(hits[planted], count)
+        found[name] = {"value": share.value, "low": share.low, "high": share.high}
+    return {**found, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    wanted = [name for name in DEFECTS if not options.only or name in options.only.split(",")]
+    table = {}
+    print(f"{'defect':30} {'seeds':>6} {'found':>22} {'false alarms':>22} {'s':>7}")
+    for name in wanted:
+        one = table[name] = rates(DEFECTS[name], options.seeds)
+        shares = [f"{one[key]['value']:6.1%} ({one[key]['low']:.1%} to {one[key]['high']:.1%})" for key in ("power", "false_alarms")]
+        print(f"{name:30} {one['seeds']:6} {shares[0]:>22} {shares[1]:>22} {one['seconds']:7.1f}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps({"rows": ROWS, "defects": table}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
