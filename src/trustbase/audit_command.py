@@ -25,6 +25,7 @@ from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Ver
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
+    from trustbase.audit.robustness.expectations import Expectations
     from trustbase.audit.safety.policy import OutputPolicy
     from trustbase.bundle.both import Beside
     from trustbase.gate.policy import Policy
@@ -220,12 +221,12 @@ def audit(
                 known["entities"] = entities is not None
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
                 call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
-                forbidden = _forbidden(options, info)
+                forbidden, expectations = _forbidden(options, info), _expectations(options, info)
                 owner = _entity(entity, str(model), str(data), emit)
                 rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
                 if info.answer_kind == "classes" and not known["choices"]:
                     call.tell_assumed(rows.labels, groups)
-                told = {"purpose": own_purpose(str(model)), "forbidden": forbidden}
+                told = {"purpose": own_purpose(str(model)), "forbidden": forbidden, "expectations": expectations}
                 report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside, told)
         return _finish(call, report, looks, lang)
 
@@ -329,6 +330,21 @@ def _forbidden(options: AuditOptions, info: ArtifactInfo) -> OutputPolicy | None
     if problems:
         raise UsageError("the policy of outputs speaks of labels that this model does not have", problems=problems)
     return policy
+
+
+def _expectations(options: AuditOptions, info: ArtifactInfo) -> Expectations | None:
+    """What answers should do, by the file that `--budget robustness.expectations=FILE` names.
+
+    Raises:
+        UsageError: it cannot be used, or speaks of labels that the model does not have; every problem of it.
+    """
+    if options.robustness.expectations is None:
+        return None
+    from trustbase.audit.robustness.expectations import read_expectations
+
+    found = read_expectations(options.robustness.expectations, Path(), where="--budget robustness.expectations")
+    found.refuse_unfit(info.labels.names, info.answer_kind)
+    return found
 
 
 def _audit_model(

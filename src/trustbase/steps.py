@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
+from trustbase.audit.robustness.expectations import read_expectations
 from trustbase.audit.safety.policy import read_output_policy
 from trustbase.errors import DataError
 from trustbase.events import Emit
@@ -302,6 +303,10 @@ def audit_model(
     asked_what_for = "safety" in (recipe.audit.dimensions or ["safety"])
     named = recipe.audit.safety.policy
     forbidden = None if named is None else read_output_policy(named, plan.root)
+    named = recipe.audit.robustness.expectations
+    expectations = None if named is None else read_expectations(named, plan.root)
+    if expectations is not None:
+        expectations.refuse_unfit(dataset.labels.names, artifact.answer_kind)
 
     def compute() -> dict[str, Any]:
         from trustbase.audit.artifact import audit_artifact
@@ -314,6 +319,7 @@ def audit_model(
             dataset,
             purpose=purpose,
             forbidden=forbidden,
+            expectations=expectations,
             options=recipe.audit,
             folder=folder,
             seed=seed,
@@ -336,6 +342,7 @@ def audit_model(
         "machine": machine_key(),
         **({"purpose": purpose} if asked_what_for else {}),
         **({"forbidden": forbidden.digest} if forbidden is not None else {}),
+        **({"expectations": expectations.digest} if expectations is not None else {}),
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
         **shift_digest(recipe.audit.robustness.shift, plan.root),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import trustbase.report
-from trustbase.audit.catalogue import ATTACKS, OOD_SCORES, SHIFTS
+from trustbase.audit.catalogue import ATTACKS, EXPECTATIONS, OOD_SCORES, SHIFTS
 from trustbase.data.scripts import SCRIPTS
 from trustbase.errors import UsageError
 from trustbase.recipe.lookup import PERTURBATIONS
@@ -92,6 +92,7 @@ FAMILIES = {
         "precision",
         "training",
         *PERTURBATIONS,
+        *EXPECTATIONS,
         "0.10",
         "lime",
         "seed",
@@ -100,7 +101,7 @@ FAMILIES = {
         "tree",
         "rules",
         *SAFETY_VARIANTS,
-        *(*OOD_SCORES, *SHIFTS, *PERTURBATIONS, *ATTACKS),
+        *(*OOD_SCORES, *SHIFTS, *PERTURBATIONS, *EXPECTATIONS, *ATTACKS),
         *("end-to-end", "seeds", "2", "3", "parameters", "precision", "training", "0.10", "success"),
     },
     "machine": None,

@@ -17,6 +17,7 @@ from trustbase.audit.catalogue import BESIDE
 from trustbase.audit.context import Answers, AuditContext, EvidenceBeside, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
+from trustbase.audit.robustness.expectations import Expectations
 from trustbase.audit.run import run_audit, write_scores
 from trustbase.audit.safety.policy import OutputPolicy
 from trustbase.data.cells import inputs_of
@@ -54,6 +55,7 @@ def audit_artifact(
     further: Further | None = None,
     purpose: Mapping[str, Any] | None = None,
     forbidden: OutputPolicy | None = None,
+    expectations: Expectations | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure.
@@ -75,6 +77,7 @@ def audit_artifact(
         further: measures more on the same test rows.
         purpose: what the recipe says that the model is for; None where there is no recipe.
         forbidden: what must never be answered.
+        expectations: what answers should do, as somebody wrote down.
         emit: takes events.
 
     Raises:
@@ -107,6 +110,7 @@ def audit_artifact(
             emit=emit,
             purpose=purpose,
             forbidden=forbidden,
+            expectations=expectations,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )

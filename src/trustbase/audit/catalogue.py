@@ -167,6 +167,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "smoothed_accuracy": _WHOLE,
         "sensitivity": Measure(further=("parameters", "precision", "training"), kinds=("classes", *_LABELS, *_NUMBER)),
         **dict.fromkeys(("accuracy_under_typos", "accuracy_drop_under_typos"), Measure(further=("0.10",), kinds=("classes", *_LABELS))),
+        "expectation_failures": Measure(variants=EXPECTATIONS, open=True, kinds=("classes", *_LABELS, *_NUMBER)),
         "prediction_flips": Measure(variants=tuple(PERTURBATIONS), kinds=("classes", *_LABELS, *_NUMBER)),
         **dict.fromkeys(("after_attack_accuracy", "after_attack_accuracy_filtered", "attack_words_changed"), Measure(further=ATTACKS)),
         "attack_queries": Measure(further=(*ATTACKS, "success")),

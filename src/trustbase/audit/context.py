@@ -19,6 +19,7 @@ from trustbase.records import ArtifactInfo, Decision, LabelSchema, Split
 
 if TYPE_CHECKING:
     from trustbase.audit.askers.asking import Askers
+    from trustbase.audit.robustness.expectations import Expectations
     from trustbase.audit.safety.policy import OutputPolicy
     from trustbase.model.predict import Predictor
 
@@ -126,6 +127,7 @@ class AuditContext:
     marked: Marked = field(default_factory=Marked)
     purpose: Mapping[str, Any] | None = None  # what the recipe says that the model is for; None where nobody could say it
     forbidden: OutputPolicy | None = None  # what must never be answered
+    expectations: Expectations | None = None  # what somebody wrote down that answers should do
     confidence: float = 0.95
     minimum_cell: int = 30
     whole: AuditContext | None = None  # what these rows are a part of: it says which groups are named and compared

@@ -42,7 +42,14 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
         ]
     else:
         own = list(pretraining_problems(recipe, root, aside))
-    found = [*own, *_training(recipe), *_dimensions(recipe), *_safety(recipe, root, aside), *_gates(recipe, root, aside)]
+    found = [
+        *own,
+        *_training(recipe),
+        *_dimensions(recipe),
+        *_safety(recipe, root, aside),
+        *_expected(recipe, root),
+        *_gates(recipe, root, aside),
+    ]
     return [item for item in found if isinstance(item[0], str) or not aside.covers(item[0])]
 
 
@@ -229,6 +236,17 @@ def _safety(recipe: AnyRecipe, root: Path, aside: Aside) -> Iterator[Found]:
     policy = None if named is None else policy_problems(named, root)
     if policy is not None and not isinstance(policy, OutputPolicy):
         for problem in policy:
+            yield ("audit",), problem.said, problem.hint
+
+
+def _expected(recipe: AnyRecipe, root: Path) -> Iterator[Found]:
+    """A file of expectations that cannot be used; which labels there are is known once rows are read."""
+    from trustbase.audit.robustness.expectations import Expectations, expectation_problems
+
+    named = recipe.audit.robustness.expectations
+    found = None if named is None else expectation_problems(named, root)
+    if found is not None and not isinstance(found, Expectations):
+        for problem in found:
             yield ("audit",), problem.said, problem.hint
 
 

@@ -83,6 +83,7 @@ KINDS: dict[str, Kind] = {
     "robustness.accuracy_under_typos": "percent",
     "robustness.accuracy_drop_under_typos": "points",
     "robustness.prediction_flips": "percent",
+    "robustness.expectation_failures": "percent",
     "efficiency.latency_p50_ms": "ms",
     "efficiency.latency_p95_ms": "ms",
     "efficiency.latency_p99_ms": "ms",

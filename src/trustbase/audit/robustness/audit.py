@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import Part, measure_parts
-from trustbase.audit.robustness import certified, invariance, sensitivity
+from trustbase.audit.robustness import certified, directional, invariance, sensitivity
 from trustbase.audit.robustness.abstention import METRICS as ABSTENTION
 from trustbase.audit.robustness.abstention import measure_abstention
 from trustbase.audit.robustness.attacked import ids
@@ -24,6 +24,7 @@ _EVERY = ("classes", "labels", "number", "tokens", "span")
 PARTS: tuple[Part, ...] = (
     Part("typos", invariance.TYPO_METRICS, invariance.typo_findings, ("classes", "labels")),
     Part("flips", invariance.FLIP_METRICS, invariance.flip_findings, ("classes", "labels", "number")),
+    Part("expectations", directional.METRICS, directional.measure_expectations, ("classes", "labels", "number")),
     Part("shift", SHIFT, measure_shift, _EVERY),
     Part("abstention", ABSTENTION, measure_abstention),
     Part("conformal", CONFORMAL, measure_conformal),

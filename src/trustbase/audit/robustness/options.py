@@ -32,6 +32,14 @@ class RobustnessOptions(BaseModel):
             "where not given, which reads English",
         ),
     ] = None
+    expectations: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="YAML file of your own expectations: a list of {name, expect, pairs or texts, label, margin}, where expect is "
+            "same, higher, lower, not_higher or not_lower (of pairs), or a label (of texts)",
+        ),
+    ] = None
     shift: Annotated[
         str | None,
         Field(
