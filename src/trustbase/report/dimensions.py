@@ -19,6 +19,7 @@ from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.relations import relation_blocks
+from trustbase.report.safety import safety_blocks
 from trustbase.report.words import Words, names_a_set
 
 Block = dict[str, Any]
@@ -318,4 +319,10 @@ def _plain(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else "–" if value is None else str(value)
 
 
-_OF_TASKS = {"quality": quality_blocks, "fairness": fairness_blocks, "robustness": robustness_blocks, "efficiency": efficiency_blocks}
+_OF_TASKS = {
+    "quality": quality_blocks,
+    "fairness": fairness_blocks,
+    "robustness": robustness_blocks,
+    "safety": safety_blocks,
+    "efficiency": efficiency_blocks,
+}
