@@ -20,6 +20,7 @@ from trustbase.report.numbers import number_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.relations import relation_blocks
+from trustbase.report.safety import safety_blocks
 from trustbase.report.shift import shift_blocks
 from trustbase.report.words import Words, names_a_set
 
@@ -328,5 +329,6 @@ _OF_TASKS = {
     "fairness": fairness_blocks,
     "explanation": explanation_blocks,
     "robustness": robustness_blocks,
+    "safety": safety_blocks,
     "efficiency": efficiency_blocks,
 }
