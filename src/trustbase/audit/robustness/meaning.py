@@ -67,7 +67,9 @@ def _tables() -> _Tables:
         for word in words.split():
             sets[word] = sets.get(word, frozenset()) | {number}
     return _Tables(
-        *(frozenset(english[name].split()) for name in ("closed", "negations", "numbers")),
+        frozenset(english["closed"].split()),
+        frozenset(english["negations"].split()),
+        frozenset(english["numbers"].split()),
         frozenset(frozenset(pair.split("/")) for pair in english["opposites"].split()),
         sets,
         tuple((first, second) for first, second in (pair.split("/") for pair in tables()["zh"]["opposites"].split())),
