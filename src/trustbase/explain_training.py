@@ -32,7 +32,7 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class TaughtBy:
-    """The training rows that speak most for an answer, and most against it.
+    """The training rows that speak most for an answer, and most against it, each relative to what it does to all answers.
 
     Attributes:
         speak_for, against: the foremost first.
@@ -98,7 +98,7 @@ def taught_by(predictor: Predictor, asked: str, target: int, train: Split, *, se
     """
     from trustbase import seeds
     from trustbase.audit.explain.gradient_features import gradient_features
-    from trustbase.audit.explain.influence import Lessons, foremost, taught
+    from trustbase.audit.explain.influence import Lessons, foremost, relative, taught
     from trustbase.audit.explain.inside import UNITS, opened
     from trustbase.audit.explain.tokens import Tokens
 
@@ -125,16 +125,17 @@ def taught_by(predictor: Predictor, asked: str, target: int, train: Split, *, se
         known = Lessons.of_numbers(lessons.gradients, lessons.scores, train.labels[rows] - info.labels.center)
     values = taught(known, answer.gradients)[0]
     note = f"{note}; an estimate: nothing was learned again"
-    first, last = (_told(train, rows, sign * values, foremost(sign * values, TOLD), info, sign) for sign in (1.0, -1.0))
+    share = relative(known, answer.gradients)[0]
+    first, last = (_told(train, rows, values, foremost(sign * share, TOLD), info) for sign in (1.0, -1.0))
     return TaughtBy(first, last, len(rows), len(train), UNITS[info.answer_kind], note)
 
 
 def _told(
-    train: Split, rows: NDArray[np.int64], values: NDArray[np.float64], places: NDArray[np.int64], info: ArtifactInfo, sign: float
+    train: Split, rows: NDArray[np.int64], values: NDArray[np.float64], places: NDArray[np.int64], info: ArtifactInfo
 ) -> tuple[TrainingRow, ...]:
     found = []
     for place in places.tolist():
         row = int(rows[place])
         label = info.labels.names[int(train.labels[row])] if info.answer_kind == "classes" else f"{float(train.labels[row]):g}"
-        found.append(TrainingRow(int(train.row_numbers[row]), label, float(sign * values[place])))
+        found.append(TrainingRow(int(train.row_numbers[row]), label, float(values[place])))
     return tuple(found)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from trustbase.audit.explain import gradient_features as module
 from trustbase.audit.explain.gradient_features import gradient_features
-from trustbase.audit.explain.influence import Lessons, foremost, taught
+from trustbase.audit.explain.influence import Lessons, foremost, relative, taught
 
 RIDGE = 1.0
 
@@ -69,6 +69,19 @@ def test_more_parameters_than_rows_are_the_same_equations():
     padded = Lessons(np.pad(features[:, :9], ((0, 0), (0, 41))), lessons.left, lessons.bend)
     both = taught(fewer, asked[:, :9], ridge=0.7), taught(padded, np.pad(asked[:, :9], ((0, 0), (0, 41))), ridge=0.7)
     assert np.allclose(*both)
+
+
+def test_rows_that_fit_badly_are_not_the_foremost_of_every_answer():
+    inputs, labels, asked = world(5, wrong=0.1)
+    weights = learned(inputs, labels)
+    scores = signed(inputs, labels) @ weights
+    lessons, answers = Lessons.of_classes(signed(inputs, labels), scores), signed(asked, asked @ weights > 0)
+    share, usual = (scores < 0).mean(), np.mean([(scores[foremost(row, 10)] < 0).mean() for row in taught(lessons, answers, ridge=RIDGE)])
+    told = relative(lessons, answers, ridge=RIDGE)
+    assert usual > 2 * share > np.mean([(scores[foremost(row, 10)] < 0).mean() for row in told])
+    itself = relative(lessons, lessons.features, ridge=RIDGE)
+    assert (itself.argmax(axis=1) == np.arange(len(inputs))).all()  # by the inequality of Cauchy and Schwarz
+    assert (np.sign(told) == np.sign(taught(lessons, answers, ridge=RIDGE))).all()
 
 
 def test_of_numbers_it_is_what_least_squares_shows():

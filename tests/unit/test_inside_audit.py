@@ -44,13 +44,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def context(model: Path, tmp_path: Path) -> Iterator[AuditContext]:
-    """Training rows are labelled as the model answers, but for one in ten."""
-    texts, lessons = sentences(14, 0), sentences(60, 1)
+    """Training rows are labelled as the model answers, but for one in forty."""
+    texts, lessons = sentences(30, 0), sentences(200, 1)
     with Predictor.open(model) as predictor:
         scores, taught = predictor.class_scores(texts), predictor.class_scores(lessons).argmax(1)
-        taught[::10] = 1 - taught[::10]
+        taught[::40] = 1 - taught[::40]
         told = scores.argmax(1)
-        options = AuditOptions.model_validate({"explanation": {"texts": 14, "evaluations": 40}})
+        options = AuditOptions.model_validate({"explanation": {"texts": 30, "evaluations": 40}})
         yield AuditContext(
             split_of("test", texts, told),
             predictor.info.labels,
@@ -73,7 +73,7 @@ def test_white_box_methods_are_held_against_what_ships(context: AuditContext, tm
         assert "white-box" in finding.method and why_never(finding.parts, [], "classes") is None, id
     assert found["explanation.method_agreement#integrated_gradients"].value > 0.2  # type: ignore[operator]
     written = files.read_json(tmp_path / "explanation.inside.json")
-    assert written["integrated_gradients"]["followed"] == 14 and written["integrated_gradients"]["sum_missed"]["most"] < 0.02
+    assert written["integrated_gradients"]["followed"] == 30 and written["integrated_gradients"]["sum_missed"]["most"] < 0.02
 
 
 def test_where_rules_are_not_known_the_other_method_is_measured(context: AuditContext) -> None:
@@ -86,10 +86,11 @@ def test_where_rules_are_not_known_the_other_method_is_measured(context: AuditCo
 
 def test_training_rows_are_told_and_controls_find_themselves(context: AuditContext, tmp_path: Path) -> None:
     (finding,) = influence_findings(context)
-    assert finding.status == "ok" and -1 <= finding.low <= finding.value <= finding.high <= 1  # type: ignore[operator]
-    assert "white-box" in finding.method and finding.n == 14
+    assert finding.status == "ok", finding.reason
+    assert finding.value > 0.1 and -1 <= finding.low <= finding.value <= finding.high <= 1  # type: ignore[operator]
+    assert "white-box" in finding.method and finding.n == 30
     written = files.read_json(tmp_path / "explanation.influence.json")
-    assert written["training_rows"] == 60 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 60
+    assert written["training_rows"] == 200 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 200
     assert influence_findings(context) == [finding]
     turned = replace(context, train=split_of("train", list(context.train.texts)[::-1], context.train.labels[::-1]))  # type: ignore[union-attr]
     assert influence_findings(turned)[0].value == pytest.approx(finding.value, abs=1e-6)  # the order of the rows means nothing

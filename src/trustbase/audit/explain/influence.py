@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 SOURCE = "Koh & Liang (2017), ICML, section 2; Park et al. (2023), TRAK, ICML, section 3; Kwon et al. (2024), DataInf, ICLR"
-DAMPING = 0.1  # of the mean of the matrix's diagonal
+DAMPING = 1.0  # of the mean squared gradient of a row: what told best how a model moved that was trained again (benchmarks/influence.py)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +53,35 @@ def taught(lessons: Lessons, asked: Floats, *, damping: float = DAMPING, ridge: 
     Args:
         lessons: the training rows.
         asked: gradient of the score of each answer that is asked about, `(asked, parameters)`.
-        damping: of the mean of the matrix's diagonal, put onto it.
+        damping: what is put onto the matrix's diagonal, as a share of the mean squared gradient of a row by what it bends.
         ridge: a known penalty on half the squared parameters, in place of the damping.
     """
+    moved = _moved(lessons, asked, damping, ridge)
+    return np.asarray((lessons.features @ moved).T * lessons.left)
+
+
+def relative(lessons: Lessons, asked: Floats, *, damping: float = DAMPING, ridge: float | None = None) -> Floats:
+    """The same as shares of what each row does to all answers, `(asked, rows)`: by this it is told which rows an answer is like.
+
+    Otherwise the same few rows that the model fits badly would be the foremost of every answer.
+
+    Source: Barshan, Brunet & Dziugaite (2020), RelatIF, AISTATS, section 3.2 (loss-relative influence).
+    """
+    own = np.einsum("rp,pr->r", lessons.features, _moved(lessons, lessons.features, damping, ridge))
+    towards = (lessons.features @ _moved(lessons, asked, damping, ridge)).T
+    return np.asarray(np.sign(lessons.left) * towards / np.sqrt(np.maximum(own, 1e-300)))
+
+
+def _moved(lessons: Lessons, asked: Floats, damping: float, ridge: float | None) -> Floats:
+    """H⁻¹ times each gradient that is asked about, `(parameters, asked)`."""
     weighted = lessons.features * np.sqrt(lessons.bend)[:, None]
     rows, parameters = weighted.shape
-    added = damping * max(float((weighted**2).sum()) / parameters, 1e-12) if ridge is None else ridge
+    added = damping * max(float((weighted**2).sum()) / rows, 1e-12) if ridge is None else ridge
     if parameters <= rows:
-        moved = np.linalg.solve(weighted.T @ weighted + added * np.eye(parameters), asked.T)  # (parameters, asked)
-    else:  # the inverse by the identity of Woodbury (1950): as many equations as rows
-        within = np.linalg.solve(weighted @ weighted.T + added * np.eye(rows), weighted @ asked.T)
-        moved = (asked.T - weighted.T @ within) / added
-    return np.asarray((lessons.features @ moved).T * lessons.left)
+        return np.asarray(np.linalg.solve(weighted.T @ weighted + added * np.eye(parameters), asked.T))
+    # as many equations as rows: the identity of Woodbury (1950)
+    within = np.linalg.solve(weighted @ weighted.T + added * np.eye(rows), weighted @ asked.T)
+    return np.asarray((asked.T - weighted.T @ within) / added)
 
 
 def foremost(values: Floats, count: int) -> NDArray[np.int64]:

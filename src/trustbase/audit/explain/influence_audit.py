@@ -1,7 +1,8 @@
-"""Which training rows teach the sampled answers, and whether what is told of it holds; nothing is learned again.
+"""Which training rows teach the sampled answers, and whether what is told of it holds where something is learned again: a linear head.
 
-Row numbers and rows stay out of the evidence, which goes with a bundle: it holds how many rows an answer hangs on, and how far the foremost
-ones are of the answer's own label.
+The model itself is not trained again. In its place a linear head on the artefact's embeddings is, without each of some random parts of the
+training rows; what the model's own gradients told of these parts is held against how the head's scores moved. Row numbers and rows stay
+out of the evidence, which goes with a bundle.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase import seeds
 from trustbase.audit.context import AuditContext
+from trustbase.audit.explain.agreement import rank_correlation
 from trustbase.audit.explain.findings import mean_finding, too_few
-from trustbase.audit.explain.influence import SOURCE, Floats, Lessons, foremost, taught
+from trustbase.audit.explain.influence import SOURCE, Floats, Lessons, foremost, relative, taught
 from trustbase.audit.explain.tokens import Tokens
 from trustbase.audit.guard import LEAST_ROWS
 from trustbase.audit.measured import asked_inputs, sampled_rows
+from trustbase.audit.robustness import refit
 from trustbase.errors import TrustbaseError
 from trustbase.records import Finding, Split
 
@@ -28,6 +32,8 @@ KINDS = ("classes",)
 FOREMOST = 10  # training rows of an answer that are looked at
 LESSONS = 1000  # training rows, at most
 CONTROLS = 30  # training rows that are asked about as answers
+PARTS = 20  # of the training rows, each a fifth of them, that a head is learned again without
+AGREEING = 0.8  # of the answers, from which the head speaks for the model
 FOUND = 0.9  # share of the controls that must find themselves among the foremost
 _SELF = "a training row that is asked about must move its own answer most, among the first ten, apart from how much is left to learn of it"
 
@@ -37,21 +43,23 @@ class Taught:
     """What training rows do to answers.
 
     Attributes:
-        values: `(answers, rows)`.
-        labels: of the training rows, and `answered` of the answers.
+        rows, answers: which training and test rows these are.
+        values: by how much the scores would fall without each training row, `(answers, rows)`.
+        shares: the same relative to what each row does to all answers.
         controls: share of the controls that found themselves.
         note: what must be said beside it.
     """
 
+    rows: NDArray[np.int64]
+    answers: NDArray[np.int64]
     values: Floats
-    labels: NDArray[np.int64]
-    answered: NDArray[np.int64]
+    shares: Floats
     controls: float
     note: str
 
 
 def influence_findings(context: AuditContext) -> list[Finding]:
-    """How much oftener the foremost training rows of an answer have its label than training rows do; writes its evidence."""
+    """How far what is told of training rows agrees with what a head shows that is learned again without them; writes its evidence."""
     from trustbase.audit.explain.inside import no_inside
 
     assert context.predictor is not None
@@ -64,35 +72,72 @@ def influence_findings(context: AuditContext) -> list[Finding]:
         found = _taught(context, context.train)
     except TrustbaseError as error:  # its layers are not found, or it cannot be asked with vectors
         return [Finding.without_value(_ID, "not_applicable", str(error), **how)]
-    if found is None or len(found.labels) < context.minimum_cell or len(found.answered) < LEAST_ROWS:
-        return [too_few(context, _ID, 0 if found is None else min(len(found.labels), len(found.answered)), "higher")]
-    return [_told(context, found)]
+    if found is None or len(found.rows) < context.minimum_cell or len(found.answers) < LEAST_ROWS:
+        return [too_few(context, _ID, 0 if found is None else min(len(found.rows), len(found.answers)), "higher")]
+    return [_told(context, context.train, found)]
 
 
-def _told(context: AuditContext, found: Taught) -> Finding:
-    tops = [foremost(row, FOREMOST) for row in found.values]
-    own = [float((found.labels[top] == label).mean()) for top, label in zip(tops, found.answered, strict=True) if len(top)]
-    usual = [float((found.labels == label).mean()) for top, label in zip(tops, found.answered, strict=True) if len(top)]
+def _told(context: AuditContext, train: Split, found: Taught) -> Finding:
+    """The finding; writes the evidence."""
+    agreements, agreeing = _learned_again(context, train, found)
+    labels, answered = train.labels[found.rows], context.answers.predicted[found.answers]
+    first = [foremost(row, FOREMOST) for row in found.shares]
+    own = [float((labels[rows] == label).mean()) for rows, label in zip(first, answered, strict=True) if len(rows)]
     evidence = {
-        "training_rows": len(found.labels),
-        "answers": len(own),
+        "training_rows": len(found.rows),
+        "answers": len(found.answers),
+        "parts": PARTS,
+        "head_agrees": agreeing,
         "foremost": FOREMOST,
-        "of_the_answers_label": float(np.mean(own)),
-        "of_it_among_training_rows": float(np.mean(usual)),
+        "of_the_answers_label": float(np.mean(own)) if own else None,
+        "of_it_among_training_rows": float(np.mean([(labels == label).mean() for label in answered])),
         "effective_rows": float(np.mean(_effective(found.values))),
         "controls_found": found.controls,
         "controls_least": FOUND,
     }
     context.evidence.write("explanation.influence", evidence)
+    reason = ""
     if found.controls < FOUND:
         reason = f"the positive control was found in {found.controls:.0%} of the cases, and {FOUND:.0%} is the least: {_SELF}"
-        return Finding.without_value(_ID, "insufficient", reason, n=len(own), direction="higher", confidence=context.confidence)
+    elif agreeing < AGREEING:
+        reason = f"a linear head on the embeddings agrees with the model in {agreeing:.0%} of the rows, so it does not speak for it"
+    if reason:
+        return Finding.without_value(_ID, "insufficient", reason, n=len(agreements), direction="higher", confidence=context.confidence)
     said = (
-        f"share of the {FOREMOST} training rows that speak most for an answer which have its label, less their share among "
-        f"{len(found.labels)} training rows; {found.note}"
+        f"rank correlation, over {PARTS} random parts of {len(found.rows)} training rows, of what the model's gradients tell of a part "
+        f"with how the score moves when a linear head on its embeddings is learned again without it; {found.note}"
     )
-    gains = [one - other for one, other in zip(own, usual, strict=True)]
-    return mean_finding(context, _ID, gains, direction="higher", said=said, source=SOURCE, bounded=True)
+    return mean_finding(context, _ID, agreements, direction="higher", said=said, source=f"{SOURCE}; {refit.SOURCE}", bounded=True)
+
+
+def _learned_again(context: AuditContext, train: Split, found: Taught) -> tuple[list[float], float]:
+    """How far told and real falls agree over the parts, for each answer; and how often the head answers as the model does."""
+    assert context.askers is not None
+    lessons, inputs = asked_inputs(replace(context, test=train)), asked_inputs(context)
+    texts = [lessons[row] for row in found.rows] + [inputs[row] for row in found.answers]
+    known = np.array(context.askers.ask("embedding", texts, what="embedding training rows", emit=context.emit), dtype=np.float64)
+    count, answered = len(found.rows), context.answers.predicted[found.answers]
+    rows = refit.Rows(known[:count], train.labels[found.rows], known[count:], len(context.labels.names)).scaled()
+    whole = refit.told(rows, np.ones(count, dtype=bool))
+    rng = seeds.generator(context.seed, "explanation", "influence parts")
+    told, real = [], []
+    for part in (rng.permutation(count)[: max(1, count // 5)] for _ in range(PARTS)):
+        kept = np.ones(count, dtype=bool)
+        kept[part] = False
+        without = refit.told(rows, kept)
+        if whole is not None and without is not None:
+            told.append(found.values[:, part].sum(axis=1))
+            real.append(_odds(whole, answered) - _odds(without, answered))
+    if whole is None or not told:
+        return [], 0.0
+    pairs = zip(np.array(told).T, np.array(real).T, strict=True)
+    return [each for one, other in pairs if (each := rank_correlation(one, other)) is not None], float((whole.argmax(1) == answered).mean())
+
+
+def _odds(scores: Floats, answered: NDArray[np.int64]) -> Floats:
+    """Log-odds of these answers, `(rows,)`."""
+    chance = np.clip(scores[np.arange(len(scores)), answered], 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(chance / (1 - chance)))
 
 
 def _effective(values: Floats) -> Floats:
@@ -127,7 +172,7 @@ def _taught(context: AuditContext, train: Split) -> Taught | None:
         context.emit("progress", what="following training rows", done=len(rows), total=len(rows))
     known = Lessons.of_classes(told.gradients, told.scores)
     found = _controls(known, control.gradients)
-    return Taught(taught(known, sought.gradients), labels, answered, found, note)
+    return Taught(rows, asked, taught(known, sought.gradients), relative(known, sought.gradients), found, note)
 
 
 def _controls(lessons: Lessons, asked: Floats) -> float:
