@@ -24,6 +24,7 @@ from trustbase.audit.robustness.characters import edits
 from trustbase.audit.robustness.controls import beside
 from trustbase.audit.robustness.judge import most_changed
 from trustbase.audit.robustness.targets import Cells, open_places, word_spans
+from trustbase.audit.robustness.triggers import find_trigger
 from trustbase.audit_command import AuditResult, audit
 from trustbase.model.tokenizer import load_tokenizer
 
@@ -224,8 +225,8 @@ def test_what_hangs_on_one_word_is_broken_and_its_twin_is_not(tmp_path: Path) ->
     assert broken["after_attack_accuracy_filtered"] <= 0.6 and whole["after_attack_accuracy_filtered"] >= 0.85  # type: ignore[operator]
     evidence = files.read_json(tmp_path / "planted" / "evidence" / "robustness.attack.json")
     assert evidence["controls"]["planted"]["found"] >= 0.9 and evidence["controls"]["beside"]["turned"] >= 0.1
-    shipped = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "planted" / "evidence").glob("*.json"))
-    assert not any(word in shipped for word in (*GOOD, *BAD, "castle"))
+    shipped = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "planted" / "evidence").glob("robustness.attack*.json"))
+    assert not any(word in shipped for word in (*GOOD, *BAD, "castle"))  # words of triggers stand in many rows, or in none
     again = audited(tmp_path / "again", tmp_path / "one" / "model")
     assert [finding.to_json() for finding in again.report.findings] == [finding.to_json() for finding in planted.report.findings]
 
@@ -248,6 +249,32 @@ def test_a_budget_too_small_for_the_control_is_no_reassurance(tmp_path: Path) ->
     assert by["after_attack_accuracy"].status == "insufficient" and "control not found" in by["after_attack_accuracy"].reason
     few = audited(tmp_path / "few", model, budget={"texts": "9"})
     assert {finding.status for finding in few.report.findings} == {"insufficient"}
+
+
+def test_a_trigger_of_two_words_is_found_and_tries_are_counted() -> None:
+    words, seen = ["a", "b", "c", "d"], list[tuple[str, ...]]()
+
+    def attempt(triggers: Sequence[tuple[str, ...]]) -> tuple[Margins, Broken]:
+        seen.extend(triggers)
+        both = np.array([[("b" in t) + ("d" in t) for _ in range(3)] for t in triggers])
+        return 0.5 - 0.3 * both, both == 2
+
+    found = find_trigger(attempt, lambda so_far: words, 30)
+    assert sorted(found.words) == ["b", "d"] and found.flips == 1.0 and found.tried == len(seen) <= 30
+    assert find_trigger(attempt, lambda so_far: words, 2).tried <= 2
+    assert (
+        find_trigger(lambda triggers: (np.ones((len(triggers), 3)), np.zeros((len(triggers), 3), bool)), lambda so_far: words, 9).flips == 0
+    )
+
+
+@pytest.mark.usefixtures("attacks_alone")
+def test_a_trigger_is_found_and_counted_on_other_rows(tmp_path: Path) -> None:
+    found = audited(tmp_path / "audit", trained(tmp_path / "one", planted=True), budget={"texts": "100"})
+    by = {finding.id.removeprefix("robustness."): finding for finding in found.report.findings}
+    trigger = by["universal_trigger_flips"]
+    assert trigger.value is not None and trigger.value > 0.9 and trigger.n is not None and trigger.n >= 10
+    evidence = files.read_json(tmp_path / "audit" / "evidence" / "robustness.universal_trigger.json")
+    assert any("castle" in row["trigger"] and row["label"] == "bad" for row in evidence["labels"])
 
 
 def test_the_worlds_of_these_tests_are_what_they_say() -> None:

@@ -16,6 +16,8 @@ from trustbase.audit.robustness.shift import METRICS as SHIFT
 from trustbase.audit.robustness.shift import measure_shift
 from trustbase.audit.robustness.spelling import VARIANT as CHARACTERS
 from trustbase.audit.robustness.spelling import measure_characters
+from trustbase.audit.robustness.triggers import ID as TRIGGER
+from trustbase.audit.robustness.triggers import measure_triggers
 from trustbase.audit.robustness.words_attack import measure_words
 from trustbase.records import Finding
 
@@ -33,6 +35,7 @@ PARTS: tuple[Part, ...] = (
     Part("attack on words", ids(), measure_words),
     Part("attack on characters", ids(CHARACTERS), measure_characters),
     Part("attack by gradient", ids(GRADIENT), measure_gradient),
+    Part("universal trigger", (TRIGGER,), measure_triggers),
 )
 
 

@@ -63,6 +63,15 @@ class Space:
                 found[place] = self.matrix[row].mean(axis=0)
         return unit_length(found)
 
+    def nearness(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+        """Cosine of two words; 0 where the encoder does not know one of them, `(pairs,)`."""
+        words = list(dict.fromkeys(word for pair in pairs for word in pair))
+        if not words:
+            return np.zeros(0)
+        table, place = self.vectors(words), {word: number for number, word in enumerate(words)}
+        first, second = (table[[place[pair[side]] for pair in pairs]] for side in (0, 1))
+        return np.asarray((first * second).sum(axis=1), dtype=np.float64)
+
     def whole_words(self) -> dict[str, int]:
         """Words in small letters that are one piece of the vocabulary → its number; letters alone, two of them at least."""
         vocabulary = self.tokenizer.get_vocab()

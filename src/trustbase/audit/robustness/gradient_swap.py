@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
-from trustbase.audit.robustness import meaning
 from trustbase.audit.robustness.attack import Target
 from trustbase.audit.robustness.attacked import Attack, measure, refusal, without_value
 from trustbase.audit.robustness.candidates import MOST, Space, cased, unit_length
-from trustbase.audit.robustness.judge import most_changed, open_judge
+from trustbase.audit.robustness.judge import Judge, most_changed, open_judge
 from trustbase.audit.robustness.targets import Cells, Rows, Spans, open_places, word_spans
-from trustbase.audit.robustness.words_attack import keeps_of
+from trustbase.audit.robustness.words_attack import allowed, keeps_of
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.data.units import ALONE
 from trustbase.errors import ModelError
@@ -49,17 +48,14 @@ def measure_gradient(context: AuditContext) -> list[Finding]:
         return without_value(context, VARIANT, "insufficient", why)
     if why := why_not(context):
         return without_value(context, VARIANT, "not_applicable", why)
-    assert context.predictor is not None and context.artifact is not None
-    encoded = context.predictor.runtime.prepare(rows.texts)
-    spans = [_pieces(text, context) for text in rows.texts]
     try:
-        with context.predictor.white_box() as box:
-            targets, note = _targets(context, rows, spans, encoded, box), box.note
+        options, note = _options(context, rows)
     except ModelError as error:
         return without_value(context, VARIANT, "not_applicable", f"the model lends no weights: {error}")
     with open_judge(context.options.robustness.judge) as judge:
         unread = judge if isinstance(judge, str) else judge.unreadable(rows.texts)
         reading = None if unread or isinstance(judge, str) else judge
+        targets = [_target(text, *found, reading) if found else None for text, found in zip(rows.texts, options, strict=True)]
         method = f"{_METHOD}; candidates: {note}; every answer is the artefact's own"
         facts = {"candidates": "gradient of the loss", "judge": reading.name if reading else unread}
         return measure(context, rows, Attack(VARIANT, targets, keeps_of(reading, unread), method, facts))
@@ -130,33 +126,33 @@ def _largest(values: Floats, count: int) -> NDArray[np.int64]:
     return np.asarray(first[np.lexsort((first, -values[first]))])
 
 
-def _targets(context: AuditContext, rows: Rows, spans: Sequence[Spans], encoded: Encoded, box: WhiteBox) -> list[Target | None]:
-    """The rows with what the gradient proposes; None where no word is one piece."""
-    space = Space(box.tokenizer, box.model.get_input_embeddings().weight.detach().float().cpu().numpy(), "the model itself")
-    lexicon, cells = Lexicon(space), Cells(context)
-    found: list[Target | None] = [None] * len(rows)
-    for row, gradient in _gradients(encoded, rows.truth, box):
-        text, own = rows.texts[row], spans[row]
-        ids = encoded.ids[encoded.offsets[row] : encoded.offsets[row + 1]]
-        at = _tokens_of(text, own, ids.tolist(), box.tokenizer)
-        places = [p for p in open_places(own, cells.spans(int(rows.numbers[row]), text)) if p in at and text[slice(*own[p])].isalpha()]
-        tokens = [at[place] for place in places]
-        told = lexicon.proposals([text[slice(*own[place])] for place in places], space.matrix[ids[tokens]], gradient[tokens])
-        proposed = {place: (words, gain) for place, (words, gain) in zip(places, told, strict=True) if words}
-        if proposed:
-            options = {place: words for place, (words, _) in proposed.items()}
-            found[row] = _target(text, own, options, {place: gain for place, (_, gain) in proposed.items()})
-    return found
+Proposed = tuple[Spans, dict[int, tuple[list[str], float]]]  # words of a text; place → candidates, and what the best adds to the loss
 
 
-def _target(text: str, own: Spans, options: dict[int, list[str]], gains: dict[int, float]) -> Target:
-    allowed = {
-        place: kept
-        for place, words in options.items()
-        if (kept := [word for word in words if not meaning.why_not(text[slice(*own[place])], word, text[: own[place][0]])])
-    }
-    order = sorted(options, key=lambda place: (-gains[place], place))
-    return Target(text, own, options, allowed, most_changed(len(own)), order)
+def _options(context: AuditContext, rows: Rows) -> tuple[list[Proposed | None], str]:
+    """What the gradient proposes for each row, None where no word is one piece; and what must be said of it."""
+    assert context.predictor is not None
+    encoded, cells = context.predictor.runtime.prepare(rows.texts), Cells(context)
+    found: list[Proposed | None] = [None] * len(rows)
+    with context.predictor.white_box() as box:
+        space = Space(box.tokenizer, box.model.get_input_embeddings().weight.detach().float().cpu().numpy(), "the model itself")
+        lexicon = Lexicon(space)
+        for row, gradient in gradients(encoded, rows.truth, box):
+            text, own = rows.texts[row], _pieces(rows.texts[row], context)
+            ids = encoded.ids[encoded.offsets[row] : encoded.offsets[row + 1]]
+            at = _tokens_of(text, own, ids.tolist(), box.tokenizer)
+            places = [p for p in open_places(own, cells.spans(int(rows.numbers[row]), text)) if p in at and text[slice(*own[p])].isalpha()]
+            tokens = [at[place] for place in places]
+            told = lexicon.proposals([text[slice(*own[place])] for place in places], space.matrix[ids[tokens]], gradient[tokens])
+            proposed = {place: each for place, each in zip(places, told, strict=True) if each[0]}
+            found[row] = (own, proposed) if proposed else None
+        return found, box.note
+
+
+def _target(text: str, own: Spans, proposed: dict[int, tuple[list[str], float]], judge: Judge | None) -> Target:
+    options = {place: words for place, (words, _) in proposed.items()}
+    order = sorted(options, key=lambda place: (-proposed[place][1], place))
+    return Target(text, own, options, allowed(text, own, options, judge), most_changed(len(own)), order)
 
 
 def _tokens_of(text: str, spans: Spans, ids: Sequence[int], tokenizer: Any) -> dict[int, int]:
@@ -175,7 +171,7 @@ def _tokens_of(text: str, spans: Spans, ids: Sequence[int], tokenizer: Any) -> d
     return found
 
 
-def _gradients(encoded: Encoded, truth: NDArray[np.int64], box: WhiteBox) -> Iterator[tuple[int, Floats]]:
+def gradients(encoded: Encoded, truth: NDArray[np.int64], box: WhiteBox) -> Iterator[tuple[int, Floats]]:
     """Row by row, the gradient of the true label's loss at the embedding of each token, `(tokens, width)`."""
     import torch
 

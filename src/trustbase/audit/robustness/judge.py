@@ -1,10 +1,12 @@
 """The filter of meaning: an encoder that was not trained with the model says how near a changed text lies to what it was.
 
-A success passes where every changed word keeps the rules of `meaning.py`, no more than a fifth of the words (one at least) are changed, and
-the judge finds the whole text, the words around each change, and the changed words themselves near enough to what stood there before.
+A success passes where every changed word keeps the rules of `meaning.py` and lies near to the old one among the judge's input embeddings,
+no more than a fifth of the words (one at least) are changed, and the judge finds the whole text, and the words around each change, near
+enough to what stood there before. Of a word alone the input embedding tells more than the encoder does: it parted synonyms (0.5 and more)
+from related words (under 0.5), where cosines of encoded words overlapped.
 
 Source: Jin et al. (2020), "Is BERT Really Robust?", section 3 (similarity of sentences, of words, part of speech); Morris et al. (2020),
-"Reevaluating Adversarial Examples in Natural Language", section 5 (thresholds of such filters are far too low); Dyrmishi et al. (2023).
+"Reevaluating Adversarial Examples in Natural Language", section 5 (thresholds of such filters are far too low).
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.robustness.attack import Changes, Target
+from trustbase.audit.robustness.candidates import Space
 from trustbase.audit.unknown_tokens import WARN_ABOVE
 from trustbase.errors import TrustbaseError
 from trustbase.model.options import DEFAULT_BASE
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-WHOLE, WINDOW, WORD = 0.9, 0.8, 0.5  # least cosines; chosen before any success was read
+WHOLE, WINDOW, WORD = 0.9, 0.8, 0.5  # least cosines; chosen on other rows than those whose successes were read
 AROUND = 5  # words on either side of a change that its window holds
 MOST_CHANGED = 0.2  # of the words of a text
 
@@ -62,29 +66,33 @@ class Judge:
         first, second = (rows[[place[pair[side]] for pair in pairs]] for side in (0, 1))
         return np.asarray((first * second).sum(axis=1), dtype=np.float64)
 
+    @cached_property
+    def space(self) -> Space:
+        """Its input embeddings."""
+        return Space.of(self.predictor, self.name)
+
+    def measured(self, changed: Sequence[tuple[Target, Changes]]) -> Floats:
+        """How near each changed text is to what it was: as a whole, around its farthest change, and its farthest word, `(texts, 3)`."""
+        found = np.ones((len(changed), 3))
+        texts = self.nearness([(target.text, target.changed(changes)) for target, changes in changed])
+        owner = [(number, target, place, word) for number, (target, changes) in enumerate(changed) for place, word in changes.items()]
+        windows = self.nearness([_window(target, changed[number][1], place) for number, target, place, _ in owner])
+        words = self.space.nearness([(target.text[slice(*target.words[place])], word) for _, target, place, word in owner])
+        found[:, 0] = texts
+        rows = np.array([number for number, *_ in owner], dtype=np.int64)
+        np.minimum.at(found[:, 1], rows, windows)
+        np.minimum.at(found[:, 2], rows, words)
+        return found
+
     def keeps(self, changed: Sequence[tuple[Target, Changes]]) -> list[bool]:
         """Whether each of these changes leaves the meaning, as far as the judge can tell."""
-        pairs: list[tuple[str, str]] = []
-        least: list[float] = []
-        owner: list[int] = []
-        for number, (target, changes) in enumerate(changed):
-            found = [*_compared(target, changes)]
-            pairs += [pair for pair, _ in found]
-            least += [limit for _, limit in found]
-            owner += [number] * len(found)
-        near = self.nearness(pairs) >= np.array(least)
-        refused = set(np.array(owner, dtype=np.int64)[~near].tolist())
-        return [number not in refused for number in range(len(changed))]
+        return [whole >= WHOLE and window >= WINDOW and word >= WORD for whole, window, word in self.measured(changed).tolist()]
 
 
-def _compared(target: Target, changes: Changes) -> Iterator[tuple[tuple[str, str], float]]:
-    """What is compared of a changed text, and how near it must be."""
-    yield (target.text, target.changed(changes)), WHOLE
-    for place, word in changes.items():
-        first, last = max(0, place - AROUND), min(len(target.words) - 1, place + AROUND)
-        yield (target.changed({}, first=first, last=last), target.changed(changes, first=first, last=last)), WINDOW
-        start, end = target.words[place]
-        yield (target.text[start:end], word), WORD
+def _window(target: Target, changes: Changes, place: int) -> tuple[str, str]:
+    """The words around a change, before and after it."""
+    first, last = max(0, place - AROUND), min(len(target.words) - 1, place + AROUND)
+    return target.changed({}, first=first, last=last), target.changed(changes, first=first, last=last)
 
 
 def most_changed(words: int) -> int:

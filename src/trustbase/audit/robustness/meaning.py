@@ -8,7 +8,7 @@ where they are unsure: a change that they refuse may well keep the meaning (`ben
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import util
@@ -41,6 +41,8 @@ class _Tables:
         closed, negations, numbers: of English.
         opposites: pairs of English of which one excludes the other.
         sets: word → sets of alternatives that it is one of.
+        verbs: form of an irregular verb → verbs that it is one of.
+        past: forms of these that only the past has.
         zh_opposites: pairs of Chinese characters or words.
     """
 
@@ -49,6 +51,8 @@ class _Tables:
     numbers: frozenset[str]
     opposites: frozenset[frozenset[str]]
     sets: Mapping[str, frozenset[int]]
+    verbs: Mapping[str, frozenset[int]]
+    past: frozenset[str]
     zh_opposites: tuple[tuple[str, str], ...]
 
 
@@ -62,18 +66,26 @@ def tables() -> Mapping[str, Any]:
 @lru_cache(maxsize=1)
 def _tables() -> _Tables:
     english = tables()["en"]
-    sets: dict[str, frozenset[int]] = {}
-    for number, words in enumerate(english["alternatives"]):
-        for word in words.split():
-            sets[word] = sets.get(word, frozenset()) | {number}
+    verbs = [verb.split("/") for verb in english["verbs"].split()]
     return _Tables(
         frozenset(english["closed"].split()),
         frozenset(english["negations"].split()),
         frozenset(english["numbers"].split()),
         frozenset(frozenset(pair.split("/")) for pair in english["opposites"].split()),
-        sets,
+        _memberships([words.split() for words in english["alternatives"]]),
+        _memberships(verbs),
+        frozenset(form for base, *forms in verbs for form in forms if form != base),
         tuple((first, second) for first, second in (pair.split("/") for pair in tables()["zh"]["opposites"].split())),
     )
+
+
+def _memberships(sets: Sequence[Sequence[str]]) -> dict[str, frozenset[int]]:
+    """Each word → the numbers of the sets that it is in."""
+    found: dict[str, frozenset[int]] = {}
+    for number, words in enumerate(sets):
+        for word in words:
+            found[word] = found.get(word, frozenset()) | {number}
+    return found
 
 
 def why_not(old: str, new: str, before: str = "") -> str:
@@ -85,7 +97,8 @@ def why_not(old: str, new: str, before: str = "") -> str:
         before: what stands before it in its text, by which names are told from first words.
 
     Returns:
-        "same", "closed class", "number", "negation", "name", "part of speech", "opposite" or "alternative".
+        "same", "closed class", "number", "negation", "name", "part of speech", "form" (of the same word), "opposite" or
+        "alternative".
     """
     if old.casefold() == new.casefold():
         return "same"
@@ -117,17 +130,31 @@ def _why_not_english(old: str, new: str, before: str) -> str:
         return "part of speech"
     if frozenset((low, other)) in _tables().opposites or _turned(low, other) or _turned(other, low):
         return "opposite"
+    if _kin(low, other):
+        return "form"
     sets = _tables().sets
     return "alternative" if sets.get(low, frozenset()) & sets.get(other, frozenset()) else ""
 
 
 def _form(word: str) -> str:
     """The ending by which a word is inflected, and which part of speech it mostly is."""
-    if word.endswith(_NOUNS):
-        return "noun"
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+    if word in _tables().past:
+        return "ed"
+    plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    if (word[:-1] if plural else word).endswith(_NOUNS):
+        return "nouns" if plural else "noun"
+    if plural:
         return "s"
-    return next((ending for ending in ("ly", "ing", "ed", "est") if word.endswith(ending) and len(word) > len(ending) + 2), "")
+    return next((ending for ending in ("ly", "ing", "ed", "est") if word.endswith(ending) and len(word) >= len(ending) + 2), "")
+
+
+def _kin(word: str, other: str) -> bool:
+    """Whether two words are forms of one, one an abbreviation of the other, or one a part of it."""
+    short, long = sorted((word, other), key=len)
+    shared = next((place for place, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    verbs = _tables().verbs
+    forms = verbs.get(word, frozenset()) & verbs.get(other, frozenset())
+    return len(short) < 3 or short in long or shared >= max(4, len(short) - 2) or bool(forms)
 
 
 def _turned(word: str, other: str) -> bool:

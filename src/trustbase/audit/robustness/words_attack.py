@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+import numpy as np
+
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import asked_inputs, sampled_rows
 from trustbase.audit.robustness import meaning
@@ -36,7 +38,7 @@ def measure_words(context: AuditContext) -> list[Finding]:
             options, source = _options(context, rows, spans, reading)
         except TrustbaseError as error:
             return without_value(context, "", "not_applicable", f"there is nothing to take other words from: {error}")
-        targets = targets_of(rows, spans, options)
+        targets = targets_of(rows, spans, options, reading)
         facts = {
             "candidates": source,
             "refused_candidates": dict(refused(rows, spans, options)),
@@ -83,7 +85,7 @@ def space_of(context: AuditContext, judge: Judge | None) -> Space:
     """
     assert context.predictor is not None
     if judge is not None:
-        return Space.of(judge.predictor, judge.name)
+        return judge.space
     return Space.of(context.predictor, "the model itself")
 
 
@@ -100,16 +102,29 @@ def lexicon_of(context: AuditContext) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable((text[slice(*span)] for span in word_spans(text, columns)) for text in texts)))
 
 
-def targets_of(rows: Rows, spans: Sequence[tuple[Spans, list[int]]], options: Sequence[Options]) -> list[Target | None]:
-    """The rows as they are attacked; None where no word has a candidate."""
+def targets_of(
+    rows: Rows, spans: Sequence[tuple[Spans, list[int]]], options: Sequence[Options], judge: Judge | None
+) -> list[Target | None]:
+    """The rows as they are attacked, with what rules and judge allow at each word; None where no word has a candidate."""
     found: list[Target | None] = []
     for text, (own, _), given in zip(rows.texts, spans, options, strict=True):
-        allowed = {
-            place: kept
-            for place, words in given.items()
-            if (kept := [word for word in words if not meaning.why_not(text[slice(*own[place])], word, text[: own[place][0]])])
-        }
-        found.append(Target(text, own, given, allowed, most_changed(len(own))) if given else None)
+        found.append(Target(text, own, given, allowed(text, own, given, judge), most_changed(len(own))) if given else None)
+    return found
+
+
+def allowed(text: str, own: Spans, given: Options, judge: Judge | None) -> dict[int, list[str]]:
+    """Of the candidates those that the rules allow, and that the judge takes for words of nearly the same meaning."""
+    pairs = [
+        (place, text[slice(*own[place])], word)
+        for place, words in given.items()
+        for word in words
+        if not meaning.why_not(text[slice(*own[place])], word, text[: own[place][0]])
+    ]
+    near = np.ones(len(pairs)) if judge is None else judge.space.nearness([(old, new) for _, old, new in pairs])
+    found: dict[int, list[str]] = {}
+    for (place, _, word), value in zip(pairs, near.tolist(), strict=True):
+        if value >= WORD:
+            found.setdefault(place, []).append(word)
     return found
 
 
