@@ -48,6 +48,7 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
         *_dimensions(recipe),
         *_safety(recipe, root, aside),
         *_expected(recipe, root),
+        *_shift(recipe, root),
         *_gates(recipe, root, aside),
     ]
     return [item for item in found if isinstance(item[0], str) or not aside.covers(item[0])]
@@ -248,6 +249,13 @@ def _expected(recipe: AnyRecipe, root: Path) -> Iterator[Found]:
     if found is not None and not isinstance(found, Expectations):
         for problem in found:
             yield ("audit",), problem.said, problem.hint
+
+
+def _shift(recipe: AnyRecipe, root: Path) -> Iterator[Found]:
+    """A file of texts of another kind that is not there: better said now than after training."""
+    named = recipe.audit.robustness.shift
+    if named is not None and not (root / Path(named).expanduser()).is_file():
+        yield ("audit",), f"robustness.shift names '{named}', and there is no such file", "name a csv, tsv, jsonl or parquet file"
 
 
 def answer_kind(recipe: AnyRecipe) -> str:
