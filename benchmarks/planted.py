@@ -89,9 +89,9 @@ def above(finding: Finding | None, limit: float) -> bool:
 
 
 def _flipped(seed: int, planted: bool) -> World:
-    """Labels of one row in ten of a group are turned round; the model was right about them."""
+    """Labels of one row in five of a group are turned round, whatever the model says of them."""
     world = World.of(seed)
-    turned = (world.group == "f") & (world.rng.random(ROWS) < 0.1) & planted
+    turned = (world.group == "f") & (world.rng.random(ROWS) < 0.2) & planted
     world.truth = np.where(turned, 1 - world.truth, world.truth)
     return world
 
@@ -163,8 +163,9 @@ def turned_source(seed: int, planted: bool) -> bool:
         evidence: dict[str, Any] = {}
         of_training(replace(context, train=replace(train, groups={"source": source})), np.arange(100), evidence)
     parts = {part["part"]: part for part in evidence["training"]["parts"]}
-    others = max(part["high"] for name, part in parts.items() if name != "source=b")
-    return "source=b" in parts and bool(parts["source=b"]["low"] > 2 * others)
+    if not parts:  # the head does not speak for the model, so nothing is said
+        return False
+    return bool(parts["source=b"]["low"] > 2 * max(part["high"] for name, part in parts.items() if name != "source=b"))
 
 
 def hangs_on_words(seed: int, planted: bool) -> bool:
@@ -186,8 +187,8 @@ def hangs_on_words(seed: int, planted: bool) -> bool:
 
 
 DEFECTS: dict[str, Planted] = {
-    "flipped labels of a group": Planted("10 % of one group's labels turned; fairness.accuracy_difference[sex] above 0", flipped_labels),
-    "flipped labels, by errors": Planted("the same; fairness.equalized_odds_difference[sex] above 0", flipped_labels_by_error),
+    "flipped labels of a group": Planted("20 % of one group's labels turned; fairness.accuracy_difference[sex] above 0", flipped_labels),
+    "flipped labels by errors": Planted("the same; fairness.equalized_odds_difference[sex] above 0", flipped_labels_by_error),
     "favoured group": Planted("20 % of one group's refusals turned; fairness.demographic_parity_difference[sex] above 0", favoured_group),
     "over-confidence": Planted("log-odds doubled; quality.expected_calibration_error above 0.01", over_confidence),
     "weak slice": Planted("30 % of the answers about one job turned; its quality.slice_accuracy below that of all rows", weak_slice),
@@ -218,14 +219,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     wanted = [name for name in DEFECTS if not options.only or name in options.only.split(",")]
-    table = {}
+    known = json.loads(options.json.read_text(encoding="utf-8"))["defects"] if options.json and options.json.exists() else {}
+    table = {name: known[name] for name in DEFECTS if name in known}  # with --only the others stay as they were measured
     print(f"{'defect':30} {'seeds':>6} {'found':>22} {'false alarms':>22} {'s':>7}")
     for name in wanted:
         one = table[name] = rates(DEFECTS[name], options.seeds)
         shares = [f"{one[key]['value']:6.1%} ({one[key]['low']:.1%} to {one[key]['high']:.1%})" for key in ("power", "false_alarms")]
         print(f"{name:30} {one['seeds']:6} {shares[0]:>22} {shares[1]:>22} {one['seconds']:7.1f}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"rows": ROWS, "defects": table}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if options.json:
+            options.json.write_text(json.dumps({"rows": ROWS, "defects": table}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

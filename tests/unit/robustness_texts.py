@@ -16,6 +16,7 @@ from robustness_kit import asked_context, surely
 
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import AuditContext
+from trustbase.audit.explain import units
 from trustbase.audit.measured import Part, measure_parts
 from trustbase.audit.robustness import certified, sensitivity
 from trustbase.audit.robustness.gradients import Moved
@@ -66,6 +67,9 @@ def _certified(folder: Path, patch: pytest.MonkeyPatch) -> list[Finding]:
     found += certified.measure_certified(made(folder, words=""))
     table = pa.table({"a": [f"x{number}" for number in range(40)], "b": ["y"] * 40, "c": ["z"] * 40})
     found += certified.measure_certified(made(folder, table=table, read="{a} {b} {c}"))
+    with patch.context() as bare:
+        bare.setattr(units.util, "find_spec", lambda name: None)
+        found += certified.measure_certified(made(folder, words="这部电影很好看也很感人大家都说值得一看"))
     with patch.context() as wrong:
         wrong.setattr(certified, "stands", lambda *_: True)
         return found + certified.measure_certified(made(folder))

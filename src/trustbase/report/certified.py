@@ -24,9 +24,8 @@ def certified_blocks(evidence: Any, t: Words) -> list[Block]:
         (t.count("certified.replaced", int(one["radius"])), one if possible[str(one["radius"])] else None) for one in evidence["radii"]
     ]
     label, share = max(evidence["answers"].items(), key=lambda item: (item[1], item[0]))
-    fields = evidence["units"] == "fields"
     kept = show(evidence["share_kept"], "percent", t)
-    said = t("certified.fields", share=kept, n=n) if fields else t("certified.words", share=kept, n=n)
+    said = t(f"certified.{evidence['units']}", share=kept, n=n)
     about = [said, t("certified.about"), t("certified.answers", share=show(share, "percent", t), label=label)]
     return [
         {

@@ -34,14 +34,14 @@ class Rows:
     """What was asked about the sampled rows.
 
     Attributes:
-        fields: whether the units are fields, and not words.
+        kind: what the units are: fields, words, or (of Chinese rows, where nothing segments them) characters.
         told: of each row what `masking.answers_hidden` gives.
         found: the smoothed answer of each row; None where it has no unit.
         right: whether the counted answer is the true one, `(rows,)`.
         error: chance that the certificate of one row is wrong.
     """
 
-    fields: bool
+    kind: str
     told: Sequence[Mapping[str, Any]]
     found: Sequence[Smoothed | None]
     right: NDArray[np.bool_]
@@ -90,7 +90,8 @@ def measure_certified(context: AuditContext) -> list[Finding]:
     truth = context.test.labels[places].tolist()
     right = np.array([one is not None and one.answer == label for one, label in zip(found, truth, strict=True)])
     usual = np.array([one is not None and one.usual == label for one, label in zip(found, truth, strict=True)])
-    rows = Rows(asked[0]["row"] is not None, told, found, right, error)
+    kinds = {each["kind"] for each in told}
+    rows = Rows("characters" if "characters" in kinds else kinds.pop(), told, found, right, error)
     shares = {radius: _share(context, rows.right & rows.standing(radius)) for radius in RADII}
     overall = _share(context, usual)
     plain = _share(context, context.answers.predicted[places] == context.test.labels[places])
@@ -122,13 +123,9 @@ def _certified(context: AuditContext, rows: Rows, radius: int, share: Interval) 
 
 def _smoothed(context: AuditContext, rows: Rows, share: Interval) -> Finding:
     kept = context.options.robustness.certify_kept
-    method = f"the most frequent answer while {100 * kept:g}% of the {_named(rows)} are read; {share.method}"
+    method = f"the most frequent answer while {100 * kept:g}% of the {rows.kind} are read; {share.method}"
     told = share.finding(SMOOTHED, direction="higher", confidence=context.confidence, unit="share", seed=context.seed)
     return replace(told, method=method, source=SOURCE)
-
-
-def _named(rows: Rows) -> str:
-    return "fields" if rows.fields else "words"
 
 
 def _write(context: AuditContext, rows: Rows, plain: Interval, overall: Interval, shares: Mapping[int, Interval]) -> None:
@@ -141,8 +138,8 @@ def _write(context: AuditContext, rows: Rows, plain: Interval, overall: Interval
         "robustness.certified",
         {
             "texts": len(rows.told),
-            "units": _named(rows),
-            "hidden_as": "" if rows.fields else mask_sign(tokenizer),
+            "units": rows.kind,
+            "hidden_as": "" if rows.kind == "fields" else mask_sign(tokenizer),
             "share_kept": options.certify_kept,
             "masks": options.certify_samples,
             "exact_rows": sum(bool(each["whole"]) for each in rows.told),

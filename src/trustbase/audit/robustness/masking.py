@@ -79,8 +79,8 @@ def answers_hidden(
         labels, decision: how scores become an answer, as JSON.
 
     Returns:
-        A coroutine function: item → `{"units", "kept", "whole", "answers"}`, the answers `(masks,)` by place; none where there is nothing
-        to hide.
+        A coroutine function: item → `{"kind", "units", "kept", "whole", "answers"}`, the answers by place, `(masks,)`; none where there is
+        nothing to hide.
     """
     reading, sign = Reading.of(predictor.info), mask_sign(predictor.tokenizer)
     schema, rule = LabelSchema.from_json(labels), Decision.from_json(decision)
@@ -89,12 +89,12 @@ def answers_hidden(
         fields = item["row"] is not None
         found = units.fields(item["row"], reading) if fields else units.words(item["text"], columns=reading.columns)
         if not len(found):
-            return {"units": 0, "kept": 0, "whole": True, "answers": []}
+            return {"kind": found.kind, "units": 0, "kept": 0, "whole": True, "answers": []}
         kept = kept_of(len(found), share)
         masks, whole = draws(len(found), kept, samples, seeds.generator(seed, "certified", files.digest_json(item)))
         texts = hidden(item["text"], found, masks, sign) if sign and not fields else found.texts(masks)
         values = values_of(await predictor.ask_each([Question("class_scores", text) for text in texts]))
         answers = decide_labels(np.stack(values), schema, rule)
-        return {"units": len(found), "kept": kept, "whole": whole, "answers": answers.tolist()}
+        return {"kind": found.kind, "units": len(found), "kept": kept, "whole": whole, "answers": answers.tolist()}
 
     return ask
