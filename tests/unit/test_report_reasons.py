@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shift_kit
+from explained_texts import explained_findings
 from robustness_texts import robustness_findings
 from safety_kit import safety_findings
 
@@ -471,6 +472,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found |= answer_texts(folder / "answers")
         found |= part_texts(tmp_path_factory.mktemp("parts"))
         found |= relation_texts(tmp_path_factory.mktemp("relations"))
+        found |= finding_texts(explained_findings(tmp_path_factory.mktemp("explained")))
         found |= finding_texts(robustness_findings(tmp_path_factory.mktemp("robustness")))
         found |= finding_texts(safety_findings(tmp_path_factory.mktemp("safety"), monkeypatch))
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))

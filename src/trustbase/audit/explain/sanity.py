@@ -41,7 +41,7 @@ def sanity_findings(context: AuditContext) -> list[Finding]:
     if missing := _missing(context.predictor.info):
         return [Finding.without_value(_ID, "not_applicable", missing, **how)]
     with context.predictor.white_box() as box:
-        models, note = (copy.deepcopy(box.model), copy.deepcopy(box.model)), box.note
+        models, note = copies(box.model), box.note
     rng = seeds.generator(context.seed, "explanation", "sanity")
     with copied(context.predictor, models[0]) as same, copied(context.predictor, models[1], shuffle=rng) as shuffled:
         own, kept, changed = (_explained(asked, items, options.evaluations) for asked in (context.predictor, same, shuffled))
@@ -53,6 +53,11 @@ def sanity_findings(context: AuditContext) -> list[Finding]:
         return [Finding.without_value(_ID, "insufficient", reason, n=len(values), **how)]
     said = f"rank correlation of |Shapley values| with those after all weights were shuffled; {note}"
     return [mean_finding(context, _ID, values, direction="lower", said=said, source=_SOURCE, bounded=True)]
+
+
+def copies(model: Any) -> tuple[Any, Any]:
+    """Two of a model: one stays as it is, the weights of the other are shuffled."""
+    return copy.deepcopy(model), copy.deepcopy(model)
 
 
 def _missing(info: ArtifactInfo) -> str:
