@@ -17,6 +17,7 @@ from trustbase.report.formats import interval, kind_of, show
 from trustbase.report.groups import fairness_blocks
 from trustbase.report.material import Material
 from trustbase.report.numbers import number_blocks
+from trustbase.report.perturbed import CHANGED, expectation_blocks, flip_blocks, weak_blocks
 from trustbase.report.pretraining import DRAWN, base_cost_blocks, canary_blocks, learned_blocks, likelihood_blocks, training_blocks
 from trustbase.report.reasons import method_in, reason_in
 from trustbase.report.relations import relation_blocks
@@ -52,7 +53,7 @@ def dimension_sections(material: Material, t: Words) -> list[Section]:
         findings = material.of(name)
         if findings:
             build = partial(builders[name], material, material.evidence.get(name, {}), t) if name in builders else list
-            rows = [finding_row(f, t) for f in findings if _heads(f) and _alone(f) and not (base and f.parts.metric in DRAWN)]
+            rows = [finding_row(f, t) for f in findings if _heads(f) and _alone(f) and f.parts.metric not in (DRAWN if base else CHANGED)]
             gaps = _gap_table([f for f in findings if _heads(f) and not _alone(f)], t)
             about = t(f"base_about.{name}") if base and t.has(f"base_about.{name}") else t(f"dimension_about.{name}")
             sections.append(Section(name, _title(name, base, t), about, rows, gaps, build))
@@ -127,6 +128,7 @@ def quality_blocks(material: Material, evidence: Mapping[str, Any], t: Words) ->
     blocks = [_confusion(labels, evidence.get("confusion"), t), _reliability(evidence.get("reliability"), t)]
     blocks += [_per_label(evidence.get("classes"), t), *entity_blocks(evidence.get("entity_errors"), t)]
     blocks += [*relation_blocks(material.evidence.get("end_to_end"), t), _slices(evidence.get("slices"), t)]
+    blocks += weak_blocks(material.evidence.get("quality.weak_slices"), t)
     return [block for block in blocks if block]
 
 
@@ -253,11 +255,15 @@ def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
 
 
 def robustness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Texts of another kind, answers withheld, sets of labels; answers that no change of words turns, and what answers depend on.
+    """Answers that small changes turn, and how they should move; texts of another kind, answers withheld, sets of labels; answers that no
+    change of words turns, and what answers depend on.
 
     Each part of the audit has evidence of its own.
     """
-    found = [*shift_blocks(material.evidence, t), *certified_blocks(material.evidence.get("robustness.certified"), t)]
+    changed = flip_blocks(material.evidence.get("robustness.flips"), t) + expectation_blocks(
+        material.evidence.get("robustness.expectations"), t
+    )
+    found = [*changed, *shift_blocks(material.evidence, t), *certified_blocks(material.evidence.get("robustness.certified"), t)]
     return [*found, *sensitivity_blocks(material.evidence.get("robustness.sensitivity"), t)]
 
 

@@ -32,7 +32,7 @@ class Material:
     verdict: Verdict | None
     policy: Mapping[str, Any]
     recipe: Mapping[str, Any]
-    evidence: Mapping[str, Mapping[str, Any]]
+    evidence: Mapping[str, Any]  # by name: an object, or a list of rows
     data_card: Mapping[str, Any]
     artifact: Mapping[str, Any]
     manifest_digest: str | None
