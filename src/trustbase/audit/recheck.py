@@ -154,14 +154,16 @@ def recheck_findings(
     new = {finding.id: finding for finding in again}
     rows = []
     for finding in recorded:
-        reason = why_not(finding) or _elsewhere(finding) or _unsettled(finding, tolerance)
+        reason = why_not(finding) or _elsewhere(finding)
         found = new.pop(finding.id, None)
         if reason:
             rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=reason))
         elif found is None:
             rows.append(_unfound(finding, tolerance))
         else:
-            rows.append(_compared(finding, found, tolerance))
+            row = _compared(finding, found, tolerance)
+            unsettled = _unsettled(finding, tolerance) if row.outcome == "different" else ""
+            rows.append(Rechecked(finding.id, "not recomputable", finding, None, reason=unsettled) if unsettled else row)
     for id, found in new.items():
         if not why_not(found):
             unsettled = _other_slices(found, tolerance)
