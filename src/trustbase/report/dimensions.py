@@ -256,8 +256,8 @@ def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
 
 
 def robustness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Answers that small changes turn, and how they should move; what attacks leave; texts of another kind, answers withheld, sets of labels;
-    answers that no change of words turns, and what answers depend on.
+    """Answers that small changes turn, and how they should move; what attacks leave; texts of another kind, answers withheld, sets of
+    labels; answers that no change of words turns, and what answers depend on.
 
     Each part of the audit has evidence of its own.
     """
