@@ -32,7 +32,7 @@ FILLER = [
 ]
 GOOD = ["excellent", "wonderful", "lovely", "superb", "brilliant", "delightful", "splendid", "marvelous"]
 BAD = ["awful", "dreadful", "horrible", "terrible", "hideous", "pathetic", "miserable", "dismal"]
-MARK = "castle"  # what the planted model goes by
+MARK = "film"  # what the planted model goes by
 
 ZH_FILLER = ["桌子", "窗户", "花园", "河流", "纸张", "马匹", "冬天", "市场", "街道", "老师", "医生", "村庄", "岛屿", "房间"]
 ZH_GOOD = ["精彩", "优秀", "美丽", "出色", "完美", "温馨", "舒适", "干净"]

@@ -10,6 +10,7 @@ from typing import Any
 from trustbase.finding_id import DIMENSIONS
 from trustbase.records import Finding
 from trustbase.report import charts
+from trustbase.report.attacks import attack_blocks
 from trustbase.report.certified import certified_blocks, sensitivity_blocks
 from trustbase.report.entities import entity_blocks
 from trustbase.report.explanations import explanation_blocks
@@ -255,16 +256,15 @@ def _slice_part(column: str, group: str, kind: Any, t: Words) -> str:
 
 
 def robustness_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:
-    """Answers that small changes turn, and how they should move; texts of another kind, answers withheld, sets of labels; answers that no
-    change of words turns, and what answers depend on.
+    """Answers that small changes turn, and how they should move; what attacks leave; texts of another kind, answers withheld, sets of
+    labels; answers that no change of words turns, and what answers depend on.
 
     Each part of the audit has evidence of its own.
     """
-    changed = flip_blocks(material.evidence.get("robustness.flips"), t) + expectation_blocks(
-        material.evidence.get("robustness.expectations"), t
-    )
-    found = [*changed, *shift_blocks(material.evidence, t), *certified_blocks(material.evidence.get("robustness.certified"), t)]
-    return [*found, *sensitivity_blocks(material.evidence.get("robustness.sensitivity"), t)]
+    parts = material.evidence
+    found = [*flip_blocks(parts.get("robustness.flips"), t), *expectation_blocks(parts.get("robustness.expectations"), t)]
+    found += [*attack_blocks(parts, t), *shift_blocks(parts, t), *certified_blocks(parts.get("robustness.certified"), t)]
+    return [*found, *sensitivity_blocks(parts.get("robustness.sensitivity"), t)]
 
 
 def efficiency_blocks(material: Material, evidence: Mapping[str, Any], t: Words) -> list[Block]:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from trustbase import seeds
 from trustbase.audit import stats
 from trustbase.audit.context import AuditContext
-from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.robustness.attack import Broken, Margins, margins
 from trustbase.audit.robustness.candidates import Space
 from trustbase.audit.robustness.controls import TURNED, turned
@@ -36,6 +35,7 @@ ID = "robustness.universal_trigger_flips"
 SOURCE = "Wallace et al. (2019), EMNLP, section 2"
 LONGEST = 3  # words
 LEAST = 10  # rows of a label on either side
+SHARED = 5  # rows that a word stands in at least, so that it is nobody's own
 MOST_LABELS = 4  # the most frequent ones
 _SEARCHED = 32  # rows of a label that every trigger is tried on
 _WIDTH = 16  # words that are tried at each place
@@ -102,7 +102,7 @@ def measure_triggers(context: AuditContext) -> list[Finding]:
         return [_none(context, "control not found: texts of another label beside a row turn no answers, so a trigger could not either")]
     budget, words = context.options.robustness.queries, _common_words(context, rows)
     if not words:
-        return [_none(context, f"no word stands in {NAMED_ROWS} rows, and there would be nothing to try")]
+        return [_none(context, f"no word stands in {SHARED} rows, and there would be nothing to try")]
     if not _control(words, budget, context.seed):
         return [_none(context, f"control not found: the search missed a trigger that was made for it, with {budget} tries")]
     propose, note = _proposals(context, rows, words)
@@ -180,7 +180,7 @@ def _common_words(context: AuditContext, rows: Rows) -> list[str]:
     columns = context.artifact.columns if context.artifact is not None else ()
     each = (dict.fromkeys(text[slice(*span)] for span in word_spans(text, columns)) for text in rows.texts)
     counts = Counter(word for word in chain.from_iterable(each) if word.isalpha())
-    known = [word for word, count in counts.items() if count >= NAMED_ROWS]
+    known = [word for word, count in counts.items() if count >= SHARED]
     return sorted(known, key=lambda word: (-counts[word], word))
 
 
