@@ -87,7 +87,9 @@ def _bars(
         title = t("groups.bar", group=name, value=value, interval=spread, n=n)
         bar = charts.rate_bar(row["value"], row["low"], row["high"], scale=scale, title=title)
         cells: list[Block] = [{"value": value, "interval": spread, "bar": bar}]
-        cells += [] if second is None else [{"value": second[1][place], "interval": "", "bar": None}]
+        cells += [] if second is None else [{"value": second[1][place], "small": "", "interval": "", "bar": None}]
         table.append({"label": name, "n": n, "cells": cells})
-    heads = [head] if second is None else [head, second[0]]
-    return {"kind": "rates", **words, "heads": heads, "rows": table, "axis": charts.axis(scale, partial(tick, kind="percent", t=t))}
+    axis = charts.axis(scale, partial(tick, kind="percent", t=t))
+    if second is None:
+        return {"kind": "rates", **words, "heads": [head], "rows": table, "axis": axis}
+    return {"kind": "rates", **words, "heads": [head, second[0]], "rows": table, "axes": [axis, ""]}
