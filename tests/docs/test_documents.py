@@ -28,6 +28,11 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 READABLE = [path for path in RECIPES if re.search(r"^base: (\{kind: )?(linear|tree|rules|boosting)", path.read_text("utf-8"), re.MULTILINE)]
 ROWS = "data.sample={train: 300, validation: 100, test: 200}"
 THREE = "audit=[quality, fairness, efficiency]"  # dimensions that ask each row once; the others have a test of their own
+LITTLE = {
+    "explanation": {"texts": 12, "samples": 40, "evaluations": 40, "queries": 12, "stability": 10},
+    "robustness": {"texts": 12, "queries": 15, "shift_texts": 40, "certify_texts": 10, "certify_samples": 50, "sensitivity_texts": 10},
+    "safety": {"queries": 60, "texts": 60, "searched": 100, "rows": 150, "encoder": False},
+}
 PAGES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 
 
@@ -171,6 +176,34 @@ def test_the_census_recipes_run_at_toy_size(toy_world: Path) -> None:
         assert previous is None or not again, "the census recipes share all but their limits"
         previous = result.folder
     assert len(paths) == 2
+
+
+@pytest.mark.slow
+def test_the_census_recipe_is_audited_in_depth_at_toy_size(toy_world: Path) -> None:
+    """Every dimension, as the recipe has it, with as little as each can ask; what other tools read lies where they look for it."""
+    from trustbase import run
+    from trustbase.report.html import render
+
+    path = ROOT / "recipes" / "census.yaml"
+    small = [item for item in toy(toy_world / "base") if item != THREE]
+    result = run(path, [*small, f"audit={json.dumps(LITTLE)}"], out=toy_world / "deep")
+    check_run(path, result, {"quality", "fairness", "explanation", "robustness", "safety", "efficiency"})
+    evidence = result.folder / "evidence"
+    units = json.loads((evidence / "explanation.global.json").read_text(encoding="utf-8"))
+    assert units and all(
+        set(row) == {"class", "unit", "weight", "low", "high"} and row["low"] <= row["weight"] <= row["high"] for row in units
+    )
+    assert {row["unit"] for row in units} >= {"age", "occupation", "education"}
+    slices = json.loads((evidence / "quality.weak_slices.json").read_text(encoding="utf-8"))
+    assert all(set(row) == {"slice", "n", "value", "low", "high", "p_adjusted"} for row in slices)
+    assert json.loads((evidence / "robustness.guardrails.json").read_text(encoding="utf-8"))["schema"] == "trustbase/guardrails/1"
+    for name in ("explanation", "robustness", "safety"):
+        asked = json.loads((evidence / f"{name}.json").read_text(encoding="utf-8"))
+        assert asked["budget"].items() >= LITTLE[name].items() and sum(part["questions"] for part in asked["asked"].values()) > 50
+    card = (result.folder / "data_card.md").read_text(encoding="utf-8")
+    assert "calibration" in card
+    for lang in ("en", "zh"):
+        assert "explanation" in render(result.folder, lang=lang)
 
 
 def test_the_recipes_of_models_that_can_be_read_run_at_toy_size(toy_world: Path) -> None:
