@@ -13,7 +13,8 @@ from tiny import tiny_bert
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import AuditContext
 from trustbase.audit.explain import sanity, surrogate
-from trustbase.audit.explain.audit import audit_any
+from trustbase.audit.explain.rows import row_findings
+from trustbase.audit.explain.stability import stability_findings
 from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
 from trustbase.model.task import TEXT_CLASSIFICATION
@@ -44,7 +45,8 @@ def explained_findings(folder: Path) -> list[Finding]:
     for name, kind, rows in (("many", "classes", 100), ("few", "classes", 8), ("number", "number", 40), ("tags", "labels", 40)):
         (folder / name).mkdir(parents=True)
         with audited(folder / name, review_rows(rows), kind=kind) as context:
-            found += audit_any(context)
+            found += [*row_findings(context), *stability_findings(context), *sanity.sanity_findings(context)]
+            found += surrogate.surrogate_findings(context) if kind == "classes" else []
             if name == "many":
                 found += checked(context, info)
                 found += sanity.sanity_findings(_with(context, members=2))
