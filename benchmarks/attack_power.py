@@ -2,9 +2,10 @@
 
     python benchmarks/attack_power.py [--seeds 10] [--chinese] [--json benchmarks/results/attack_power.json]
 
-For each seed two tiny models learn their texts (`tests/unit/attack_world.py`) and are audited with 60 rows and 60 questions a row. The planted
-word is found where accuracy after the attack, meaning kept, is at most 0.75 (half of the rows hold the word), and where the best trigger of
-the rows without it holds it; the twin must be under neither. Power is the share of planted models found, a false alarm a twin that is.
+For each seed two tiny models learn their texts (`tests/unit/attack_world.py`) and are audited with 60 rows and 60 questions a row. The
+planted word is found where accuracy after the attack, meaning kept, is at most 0.75 (half of the rows hold the word), and where the best
+trigger of the rows without it holds it; the twin must be under neither. Power is the share of planted models found, a false alarm a twin
+that is.
 """
 
 from __future__ import annotations
@@ -31,9 +32,8 @@ def audited(folder: Path, seed: int, planted: bool, chinese: bool) -> dict[str, 
     model = trained(folder, planted=planted, seed=seed, chinese=chinese)
     budget = {"robustness": {"texts": "60", "queries": "60"}}
     given = {"data": str(folder / "rows.csv"), "text": "text", "label": "label", "positive": "good", "only": ["robustness"]}
-    found = {
-        finding.id: finding for finding in audit(str(model), out=str(folder / "audit"), seed=seed, budget=budget, **given).report.findings
-    }  # type: ignore[arg-type]
+    result = audit(str(model), out=str(folder / "audit"), seed=seed, budget=budget, **given)  # type: ignore[arg-type]
+    found = {finding.id: finding for finding in result.report.findings}
     triggers = files.read_json(folder / "audit" / "evidence" / "robustness.universal_trigger.json")["labels"]
     told = {id.removeprefix("robustness."): finding.value for id, finding in found.items() if "after_attack" in id}
     return {**told, "trigger_words": {row["label"]: row["trigger"] for row in triggers}}
