@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 METHODS = ("integrated_gradients", "attention_relevance")
 _NAMES = ("comprehensiveness", "method_agreement")
 METRICS = tuple(f"explanation.{name}#{method}" for name in _NAMES for method in METHODS)
-_MOST_STEPS = 200
+_STEPS, _MOST_STEPS = 20, 160  # of Integrated Gradients: as many as their sum needs (`whitebox.ENOUGH`)
 _OF = {
     "comprehensiveness": "DeYoung et al. (2020), ERASER, ACL, section 4",
     "method_agreement": "Krishna et al. (2022), arXiv 2202.01602, section 3 (rank correlation)",
@@ -51,7 +51,7 @@ def inside_findings(context: AuditContext) -> list[Finding]:
     evidence: dict[str, Any] = {}
     for method in METHODS:
         try:
-            told, note = explained_inside(context.predictor, subjects, method, most=_MOST_STEPS)
+            told, note = explained_inside(context.predictor, subjects, method, steps=_STEPS, most=_MOST_STEPS)
         except TrustbaseError as error:  # this method is none for this model; the other may be
             found += [_impossible(context, f"explanation.{name}#{method}", str(error)) for name in _NAMES]
             continue
