@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shift_kit
+from changed_texts import changed_findings
 from explained_texts import explained_findings
 from robustness_texts import robustness_findings
 from safety_kit import safety_findings
@@ -478,6 +479,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Texts, Path]:
         found |= ensemble_texts(tmp_path_factory.mktemp("ensemble"))
         found |= efficiency_texts(tmp_path_factory.mktemp("efficiency"), monkeypatch)
         found |= shift_texts(tmp_path_factory.mktemp("shift"))
+        with pytest.MonkeyPatch.context() as patch:
+            found |= finding_texts(changed_findings(tmp_path_factory.mktemp("changed"), patch))
         found |= base_texts(tmp_path_factory.mktemp("base"), monkeypatch)
     return found | gate_texts(), folder
 

@@ -188,9 +188,11 @@ def _of_user(context: AuditContext, item: ExpectationOptions) -> Finding:
         return _without(context, item.name, "not_applicable", str(error))
     failed = _failed_pairs(context, item, told) if item.moves else _other_label(context, item.expect, told)
     of = f"{len(failed)} {'pairs' if item.moves else 'texts'} of the user's own file"
-    wanted = f"expected: {item.expect}" + (f" of {item.label}" if item.label else "") + (f" by {item.margin:g}" if item.margin else "")
+    wanted = (
+        f"expected: '{item.expect}'" + (f" of '{item.label}'" if item.label else "") + (f", margin {item.margin:g}" if item.margin else "")
+    )
     id = make("robustness", "expectation_failures", variant=item.name)
-    method = f"share that fails of {of}, {wanted}; all of them were asked, so nothing was sampled"
+    method = f"share that fails of {of}; {wanted}; all of them were asked, so nothing was sampled"
     shared: dict[str, Any] = {"direction": "lower", "confidence": context.confidence, "unit": "share"}
     return Finding.exact(id, float(failed.mean()), n=len(failed), method=method, source=_SOURCE, **shared)
 

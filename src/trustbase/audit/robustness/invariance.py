@@ -47,7 +47,7 @@ def typo_findings(context: AuditContext) -> list[Finding]:
             continue
         still = _right(context, sample, answers_to(context, [text or asked for text, asked in zip(made, sample.asked, strict=True)]))
         what = (
-            f"{rate:.0%} of the letters in words of two letters and more mistyped, at least one; {sample.changed}; {_drawn(sample, count)}"
+            f"{rate:.0%} of the letters in words of two letters or more mistyped, at least one; {sample.changed}; {_drawn(sample, count)}"
         )
         intervals = (proportion(int(still.sum()), len(still), confidence=context.confidence), _drop(context, right, still))
         for id, interval, direction in zip(ids, intervals, _TYPO_DIRECTIONS, strict=True):
@@ -67,7 +67,7 @@ def _drop(context: AuditContext, right: NDArray[np.bool_], still: NDArray[np.boo
 
 
 def _drawn(sample: Sample, count: int) -> str:
-    same = f", {len(sample) - count} of them as they are, which hold none" if count < len(sample) else ""
+    same = f"; {len(sample) - count} of them as they are, which hold no such words" if count < len(sample) else ""
     return f"one draw for each of {len(sample)} rows{same}"
 
 
@@ -113,7 +113,7 @@ def _of_kind(context: AuditContext, sample: Sample, kind: str, values: Mapping[s
         return _without(context, id, "not_applicable", missing)
     if few := _too_few(context, len(own), len(sample), kind) or _blind(blind):
         return _without(context, id, *few)
-    share = f", {entry.rate:.0%} of the places where it can be made, at least one" if entry.rate < 1 else ""
+    share = f"; at {entry.rate:.0%} of the places where it can be made, at least one" if entry.rate < 1 else ""
     said = [f"{entry.about}{share}; {sample.changed}; one draw for each of {len(own)} rows"]
     said += [] if entry.keeps else ["the changed text says something else, so an answer may rightly hang on it"]
     said += [f"a blank at the end alone turns {values[FLOOR].mean():.1%}"] if kind != FLOOR and values[FLOOR].size else []
