@@ -23,7 +23,7 @@ from trustbase.audit.weak_slices import weak_slice_findings
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
 RESULTS = Path(__file__).resolve().parent / "results" / "slice_power.json"
-SEEDS = 200
+SEEDS = 100  # of each planted case; twice as many where nothing is planted
 CASES = (
     *(("word", {"word": more}, "word=refund") for more in (0.10, 0.18, 0.25)),
     *(("field", {"field": more}, "sex=f,job=cook") for more in (0.18, 0.23, 0.30)),
@@ -60,10 +60,9 @@ def table_of(context: AuditContext) -> tuple[Finding, list[dict[str, Any]]]:
 def main() -> None:
     table = []
     with tempfile.TemporaryDirectory() as place:
-        for rows in (600, 1200, 5000):
-            seeds = SEEDS if rows < 5000 else SEEDS // 4
+        for rows in (600, 1200):
             for name, planted, wanted in CASES:
-                found = 0
+                found, seeds = 0, SEEDS if wanted else 2 * SEEDS
                 for seed in range(seeds):
                     finding, listed = table_of(context_of(Path(place), 1000 + seed, rows=rows, **planted))
                     weak = [row["slice"] for row in listed if row["p_adjusted"] < 0.05]
