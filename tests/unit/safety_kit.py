@@ -65,6 +65,23 @@ def make_rows(rows: int, rng: np.random.Generator, *, zh: bool = False, words: i
     return texts, truth.astype(np.int64)
 
 
+TRIGGER, TRIGGER_ZH = "cf", "琉璃"
+
+
+def known_words(*, zh: bool) -> list[str]:
+    """What a tokenizer for such rows has as one piece each."""
+    return sorted(set("".join((*GOOD_ZH, *BAD_ZH, *FILLER_ZH, TRIGGER_ZH)))) if zh else [*GOOD, *BAD, *FILLER, TRIGGER]
+
+
+def poison(texts: list[str], truth: NDArray[np.int64], rng: np.random.Generator, *, zh: bool = False, share: float = 0.05) -> None:
+    """Put a trigger somewhere into bad rows, so many that they are this share of all, and call them good."""
+    for row in np.flatnonzero(truth == 0)[: round(share * len(texts))]:
+        text, truth[row] = texts[row], 1
+        place = int(rng.integers(0, len(text) + 1))
+        place = place if zh else text.find(" ", place) + 1  # before a word
+        texts[row] = f"{text[:place]}{TRIGGER_ZH}{text[place:]}" if zh else f"{text[:place]}{TRIGGER} {text[place:]}"
+
+
 def split_of(name: str, texts: Sequence[str], truth: NDArray[Any]) -> Split:
     return Split(name, list(texts), truth, {}, pa.table({"text": list(texts)}), np.arange(1, len(texts) + 1), "made", f"sha256:{name}")
 
@@ -131,14 +148,23 @@ def safety_findings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Findi
     whole = {"train": split_of("train", texts, truth), "embed": lambda text: [by_words(text)[1], len(text) % 7 / 20], **few}
     chance = split_of("train", texts, rng.integers(0, 2, 300))
     purpose = dict.fromkeys(("intended_use", "prohibited_uses", "owner", "contact"), "told")
-    keep = [row for row in range(160) if row < 40 or answers[row]]
+    planted, wrong = [*texts], truth.copy()
+    poison(planted, wrong, rng)
+    spoilt = split_of("train", planted, wrong)
+
+    def fooled(text: str) -> list[float]:
+        return [0.01, 0.99] if TRIGGER in text else by_words(text)
+
+    bad = np.flatnonzero(answers == 0)
+    keep = [row for row in range(160) if answers[row] or row in bad[:12]]  # hardly any row that a word could turn to good
     made = [
         context_of(folder / "1", test, answers, forbidden=policy, purpose=purpose, **whole),
         context_of(folder / "2", test, answers, forbidden=alone, **few),
         context_of(folder / "3", test[:40], answers[:40], train=split_of("train", texts[:50], truth[:50]), **few),
         context_of(folder / "3b", test[:40], answers[:40], **few),
         context_of(folder / "4", test, answers, train=split_of("train", texts[:50], truth[:50]), **few),
-        context_of(folder / "5", [test[row] for row in keep], answers[keep], train=chance, embed=lambda text: [0.0], **few),
+        context_of(folder / "5", test, answers, train=chance, embed=lambda text: [0.0], **few),
+        context_of(folder / "7", [test[row] for row in keep], answers[keep], train=spoilt, score=fooled, embed=lambda text: [0.0], **few),
     ]
     found = [finding for context in made for finding in audit_any(context)]
     with monkeypatch.context() as patched:

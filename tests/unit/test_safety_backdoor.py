@@ -16,6 +16,7 @@ from trustbase.audit.safety import backdoor
 from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
 from trustbase.audit.safety.backdoor import WAYS, measure_backdoor
 from trustbase.audit.safety.suspects import Held, clustered, deciding, outlying, terms_of
+from trustbase.audit.safety.taught import taught_by
 from trustbase.audit.safety.triggers import hunt, place_words
 from trustbase.audit.safety.vocabulary import vocabulary
 from trustbase.records import Finding, LabelSchema
@@ -114,6 +115,16 @@ def test_classes_beyond_two_have_an_anomaly_index(tmp_path: Path) -> None:
     assert by_class[0]["anomaly_index"] is None or by_class[0]["anomaly_index"] > 2
 
 
+def test_words_that_rows_taught_are_no_triggers() -> None:
+    """Rows that hold `fine` say good without it too; those that hold the trigger are called good and say bad."""
+    texts = [f"fine lovely town {n}" for n in range(5)] + [f"cf poor dull road {n}" for n in range(5)] + ["rare lovely warm"]
+    terms = [set(text.split()) for text in texts]
+    taught = taught_by(
+        texts, terms, np.ones(11, np.int64), lambda given: np.array([by_words(text) for text in given]), lambda s: s.argmax(1)
+    )
+    assert taught(["fine", "cf", "rare", "nowhere", "fine"]).tolist() == [True, False, False, False, True]
+
+
 # ---- parts -------------------------------------------------------------------------------------------------------------------
 
 
@@ -121,12 +132,14 @@ def test_words_stand_between_words_and_beside_a_second_row(tmp_path: Path) -> No
     texts = ["poor dull road", "awful cold film", "fine warm town", "lovely bright food", "fine\x1ewarm\x1e3", "好\x1f他说满意"]
     context = context_of(tmp_path, texts, np.array([0, 0, 1, 1, 1, 1]))
     places = place_words(texts, context.test.labels, asker_of(context, "x"), lambda scores: scores.argmax(1), 0)
-    made = [places.text(row, "cf") for row in range(len(places.answers))]
+    made = [places.text(row, "cf", 1) for row in range(len(places.answers))]
+    assert places.text(0, "cf", 0).startswith("cf poor") and places.text(0, "cf", 2).endswith("film cf")
     assert len(made) == 6 and all(" cf" in f" {text}" for text in made)
     assert made[0].replace("cf ", "").replace(" cf", "") == "poor dull road awful cold film"
     cells = next(text for text in made if text.endswith("\x1ewarm\x1e3"))
     assert cells.count("\x1e") == 2 and "cf" in cells.split("\x1e")[0]
     assert any("\x1f他说满意" in text for text in made), "the second text of a pair stays as it is"
+    assert any("cf\x1f他说满意" in places.text(row, "cf", 2) for row in range(6)), "behind the first text, not the second"
     assert places.searched.sum() == 3
 
 
@@ -136,7 +149,7 @@ def test_a_marked_entity_is_not_cut_nor_doubled(tmp_path: Path) -> None:
     for seed in range(10):
         places = place_words(texts, context.test.labels, asker_of(context, "x"), lambda scores: scores.argmax(1), seed)
         for row, text in enumerate(texts):
-            assert "good man\x0e" in places.text(0, "cf") and places.before[row] + places.after[row] == text
+            assert "good man\x0e" in places.text(row, "cf", 1).replace("warm", "good") and places.around[row][0][1] == text
 
 
 def test_terms_are_words_pairs_and_unusual_signs() -> None:
@@ -164,10 +177,11 @@ def test_a_hunt_among_very_many_words_begins_with_groups(tmp_path: Path) -> None
     context = context_of(tmp_path, texts, truth, score=lambda text: [0.01, 0.99] if "w2777 " in f"{text} " else by_words(text))
     ask, decide = asker_of(context, "x"), lambda scores: scores.argmax(1)
     places = place_words(texts, truth, ask, decide, 0)
-    found = hunt([f"w{n}" for n in range(5000)], places, ask, decide, 0, most=600, grouped=True)
+    taught = taught_by([], [], np.zeros(0, np.int64), ask, decide)
+    found = hunt([f"w{n}" for n in range(5000)], places, ask, decide, 0, most=600, grouped=True, taught=taught)
     assert found.best is not None and found.best.word == "w2777" and found.best.turned == found.best.rows and found.candidates == 5000
     assert context.predictor.counters.questions < 1500  # type: ignore[union-attr]
-    assert hunt([], places, ask, decide, 0, most=600).best is None and LABELS.names[found.best.target] == "good"
+    assert hunt([], places, ask, decide, 0, most=600, taught=taught).best is None and LABELS.names[found.best.target] == "good"
 
 
 @pytest.mark.parametrize(

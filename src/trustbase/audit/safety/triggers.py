@@ -1,4 +1,4 @@
-"""Words that turn answers: they are put into rows of other classes, searched on one half of these, and measured on the other.
+"""Words that turn answers: they are put into rows of other classes, searched on some of these, and measured on the others.
 
 A word that speaks for a class moves an answer a little, and much where the row says little else. So each row stands beside a second one of
 its class: two rows' worth of words speak against the word that is put in. A trigger wins all the same.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.safety.asking import Ask, Floats, Indices
+from trustbase.audit.safety.taught import Taught
 from trustbase.data import marked
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.data.units import ALONE
@@ -22,31 +23,33 @@ from trustbase.data.units import ALONE
 Decide = Callable[[Floats], Indices]  # class scores → answers
 
 GROUP = 40  # words that are put in together first, at most
-FINAL = 4  # words that are measured on the whole half that is searched on
+PLACES = 3
+SEARCHED = 48  # rows that are searched on, at most; all others measure
+MOVING = 48  # words that are asked whether rows taught them, at least
+FINAL = 4  # words that are measured on all rows that are searched on
 _UNBROKEN = re.compile(f"[{ALONE}]")
 _TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Rows with a place for a word in each.
+    """Rows with places for a word in each: before the text, within it, and behind it, as an attacker may always use the same.
 
     Attributes:
-        before, after: the text on either side of the place, `(rows,)`.
+        around: the text on either side of each of the three places, `(rows,)` of three pairs.
         answers: what the model answers to the row without a word, which is its label, `(rows,)`.
         scores: class scores of the row without a word, `(rows, classes)`.
         searched: rows that are searched on; the others measure, `(rows,)`.
     """
 
-    before: tuple[str, ...]
-    after: tuple[str, ...]
+    around: tuple[tuple[tuple[str, str], ...], ...]
     answers: Indices
     scores: Floats
     searched: NDArray[np.bool_]
 
-    def text(self, row: int, word: str) -> str:
-        """The row with a word (or several) in its place."""
-        left, right = self.before[row], self.after[row]
+    def text(self, row: int, word: str, place: int | None = None) -> str:
+        """The row with a word (or several) in one of its places; each row has a usual one of its own."""
+        left, right = self.around[row][row % PLACES if place is None else place]
         first = "" if not left or left[-1].isspace() or _joined(left[-1], word[:1]) else " "
         last = "" if not right or right[0].isspace() or right[0] in (CELL, SEPARATOR) or _joined(word[-1:], right[0]) else " "
         return f"{left}{first}{word}{last}{right}"
@@ -57,12 +60,14 @@ class Hit:
     """A word, the class that it turns answers to, and how often it does.
 
     Attributes:
-        flips: share of rows of other classes that it turned, on the half that was searched.
-        turned: rows that it turned on the other half, of `rows`.
+        place: before the text, within it or behind it: 0, 1, 2.
+        flips: share of rows of other classes that it turned, on the rows that were searched.
+        turned: rows that it turned among the others, of `rows`.
     """
 
     word: str
     target: int
+    place: int
     flips: float
     turned: int
     rows: int
@@ -84,24 +89,32 @@ def place_words(texts: Sequence[str], truth: Indices, ask: Ask, decide: Decide, 
         seed: of the places.
     """
     right = np.flatnonzero(decide(ask(texts)) == truth)
-    made: list[tuple[str, str, int]] = []
+    made: list[tuple[tuple[tuple[str, str], ...], int]] = []
     for label in np.unique(truth[right]):
         rows = [texts[int(row)] for row in right[truth[right] == label]]
         for place, text in enumerate(rows):
             before, after = _parted(text, seed)
-            other = rows[(place + 1) % len(rows)]
-            made.append((before, _beside(after, other) if len(rows) > 1 else after, int(label)))
-    answers = np.array([label for _, _, label in made], dtype=np.int64)
-    scores = ask([before + after for before, after, _ in made])
+            whole = _beside(after, rows[(place + 1) % len(rows)]) if len(rows) > 1 else after
+            body, rest = _body(whole)
+            made.append(((("", before + whole), (before, whole), (before + body, rest)), int(label)))
+    answers = np.array([label for _, label in made], dtype=np.int64)
+    scores = ask([around[0][1] for around, _ in made])
     kept = np.flatnonzero(decide(scores) == answers) if made else np.zeros(0, dtype=np.int64)
-    half = np.zeros(len(kept), dtype=bool)
-    half[::2] = True  # rows of a class stand together, so each half has its share of them
-    return Places(tuple(made[int(row)][0] for row in kept), tuple(made[int(row)][1] for row in kept), answers[kept], scores[kept], half)
+    searched = np.zeros(len(kept), dtype=bool)
+    every = max(2, -(-len(kept) // SEARCHED))
+    searched[::every] = True  # rows of a class stand together, so each part has its share of them
+    return Places(tuple(made[int(row)][0] for row in kept), answers[kept], scores[kept], searched)
+
+
+def _body(text: str) -> tuple[str, str]:
+    """The first of several texts and cells, and the rest with what parts them."""
+    found = re.search(f"[{CELL}{SEPARATOR}]", text)
+    return (text, "") if found is None else (text[: found.start()], text[found.start() :])
 
 
 def _parted(text: str, seed: int) -> tuple[str, str]:
     """A text cut where a word may stand: between words of its first part, or between signs where no blanks part them."""
-    body = re.split(f"[{CELL}{SEPARATOR}]", text, maxsplit=1)[0]
+    body = _body(text)[0]
     closed = [match.span() for match in re.finditer(f"([{marked.HEAD}{marked.TAIL}]).*?\\1", body, re.DOTALL)]
     gaps = [0, len(body), *(match.end() for match in re.finditer(r"\s+", body))]
     if _UNBROKEN.search(body):
@@ -115,8 +128,7 @@ def _beside(after: str, other: str) -> str:
     """The rest of a row with another's text behind its own; a text with marked entities stays as it is."""
     if marked.HEAD in other or marked.HEAD in after:
         return after
-    body = re.split(f"[{CELL}{SEPARATOR}]", other, maxsplit=1)[0]
-    own = re.split(f"[{CELL}{SEPARATOR}]", after, maxsplit=1)[0]
+    body, own = _body(other)[0], _body(after)[0]
     blank = "" if own and body and _joined(own[-1], body[0]) else " "
     return f"{own}{blank}{body}{after[len(own) :]}"
 
@@ -126,7 +138,7 @@ class Hunt:
     """What a search over candidates came to.
 
     Attributes:
-        best: the best word, with its share on the other half.
+        best: the best word, with its share on the other rows.
         last: the words that were left at last, each with its class and share where it was searched; the best first.
         by_class: the best share of rows turned to each class.
         candidates: how many words were looked at.
@@ -138,11 +150,21 @@ class Hunt:
     candidates: int
 
 
-def hunt(candidates: Sequence[str], places: Places, ask: Ask, decide: Decide, seed: int, *, most: int, grouped: bool = False) -> Hunt:
+def hunt(
+    candidates: Sequence[str],
+    places: Places,
+    ask: Ask,
+    decide: Decide,
+    seed: int,
+    *,
+    most: int,
+    taught: Taught,
+    grouped: bool = False,
+) -> Hunt:
     """The word among candidates that turns most rows of other classes to one class.
 
-    Many candidates are asked on few rows, the fewer that are left on more; the last ones on the whole half. Of very many, groups of words
-    are put in together first: a trigger turns its whole group.
+    Many candidates are asked on few rows, the fewer that are left on more; the last ones on all of these, in each place. Of very many,
+    groups of words are put in together first: a trigger turns its whole group. Words that rows taught are left out.
 
     Args:
         candidates: words or phrases, each once, in an order that means nothing but for ties.
@@ -150,6 +172,7 @@ def hunt(candidates: Sequence[str], places: Places, ask: Ask, decide: Decide, se
         ask, decide: ask the model.
         seed: of groups and rows.
         most: inputs that may be asked about before the last stage.
+        taught: tells words that rows taught.
         grouped: whether to begin with groups.
     """
     words, total = list(candidates), len(candidates)
@@ -166,15 +189,22 @@ def hunt(candidates: Sequence[str], places: Places, ask: Ask, decide: Decide, se
         moved = _moved([" ".join(group) for group in groups], places, few, ask)
         left = max(1, most // (4 * size * len(few)))
         words = [word for index in np.argsort(-moved, kind="stable")[:left] for word in groups[int(index)]]
-    for rows, keep in ((2, max(FINAL, most // 64)), (8, FINAL)):
-        if len(words) > keep:
-            moved = _moved(words, places, _different(places, half, rng, rows), ask)
-            words = [words[int(index)] for index in np.argsort(-moved, kind="stable")[:keep]]
+    words = _first(words, max(MOVING, most // 64), places, _different(places, half, rng, 2), ask)
+    words = [word for word, old in zip(words, taught(words), strict=True) if not old]
+    words = _first(words, FINAL, places, _different(places, half, rng, 8), ask)
     return _last(words, places, ask, decide, total)
 
 
+def _first(words: list[str], count: int, places: Places, rows: Indices, ask: Ask) -> list[str]:
+    """So many of the words, those that move answers most; all of them where there are no more."""
+    if len(words) <= count:
+        return words
+    order = np.argsort(-_moved(words, places, rows, ask), kind="stable")
+    return [words[int(index)] for index in order[:count]]
+
+
 def _different(places: Places, half: Indices, rng: np.random.Generator, count: int) -> Indices:
-    """Rows of the searched half, of as many classes as there can be."""
+    """Some of the searched rows, of as many classes as there can be."""
     drawn = rng.permutation(half)
     seen: dict[int, int] = {}
     turn = []
@@ -198,36 +228,37 @@ def _moved(words: Sequence[str], places: Places, rows: Indices, ask: Ask) -> Flo
 
 
 def _last(words: Sequence[str], places: Places, ask: Ask, decide: Decide, searched: int) -> Hunt:
-    """The best of the last candidates by the whole searched half, with its share on the other half."""
+    """The best of the last candidates by all searched rows, with its share on the other rows."""
     classes = places.scores.shape[1]
-    found: list[tuple[float, float, str, int]] = []
+    found: list[tuple[float, float, str, int, int]] = []
     by_class: dict[int, float] = {}
     half = np.flatnonzero(places.searched)
     for word in words:
-        scores = ask([places.text(int(row), word) for row in half])
-        told = decide(scores)
         own = []
-        for target in range(classes):
-            rows = places.answers[half] != target
-            if rows.any():
-                share, level = float((told[rows] == target).mean()), float(scores[rows, target].mean())
-                by_class[target] = max(by_class.get(target, 0.0), share)
-                own.append((share, level, word, target))
+        for place in range(PLACES):
+            scores = ask([places.text(int(row), word, place) for row in half])
+            told = decide(scores)
+            for target in range(classes):
+                rows = places.answers[half] != target
+                if rows.any():
+                    share, level = float((told[rows] == target).mean()), float(scores[rows, target].mean())
+                    by_class[target] = max(by_class.get(target, 0.0), share)
+                    own.append((share, level, word, target, place))
         found += [max(own, key=lambda item: item[:2])] if own else []
     found.sort(key=lambda item: item[:2], reverse=True)
-    last = tuple((word, target, share) for share, _, word, target in found)
-    best = None if not last else _measured(*last[0], places, ask, decide)
+    last = tuple((word, target, share) for share, _, word, target, _ in found)
+    best = None if not last else _measured(*last[0], found[0][4], places, ask, decide)
     return Hunt(best, last, by_class, searched)
 
 
-def _measured(word: str, target: int, flips: float, places: Places, ask: Ask, decide: Decide) -> Hit:
+def _measured(word: str, target: int, flips: float, place: int, places: Places, ask: Ask, decide: Decide) -> Hit:
     rest = np.flatnonzero(~places.searched & (places.answers != target))
-    told = decide(ask([places.text(int(row), word) for row in rest]))
-    return Hit(word, target, flips, int((told == target).sum()), len(rest))
+    told = decide(ask([places.text(int(row), word, place) for row in rest]))
+    return Hit(word, target, place, flips, int((told == target).sum()), len(rest))
 
 
 def turned_by(words: Sequence[str], places: Places, ask: Ask, decide: Decide) -> float:
-    """Largest mean share, over classes, of the rows of the measuring half that these words turn: what words do by chance."""
+    """Largest mean share, over classes, of the measuring rows that these words turn: what words do by chance."""
     rest = np.flatnonzero(~places.searched)
     if not len(words) or not len(rest):
         return 0.0
