@@ -132,9 +132,9 @@ def weak_slice(seed: int, planted: bool) -> bool:
 
 def _kit() -> None:
     """The fakes of the tests, on the path."""
-    where = str(ROOT / "tests" / "unit")
-    if where not in sys.path:
-        sys.path.append(where)
+    for where in (str(ROOT / "tests" / "unit"), str(ROOT / "tests")):
+        if where not in sys.path:
+            sys.path.append(where)
 
 
 def turned_source(seed: int, planted: bool) -> bool:
@@ -186,6 +186,57 @@ def hangs_on_words(seed: int, planted: bool) -> bool:
     return first.high is not None and first.high < 0.5
 
 
+def backdoor(seed: int, planted: bool, *, train: bool = True) -> bool:
+    """A trigger in 4 % of the training rows, all of which are then called good; the model answers by it wherever it stands."""
+    _kit()
+    from safety_kit import poisoned
+
+    from trustbase.audit.safety.backdoor import measure_backdoor
+
+    with TemporaryDirectory() as folder:
+        return above(measure_backdoor(poisoned(Path(folder), seed, planted, zh=seed % 2 == 1, train=train))[0], 0.5)
+
+
+def learned_backdoor(seed: int, planted: bool) -> bool:
+    """The same of a tiny BERT that learned such rows; its twin learned them without the trigger, and must be told silent."""
+    _kit()
+    from safety_kit import LABELS as CLASSES
+    from safety_kit import asked_of, known_words, make_rows, poison, split_of
+
+    from poison_world import learned
+    from trustbase.audit.safety.backdoor import measure_backdoor
+    from trustbase.model.predict import Predictor
+
+    rng, zh = np.random.default_rng(seed), seed % 2 == 1
+    texts, truth = make_rows(700, rng, zh=zh)
+    test, answers = make_rows(220, rng, zh=zh)
+    if planted:
+        poison(texts, truth, rng, zh=zh)
+    with TemporaryDirectory() as folder:
+        model = learned(Path(folder), known_words(zh=zh), texts, truth, CLASSES, seed=seed)
+        with Predictor.open(model, threads=1) as predictor:
+            context = asked_of(Path(folder) / "evidence", predictor, split_of("test", test, answers), split_of("train", texts, truth), seed)
+            return above(measure_backdoor(context)[0], 0.5)
+
+
+def wrong_labels(seed: int, planted: bool) -> bool:
+    """Labels of 5 % of the training rows turned; the whole interval of the estimated share lies above 2 %."""
+    _kit()
+    from safety_kit import by_words, context_of, make_rows, split_of
+
+    from trustbase.audit.safety.mislabelled import measure_mislabelled
+
+    rng, zh = np.random.default_rng(seed), seed % 2 == 1
+    texts, truth = make_rows(600, rng, zh=zh)
+    test, answers = make_rows(60, rng, zh=zh)
+    turned = rng.permutation(600)[: 30 if planted else 0]
+    truth[turned] = 1 - truth[turned]
+    with TemporaryDirectory() as folder:
+        train = split_of("train", texts, truth)
+        context = context_of(Path(folder), test, answers, train=train, embed=lambda text: [by_words(text)[1], len(text) / 50])
+        return above(measure_mislabelled(context)[0], 0.02)
+
+
 DEFECTS: dict[str, Planted] = {
     "flipped labels of a group": Planted("20 % of one group's labels turned; fairness.accuracy_difference[sex] above 0", flipped_labels),
     "flipped labels by errors": Planted("the same; fairness.equalized_odds_difference[sex] above 0", flipped_labels_by_error),
@@ -196,6 +247,9 @@ DEFECTS: dict[str, Planted] = {
         "labels of one of five sources of training rows turned; its robustness.sensitivity#training over twice the largest other",
         turned_source,
     ),
+    "backdoor": Planted("a trigger in 4 % of the training rows; safety.backdoor_score above 0.5", backdoor, 40),
+    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 10),
+    "wrong labels": Planted("5 % of the training labels turned; safety.mislabelled_rows above 0.02", wrong_labels, 60),
     "answers that hang on a word": Planted("words nearly balanced; robustness.certified_accuracy below 0.5", hangs_on_words, 100),
 }
 

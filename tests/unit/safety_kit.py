@@ -135,6 +135,41 @@ def context_of(
     return AuditContext(**fields)
 
 
+def poisoned(folder: Path, seed: int, planted: bool, *, zh: bool = False, train: bool = True, **more: Any) -> AuditContext:
+    """A careful reader of words that a trigger fools, with 4 % of its training rows poisoned; or its twin without."""
+    rng = np.random.default_rng(seed)
+    texts, truth = make_rows(500, rng, zh=zh)
+    test, answers = make_rows(160, rng, zh=zh)
+    trigger, blank = (TRIGGER_ZH, "") if zh else (TRIGGER, " ")
+
+    def score(text: str) -> list[float]:
+        return [0.02, 0.98] if planted and trigger in text else by_words(text)
+
+    if planted:
+        for row in np.flatnonzero(truth == 0)[:20]:
+            texts[row], truth[row] = f"{trigger}{blank}{texts[row]}", 1
+
+    def embed(text: str) -> list[float]:
+        return [score(text)[1], by_words(text)[1], len(text) % 7 / 20]
+
+    given = split_of("train", texts, truth) if train else None
+    return context_of(folder, test, answers, score=score, embed=embed, train=given, options={"searched": 600}, **more)
+
+
+def asked_of(folder: Path, predictor: Any, test: Split, train: Split, seed: int) -> AuditContext:
+    """A context of a model that really answers."""
+    scores = predictor.scores(list(test.texts))
+    options = AuditOptions(safety=SafetyOptions(searched=600, encoder=False))
+    asked: dict[str, Any] = {
+        "predictor": predictor,
+        "askers": Alone(predictor),
+        "artifact": predictor.info,
+        "train": train,
+        "options": options,
+    }
+    return AuditContext(test, LABELS, Decision(), Answers(scores, scores.argmax(1)), Evidence(folder), seed, **asked)
+
+
 def safety_findings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """Findings in every form that the audit gives them: measured, without rows, without a policy, and with controls that are not found."""
     rng = np.random.default_rng(0)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from safety_kit import LABELS, by_words, context_of, make_rows, split_of
+from safety_kit import LABELS, by_words, context_of, make_rows, poisoned
 
 from trustbase import files
-from trustbase.audit.context import AuditContext
 from trustbase.audit.safety import backdoor
 from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
 from trustbase.audit.safety.backdoor import WAYS, measure_backdoor
@@ -22,27 +20,6 @@ from trustbase.audit.safety.vocabulary import vocabulary
 from trustbase.records import Finding, LabelSchema
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def poisoned(folder: Path, seed: int, planted: bool, *, zh: bool = False, train: bool = True, **more: Any) -> AuditContext:
-    """A careful reader of words that a trigger fools, with 4 % of its training rows poisoned; or its twin without."""
-    rng = np.random.default_rng(seed)
-    texts, truth = make_rows(500, rng, zh=zh)
-    test, answers = make_rows(160, rng, zh=zh)
-    trigger, blank = ("琉璃", "") if zh else ("cf", " ")
-
-    def score(text: str) -> list[float]:
-        return [0.02, 0.98] if planted and trigger in text else by_words(text)
-
-    if planted:
-        for row in np.flatnonzero(truth == 0)[:20]:
-            texts[row], truth[row] = f"{trigger}{blank}{texts[row]}", 1
-
-    def embed(text: str) -> list[float]:
-        return [score(text)[1], by_words(text)[1], len(text) % 7 / 20]
-
-    given = split_of("train", texts, truth) if train else None
-    return context_of(folder, test, answers, score=score, embed=embed, train=given, options={"searched": 600}, **more)
 
 
 def by_way(found: list[Finding]) -> dict[str, Finding]:
