@@ -78,7 +78,8 @@ def test_binary_findings_equal_scikit_learn(tmp_path: Path) -> None:
         for metric, key in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
             id = slice_id("quality", metric, (("label", label),))
             assert id is not None and found[id].value == pytest.approx(report[label][key], abs=1e-12), id
-    assert all(f.low is not None and f.low < f.high for f in found.values() if f.status == "ok")  # type: ignore[operator]
+    sampled = [f for id, f in found.items() if f.status == "ok" and id != "quality.weak_slices"]  # which is a count
+    assert all(f.low is not None and f.low < f.high for f in sampled)  # type: ignore[operator]
     assert {f.direction for f in found.values() if f.parts.metric in ("log_loss", "brier", "expected_cost")} == {"lower"}
 
 
