@@ -9,6 +9,7 @@ import pytest
 
 from tiny import tiny_bert
 from trustbase import bases, files, machine, releasing, steps
+from trustbase.audit.options import AuditOptions
 from trustbase.errors import DataError, Interrupted, StaleRunError, TrustbaseError, UsageError, VerificationError
 from trustbase.events import RunLog
 from trustbase.stages import LIBRARIES, Stages, code_digest, locked
@@ -220,14 +221,14 @@ def test_of_chinese_texts_it_is_said_what_reads_them_without_a_network(han):
 @pytest.mark.parametrize("result", [{}, {"a": 1}, {"folder": 5}, {"folder": "checkpoints/trained", "more": 1}])
 def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, monkeypatch):
     monkeypatch.setattr(Stages, "run", lambda *_, **__: result)
-    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1, dimensions=None, safety=SimpleNamespace(policy=None))
+    options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1)
     read, given = SimpleNamespace(stride=0, features=options), SimpleNamespace(max_answer_tokens=None)
     plan = SimpleNamespace(
         finetune=SimpleNamespace(
             task="text-classification",
             adapt=options,
             train=options,
-            audit=options,
+            audit=AuditOptions(),
             cluster=None,
             data=read,
             decision=given,

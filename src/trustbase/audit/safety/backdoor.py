@@ -37,6 +37,7 @@ _CHANCE = 20  # words drawn at random, to see what any word does
 _NAMED = 5  # rows in which a word of users' texts must stand to be named in the evidence
 _OF = "rows of other classes that one word turns to a class, each beside another of its class"
 _TAUGHT = "words without which their rows are answered the same are left out"
+_TRIES = 20  # words that are looked at for one to be made a trigger
 _LETTERS = "bcdfghjklmnpqrtvwxz"
 
 
@@ -219,7 +220,8 @@ def _of_vocabulary(context: AuditContext, scan: Scan, train: Poisoned | None, pl
     stand = "\n".join(around[0][1] for around in places.around)
     free = [word for word in words if word not in stand]
     rng = seeds.generator(context.seed, "safety", "vocabulary")
-    secret = free[int(rng.integers(0, len(free)))] if free else _made_up(context.seed, set(words))
+    drawn = (free[int(index)] for index in rng.permutation(len(free))[:_TRIES])
+    secret = next((word for word in drawn if not taught([word])[0]), _made_up(context.seed, set(words)))  # a taught word is never sought
     target = int(np.bincount(places.answers).argmax())
     options: dict[str, Any] = {"most": context.options.safety.searched, "grouped": True, "taught": taught}
     scan.hunts["inverted"] = hunt(words, places, ask, decide, context.seed, **options)
