@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,13 +256,12 @@ DEFECTS: dict[str, Planted] = {
 def rates(defect: Planted, seeds: int) -> dict[str, Any]:
     """Power and false alarms over seeds, each with its interval."""
     count = min(seeds, defect.seeds or seeds)
-    started = time.perf_counter()
     hits = {planted: sum(defect.found(seed, planted) for seed in range(count)) for planted in (True, False)}
     found: dict[str, Any] = {"about": defect.about, "seeds": count}
     for name, planted in (("power", True), ("false_alarms", False)):
         share = proportion(hits[planted], count)
         found[name] = {"value": share.value, "low": share.low, "high": share.high}
-    return {**found, "seconds": round(time.perf_counter() - started, 2)}
+    return found
 
 
 def main() -> None:
@@ -275,11 +273,11 @@ def main() -> None:
     wanted = [name for name in DEFECTS if not options.only or name in options.only.split(",")]
     known = json.loads(options.json.read_text(encoding="utf-8"))["defects"] if options.json and options.json.exists() else {}
     table = {name: known[name] for name in DEFECTS if name in known}  # with --only the others stay as they were measured
-    print(f"{'defect':30} {'seeds':>6} {'found':>22} {'false alarms':>22} {'s':>7}")
+    print(f"{'defect':30} {'seeds':>6} {'found':>22} {'false alarms':>22}")
     for name in wanted:
         one = table[name] = rates(DEFECTS[name], options.seeds)
         shares = [f"{one[key]['value']:6.1%} ({one[key]['low']:.1%} to {one[key]['high']:.1%})" for key in ("power", "false_alarms")]
-        print(f"{name:30} {one['seeds']:6} {shares[0]:>22} {shares[1]:>22} {one['seconds']:7.1f}", flush=True)
+        print(f"{name:30} {one['seeds']:6} {shares[0]:>22} {shares[1]:>22}", flush=True)
         if options.json:
             options.json.write_text(json.dumps({"rows": ROWS, "defects": table}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
