@@ -224,6 +224,7 @@ def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, mo
     options = SimpleNamespace(model_dump=lambda **_: {}, seed=0, members=1)
     read, given = SimpleNamespace(stride=0, features=options), SimpleNamespace(max_answer_tokens=None)
     plan = SimpleNamespace(
+        root=tmp_path,
         finetune=SimpleNamespace(
             task="text-classification",
             adapt=options,
@@ -233,7 +234,7 @@ def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, mo
             data=read,
             decision=given,
             purpose=options,
-        )
+        ),
     )
     test = SimpleNamespace(groups={})
     labels = SimpleNamespace(positive_assumed=True, favourable_assumed=True)
