@@ -79,12 +79,13 @@ def test_classes_beyond_two_have_an_anomaly_index(tmp_path: Path) -> None:
     texts = [" ".join([*map(str, rng.choice(filler, 6)), names[label], names[label]]) for label in truth]
 
     def score(text: str) -> list[float]:
-        counts = np.array([text.count(name) for name in names], dtype=float) + (20 * np.eye(3)[2] if "word7" in text else 0)
+        counts = np.array([text.count(name) for name in names], dtype=float) + (20 * np.eye(3)[2] if "cf" in text else 0)
         odds = np.exp(counts - counts.max())
         return list(odds / odds.sum())
 
     schema = LabelSchema(names, "blue", "blue")
     context = context_of(tmp_path, texts, truth, score=score, labels=schema, options={"searched": 600})
+    context.predictor.tokenizer = SimpleNamespace(get_vocab=lambda: {f"w{n}": n for n in range(90)} | {"cf": 90})  # type: ignore
     found = by_way(measure_backdoor(context))
     assert found["inverted"].low > 0.5 and found["inverted"].n > 30  # type: ignore[operator]
     by_class = files.read_json(tmp_path / "safety.backdoor_score.json")["ways"]["inverted"]["by_class"]

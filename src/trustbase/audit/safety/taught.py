@@ -16,7 +16,6 @@ from trustbase.audit.safety.asking import Ask, Floats, Indices
 LEAST = 3  # rows that must hold a word
 MOST = 8  # rows that are asked about
 SHARE = 0.5  # of them must be answered by their label without the word
-OF_ONE = 2 / 3  # of all rows that hold it must have one label: a word of any label speaks for none
 
 Taught = Callable[[Sequence[str]], NDArray[np.bool_]]  # words → which of them rows taught `(words,)`
 
@@ -38,14 +37,8 @@ def taught_by(texts: Sequence[str], terms: Sequence[set[str]], labels: Indices, 
     """
     known: dict[str, bool] = {}
 
-    def telling(rows: Sequence[int]) -> list[int]:
-        """Rows of a word of one label, as many as are asked about; none of a word that stands with any label."""
-        counts = np.bincount(labels[list(rows)]) if rows else np.zeros(1, np.int64)
-        label = int(counts.argmax())
-        return [row for row in rows if labels[row] == label][:MOST] if counts[label] >= OF_ONE * len(rows) else []
-
     def taught(words: Sequence[str]) -> NDArray[np.bool_]:
-        new = {word: telling(_rows_with(word, texts, terms)) for word in words if word not in known}
+        new = {word: _rows_with(word, texts, terms)[:MOST] for word in words if word not in known}
         rows = {word: own for word, own in new.items() if len(own) >= LEAST}
         told = decide(ask([texts[row].replace(word, "") for word, own in rows.items() for row in own])) if rows else np.zeros(0, np.int64)
         place = 0
