@@ -33,8 +33,11 @@ def masked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tiny_bert(folder / "base", WORDS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        BertForMaskedLM(BertConfig.from_pretrained(base)).save_pretrained(folder / "model")
-    load_tokenizer(base).save_pretrained(folder / "model")
+        model, tokenizer = BertForMaskedLM(BertConfig.from_pretrained(base)), load_tokenizer(base)
+        with torch.no_grad():  # of untrained scores the likeliest few may hold no word at all
+            model.cls.predictions.bias[tokenizer.convert_tokens_to_ids(WORDS)] += 1
+        model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
     return folder
 
 
