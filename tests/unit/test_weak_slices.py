@@ -65,7 +65,7 @@ def test_two_columns_together_are_found_where_neither_alone_is_weak(tmp_path: Pa
 
 
 def test_where_errors_lie_anywhere_hardly_a_slice_is_named(tmp_path: Path) -> None:
-    """At most 5 % of audits name one; seen were 3 of 200 (see benchmarks/results/slice_power.json)."""
+    """At most 5 % of audits name one; how many really do stands in benchmarks/results/slice_power.json."""
     parts = single_parts(context_of(tmp_path, 0, rows=600))
     rng = np.random.default_rng(7)
     alarms = [find_weak(rng.random(600) < 0.15, parts, least=30).weak > 0 for _ in range(200)]
