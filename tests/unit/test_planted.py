@@ -15,9 +15,7 @@ from planted import DEFECTS, rates  # noqa: E402
 
 SEEDS = 5
 TABLE = 200  # seeds of the table, but where one costs much
-ALARMING = (
-    "learned backdoor",
-)  # single words turn a tiny model that learned little, trigger or none; the how-to says so
+ALARMING = ("learned backdoor",)  # single words turn a tiny model that learned little, trigger or none; the how-to says so
 QUICK = [name for name, defect in DEFECTS.items() if (defect.seeds or TABLE) >= 100]  # the others have tests of their own
 
 
