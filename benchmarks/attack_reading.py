@@ -1,20 +1,20 @@
 """How many successes of an attack keep the meaning, and how many of these does the filter know? A person reads them and says.
 
     python benchmarks/attack_reading.py MODEL --data FILE --text COL --label COL --write FILE [--rows 400] [--seed 0]
-    python benchmarks/attack_reading.py --read FILE --marks MARKS.json [--json benchmarks/results/attack_reading.json]
+    python benchmarks/attack_reading.py --read FILE --marks MARKS.json --part raw [--json benchmarks/results/attack_reading.json]
+    python benchmarks/attack_reading.py --read FILE --marks MARKS.json --part passed [--json …]
 
-The first form attacks rows as the audit does (words, default candidates and budget) and writes each first success, with what the rules and
-the judge say of it, for a reader; the file holds texts and stays where it is. MARKS.json holds what the reader found: `{"kept": [numbers of
-successes whose meaning is kept], "read": how many were read}`. The second form counts: of all successes read, the share that keep the
-meaning; of those that the filter passes, the share that do (its precision), and of those that keep it, the share that the filter passes
-(its recall), for the rules alone, the judge alone, and both, at several thresholds.
+The first form attacks rows as the audit does (words, default candidates and budget) and writes each first success, and those within the
+rules, with what rules and judge say of it, for a reader; the file holds texts and stays where it is. MARKS.json holds what the reader found:
+`{"read": [numbers], "kept": [numbers], "nearly": [numbers], "notes": …}`, kept where somebody who knows the field takes both texts for the
+same statement, nearly where they would guess it. The other forms count: of first successes read as they came, the share that keep the
+meaning (`raw`), and how many of these the filter passes; of all that the filter passes in another file, the share that do (`passed`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,13 @@ def write(arguments: argparse.Namespace) -> None:
     print(f"{len(kept)} rows attacked, {firsts} turned; {len(found)} successes in {arguments.write}")
 
 
-def passes(row: dict[str, Any], limits: Sequence[float]) -> bool:
-    """Whether the judge finds a success near enough: whole text, farthest window and farthest word."""
-    return all(value >= limit for value, limit in zip(row["nearness"], limits, strict=True))
+def passes(row: dict[str, Any]) -> bool:
+    """Whether the filter passes a success, by the rules as they are now."""
+    from trustbase.audit.robustness import meaning
+    from trustbase.audit.robustness.judge import WHOLE, WINDOW, WORD
+
+    near = all(value >= limit for value, limit in zip(row["nearness"], (WHOLE, WINDOW, WORD), strict=True))
+    return near and row["few"] and not any(row["rules"]) and not any(meaning.why_not(old, new) for old, new in row["swaps"])
 
 
 def share(count: int, n: int) -> dict[str, Any]:
@@ -104,39 +108,25 @@ def share(count: int, n: int) -> dict[str, Any]:
     if n == 0:
         return {"value": None, "n": 0}
     interval = stats.proportion(count, n)
-    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": n}
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "count": count, "n": n}
 
 
 def read(arguments: argparse.Namespace) -> dict[str, Any]:
     """Counts of what a reader found."""
-    from trustbase.audit.robustness.judge import WHOLE, WINDOW, WORD
-
     rows = [json.loads(line) for line in Path(arguments.read).read_text(encoding="utf-8").splitlines()]
     marks = json.loads(Path(arguments.marks).read_text(encoding="utf-8"))
-    kept = set(marks["kept"])
-    seen = [row for row in rows if row["number"] in set(marks["read"])]
-    firsts = [row for row in seen if row["kind"] == "first"]
-    found: dict[str, Any] = {"read": len(seen), "first_successes": len(firsts), "notes": marks.get("notes", "")}
-    found["raw_precision"] = share(sum(row["number"] in kept for row in firsts), len(firsts))
-    filters = {
-        "rules": lambda row: not any(row["rules"]) and row["few"],
-        "judge": lambda row: passes(row, (WHOLE, WINDOW, WORD)),
-        "both": lambda row: not any(row["rules"]) and row["few"] and passes(row, (WHOLE, WINDOW, WORD)),
-        **{f"both, word {word}": _both(WHOLE, WINDOW, word) for word in (0.4, 0.6, 0.7)},
-        **{f"both, window {window}": _both(WHOLE, window, WORD) for window in (0.7, 0.85, 0.9)},
+    kept, nearly = set(marks["kept"]), set(marks["kept"]) | set(marks["nearly"])
+    firsts = [row for row in rows if row["kind"] == "first"]
+    passing = [row for row in rows if passes(row)]
+    pool = {"first_successes": len(firsts), "successes": len(rows), "passed_by_the_filter": len(passing), "notes": marks["notes"]}
+    seen = [row for row in (firsts if arguments.part == "raw" else passing) if row["number"] in set(marks["read"])]
+    assert len(seen) == len(marks["read"]), "a number was marked that is not there, or that the filter does not pass"
+    told = {
+        name: share(sum(row["number"] in good for row in seen), len(seen)) for name, good in (("kept", kept), ("kept_or_nearly", nearly))
     }
-    for name, keep in filters.items():
-        passed = [row for row in seen if keep(row)]
-        good = [row for row in seen if row["number"] in kept]
-        found[name] = {
-            "precision": share(sum(row["number"] in kept for row in passed), len(passed)),
-            "recall": share(sum(keep(row) for row in good), len(good)),
-        }
-    return found
-
-
-def _both(whole: float, window: float, word: float) -> Any:
-    return lambda row: not any(row["rules"]) and row["few"] and passes(row, (whole, window, word))
+    if arguments.part == "raw":
+        told["of_the_kept_passed_by_the_filter"] = share(sum(passes(row) for row in seen if row["number"] in kept), len(kept))
+    return {**pool, **told}
 
 
 def main() -> None:
@@ -144,6 +134,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?")
     for name in ("data", "text", "label", "write", "read", "marks", "json", "judge"):
         parser.add_argument(f"--{name}")
+    parser.add_argument("--part", choices=("raw", "passed"), default="raw")
     parser.add_argument("--rows", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -153,7 +144,9 @@ def main() -> None:
     found = read(arguments)
     print(json.dumps(found, indent=1))
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        path = Path(arguments.json)
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        path.write_text(json.dumps({**told, arguments.part: found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Masked:
     Attributes:
         about: whose candidates these are, for people.
         words: piece → the word it is, in small letters; "" of pieces that are none, `(vocabulary,)`.
+        signs: pieces that are one Chinese character.
     """
 
     model: Any
@@ -42,6 +43,7 @@ class Masked:
     length: int
     about: str
     words: list[str]
+    signs: list[int]
 
     def options(self, text: str, spans: Spans, places: Sequence[int]) -> dict[int, list[str]]:
         """What may stand at each of these places, the likeliest first."""
@@ -77,8 +79,8 @@ class Masked:
         """The likeliest words of as many characters; no more than a few beginnings are kept at a time."""
         kept: list[tuple[float, str]] = [(0.0, "")]
         for row in scores:
-            first = np.argsort(-row, kind="stable")[:_FIRST].tolist()
-            signs = [(float(row[number]), self.words[number]) for number in first if _HAN.fullmatch(self.words[number])]
+            first = sorted(self.signs, key=lambda number: -row[number])[:_FIRST]
+            signs = [(float(row[number]), self.words[number]) for number in first]
             kept = sorted(((so_far + more, begun + sign) for so_far, begun in kept for more, sign in signs), reverse=True)[: MOST + 1]
         return [name for _, name in kept if name != word and len(name) == len(word)][:MOST]
 
@@ -127,7 +129,8 @@ def open_masked(reference: str) -> Masked:
         word = piece.lstrip("▁Ġ") if piece.startswith(("▁", "Ġ")) or not marked or _HAN.match(piece) else ""
         words[number] = word.casefold() if word.isalpha() else ""
     length = model_max_length(model.config, tokenizer)
-    return Masked(model, tokenizer, length, f"likely to the masked language model {portable_reference(reference)}", words)
+    signs = [number for number, word in enumerate(words) if _HAN.fullmatch(word)]
+    return Masked(model, tokenizer, length, f"likely to the masked language model {portable_reference(reference)}", words, signs)
 
 
 def _inside(offsets: Sequence[tuple[int, int]], span: tuple[int, int], text: str) -> list[int]:
