@@ -6,9 +6,9 @@
 
 The first form attacks rows as the audit does (words, default candidates and budget) and writes each first success, and those within the
 rules, with what rules and judge say of it, for a reader; the file holds texts and stays where it is. MARKS.json holds what the reader
-found: `{"read": [numbers], "kept": [numbers], "nearly": [numbers], "notes": …}`, kept where somebody who knows the field takes both texts for the
-same statement, nearly where they would guess it. The other forms count: of first successes read as they came, the share that keep the
-meaning (`raw`), and how many of these the filter passes; of all that the filter passes in another file, the share that do (`passed`).
+found: `{"read": [numbers], "kept": [numbers], "nearly": [numbers], "notes": …}`, kept where somebody who knows the field takes both texts
+for the same statement, nearly where they would guess it. The other forms count: of first successes read as they came, the share that keep
+the meaning (`raw`), and how many of these the filter passes; of all that the filter passes in another file, the share that do (`passed`).
 """
 
 from __future__ import annotations
