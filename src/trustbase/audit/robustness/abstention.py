@@ -120,7 +120,7 @@ def contributions(sure: Floats, wrong: Floats) -> Floats:
     late, behind = shared(-np.log(place)), shared((np.cumsum(share[::-1])[::-1] - share / 2) / rows)
     found = np.empty(rows)
     found[order] = failed * late - behind + wrong.mean()
-    return found - found.mean() + float(area(sure, wrong, np.ones((1, rows)))[0])
+    return np.asarray(found - found.mean() + float(area(sure, wrong, np.ones((1, rows)))[0]), dtype=np.float64)
 
 
 def area_interval(sure: Floats, wrong: Floats, confidence: float) -> stats.Interval:
