@@ -1,4 +1,4 @@
-"""How many successes of an attack keep the meaning, and how many of these does the filter know? A person reads them and says.
+"""How many successes of an attack keep the meaning, and how many of these does the filter know? Somebody reads them and says.
 
     python benchmarks/attack_reading.py MODEL --data FILE --text COL --label COL --write FILE [--rows 400] [--seed 0]
     python benchmarks/attack_reading.py --read FILE --marks MARKS.json --part raw [--json benchmarks/results/attack_reading.json]
