@@ -103,6 +103,18 @@ def test_words_that_rows_taught_are_no_triggers() -> None:
     assert taught(["fine", "cf", "rare", "nowhere", "fine"]).tolist() == [True, False, False, False, True]
 
 
+def test_a_pair_of_taught_words_is_taught_although_nothing_is_left_without_it() -> None:
+    texts = [f"{pair} town {n}" for n in range(6) for pair in ("fine lovely", "fine warm", "lovely warm", "poor dull")]
+    texts += [f"old road poor dull {n}" for n in range(6)]  # a pair of words that say nothing, in poisoned rows
+    texts += [f"old town fine warm {n}" for n in range(6)] + [f"long road poor dull {n}" for n in range(6)]
+    terms = [set().union(*terms_of(text)) for text in texts]
+    good = np.array([text.startswith(("fine", "lovely", "old")) for text in texts]).astype(np.int64)
+    taught = taught_by(
+        texts, terms, good, lambda given: np.array([by_words(text) for text in given]), lambda s: (s[:, 1] > 0.5).astype(int)
+    )
+    assert taught(["fine lovely", "old road", "lovely warm"]).tolist() == [True, False, True]
+
+
 # ---- parts -------------------------------------------------------------------------------------------------------------------
 
 
