@@ -115,6 +115,16 @@ def test_a_pair_of_taught_words_is_taught_although_nothing_is_left_without_it() 
     assert taught(["fine lovely", "old road", "lovely warm"]).tolist() == [True, False, True]
 
 
+def test_where_too_few_rows_are_left_to_measure_on_that_is_the_reason(tmp_path: Path) -> None:
+    context = poisoned(tmp_path, 0, True, train=False)
+    keep = [row for row in range(160) if context.test.labels[row] or row < 40]
+    test = context.test
+    few = context_of(tmp_path, [test.texts[row] for row in keep], test.labels[keep], score=context.predictor.score)  # type: ignore
+    few.predictor.tokenizer = SimpleNamespace(get_vocab=lambda: {"cf": 1, "other": 2})  # type: ignore[union-attr]
+    found = by_way(measure_backdoor(few))
+    assert found[""].reason == found["inverted"].reason and "rows of other classes to put a word into" in found[""].reason
+
+
 # ---- parts -------------------------------------------------------------------------------------------------------------------
 
 

@@ -263,7 +263,9 @@ def _whole(context: AuditContext, scan: Scan, hits: Sequence[Hit], chance: float
         return _finding(context, NAME, max(hits, key=lambda hit: hit.flips), chance, len(hits))
     if any(way not in scan.why_not for way in scan.hunts):
         return _none(context, NAME)
-    return _without(context, NAME, "no search found its control, so nothing can be told")
+    found = [way for way, share in scan.controls.items() if share is not None and share >= SURE]
+    reason = scan.why_not[found[0]] if found else "no search found its control, so nothing can be told"
+    return _without(context, NAME, reason)
 
 
 def _of_way(context: AuditContext, scan: Scan, way: str, hit: Hit | None, chance: float) -> Finding:

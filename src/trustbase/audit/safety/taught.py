@@ -2,7 +2,7 @@
 
 Rows that somebody poisoned say one thing and are labelled another: without their trigger they are answered otherwise. A word that stands
 for a class is one of several that do. A pair of such words may be all that a row says, so that nothing is left without it: it is taught
-where each of both is, and stands with one label. What this cannot see: a trigger in rows that say what they are labelled.
+where both are, and one of them stands with one label. What this cannot see: a trigger in rows that say what they are labelled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trustbase.audit.safety.suspects import terms_of
 LEAST = 3  # rows that must hold a word
 MOST = 8  # rows that are asked about
 SHARE = 0.5  # of them must be answered by their label without the word
-OF_ONE = 2 / 3  # of the rows that hold each word of a pair must have one label
+OF_ONE = 2 / 3  # of the rows that hold a word of a pair must have one label, for it to stand with that
 
 Taught = Callable[[Sequence[str]], NDArray[np.bool_]]  # words → which of them rows taught `(words,)`
 
@@ -61,7 +61,11 @@ def taught_by(texts: Sequence[str], terms: Sequence[set[str]], labels: Indices, 
         alone(words)
         pairs = {word: parts for word in words if not known[word] and len(parts := terms_of(word)[0]) > 1}
         alone(sorted(set().union(*pairs.values())))
-        spoken = {word: {speaking(part) for part in parts} for word, parts in pairs.items()}
-        return np.array([known[word] or (len(own := spoken.get(word, {-1})) == 1 and -1 not in own) for word in words], dtype=bool)
+        both = {
+            word
+            for word, parts in pairs.items()
+            if all(known[part] for part in parts) and len({speaking(part) for part in parts} - {-1}) == 1
+        }
+        return np.array([known[word] or word in both for word in words], dtype=bool)
 
     return taught
