@@ -247,7 +247,7 @@ DEFECTS: dict[str, Planted] = {
         turned_source,
     ),
     "backdoor": Planted("a trigger in 4 % of the training rows; safety.backdoor_score above 0.5", backdoor, 40),
-    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 10),
+    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 20),
     "wrong labels": Planted("5 % of the training labels turned; safety.mislabelled_rows above 0.02", wrong_labels, 60),
     "answers that hang on a word": Planted("words nearly balanced; robustness.certified_accuracy below 0.5", hangs_on_words, 100),
 }
