@@ -19,7 +19,7 @@ from trustbase.audit.context import AuditContext
 from trustbase.audit.robustness import sensitivity
 from trustbase.audit.robustness.dependence import measured
 from trustbase.audit.robustness.gradients import Tracer, layer_of
-from trustbase.audit.robustness.refit import Rows, told, without
+from trustbase.audit.robustness.refit import Rows, penalty_of, told, without
 from trustbase.audit.robustness.sensitivity import _unchecked
 from trustbase.audit.robustness.taught import _parts, of_training
 from trustbase.audit.stats import mean
@@ -208,13 +208,23 @@ def test_the_head_of_numbers_is_ridge_regression() -> None:
     train, test = draw.normal(size=(80, 5)), draw.normal(size=(20, 5))
     truth = train @ draw.normal(size=5) + draw.normal(size=80)
     rows = Rows(train, truth, test, 0)
-    found = told(rows, np.ones(80, bool))
-    assert found is not None and np.allclose(found[:, 0], Ridge(alpha=1.0).fit(train, truth).predict(test), atol=1e-9)
+    found = told(rows, np.ones(80, bool), 10.0)
+    assert found is not None and np.allclose(found[:, 0], Ridge(alpha=10.0).fit(train, truth).predict(test), atol=1e-9)
     part = np.arange(80) < 8
     whole, others = without(rows, {"first": part})
     scaled = rows.scaled()
-    assert np.allclose(others["first"][:, 0], Ridge(alpha=1.0).fit(scaled.train[~part], truth[~part]).predict(scaled.test), atol=1e-9)
+    alpha = penalty_of(scaled)
+    assert np.allclose(others["first"][:, 0], Ridge(alpha=alpha).fit(scaled.train[~part], truth[~part]).predict(scaled.test), atol=1e-9)
     assert whole.shape == (20, 1)
+
+
+def test_wide_rows_that_say_nothing_are_penalised_most() -> None:
+    draw = rng()
+    train = draw.normal(size=(100, 60))
+    noise = Rows(train, draw.integers(0, 2, 100), train[:5], 2)
+    told_apart = Rows(train, (train[:, 0] > 0).astype(int), train[:5], 2)
+    assert penalty_of(noise) == 1000.0 > penalty_of(told_apart)
+    assert penalty_of(Rows(train, train[:, 0], train[:5], 0)) == 1.0
 
 
 def test_a_part_without_which_one_class_is_left_is_left_out() -> None:

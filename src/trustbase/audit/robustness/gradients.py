@@ -64,6 +64,7 @@ class Tracer:
         self._shift: Sequence[torch.Tensor] = ()
         self._mask: Any = None
         self._weights = {name: weight for name, weight in model.named_parameters() if weight.is_floating_point()}
+        self._spread = {name: float(weight.detach().norm()) ** 2 / weight.numel() for name, weight in self._weights.items()}
 
     @contextmanager
     def watching(self) -> Iterator[Tracer]:
@@ -84,13 +85,12 @@ class Tracer:
         scores = self.scores(row)
         signs = torch.from_numpy(rng.choice([-1.0, 1.0], len(scores))).to(scores)
         value = (scores * signs).sum() if answer is None else scores[answer]
-        names, weights = list(self._weights), list(self._weights.values())
-        found = torch.autograd.grad(value, [*self._read, *weights], allow_unused=True)
+        found = torch.autograd.grad(value, [*self._read, *self._weights.values()], allow_unused=True)
         read, slopes = found[: len(self._read)], found[len(self._read) :]
         size, slope, numbers = self._sizes(read)
         layers: dict[str, float] = {}
-        for name, weight, gradient in zip(names, weights, slopes, strict=True):
-            part = 0.0 if gradient is None else float(weight.detach().square().sum() * gradient.square().sum()) / weight.numel()
+        for name, gradient in zip(self._weights, slopes, strict=True):
+            part = 0.0 if gradient is None else self._spread[name] * float(gradient.norm()) ** 2
             layers[layer_of(name)] = layers.get(layer_of(name), 0.0) + part
         return Moved(size * slope / numbers, layers, slope**0.5, size**0.5)
 

@@ -15,7 +15,7 @@ from trustbase.audit.robustness.dependence import TRAINING, Floats, bounded, mea
 from trustbase.outputs.answers.base import decided
 from trustbase.records import Finding, Split
 
-_ROWS = 2000
+_ROWS = 1000  # training rows that are embedded: most of what this costs
 _PARTS = 10
 _MOST_PARTS = 20
 _AGREEING = 0.8  # of the answers, from which a head speaks for the model
