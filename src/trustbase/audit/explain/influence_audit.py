@@ -118,13 +118,14 @@ def _learned_again(context: AuditContext, train: Split, found: Taught) -> tuple[
     known = np.array(context.askers.ask("embedding", texts, what="embedding training rows", emit=context.emit), dtype=np.float64)
     count, answered = len(found.rows), context.answers.predicted[found.answers]
     rows = refit.Rows(known[:count], train.labels[found.rows], known[count:], len(context.labels.names)).scaled()
-    whole = refit.told(rows, np.ones(count, dtype=bool))
+    penalty = refit.penalty_of(rows)
+    whole = refit.told(rows, np.ones(count, dtype=bool), penalty)
     rng = seeds.generator(context.seed, "explanation", "influence parts")
     told, real = [], []
     for part in (rng.permutation(count)[: max(1, count // 5)] for _ in range(PARTS)):
         kept = np.ones(count, dtype=bool)
         kept[part] = False
-        without = refit.told(rows, kept)
+        without = refit.told(rows, kept, penalty)
         if whole is not None and without is not None:
             told.append(found.values[:, part].sum(axis=1))
             real.append(_odds(whole, answered) - _odds(without, answered))
