@@ -14,19 +14,17 @@ from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.audit.named_texts import NamedTexts
 from trustbase.audit.options import AuditOptions, options_of
+from trustbase.audit.wanted import read_wanted
 from trustbase.audit_limits import limits_of
-from trustbase.data.marked import three_columns
+from trustbase.audit_rows import Named, Rows, entity_of, read_rows
 from trustbase.data.pair import sides
-from trustbase.errors import Problem, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.places import alone_in, output_folder
-from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, calibrates
+from trustbase.recipe.lookup import ANSWER_KINDS, calibrates
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
 if TYPE_CHECKING:
-    from trustbase.audit.robustness.expectations import Expectations
-    from trustbase.audit.safety.policy import OutputPolicy
     from trustbase.bundle.both import Beside
     from trustbase.gate.policy import Policy
 
@@ -54,14 +52,6 @@ class AuditResult:
         from trustbase.report.notebook import page_html
 
         return page_html((self.folder / "report.html").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The splits of an audit: `test`, and `train` where the rivals' rows were given."""
-
-    splits: Mapping[str, Split]
-    labels: LabelSchema
 
 
 @dataclass(frozen=True)
@@ -195,6 +185,7 @@ def audit(
         together={"--entities": entities, "--types": types, "--farthest": farthest, "--most-pairs": most_pairs},
     )
     options = options_of(only, budget)
+    wanted = read_wanted(options, Path(), option="--budget ")
     limits = limits_of(
         policy,
         only,
@@ -221,136 +212,21 @@ def audit(
                 known["entities"] = entities is not None
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
                 call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
-                forbidden, expectations = _forbidden(options, info), _expectations(options, info)
-                owner = _entity(entity, str(model), str(data), emit)
-                rows = _read(info, data, shown, str(label), groups, train, positive, favourable, owner, emit)
+                wanted.refuse_unfit(info.labels, info.answer_kind)
+                whose = entity_of(entity, str(model), str(data), emit)
+                taught = str(train) if train is not None else None
+                rows = read_rows(info, Named(str(data), shown, str(label), groups, taught, positive, favourable, whose), emit)
                 if info.answer_kind == "classes" and not known["choices"]:
                     call.tell_assumed(rows.labels, groups)
-                told = {"purpose": own_purpose(str(model)), "forbidden": forbidden, "expectations": expectations}
+                told = {"purpose": own_purpose(str(model)), "forbidden": wanted.forbidden, "expectations": wanted.expectations}
                 report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside, told)
         return _finish(call, report, looks, lang)
-
-
-def _read(
-    info: ArtifactInfo,
-    data: str | Path | None,
-    text: str | None,
-    label: str,
-    groups: Sequence[str],
-    train: str | Path | None,
-    positive: str | None,
-    favourable: str | None,
-    entity: str | None,
-    emit: Emit,
-) -> _Rows:
-    from trustbase.data.load import load_single
-    from trustbase.data.options import FeatureOptions
-
-    shown = text if text is not None else info.text
-    if shown is None:
-        problem = Problem("--text", "this model does not say what it reads: name the text column, or a template over columns")
-        raise UsageError("this audit cannot start", problems=[problem])
-    if info.columns and text is not None and text != info.text:
-        problem = Problem("--text", f"this model reads columns of its own: {', '.join(info.columns)}", "leave --text out")
-        raise UsageError("this audit cannot start", problems=[problem])
-    if three_columns(info.text or "") is not None and text is not None and text != info.text:
-        problem = Problem("--text", "this model reads a text and two entities in it, by columns of its own", "leave --text out")
-        raise UsageError("this audit cannot start", problems=[problem])
-    reads = TASKS[info.task].reads if info.task in TASKS else "text"
-    if reads == "text" and 2 in (_texts(info.task), len(sides(info.text or ""))) and len(sides(shown)) == 1:
-        problem = Problem("--text", "this model reads two texts, and one is named", "add --text-pair, or leave both out: it knows its own")
-        raise UsageError("this audit cannot start", problems=[problem])
-    if reads != "text" and text is not None and info.text is not None and len(sides(shown)) != len(sides(info.text)):
-        problem = Problem("--text", f"a model of task {info.task} reads several texts, and knows their columns", "leave --text out")
-        raise UsageError("this audit cannot start", problems=[problem])
-    labels = _labels(info, positive, favourable)
-    features = FeatureOptions.model_validate(info.features)
-    read: dict[str, Any] = {"answers": info.answer_kind, "features": features, "numbers": info.numbers, "emit": emit}
-    splits = {"test": load_single(str(data), text=shown, label=label, groups=groups, labels=labels, name="test", entity=entity, **read)[0]}
-    if train is not None:
-        splits["train"] = load_single(str(train), text=shown, label=label, labels=labels, name="train", **read)[0]
-    return _Rows(splits, labels)
-
-
-def _entity(named: str | None, model: str, data: str, emit: Emit) -> str | None:
-    """The column of whom a row is about: the one that is named, or that of the model's own recipe where the file has it."""
-    from trustbase.bundle.subject import own_columns
-    from trustbase.data.source import read_columns
-
-    own = own_columns(model) if named is None else None
-    if own is None or own.entity is None:
-        return named
-    if own.entity in read_columns(data, root=Path()):
-        return own.entity
-    text = f"the recipe divided its rows by '{own.entity}', and this file has no such column: intervals take its rows as independent"
-    emit("warning", text=text)
-    return None
-
-
-def _texts(task: str) -> int:
-    """How many texts a model of this task reads together."""
-    return TASKS[task].texts if task in TASKS else 1
-
-
-def _labels(info: ArtifactInfo, positive: str | None, favourable: str | None) -> LabelSchema:
-    """The model's labels, with the words of this call about which of them is positive and which favourable."""
-    labels = info.labels
-    known = ", ".join(labels.names)
-    named = (("--positive", positive), ("--favourable", favourable))
-    if info.answer_kind != "classes" and (positive or favourable):
-        problems = [Problem(option, f"is of one label among several, and task {info.task} has none") for option, name in named if name]
-        raise UsageError("the labels are not what this call says", problems=problems)
-    problems = [
-        Problem(option, f"'{name}' is no label of the model", f"labels: {known}")
-        for option, name in named
-        if name is not None and name not in labels.names
-    ]
-    if problems:
-        raise UsageError("the labels are not what this call says", problems=problems)
-    if positive is not None:
-        labels = replace(labels, positive=positive, positive_assumed=False)
-        if labels.favourable_assumed:
-            labels = replace(labels, favourable=positive)
-    return labels if favourable is None else replace(labels, favourable=favourable, favourable_assumed=False)
-
-
-def _forbidden(options: AuditOptions, info: ArtifactInfo) -> OutputPolicy | None:
-    """What must never be answered, by the file that `--budget safety.policy=FILE` names.
-
-    Raises:
-        UsageError: it cannot be used, or speaks of labels that the model does not have; every problem of it.
-    """
-    if options.safety.policy is None:
-        return None
-    from trustbase.audit.safety.forbidden import names_of
-    from trustbase.audit.safety.policy import read_output_policy, unknown_labels
-
-    policy = read_output_policy(options.safety.policy, Path(), where="--budget safety.policy")
-    problems = unknown_labels(policy, names_of(info.labels, info.answer_kind))
-    if problems:
-        raise UsageError("the policy of outputs speaks of labels that this model does not have", problems=problems)
-    return policy
-
-
-def _expectations(options: AuditOptions, info: ArtifactInfo) -> Expectations | None:
-    """What answers should do, by the file that `--budget robustness.expectations=FILE` names.
-
-    Raises:
-        UsageError: it cannot be used, or speaks of labels that the model does not have; every problem of it.
-    """
-    if options.robustness.expectations is None:
-        return None
-    from trustbase.audit.robustness.expectations import read_expectations
-
-    found = read_expectations(options.robustness.expectations, Path(), where="--budget robustness.expectations")
-    found.refuse_unfit(info.labels.names, info.answer_kind)
-    return found
 
 
 def _audit_model(
     call: _Call,
     info: ArtifactInfo,
-    rows: _Rows,
+    rows: Rows,
     source: str,
     shown: str | None,
     workers: int,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase.errors import RecipeError
 from trustbase.model.options import ScratchOptions
-from trustbase.recipe.lookup import TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import TASKS
 from trustbase.records import BaseModel
 from trustbase.stages import Stages
 

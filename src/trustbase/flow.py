@@ -147,23 +147,25 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
         return _learn(stages, plan, plan.finetune.base, policy)
     base = bases.choose_base(stages, plan)
     dataset = steps.read_data(stages, plan)
+    wanted = steps.read_files(plan, dataset)
     later = steps.read_later(stages, plan, dataset)
     base = base or bases.build_base(stages, plan, dataset)
     steps.describe_data(stages, plan, dataset, base, later)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy, _askers(plan, crew), later)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, wanted, _askers(plan, crew), later)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 
 def _learn(stages: Stages, plan: Plan, base: PlainOptions, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Labelled rows to a model that a person can read."""
     dataset = steps.read_data(stages, plan)
+    wanted = steps.read_files(plan, dataset)
     later = steps.read_later(stages, plan, dataset)
     interpretable.describe_data(stages, plan, dataset, later)
     trained = interpretable.learn_model(stages, plan, dataset, base)
     artifact = interpretable.make_plain_artifact(stages, plan, dataset, trained)
-    audit = steps.audit_model(stages, plan, dataset, artifact, policy, plan.recipe.cluster, later)
+    audit = steps.audit_model(stages, plan, dataset, artifact, policy, wanted, plan.recipe.cluster, later)
     return artifact, audit, releasing.judge(stages, releasing.test_rows(dataset), artifact, audit, policy)
 
 

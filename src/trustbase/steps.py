@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
-from trustbase.audit.robustness.expectations import read_expectations
-from trustbase.audit.safety.policy import read_output_policy
+from trustbase.audit.wanted import Wanted, read_wanted
 from trustbase.errors import DataError
 from trustbase.events import Emit
 from trustbase.finding_id import OUT_OF_TIME
 from trustbase.machine import machine_key
 from trustbase.model.plain.options import PlainOptions
-from trustbase.recipe.lookup import TASKS, calibrates, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import TASKS, calibrates
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import Seen, look, test_rows
 from trustbase.shifted import read_shift, shift_digest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trustbase.train.cluster import ClusterOptions
     from trustbase.train.on_launcher import Crew
 
-DATA_CODE = ("data", "recipe/lookup.py")
+DATA_CODE = ("data", "recipe/lookup.py", "recipe/entries.py")
 MODEL_CODE = (*DATA_CODE, "model", "train")
 ARTIFACT_CODE = (*MODEL_CODE, "outputs", "compress")
 AUDIT_CODE = (*ARTIFACT_CODE, "audit")
@@ -288,12 +288,24 @@ def audit_seed(seed: int) -> int:
     return seeds.stream_seed(seed, "audit") % 2**31
 
 
+def read_files(plan: Plan, dataset: Dataset) -> Wanted:
+    """The files that the recipe's audit names; what does not fit the rows' labels is better said before training than after.
+
+    Raises:
+        UsageError: some cannot be used; every problem of all.
+    """
+    wanted = read_wanted(plan.finetune.audit, plan.root)
+    wanted.refuse_unfit(dataset.labels, dataset.answers)
+    return wanted
+
+
 def audit_model(
     stages: Stages,
     plan: Plan,
     dataset: Dataset,
     artifact: ArtifactInfo,
     policy: Policy,
+    wanted: Wanted,
     cluster: ClusterOptions | None = None,
     later: Dataset | None = None,
 ) -> AuditReport:
@@ -301,12 +313,6 @@ def audit_model(
     recipe, folder = plan.finetune, stages.folder
     seed, purpose = audit_seed(recipe.train.seed), recipe.purpose.model_dump(mode="json")
     asked_what_for = "safety" in (recipe.audit.dimensions or ["safety"])
-    named = recipe.audit.safety.policy
-    forbidden = None if named is None else read_output_policy(named, plan.root)
-    named = recipe.audit.robustness.expectations
-    expectations = None if named is None else read_expectations(named, plan.root)
-    if expectations is not None:
-        expectations.refuse_unfit(dataset.labels.names, artifact.answer_kind)
 
     def compute() -> dict[str, Any]:
         from trustbase.audit.artifact import audit_artifact
@@ -318,8 +324,8 @@ def audit_model(
             artifact,
             dataset,
             purpose=purpose,
-            forbidden=forbidden,
-            expectations=expectations,
+            forbidden=wanted.forbidden,
+            expectations=wanted.expectations,
             options=recipe.audit,
             folder=folder,
             seed=seed,
@@ -341,8 +347,7 @@ def audit_model(
         "seed": seed,
         "machine": machine_key(),
         **({"purpose": purpose} if asked_what_for else {}),
-        **({"forbidden": forbidden.digest} if forbidden is not None else {}),
-        **({"expectations": expectations.digest} if expectations is not None else {}),
+        **wanted.digests(),
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
         **shift_digest(recipe.audit.robustness.shift, plan.root),
     }

@@ -24,7 +24,8 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.pretrained import head_names
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
-from trustbase.recipe.lookup import ADAPTATIONS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import LabelSchema
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")

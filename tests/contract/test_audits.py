@@ -33,7 +33,8 @@ from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, load, rivals_of
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, rivals_of
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 from trustbase.report.words import LANGUAGES, words
 from trustbase.train.probes import ProbeSet

@@ -14,7 +14,8 @@ from test_audits import MUTANTS, Audit, Make, check_audit
 from explain_world import WEIGHTS, audited, review_rows
 from trustbase.audit.catalogue import CATALOGUE, metric_names, why_never
 from trustbase.audit.context import AuditContext
-from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS
 
 REGISTERED = [(kind, load(entry)) for (dimension, kind), entry in AUDITS.items() if dimension == "explanation"]
 INSIDE = ("integrated_gradients", "attention_relevance")

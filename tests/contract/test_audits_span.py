@@ -15,7 +15,8 @@ from test_audits import MUTANTS, Audit, Make, check_audit, meddling
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.data.pair import join
 from trustbase.model.ragged import ragged
-from trustbase.recipe.lookup import AUDITS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import AUDITS
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
 REGISTERED = [(dimension, load(AUDITS[dimension, "span"])) for dimension in ("quality", "fairness")]

@@ -22,7 +22,8 @@ from trustbase.model.predict import Predictor
 from trustbase.model.questions import KINDS, Question
 from trustbase.model.runtime_torch import load_model
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ANSWER_KINDS, TASKS, load, load_named
+from trustbase.recipe.entries import load, load_named
+from trustbase.recipe.lookup import ANSWER_KINDS, TASKS
 from trustbase.records import ArtifactInfo, LabelSchema
 
 TEXTS = ["the film was " + "very " * (i * 7 % 11) + word for i in range(6) for word in ("good", "bad", "poor")]

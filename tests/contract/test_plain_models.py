@@ -21,7 +21,8 @@ from trustbase.model.plain.shared import PlainModel
 from trustbase.model.plain.store import read_plain
 from trustbase.model.predict import Predictor
 from trustbase.model.questions import Question
-from trustbase.recipe.lookup import PLAIN_MODELS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import PLAIN_MODELS
 from trustbase.records import ArtifactInfo, Split
 from trustbase.train.plain import fit
 

@@ -9,7 +9,7 @@ import pytest
 
 from trustbase.data.truth.base import truth_of
 from trustbase.outputs.answers.base import answering
-from trustbase.recipe import lookup
+from trustbase.recipe import entries, lookup
 
 TABLES = {
     "tasks": (lookup.TASKS, 8),
@@ -39,7 +39,7 @@ def test_every_entry_resolves_and_says_what_it_is(table: str, name: object, entr
     targets = [entry.target, *entry.others.values()] if isinstance(entry, lookup.Rival) else [entry.target]
     assert any(targets), f"{name} leads nowhere"
     for target in filter(None, targets):  # a rival without a first target has no sense for classes
-        assert callable(lookup.load_named(target)) or table in ("tasks", "answer_kinds", "adaptations"), target
+        assert callable(entries.load_named(target)) or table in ("tasks", "answer_kinds", "adaptations"), target
     assert 10 < len(entry.about) < 120
 
 
@@ -50,7 +50,7 @@ def test_every_answer_kind_has_all_that_a_task_needs(kind: str) -> None:
     from trustbase.model.questions import KINDS
     from trustbase.train.options import STOPPING_OF
 
-    assert truth_of(kind) is lookup.load_named(lookup.ANSWER_KINDS[kind].truth) and answering(kind).unit
+    assert truth_of(kind) is entries.load_named(lookup.ANSWER_KINDS[kind].truth) and answering(kind).unit
     assert lookup.ANSWER_KINDS[kind].question in KINDS and STOPPING_OF[kind]
     assert not lookup.ANSWER_KINDS[kind].contrasts or contrasting(kind).main, "an empty one is refused by compare, with the reason"
     assert {"quality", "fairness", "efficiency"} <= set(lookup.audited_dimensions(kind))

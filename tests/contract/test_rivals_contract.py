@@ -14,7 +14,8 @@ from sklearn.metrics import r2_score
 
 from trustbase.audit.context import Answers
 from trustbase.outputs.answers.base import answering
-from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS, load_named, rivals_of
+from trustbase.recipe.entries import load_named
+from trustbase.recipe.lookup import ANSWER_KINDS, RIVALS, rivals_of
 from trustbase.records import LabelSchema, Split
 
 SCHEMAS = {

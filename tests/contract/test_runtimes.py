@@ -22,7 +22,8 @@ from trustbase.model.predict import Predictor
 from trustbase.model.runtime_torch import load_model, mean_hidden
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
-from trustbase.recipe.lookup import RUNTIMES, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import RUNTIMES
 from trustbase.records import LabelSchema
 
 LABELS = LabelSchema(("a", "b", "c"), "a", "a")

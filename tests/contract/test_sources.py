@@ -24,7 +24,8 @@ from trustbase.data.samples import SAMPLES
 from trustbase.data.source import read_table
 from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError
-from trustbase.recipe.lookup import SOURCES, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import SOURCES
 
 ROWS = [
     {"text": "plain", "label": "yes", "sex": "f"},

@@ -19,7 +19,8 @@ from trustbase.model.load import resolve_base
 from trustbase.model.options import AdaptOptions
 from trustbase.model.ragged import ragged
 from trustbase.model.task import Task
-from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS
 from trustbase.records import LabelSchema, Split
 from trustbase.train.batches import Batch, TokenRows, UnitRows
 from trustbase.train.fit import fit

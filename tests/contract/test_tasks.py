@@ -14,7 +14,8 @@ from scipy import special
 
 from trustbase.model.load import resolve_base
 from trustbase.model.task import Task
-from trustbase.recipe.lookup import ANSWER_KINDS, OBJECTIVES, TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ANSWER_KINDS, OBJECTIVES, TASKS
 from trustbase.records import LabelSchema
 from trustbase.train.batches import Batch
 

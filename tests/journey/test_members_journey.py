@@ -20,7 +20,8 @@ from trustbase.errors import UsageError
 from trustbase.flow import RunResult, run
 from trustbase.model.load import resolve_base
 from trustbase.model.predict import Predictor
-from trustbase.recipe.lookup import TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import TASKS
 from trustbase.recipe.read import read_recipe
 from trustbase.train.fit import fit
 from trustbase.train.members import member_seed

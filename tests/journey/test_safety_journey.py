@@ -126,7 +126,7 @@ def test_a_run_knows_its_purpose_and_its_policy(made: SimpleNamespace, tmp_path:
     again = by_id(trustbase.audit(tmp_path / "run" / "bundle", **asked, budget=LITTLE, out=tmp_path / "c").report)
     assert again["safety.purpose"].value == 1.0 and again["safety.forbidden_outputs"].status == "not_applicable"
     (tmp_path / "p.yaml").write_text("labels: [ugly]\n")
-    with pytest.raises(UsageError, match="does not have"):
+    with pytest.raises(UsageError, match="is no label of the model"):
         trustbase.audit(tmp_path / "run" / "bundle", **asked, budget={"safety": {"policy": str(tmp_path / "p.yaml")}}, out=tmp_path / "d")
 
     (made.en / "policy.yaml").write_text(POLICY + "words: [nothing]\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from trustbase.audit import run
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.run import machine_facts, run_audit, write_scores
 from trustbase.errors import Interrupted, TrainingError, UsageError
-from trustbase.recipe.lookup import Entry
+from trustbase.recipe.entries import Entry
 from trustbase.records import ArtifactInfo, AuditReport, Decision, Finding, LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")

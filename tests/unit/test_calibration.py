@@ -19,7 +19,8 @@ from trustbase.data.options import DataOptions
 from trustbase.data.save import load_dataset, save_dataset
 from trustbase.data.split import for_calibration, keys
 from trustbase.recipe import lookup
-from trustbase.recipe.lookup import Entry, calibrates
+from trustbase.recipe.entries import Entry
+from trustbase.recipe.lookup import calibrates
 
 
 def table(rows: int = 2_000) -> dict[str, list[Any]]:

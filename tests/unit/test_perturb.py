@@ -12,7 +12,8 @@ from trustbase.data.pair import CELL, SEPARATOR, join
 from trustbase.data.perturb import chinese, packaged, signs, tables, words
 from trustbase.data.perturb.inputs import perturbed, pieces
 from trustbase.data.template import TextTemplate
-from trustbase.recipe.lookup import PERTURBATIONS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import PERTURBATIONS
 
 ENGLISH = "The food was good, and Emily didn't wait 25 minutes for the service."
 CHINESE = "酒店的房间很干净，服务员王小明态度也好，WiFi很快，入住3天。"

@@ -11,7 +11,7 @@ import pytest
 
 from trustbase.errors import RecipeError, UsageError
 from trustbase.flow import run
-from trustbase.recipe.marks import read_yaml
+from trustbase.marked_yaml import read_yaml
 from trustbase.recipe.read import read_recipe
 
 ROWS = "text,label,sex\n" + "".join(f"row {i},{'yes' if i % 2 else 'no'},{'f' if i % 3 else 'm'}\n" for i in range(60))

@@ -13,7 +13,7 @@ from trustbase import files
 from trustbase.audit.safety.audit import audit_any
 from trustbase.audit.safety.forbidden import measure_forbidden, outputs_of
 from trustbase.audit.safety.leaked import alike, measure_leaked
-from trustbase.audit.safety.policy import Output, policy_problems, read_output_policy, word_pattern
+from trustbase.audit.safety.policy import Output, read_output_policy, word_pattern
 from trustbase.audit.safety.purpose import measure_purpose
 from trustbase.errors import DataError, RecipeError, UsageError
 from trustbase.model.ragged import ragged
@@ -118,9 +118,19 @@ def test_every_fault_of_a_policy_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "- a", "words: []", "labels: 3", "a: [", "\xff"])
 def test_what_is_no_policy_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "p.yaml").write_bytes(text.encode("latin-1"))
-    found = policy_problems("p.yaml", tmp_path)
-    assert isinstance(found, list) and found
-    assert isinstance(policy_problems("none.yaml", tmp_path), list)
+    for name, where in (("p.yaml", "p.yaml"), ("none.yaml", "audit.safety.policy")):
+        with pytest.raises(UsageError) as told:
+            read_output_policy(name, tmp_path)
+        assert told.value.problems and all(problem.where.startswith(where) for problem in told.value.problems)
+
+
+def test_aliases_that_unfold_to_far_more_are_refused(tmp_path: Path) -> None:
+    """Nine lists, each of ten times the one before: 10⁹ words out of 300 bytes."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))]
+    (tmp_path / "p.yaml").write_text("\n".join([*lines, "words: *a8"]))
+    with pytest.raises(UsageError) as told:
+        read_output_policy("p.yaml", tmp_path)
+    assert "unfolds to more than" in str(told.value.problems[0])
 
 
 def test_words_are_whole_where_blanks_part_them() -> None:

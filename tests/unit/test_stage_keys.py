@@ -10,6 +10,7 @@ import pytest
 from tiny import tiny_bert
 from trustbase import bases, files, machine, releasing, steps
 from trustbase.audit.options import AuditOptions
+from trustbase.audit.wanted import Wanted
 from trustbase.errors import DataError, Interrupted, StaleRunError, TrustbaseError, UsageError, VerificationError
 from trustbase.events import RunLog
 from trustbase.stages import LIBRARIES, Stages, code_digest, locked
@@ -245,7 +246,7 @@ def test_a_result_that_its_stage_cannot_have_given_is_named(result, tmp_path, mo
     files.write_json(tmp_path / "findings.json", {"findings": []})
     monkeypatch.setattr(steps.AuditReport, "from_json", lambda _: None)
     with pytest.raises(TrustbaseError, match=r"audit\.json cannot be read: its result"):
-        steps.audit_model(stages, plan, data, data, SimpleNamespace(digest="p"))
+        steps.audit_model(stages, plan, data, data, SimpleNamespace(digest="p"), Wanted())
 
 
 def test_a_base_whose_run_was_not_released_is_told(tmp_path):

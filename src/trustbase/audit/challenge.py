@@ -17,7 +17,8 @@ from trustbase.audit.groups import encode, group_counts, named_groups, rows_by_g
 from trustbase.audit.guard import NAMED_ROWS
 from trustbase.audit.stats import Interval, paired_difference
 from trustbase.data.groups import MOST_NAMED
-from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS, load, load_named
+from trustbase.recipe.entries import load, load_named
+from trustbase.recipe.lookup import ANSWER_KINDS, AUDITS
 from trustbase.records import Decision, Direction, Finding
 
 Outcome = Literal["challenger ahead", "champion ahead", "no difference shown", "not enough evidence"]

@@ -19,7 +19,8 @@ from trustbase.data.terms import are_marked
 from trustbase.errors import Interrupted
 from trustbase.events import Emit, ignore
 from trustbase.machine import usable_cores
-from trustbase.recipe.lookup import load_named, rivals_of
+from trustbase.recipe.entries import load_named
+from trustbase.recipe.lookup import rivals_of
 from trustbase.records import Finding, LabelSchema, Split
 
 _MAX_THREADS = 8

@@ -17,7 +17,8 @@ from trustbase.data.truth.base import written
 from trustbase.errors import Interrupted, UsageError
 from trustbase.events import Emit, ignore
 from trustbase.finding_id import DIMENSIONS
-from trustbase.recipe.lookup import AUDITS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import AUDITS
 from trustbase.records import ArtifactInfo, AuditReport, Finding, LabelSchema, Split
 
 AuditFunction = Callable[[Any], list[Finding]]

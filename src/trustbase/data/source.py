@@ -23,7 +23,8 @@ from trustbase.data.saved import is_saved, saved_columns, saved_digest
 from trustbase.data.template import unknown_column
 from trustbase.data.wanted import Wanted
 from trustbase.errors import DataError
-from trustbase.recipe.lookup import SOURCES, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import SOURCES
 
 __all__ = ["BadRow", "RawTable", "format_of", "locate", "read_columns", "read_delimited", "read_jsonl", "read_parquet", "read_table"]
 

@@ -17,7 +17,8 @@ from trustbase.model.folder import CHECKPOINT, COLUMNS_FILE, read_object
 from trustbase.model.frozen import frozen_features, head_only
 from trustbase.model.heads import SEQUENCE
 from trustbase.model.pretrained import empty_classifier, origin_of, read_config, refuse_impossible, set_origin
-from trustbase.recipe.lookup import ADAPTATIONS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import BaseModel
 
 __all__ = [

@@ -9,7 +9,8 @@ from trustbase.errors import ModelError, Problem, UsageError
 from trustbase.model.ensemble import Ensemble, first_part, members_of
 from trustbase.model.questions import KINDS
 from trustbase.model.runtime import Runtime
-from trustbase.recipe.lookup import ANSWER_KINDS, RUNTIMES, load, load_named
+from trustbase.recipe.entries import load, load_named
+from trustbase.recipe.lookup import ANSWER_KINDS, RUNTIMES
 from trustbase.records import ArtifactInfo
 
 

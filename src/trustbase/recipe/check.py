@@ -46,8 +46,8 @@ def check(recipe: AnyRecipe, root: Path, aside: Aside) -> list[Found]:
         *own,
         *_training(recipe),
         *_dimensions(recipe),
-        *_safety(recipe, root, aside),
-        *_expected(recipe, root),
+        *_purpose(recipe, aside),
+        *_wanted(recipe, root),
         *_shift(recipe, root),
         *_gates(recipe, root, aside),
     ]
@@ -224,31 +224,25 @@ def _dimensions(recipe: AnyRecipe) -> Iterator[Found]:
             yield ("audit",), f"the {dimension} audit is one that this version of Trustbase cannot do yet", hint
 
 
-def _safety(recipe: AnyRecipe, root: Path, aside: Aside) -> Iterator[Found]:
-    """What an audit of safety needs to be told that somebody asks for by name, and a policy of outputs that cannot be used."""
-    from trustbase.audit.safety.policy import OutputPolicy, policy_problems
+def _purpose(recipe: AnyRecipe, aside: Aside) -> Iterator[Found]:
+    """What an audit of safety needs to be told that somebody asks for by name."""
     from trustbase.audit.safety.purpose import missing_fields
 
     if "safety" in (recipe.audit.dimensions or []):
         for name in missing_fields(recipe.purpose.model_dump()):
             if aside.sure("purpose", name):
                 yield ("purpose", name), f"purpose.{name} is needed where audit names safety, and it says nothing", "state it in your words"
-    named = recipe.audit.safety.policy
-    policy = None if named is None else policy_problems(named, root)
-    if policy is not None and not isinstance(policy, OutputPolicy):
-        for problem in policy:
-            yield ("audit",), problem.said, problem.hint
 
 
-def _expected(recipe: AnyRecipe, root: Path) -> Iterator[Found]:
-    """A file of expectations that cannot be used; which labels there are is known once rows are read."""
-    from trustbase.audit.robustness.expectations import Expectations, expectation_problems
+def _wanted(recipe: AnyRecipe, root: Path) -> Iterator[Found]:
+    """Expectations and a policy of outputs that cannot be used; whether their labels are the model's is known once rows are read."""
+    from trustbase.audit.wanted import read_wanted
+    from trustbase.errors import UsageError
 
-    named = recipe.audit.robustness.expectations
-    found = None if named is None else expectation_problems(named, root)
-    if found is not None and not isinstance(found, Expectations):
-        for problem in found:
-            yield ("audit",), problem.said, problem.hint
+    try:
+        read_wanted(recipe.audit, root)
+    except UsageError as error:
+        yield from ((("audit",), problem.said, problem.hint) for problem in error.problems)
 
 
 def _shift(recipe: AnyRecipe, root: Path) -> Iterator[Found]:

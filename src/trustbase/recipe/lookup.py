@@ -1,4 +1,4 @@
-"""The one registry: what a recipe may name, and where it lives. Filled by hand; imports nothing until `load` is called.
+"""The one registry: what a recipe may name, and where it lives. Filled by hand; imports nothing until `entries.load` is called.
 
 Each entry is (import string, one line that says what it is), and whatever is named here is found here: no stage keeps a
 list of its own beside it. Audits are registered under dimension × answer kind;
@@ -8,146 +8,9 @@ list of its own beside it. Audits are registered under dimension × answer kind;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A registered thing: `module:attribute` and its one-line description."""
-
-    target: str
-    about: str
-
-
-@dataclass(frozen=True)
-class Adaptation(Entry):
-    """A registered adaptation, and what must be known of it before any weight is read.
-
-    Attributes:
-        options: the keys of `adapt:` that it owns, beside `method`.
-        leaves: what lies on disk afterwards: "model" (all weights), or "adapter" (what was added, and the head).
-        merges: whether what it adds can become part of the weights; else base and module ship together.
-        opens_merged: whether a shipped adapter becomes part of the weights when it is opened; else it answers as it was trained.
-        needs, extra: a library beyond the core that it stands on, and the extra of this package that installs it.
-        no_shard, no_checkpointing, no_layer_decay: why `cluster.shard`, `train.gradient_checkpointing` and `train.layer_decay` cannot be
-            had with it; empty where they can.
-    """
-
-    options: tuple[str, ...] = ()
-    leaves: str = "model"
-    merges: bool = True
-    opens_merged: bool = True
-    needs: str = ""
-    extra: str = ""
-    no_shard: str = ""
-    no_checkpointing: str = ""
-    no_layer_decay: str = ""
-
-
-@dataclass(frozen=True)
-class TaskEntry(Entry):
-    """A registered task, and what must be known of it before any row or weight is read.
-
-    Attributes:
-        answers: its answer kind, a key of `ANSWER_KINDS`.
-        texts: how many texts the model reads together: 1, or 2 of a pair.
-        pairs: whether it reads two where `data.text_pair` is named, although one is enough.
-        entities: how many entities are marked in the text (`data.head`, `data.tail`).
-        reads: what one input is (`model.sequencer`): "text" (one, or two as a pair), "units" (of one text, each answered), "choices" (a
-            question and its choices), or "context" (a question and the text that is searched for its answer).
-        hub: what the Hugging Face Hub calls such a task (which counts numbers told of texts to text classification); empty where it has
-            no such name, or one under which it would ask in another form.
-    """
-
-    answers: str = "classes"
-    texts: int = 1
-    pairs: bool = False
-    entities: int = 0
-    reads: str = "text"
-    hub: str = ""
-
-
-@dataclass(frozen=True)
-class AnswerKind(Entry):
-    """What a model's answers are; `target` says how scores become answers (`outputs.answers`).
-
-    Attributes:
-        truth: how the label column is read (`data.truth`).
-        question: the question kind whose values are the scores.
-        of: a model of this kind, in words.
-        contrasts: how two models of it are compared; empty where that cannot be done.
-        averaged: what takes the mean of several models' outputs (`train.members`); empty where there is none.
-    """
-
-    truth: str = ""
-    question: str = ""
-    of: str = ""
-    contrasts: str = ""
-    averaged: str = ""
-
-
-@dataclass(frozen=True)
-class Runtime(Entry):
-    """A registered runtime, and whether it reads tokens: then it is opened with the artefact's tokenizer."""
-
-    tokens: bool = True
-
-
-@dataclass(frozen=True)
-class Perturbation(Entry):
-    """A registered change of a text: `target` is `change(text, rng, rate)`, which gives the changed text, or None where it cannot be made.
-
-    Attributes:
-        of: what a text must hold, for the reason where none of them does.
-        rate: share of the places where it can be made that are changed, at least one of them; 1 where it is made wherever it can be.
-        table: what says why a table that it needs cannot be read, "" where it can (`module:function`); empty where it needs none.
-        keeps: whether a reader takes the changed text for the same statement; else it says something else.
-    """
-
-    of: str = ""
-    rate: float = 1.0
-    table: str = ""
-    keeps: bool = True
-
-    def missing(self) -> str:
-        """Why it cannot be made here; "" where it can."""
-        return str(load_named(self.table)()) if self.table else ""
-
-
-@dataclass(frozen=True)
-class Plain(Entry):
-    """A model that a person can read: `target` is what answers, `learns` what learns it (`module:function`)."""
-
-    learns: str = ""
-
-    def learner(self) -> Any:
-        """What learns it, imported now."""
-        return load(Entry(self.learns, self.about))
-
-
-def options_read(adapt: Any) -> Any:
-    """Of what a resolved recipe says under `adapt:`, the method and the options that it reads and that hold something.
-
-    The rest are defaults of other methods. A method that this version does not know is shown with all that is said of it.
-    """
-    if not isinstance(adapt, Mapping) or adapt.get("method") not in ADAPTATIONS:
-        return adapt
-    own = ("method", *ADAPTATIONS[str(adapt["method"])].options)
-    return {name: adapt[name] for name in own if adapt.get(name) is not None}
-
-
-def load(entry: Entry) -> Any:
-    """The thing itself, imported now."""
-    return load_named(entry.target)
-
-
-def load_named(target: str) -> Any:
-    """What an import string `module:attribute` names, imported now."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
-
+from trustbase.recipe.entries import Adaptation, AnswerKind, Entry, Perturbation, Plain, Rival, Runtime, TaskEntry
 
 TASKS: dict[str, TaskEntry] = {
     "text-classification": TaskEntry(
@@ -298,6 +161,18 @@ ADAPTATIONS: dict[str, Adaptation] = {
         no_layer_decay="what adapt: prompt trains is of no layer",
     ),
 }
+
+
+def options_read(adapt: Any) -> Any:
+    """Of what a resolved recipe says under `adapt:`, the method and the options that it reads and that hold something.
+
+    The rest are defaults of other methods. A method that this version does not know is shown with all that is said of it.
+    """
+    if not isinstance(adapt, Mapping) or adapt.get("method") not in ADAPTATIONS:
+        return adapt
+    own = ("method", *ADAPTATIONS[str(adapt["method"])].options)
+    return {name: adapt[name] for name in own if adapt.get(name) is not None}
+
 
 #: What `base:` names in place of a pretrained model: learned from words and columns alone, and small enough to be read.
 PLAIN_MODELS: dict[str, Plain] = {
@@ -454,17 +329,6 @@ def calibrates(dimensions: Sequence[str] | None, kind: str) -> bool:
     measured = audited_dimensions(kind)
     fitting = {"robustness", "safety"} & set(measured)
     return any(name in fitting for name in dimensions or measured)
-
-
-@dataclass(frozen=True)
-class Rival(Entry):
-    """A registered rival; `target` trains it for classes, `others` for further answer kinds."""
-
-    others: Mapping[str, str] = field(default_factory=dict)
-
-    def of(self, kind: str) -> str | None:
-        """The import string of what trains it for an answer kind; None where it has no sense."""
-        return (self.target or None) if kind == "classes" else self.others.get(kind)
 
 
 RIVALS: dict[str, Rival] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trustbase import marked_yaml
 from trustbase.audit.options import from_list
 from trustbase.data.reference import without_secrets
 from trustbase.data.shares import share_of, written_out
@@ -23,7 +24,7 @@ def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Pr
     """
     key, separator, raw = text.partition("=")
     where = without_secrets(f"override {text}")
-    if why := marks.unwritable(text):
+    if why := marked_yaml.unwritable(text):
         return [Problem(where, f"holds {why}", "write it as UTF-8 text")]
     parts = tuple(_split_key(key.strip()))
     if "" in parts and parts != ("",):
@@ -31,7 +32,7 @@ def override(value: dict[str, Any], text: str, locate: marks.Locator) -> list[Pr
     if not separator or not any(parts):
         return [Problem(where, "is not of the form key=value, such as train.epochs=2")]
     limit = raw.lstrip()[:1] in {"<", ">"}  # a gate's limit, which YAML would take for the start of a block of text
-    parsed = marks.Marked(raw.strip()) if limit else marks.read_yaml(raw or "null", where)
+    parsed = marked_yaml.Marked(raw.strip()) if limit else marked_yaml.read_yaml(raw or "null", where)
     if parsed.problems:
         return parsed.problems
     target = value

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from trustbase import marked_yaml
 from trustbase.errors import Problem
 from trustbase.recipe import marks
 from trustbase.recipe.schema import STAGES, AnyRecipe, PretrainRecipe, Recipe
@@ -18,7 +19,7 @@ from trustbase.recipe.wording import describe, known_keys, nearest_key, problem_
 _MULTIPLE = re.compile(r"([-+]?\d+(?:\.\d+)?)([kMG])")
 _FACTORS = {"k": 10**3, "M": 10**6, "G": 10**9}
 #: In place of what must be there and is not, so that the rest of its section is read; nothing is concluded from these.
-_STAND_INS: dict[marks.Path, Any] = {
+_STAND_INS: dict[marked_yaml.Path, Any] = {
     ("data", "train"): "?.csv",
     ("data", "text"): "?text",
     ("data", "label"): "?label",
@@ -31,9 +32,9 @@ _MOST_PASSES = 50  # each sets something aside; no recipe needs as many
 class Aside:
     """Paths of a recipe that could not be read."""
 
-    paths: set[marks.Path] = field(default_factory=set)
+    paths: set[marked_yaml.Path] = field(default_factory=set)
 
-    def covers(self, path: marks.Path) -> bool:
+    def covers(self, path: marked_yaml.Path) -> bool:
         """Whether a path, or what it stands in, was set aside."""
         return any(path[: len(aside)] == aside for aside in self.paths)
 
@@ -42,7 +43,7 @@ class Aside:
         wholes = (aside[:-1] if aside and isinstance(aside[-1], int) else aside for aside in self.paths)  # a list lacks its item
         return not any(path[: len(whole)] == whole or path == whole[: len(path)] for whole in wholes)
 
-    def keys_under(self, path: marks.Path) -> set[str]:
+    def keys_under(self, path: marked_yaml.Path) -> set[str]:
         """Keys within a section that were set aside."""
         return {str(aside[len(path)]) for aside in self.paths if len(aside) > len(path) and aside[: len(path)] == path}
 
@@ -98,7 +99,7 @@ def _stage(value: dict[str, Any], aside: Aside, locate: marks.Locator) -> tuple[
 def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, locate: marks.Locator, kind: type[BaseModel]) -> list[Problem]:
     """Take what pydantic complains of out of the values, and tell what does not merely follow from what was taken out before."""
     problems: list[Problem] = []
-    drops: set[marks.Path] = set()
+    drops: set[marked_yaml.Path] = set()
     before = Aside(set(aside.paths))
     items = [(item, real_path(value, item["loc"])) for item in error.errors()]
     for item, path in sorted(items, key=lambda found: found[0]["type"] != "extra_forbidden"):
@@ -122,7 +123,7 @@ def _set_aside(value: dict[str, Any], error: ValidationError, aside: Aside, loca
     return problems
 
 
-def _misspelt(value: dict[str, Any], path: marks.Path, aside: Aside, kind: type[BaseModel]) -> None:
+def _misspelt(value: dict[str, Any], path: marked_yaml.Path, aside: Aside, kind: type[BaseModel]) -> None:
     """An unknown key was probably meant to be the nearest known one: nothing is concluded from that one's default."""
     near = nearest_key(path, kind)
     if near is not None and near not in _at(value, path[:-1]):
@@ -130,8 +131,8 @@ def _misspelt(value: dict[str, Any], path: marks.Path, aside: Aside, kind: type[
 
 
 def _wrong(
-    value: dict[str, Any], item: Any, path: marks.Path, aside: Aside, before: Aside, locate: marks.Locator, kind: type[BaseModel]
-) -> tuple[list[Problem], set[marks.Path]]:
+    value: dict[str, Any], item: Any, path: marked_yaml.Path, aside: Aside, before: Aside, locate: marks.Locator, kind: type[BaseModel]
+) -> tuple[list[Problem], set[marked_yaml.Path]]:
     """What to tell of a value that does not fit, and what to take out for it.
 
     Of keys that contradict each other, or that this version refuses in words of its own, those that the message names.
@@ -156,13 +157,13 @@ def _wrong(
     return told, named
 
 
-def _at(value: Any, path: marks.Path) -> Any:
+def _at(value: Any, path: marked_yaml.Path) -> Any:
     for part in path:
         value = value[part]
     return value
 
 
-def _take_out(value: dict[str, Any], path: marks.Path) -> None:
+def _take_out(value: dict[str, Any], path: marked_yaml.Path) -> None:
     if not path:
         value.clear()
         return
@@ -172,7 +173,7 @@ def _take_out(value: dict[str, Any], path: marks.Path) -> None:
         _take_out(value, path[:-1])
 
 
-def _booleans(value: Any, parsed: Any, path: marks.Path, locate: marks.Locator, kind: type[BaseModel]) -> Iterator[Problem]:
+def _booleans(value: Any, parsed: Any, path: marked_yaml.Path, locate: marks.Locator, kind: type[BaseModel]) -> Iterator[Problem]:
     """Booleans that were read as the numbers 0 and 1 where a number is wanted."""
     if isinstance(value, dict) and isinstance(parsed, BaseModel):
         for name, option in type(parsed).model_fields.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from trustbase import files
+from trustbase import files, marked_yaml
 from trustbase.errors import Problem, RecipeError
 from trustbase.recipe import marks
 from trustbase.recipe.check import check, warnings_of
@@ -80,10 +80,10 @@ def read_recipe(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str]
     return Plan(parsed.recipe, Path(name).stem, root, resolved, warnings_of(parsed.recipe))
 
 
-def _load(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Path, marks.Marked]:
+def _load(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Path, marked_yaml.Marked]:
     if isinstance(recipe, Mapping):
         text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
-        return "recipe", Path.cwd(), marks.read_yaml(text, "recipe")
+        return "recipe", Path.cwd(), marked_yaml.read_yaml(text, "recipe")
     path = Path(recipe)
     marks.require_text(str(path), "the recipe")
     try:
@@ -95,12 +95,12 @@ def _load(recipe: str | Path | Mapping[str, Any]) -> tuple[str, Path, marks.Mark
         hint = f"did you mean {path.parent / near[0]}?" if near else "`trustbase init` writes one"
         raise RecipeError(f"{path} is not a file", hint=hint)
     try:
-        text = files.read_at_most(path, marks.MAX_BYTES + 4).decode("utf-8-sig")
+        text = files.read_at_most(path, marked_yaml.MAX_BYTES + 4).decode("utf-8-sig")
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}", hint="check the path and its permissions") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8") from error
-    return str(path), path.resolve().parent, marks.read_yaml(text, str(path))
+    return str(path), path.resolve().parent, marked_yaml.read_yaml(text, str(path))
 
 
 def _error(name: str, problems: Sequence[Problem]) -> RecipeError:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from trustbase import marked_yaml
 from trustbase.data.reference import without_secrets
 from trustbase.errors import Problem
 from trustbase.recipe import marks
@@ -38,7 +39,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
-def real_path(value: Any, location: tuple[int | str, ...]) -> marks.Path:
+def real_path(value: Any, location: tuple[int | str, ...]) -> marked_yaml.Path:
     """The part of a pydantic location that stands in the recipe (union tags are not)."""
     path: list[str | int] = []
     for part in location:
@@ -49,7 +50,7 @@ def real_path(value: Any, location: tuple[int | str, ...]) -> marks.Path:
     return tuple(path)
 
 
-def unknown_key(path: marks.Path, locate: marks.Locator, recipe: type[BaseModel]) -> Problem:
+def unknown_key(path: marked_yaml.Path, locate: marks.Locator, recipe: type[BaseModel]) -> Problem:
     """A key that no section of this version knows."""
     key, dotted = str(path[-1]), ".".join(str(part) for part in path)
     if len(path) == 1 and key in LATER_SECTIONS:
@@ -62,19 +63,19 @@ def unknown_key(path: marks.Path, locate: marks.Locator, recipe: type[BaseModel]
     return Problem(locate(path), f"'{dotted}' is not a known key", hint)
 
 
-def nearest_key(path: marks.Path, recipe: type[BaseModel]) -> str | None:
+def nearest_key(path: marked_yaml.Path, recipe: type[BaseModel]) -> str | None:
     """The known key that the last one of a path was probably meant to be."""
     near = difflib.get_close_matches(str(path[-1]), known_keys(path[:-1], recipe), n=1, cutoff=0.6)
     return near[0] if near else None
 
 
-def known_keys(path: marks.Path, recipe: type[BaseModel]) -> list[str]:
+def known_keys(path: marked_yaml.Path, recipe: type[BaseModel]) -> list[str]:
     """Keys of the section at a path; empty where it is no section, or one whose keys are free."""
     model = model_at(path, recipe)
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
-def describe(location: marks.Path, recipe: type[BaseModel]) -> str:
+def describe(location: marked_yaml.Path, recipe: type[BaseModel]) -> str:
     """What the key at a path is for; empty where it has no description."""
     model = model_at(tuple(location[:-1]), recipe)
     name = str(location[-1]) if location else ""
@@ -82,7 +83,7 @@ def describe(location: marks.Path, recipe: type[BaseModel]) -> str:
     return f"{name}: {field.description}" if field is not None and field.description else ""
 
 
-def model_at(path: marks.Path, recipe: type[BaseModel]) -> type[BaseModel] | None:
+def model_at(path: marked_yaml.Path, recipe: type[BaseModel]) -> type[BaseModel] | None:
     """The options model that reads the mapping at `path` of a recipe."""
     model: type[BaseModel] | None = recipe
     for part in path:

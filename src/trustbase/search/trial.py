@@ -13,7 +13,8 @@ from trustbase import bases, files, pretraining, raw_text, steps
 from trustbase.errors import RecipeError, TrainingError, UsageError
 from trustbase.events import Emit
 from trustbase.machine import machine_key
-from trustbase.recipe.lookup import TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import TASKS
 from trustbase.recipe.schema import PretrainRecipe
 from trustbase.search.division import Division, divide
 from trustbase.stages import code_digest, library_versions

@@ -31,7 +31,8 @@ from trustbase.model.sequencer import Sequencer
 from trustbase.model.task import check_pairs
 from trustbase.model.token_units import unread
 from trustbase.model.tokenizer import load_tokenizer
-from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS
 from trustbase.records import BaseModel, LabelSchema, Split, Trained
 from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.evaluate import Judge

@@ -14,7 +14,8 @@ from trustbase.device import choose_device, choose_precision
 from trustbase.errors import Problem, RecipeError, UsageError
 from trustbase.events import Emit
 from trustbase.model.shape import PAIRED, base_model_problems
-from trustbase.recipe.lookup import OBJECTIVES, TASKS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import OBJECTIVES, TASKS
 from trustbase.train.batches import Batch
 from trustbase.train.heldout import HeldOut, measure_held_out
 from trustbase.train.objectives.base import TextObjective, Texts

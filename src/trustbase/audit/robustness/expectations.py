@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from trustbase import files
 from trustbase.audit.catalogue import EXPECTATIONS
-from trustbase.errors import Problem, UsageError
+from trustbase.audit.own_file import Form, read_own
+from trustbase.errors import Problem
 
-_LARGEST = 10_000_000  # bytes
-_FORM = "a list, such as - {name: polite, expect: same, pairs: [[TEXT, TEXT], …]}"
 MOVES = ("same", "higher", "lower", "not_higher", "not_lower")
 _WITHOUT_LABEL = ("same",)
 
@@ -58,6 +55,23 @@ class ExpectationOptions(BaseModel):
 class _File(BaseModel):
     items: list[ExpectationOptions] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _names_once(self) -> _File:
+        names = [item.name for item in self.items]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"names that stand twice, and each finding needs one of its own: {', '.join(twice)}")
+        return self
+
+
+FORM = Form(
+    "expectations",
+    "audit.robustness.expectations",
+    _File,
+    list,
+    "such as - {name: polite, expect: same, pairs: [[TEXT, TEXT], …]}",
+    lambda value: {"items": value},
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Expectations:
@@ -73,17 +87,8 @@ class Expectations:
     digest: str
     wanted: tuple[ExpectationOptions, ...]
 
-    def refuse_unfit(self, labels: Sequence[str], kind: str) -> None:
-        """Refuse what cannot be meant of a model of these labels and this answer kind.
-
-        Raises:
-            UsageError: every such place.
-        """
-        problems = list(self._problems(labels, kind))
-        if problems:
-            raise UsageError("the expectations do not fit this model", problems=problems)
-
-    def _problems(self, labels: Sequence[str], kind: str) -> Iterator[Problem]:
+    def unfit(self, labels: Sequence[str], kind: str) -> Iterator[Problem]:
+        """What cannot be meant of a model of these labels and this answer kind."""
         hint = f"labels: {', '.join(labels[:20])}"
         for place, item in enumerate(self.wanted):
             named = item.label if item.moves else item.expect
@@ -97,59 +102,11 @@ class Expectations:
                 )
 
 
-def read_expectations(name: str | Path, root: Path, *, where: str = "audit.robustness.expectations") -> Expectations:
-    """Read a file of expectations.
-
-    Args:
-        name: path of a YAML file, from `root` where it is relative.
-        root: the recipe's folder, or the current one.
-        where: the option that names it, for messages.
+def read_expectations(name: str | Path, root: Path, *, where: str = "") -> Expectations:
+    """Read a file of expectations (`own_file.read_own`).
 
     Raises:
         UsageError: it cannot be read, or says what it cannot mean; every problem of it.
     """
-    found = expectation_problems(name, root, where=where)
-    if isinstance(found, Expectations):
-        return found
-    raise UsageError("the expectations cannot be used", problems=found)
-
-
-def expectation_problems(name: str | Path, root: Path, *, where: str = "audit.robustness.expectations") -> Expectations | list[Problem]:
-    """The expectations, or everything that is wrong with them."""
-    try:
-        path = root / Path(name).expanduser()
-        data = files.read_at_most(path, _LARGEST + 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
-        return [Problem(where, f"the file '{str(name)[:200]}' cannot be read: {why}", "check the path")]
-    if len(data) > _LARGEST:
-        return [Problem(path.name, f"has more than {_LARGEST} bytes", "are these expectations?")]
-    try:
-        value = yaml.safe_load(data.decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        place = f"{path.name}:{mark.line + 1}" if mark is not None else path.name
-        return [Problem(place, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line")]
-    if not isinstance(value, list) or not value:
-        return [Problem(path.name, "must be a list of expectations", _FORM)]
-    try:
-        wanted = _File.model_validate({"items": value}).items
-    except ValidationError as error:
-        return list(_told(error, path.name))
-    names = [item.name for item in wanted]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        return [Problem(path.name, f"the name '{name}' stands twice", "each finding needs a name of its own") for name in twice]
-    return Expectations(path.name, "sha256:" + files.sha256_bytes(data), tuple(wanted))
-
-
-def _told(error: ValidationError, file: str) -> Iterator[Problem]:
-    """What pydantic found, in our form, each once."""
-    seen: set[str] = set()
-    for item in error.errors():
-        parts: list[Any] = [part for part in item["loc"][1:] if isinstance(part, int) or part in ExpectationOptions.model_fields]
-        place = ".".join(str(part) for part in parts)
-        problem = Problem(f"{file}: {place}" if place else file, str(item["msg"]).removeprefix("Value error, "), _FORM)
-        if str(problem) not in seen:
-            seen.add(str(problem))
-            yield problem
+    found = read_own(name, root, FORM, where)
+    return Expectations(found.file, found.digest, tuple(found.said.items))

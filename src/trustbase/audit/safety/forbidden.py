@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import asked_inputs
-from trustbase.audit.safety.policy import Condition, Output, OutputPolicy, unknown_labels
+from trustbase.audit.safety.policy import Condition, Output, OutputPolicy
 from trustbase.audit.stats import proportion
 from trustbase.data.cells import Reading
 from trustbase.data.pair import sides
-from trustbase.data.tags import types_of
 from trustbase.errors import DataError
 from trustbase.outputs.answers.base import answering, decided
 from trustbase.recipe.lookup import ANSWER_KINDS
@@ -35,8 +34,7 @@ def measure_forbidden(context: AuditContext) -> list[Finding]:
     assert info is not None
     if policy is None:
         return [Finding.without_value(id, "not_applicable", NO_POLICY, **told) for id in (NAME, f"{NAME}#probes")]
-    known = names_of(context.labels, info.answer_kind)
-    if problems := unknown_labels(policy, known):
+    if problems := policy.unfit(context.labels, info.answer_kind):
         raise DataError("the policy of outputs speaks of labels that the model does not have", problems=problems)
     conditions = policy.conditions()
     missed = [place for place, condition in conditions.items() if not condition.catches(*condition.made)]
@@ -58,13 +56,6 @@ def measure_forbidden(context: AuditContext) -> list[Finding]:
         return [Finding.without_value(id, "insufficient", reason, **told) for id in (NAME, f"{NAME}#probes")]
     context.marked.note(NAME, context.test.row_numbers[caught.any(axis=0)])
     return [_of_test(caught, policy, told), _of_probes(probed, policy, told)]
-
-
-def names_of(labels: LabelSchema, kind: str) -> tuple[str, ...]:
-    """What an answer can name: labels, types of entities, or nothing."""
-    if kind == "tokens":
-        return tuple(types_of(labels.names))
-    return labels.names if kind in ("classes", "labels") else ()
 
 
 def outputs_of(predicted: NDArray[Any], inputs: Sequence[str], labels: LabelSchema, kind: str) -> list[Output]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trustbase import files
+from trustbase.audit.own_file import Form, read_own
+from trustbase.data.tags import types_of
 from trustbase.data.units import ALONE
-from trustbase.errors import Problem, UsageError
+from trustbase.errors import Problem
+from trustbase.records import LabelSchema
 
-_LARGEST = 1_000_000  # bytes
 _LITERAL = re.compile(r"[\w\s'’-]+(\|[\w\s'’-]+)*")  # words with | between them: a pattern that is its own example
 _UNBROKEN = re.compile(f"[{ALONE}]")
 
@@ -131,9 +130,12 @@ class OutputPolicy:
             found[f"rules.{place}"] = Condition(when=compiled(rule.when), labels=tuple(rule.never), made=made)
         return found
 
-    def named_labels(self) -> list[str]:
-        """Every label that it names, each once."""
-        return list(dict.fromkeys([*self.wanted.labels, *(label for rule in self.wanted.rules for label in rule.never)]))
+    def unfit(self, labels: LabelSchema, kind: str) -> list[Problem]:
+        """Labels that it names, and that a model of these labels and this answer kind does not have."""
+        known = names_of(labels, kind)
+        named = dict.fromkeys([*self.wanted.labels, *(label for rule in self.wanted.rules for label in rule.never)])
+        hint = f"labels: {', '.join(known[:20])}" if known else "this model's answers have no labels: name words or patterns"
+        return [Problem(self.file, f"'{label}' is no label of the model", hint) for label in named if label not in known]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +163,13 @@ class Condition:
         return self.text is not None and any(self.text.search(normal(text)) for text in said.texts)
 
 
+def names_of(labels: LabelSchema, kind: str) -> tuple[str, ...]:
+    """What an answer can name: labels, types of entities, or nothing."""
+    if kind == "tokens":
+        return tuple(types_of(labels.names))
+    return labels.names if kind in ("classes", "labels") else ()
+
+
 def normal(text: str) -> str:
     """A text in which full and half width, and composed and decomposed signs, are the same (NFKC)."""
     return unicodedata.normalize("NFKC", text)
@@ -185,62 +194,20 @@ def word_pattern(word: str) -> re.Pattern[str]:
     return re.compile(f"{edge[0]}{re.escape(plain)}{edge[1]}", re.IGNORECASE)
 
 
-def read_output_policy(name: str | Path, root: Path, *, where: str = "audit.safety.policy") -> OutputPolicy:
-    """Read the file that says what must never be answered.
+FORM = Form(
+    "policy of outputs",
+    "audit.safety.policy",
+    PolicyFile,
+    dict,
+    "such as words: [WORD], labels: [LABEL], rules: [{when: PATTERN, never: [LABEL]}]",
+)
 
-    Args:
-        name: path of a YAML file, from `root` where it is relative.
-        root: the recipe's folder, or the current one.
-        where: the option that names it, for messages.
+
+def read_output_policy(name: str | Path, root: Path, *, where: str = "") -> OutputPolicy:
+    """Read the file that says what must never be answered (`own_file.read_own`).
 
     Raises:
         UsageError: it cannot be read, or says what it cannot mean; every problem of it.
     """
-    found = policy_problems(name, root, where=where)
-    if isinstance(found, OutputPolicy):
-        return found
-    raise UsageError("the policy of outputs cannot be used", problems=found)
-
-
-def policy_problems(name: str | Path, root: Path, *, where: str = "audit.safety.policy") -> OutputPolicy | list[Problem]:
-    """The policy, or everything that is wrong with it."""
-    try:
-        path = root / Path(name).expanduser()
-        data = files.read_at_most(path, _LARGEST + 1)
-    except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or error
-        return [Problem(where, f"the file '{str(name)[:200]}' cannot be read: {why}", "check the path")]
-    if len(data) > _LARGEST:
-        return [Problem(path.name, f"has more than {_LARGEST} bytes", "is this the policy of outputs?")]
-    try:
-        value = yaml.safe_load(data.decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        place = f"{path.name}:{mark.line + 1}" if mark is not None else path.name
-        return [Problem(place, f"is not valid YAML: {what}", "check indentation, quotes and colons at this line")]
-    if not isinstance(value, Mapping):
-        return [Problem(path.name, "must be a mapping", "such as words: [WORD], labels: [LABEL], rules: [{when: PATTERN, never: [LABEL]}]")]
-    try:
-        wanted = PolicyFile.model_validate(value)
-    except ValidationError as error:
-        return list(_told(error, path.name))
-    return OutputPolicy(path.name, "sha256:" + files.sha256_bytes(data), wanted)
-
-
-def _told(error: ValidationError, file: str) -> Iterator[Problem]:
-    """What pydantic found, in our form, each once."""
-    seen: set[str] = set()
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,str]"))
-        said = str(item["msg"]).removeprefix("Value error, ")
-        problem = Problem(f"{file}: {place}" if place else file, said)
-        if str(problem) not in seen:
-            seen.add(str(problem))
-            yield problem
-
-
-def unknown_labels(policy: OutputPolicy, known: Sequence[str]) -> list[Problem]:
-    """Labels that a policy names and a model does not have."""
-    hint = f"labels: {', '.join(known[:20])}"
-    return [Problem(policy.file, f"'{label}' is no label of the model", hint) for label in policy.named_labels() if label not in known]
+    found = read_own(name, root, FORM, where)
+    return OutputPolicy(found.file, found.digest, found.said)

@@ -12,7 +12,8 @@ from trustbase.data import marked
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.data.perturb.signs import FIXED
 from trustbase.data.template import Cell, TextTemplate, cell_text
-from trustbase.recipe.lookup import PERTURBATIONS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import PERTURBATIONS
 
 _ENTITY = re.compile(f"([{marked.HEAD}{marked.TAIL}]).*?\\1", re.DOTALL)
 

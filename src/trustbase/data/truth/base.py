@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from trustbase.data import labels
 from trustbase.data.rows import in_quotes
 from trustbase.errors import Problem
-from trustbase.recipe.lookup import ANSWER_KINDS, load_named
+from trustbase.recipe.entries import load_named
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import LabelSchema, Split
 
 _LONGEST = 100  # digits of a number in a cell of JSON

@@ -17,7 +17,8 @@ from trustbase.model.header import header_problem
 from trustbase.model.plain.described import PLAIN_SCHEMA, described
 from trustbase.model.plain.readers import Feature, Numbers, Reader, all_features, read_all
 from trustbase.model.plain.shared import PlainModel, Told
-from trustbase.recipe.lookup import PLAIN_MODELS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import PLAIN_MODELS
 from trustbase.records import LabelSchema
 
 NUMBERS_FILE = "plain.safetensors"

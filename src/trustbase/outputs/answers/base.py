@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trustbase.outputs.options import DecisionOptions
-from trustbase.recipe.lookup import ANSWER_KINDS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import Decision, LabelSchema
 
 #: `(rows, len(labels.names))`; where an answer is a table, `(rows,)` of such (`model.ragged`)

@@ -24,7 +24,8 @@ from trustbase.model.plain.options import LinearOptions, PlainOptions
 from trustbase.model.plain.readers import Reader, Words, all_features, read_all
 from trustbase.model.plain.store import Readable, read_plain, write_plain
 from trustbase.model.questions import log_softmax
-from trustbase.recipe.lookup import PLAIN_MODELS, load
+from trustbase.recipe.entries import load
+from trustbase.recipe.lookup import PLAIN_MODELS
 from trustbase.records import LabelSchema, Split, Trained
 from trustbase.train.plain.learned import Learned, Material
 from trustbase.train.plain.readers import Wanted, choose_readers
