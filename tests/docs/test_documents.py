@@ -18,6 +18,8 @@ from benchmark_world import fill, write_chosen
 from hub_kit import stand_in
 from hurry import time_quickly
 from tiny import tiny_bert
+from trustbase.audit.robustness.expectations import read_expectations
+from trustbase.audit.safety.policy import read_output_policy
 from trustbase.cli.main import app
 from trustbase.errors import RecipeError
 from trustbase.flow import RunResult
@@ -103,6 +105,17 @@ def stands_on(path: Path) -> str | None:
     """The run that a recipe needs first, by name: one whose base, or whose tokenizer, is another recipe's bundle."""
     found = re.search(r"\.\./runs/([\w-]+)/bundle", path.read_text(encoding="utf-8"))
     return found[1] if found else None
+
+
+@pytest.mark.parametrize("page", ["audit-in-depth.md", "audit-in-depth.zh-CN.md"])
+def test_the_files_of_users_that_a_page_shows_are_read(page: str, tmp_path: Path) -> None:
+    """The page on audits in depth shows a list of expectations and a policy of outputs."""
+    shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8"), re.DOTALL)
+    _, expectations, policy = shown
+    (tmp_path / "expectations.yaml").write_text(expectations, encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text(policy, encoding="utf-8")
+    assert len(read_expectations("expectations.yaml", tmp_path).wanted) == 3
+    assert len(read_output_policy("policy.yaml", tmp_path).conditions()) == 5
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
