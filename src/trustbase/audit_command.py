@@ -218,7 +218,7 @@ def audit(
                 rows = read_rows(info, Named(str(data), shown, str(label), groups, taught, positive, favourable, whose), emit)
                 if info.answer_kind == "classes" and not known["choices"]:
                     call.tell_assumed(rows.labels, groups)
-                told = {"purpose": own_purpose(str(model)), "forbidden": wanted.forbidden, "expectations": wanted.expectations}
+                told = {"purpose": own_purpose(str(model)), "wanted": wanted}
                 report, looks = _audit_model(call, info, rows, str(data), shown if shown is not None else info.text, workers, beside, told)
         return _finish(call, report, looks, lang)
 

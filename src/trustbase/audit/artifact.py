@@ -17,9 +17,8 @@ from trustbase.audit.catalogue import BESIDE
 from trustbase.audit.context import Answers, AuditContext, EvidenceBeside, fresh_evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.rivals import rival_answers
-from trustbase.audit.robustness.expectations import Expectations
 from trustbase.audit.run import run_audit, write_scores
-from trustbase.audit.safety.policy import OutputPolicy
+from trustbase.audit.wanted import Wanted
 from trustbase.data.cells import inputs_of
 from trustbase.events import Emit, ignore
 from trustbase.outputs.answers.base import answering, decided
@@ -54,8 +53,7 @@ def audit_artifact(
     shift: tuple[str, ...] | None = None,
     further: Further | None = None,
     purpose: Mapping[str, Any] | None = None,
-    forbidden: OutputPolicy | None = None,
-    expectations: Expectations | None = None,
+    wanted: Wanted | None = None,
     emit: Emit = ignore,
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure.
@@ -76,8 +74,7 @@ def audit_artifact(
         beside: further sets, by the name that ids have for them, on which quality and fairness are measured too.
         further: measures more on the same test rows.
         purpose: what the recipe says that the model is for; None where there is no recipe.
-        forbidden: what must never be answered.
-        expectations: what answers should do, as somebody wrote down.
+        wanted: what a user wants asked beyond what every audit asks.
         emit: takes events.
 
     Raises:
@@ -109,8 +106,8 @@ def audit_artifact(
             options=options,
             emit=emit,
             purpose=purpose,
-            forbidden=forbidden,
-            expectations=expectations,
+            forbidden=wanted.forbidden if wanted is not None else None,
+            expectations=wanted.expectations if wanted is not None else None,
             confidence=options.confidence,
             minimum_cell=options.minimum_cell,
         )
