@@ -59,15 +59,14 @@ def generate(path, megabytes):
 def data_stage(folder, memory):
     """What the data stage of a run does, and the counts of its card."""
     from trustbase.data.card import data_card
-    from trustbase.data.large import load_rows
-    from trustbase.data.load import source_digests
+    from trustbase.data.load import load, source_digests
     from trustbase.data.options import DataOptions
     from trustbase.data.save import load_dataset, save_dataset
 
     options = DataOptions(train="big.parquet", text="text", label="label", groups=["sex", "region"], memory=memory)
     source_digests(options, root=folder)
     with tempfile.TemporaryDirectory(dir=folder) as store:
-        save_dataset(load_rows(options, root=folder, seed=0, store=Path(store)), folder / "data")
+        save_dataset(load(options, root=folder, seed=0, store=Path(store)), folder / "data")
     dataset = load_dataset(folder / "data")
     data_card(dataset)
     return {"rows": sum(map(len, dataset.splits.values())), "digest": dataset.digest}

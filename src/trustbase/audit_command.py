@@ -243,8 +243,8 @@ def _read(
     entity: str | None,
     emit: Emit,
 ) -> _Rows:
-    from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
+    from trustbase.data.single import load_single
 
     shown = text if text is not None else info.text
     if shown is None:

@@ -16,7 +16,7 @@ from trustbase.stages import Stages
 from trustbase.steps import ARTIFACT_CODE, DATA_CODE, MODEL_CODE
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.model.plain.store import Readable
     from trustbase.recipe.read import Plan
 

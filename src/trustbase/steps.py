@@ -24,7 +24,7 @@ from trustbase.shifted import read_shift, shift_digest
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
     from trustbase.recipe.schema import Recipe
@@ -59,8 +59,7 @@ def write_wishes(stages: Stages, plan: Plan, policy: Policy) -> None:
 def read_data(stages: Stages, plan: Plan) -> Dataset:
     """Rows read, checked, split; every later stage starts from what this one saved."""
     from trustbase.data.labels import assumed
-    from trustbase.data.large import load_rows
-    from trustbase.data.load import source_digests
+    from trustbase.data.load import load, source_digests
     from trustbase.data.save import load_dataset, save_dataset
 
     options, seed, answers = plan.finetune.data, plan.finetune.train.seed, TASKS[plan.finetune.task].answers
@@ -71,7 +70,7 @@ def read_data(stages: Stages, plan: Plan) -> Dataset:
     def compute() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix=".data.", suffix=".part", dir=stages.folder) as store:
             read: dict[str, Any] = {"answers": answers, "apart": apart, "calibrate": calibrate, "emit": stages.log}
-            dataset = load_rows(options, root=plan.root, seed=seed, store=Path(store), **read)
+            dataset = load(options, root=plan.root, seed=seed, store=Path(store), **read)
             changed = [f"data.{name}" for name, digest in sources.items() if dataset.facts["sources"][name]["digest"] != digest]
             if changed:
                 raise DataError(f"{' and '.join(changed)} changed while being read", hint="run it again when nothing writes to it")

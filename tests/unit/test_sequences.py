@@ -14,8 +14,8 @@ from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassif
 from tiny import tiny_bert
 from trustbase.compress.graph import export_onnx
 from trustbase.data import choices
-from trustbase.data.load import load_single
 from trustbase.data.pair import join, sides
+from trustbase.data.single import load_single
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import joined, pad

@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from tiny import tiny_bert
 from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.compress.graph import export_onnx
-from trustbase.data.load import load, load_single
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import halves, join, readable
+from trustbase.data.single import load_single
 from trustbase.data.template import TextTemplate
 from trustbase.data_command import data
 from trustbase.errors import DataError, ModelError, RecipeError, UsageError

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data.apart import columns_page
+from trustbase.data.dataset import Dataset
 from trustbase.data.groups import LEAST_NAMED, MOST_NAMED, named_groups
 from trustbase.data.languages import guess_languages
 from trustbase.data.later import later_page
-from trustbase.data.load import Dataset
 from trustbase.data.markdown import in_code, plain, section, several, share
 from trustbase.data.order import order_page
 from trustbase.data.scripts import count_scripts

@@ -19,7 +19,7 @@ from trustbase.search.division import Division, divide
 from trustbase.stages import code_digest, library_versions
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.raw_text import Start
     from trustbase.recipe.read import Plan
     from trustbase.records import BaseModel
