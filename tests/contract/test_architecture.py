@@ -128,6 +128,7 @@ def test_options_are_leaves() -> None:
             "trustbase.data.pair",
             "trustbase.data.marked",
             "trustbase.data.shares",
+            "trustbase.data.split_options",
         }
         assert own - allowed <= set(names), f"{name} imports {own - allowed}"
 
