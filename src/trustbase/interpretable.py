@@ -26,7 +26,8 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, later: Dataset |
     target = stages.folder
 
     def compute() -> dict[str, Any]:
-        from trustbase.data.card import card_markdown, data_card
+        from trustbase.data.card import data_card
+        from trustbase.data.card_page import card_markdown
 
         card = data_card(dataset, licence=plan.finetune.data.licence, later=later)
         files.write_json(target / "data_card.json", card)

@@ -129,7 +129,8 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, base: BaseModel,
     max_length, stride = recipe.train.max_length, recipe.data.stride
 
     def compute() -> dict[str, Any]:
-        from trustbase.data.card import card_markdown, data_card
+        from trustbase.data.card import data_card
+        from trustbase.data.card_page import card_markdown
         from trustbase.model.sequencer import CONTEXT, Sequencer
         from trustbase.model.tokenizer import load_tokenizer
 

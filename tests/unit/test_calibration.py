@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from trustbase.data import divide
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.dataset import Dataset
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions

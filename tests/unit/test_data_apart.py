@@ -10,7 +10,8 @@ import pytest
 
 from plain_world import table_rows
 from trustbase.audit.rival_inputs import column_matrix
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.columns import kind_of_column
 from trustbase.data.dataset import Dataset
 from trustbase.data.load import load

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.gather import check_columns
 from trustbase.data.later import load_later
 from trustbase.data.load import load

@@ -11,7 +11,8 @@ import pytest
 
 from archives_kit import pack
 from trustbase import files
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.gather import check_columns
 from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions

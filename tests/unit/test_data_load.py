@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from trustbase import files
 from trustbase.data import languages
-from trustbase.data.card import OTHERS, card_markdown, data_card
+from trustbase.data.card import OTHERS, data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.digest import digest_rows
 from trustbase.data.gather import check_columns
 from trustbase.data.languages import guess_languages

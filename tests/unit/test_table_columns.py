@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from sklearn.preprocessing import StandardScaler
 
 from table_rows import FEATURES, table, write_rows
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.cells import inputs_of
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions, FeatureOptions
