@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.finding_id import OUT_OF_TIME
+from trustbase.labelled_rows import DATA_CODE
 from trustbase.machine import machine_key
 from trustbase.model.plain.options import PlainOptions
 from trustbase.records import ArtifactInfo, LabelSchema, Trained
 from trustbase.stages import Stages
-from trustbase.steps import ARTIFACT_CODE, DATA_CODE, MODEL_CODE
+from trustbase.steps import ARTIFACT_CODE, MODEL_CODE
 
 if TYPE_CHECKING:
     from trustbase.data.dataset import Dataset

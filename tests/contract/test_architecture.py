@@ -31,7 +31,7 @@ ORDER = (
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing", "bases", "shifted"},
-    {"steps", "raw_text", "pretraining", "interpretable"},
+    {"steps", "labelled_rows", "raw_text", "pretraining", "interpretable"},
     {
         "flow",
         "audit_command",
