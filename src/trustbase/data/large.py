@@ -17,7 +17,7 @@ from trustbase.data.assemble import Made, parts_of, source_of
 from trustbase.data.coded import Coded
 from trustbase.data.facts import pairs_of, split_facts
 from trustbase.data.gather import each_source
-from trustbase.data.making import refuse_empty, sample
+from trustbase.data.making import Chosen, choose
 from trustbase.data.options import DataOptions
 from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
 from trustbase.data.stream import StreamedSource, is_large, survey
@@ -52,9 +52,7 @@ class _Part:
     """What becomes of one split while its rows go by."""
 
     source: StreamedSource
-    rows: NDArray[np.int64]  # good rows of its source that are in it
-    found: int  # rows for it before any was left out
-    distinct: int  # … after equal texts were
+    chosen: Chosen  # of the good rows of its source
     writer: RowWriter
     path: Path
     missing: dict[str, int] = field(default_factory=dict)
@@ -70,7 +68,7 @@ def make_streamed(
     schema: LabelSchema,
 ) -> Made:
     """Every split in a file of its own, and what is known of it."""
-    parts = {name: _chosen(name, options, schema, source_of(name, sources), seed, store) for name in parts_of(sources)}
+    parts = {name: _part(name, options, schema, source_of(name, sources), seed, store) for name in parts_of(sources)}
     for source in sources.values():
         _write({name: part for name, part in parts.items() if part.source is source}, source, options, schema, template)
     repeats = {name: _repeats(part, options, schema) for name, part in parts.items()}
@@ -89,9 +87,7 @@ def make_streamed(
             grouped={column: count_stored(part.path, column) for column in options.groups},
             missing=part.missing,
             labels_trimmed=part.trimmed,
-            rows_found=part.found,
-            duplicates_removed=part.found - part.distinct,
-            sampled_from=part.distinct if len(part.rows) < part.distinct else None,
+            **part.chosen.counts,
         )
     return made, facts, lambda: shared
 
@@ -100,28 +96,25 @@ def _repeats(part: _Part, options: DataOptions, schema: LabelSchema) -> clean.Re
     """Equal texts of a split, by their keys."""
     found = part.source.coded(options.label)
     codes = labels.codes_of(Coded(found.words, np.arange(len(found.words), dtype=np.int32)), schema).astype(np.int32)
-    return clean.repeats_of_keys(part.source.keys(part.rows), codes[found.codes[part.rows]])
+    return clean.repeats_of_keys(part.source.keys(part.chosen.rows), codes[found.codes[part.chosen.rows]])
 
 
-def _chosen(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
-    """The rows of a split, as `making.make_split` chooses them."""
-    rows = source.parts.get(name, np.zeros(0, np.int64))
-    refuse_empty(name, rows, source)
-    found = len(rows)
-    if options.deduplicate:
+def _part(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
+    """What becomes of a split: its rows, chosen by the keys of their texts, and a file for them."""
+
+    def one_of_each(rows: NDArray[np.int64]) -> NDArray[np.int64]:
         own = labels.codes_of(source.coded(options.label), schema)[rows]
-        rows = rows[clean.one_of_keys(source.keys(rows), own)]
-    distinct = len(rows)
-    rows = sample(rows, getattr(options.sample, name, None), seed, name)
+        return clean.one_of_keys(source.keys(rows), own)
+
     path = store / f"{name}.parquet"
-    return _Part(source, rows, found, distinct, RowWriter(path), path)
+    return _Part(source, choose(name, options, source, seed, one_of_each), RowWriter(path), path)
 
 
 def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOptions, schema: LabelSchema, template: TextTemplate) -> None:
     """Go through a source again, and write every row to its split."""
     place = np.full(len(source.raw), -1, np.int8)
     for number, part in enumerate(parts.values()):
-        place[part.rows] = number
+        place[part.chosen.rows] = number
     names = source.coded(options.label)
     used = list(dict.fromkeys([*template.columns, *options.groups]))
     done = 0
@@ -165,6 +158,6 @@ def _shared(parts: Mapping[str, _Part]) -> dict[str, int]:
     """Rows of the second of each pair of splits whose text also stands in the first."""
     found = {}
     for one, other in pairs_of(parts):
-        first, second = (parts[name].source.keys(parts[name].rows) for name in (one, other))
+        first, second = (parts[name].source.keys(parts[name].chosen.rows) for name in (one, other))
         found[f"{one}/{other}"] = split.overlap_of_keys(first, second)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,17 +31,16 @@ def make_split(
     Raises:
         DataError: no row is for it.
     """
-    rows = source.parts.get(name, np.zeros(0, np.int64))
-    refuse_empty(name, rows, source)
     assert source.truth is not None
     values = source.truth.values
-    found = len(rows)
-    if options.deduplicate:
+
+    def one_of_each(rows: NDArray[np.int64]) -> NDArray[np.int64]:
         own = source.raw.table.take(pa.array(rows))
         texts = pa.array(with_cells([source.texts[row] for row in rows], own, options.features.columns), pa.large_string())
-        rows = rows[clean.one_of_each(texts, truth.codes(values[rows], schema))]
-    distinct = len(rows)
-    rows = sample(rows, getattr(options.sample, name, None), seed, name)
+        return clean.one_of_each(texts, truth.codes(values[rows], schema))
+
+    chosen = choose(name, options, source, seed, one_of_each)
+    rows = chosen.rows
     table = source.raw.table.take(pa.array(rows))
     texts_, grouped = [source.texts[row] for row in rows.tolist()], groups.read_groups(table, options.groups)
     features = options.features.columns
@@ -59,29 +60,66 @@ def make_split(
     )
     used = dict.fromkeys([*template.columns, *features, *options.groups])
     missing = {column: table[column].null_count for column in used}
-    counts: dict[str, Any] = {
-        "rows_found": found,
-        "duplicates_removed": found - distinct,
-        "sampled_from": distinct if len(rows) < distinct else None,
-    }
     trimmed = labels.label_texts(table[options.label])[1]
     repeats = clean.count_repeats(pa.array(inputs_of(made, features), pa.large_string()), truth.codes(made.labels, schema))
     counted: dict[str, Any] = {"repeats": repeats, "grouped": groups.count_groups(grouped), "missing": missing, "labels_trimmed": trimmed}
-    return made, split_facts(made, schema, source, truth, **counted, **counts)
+    return made, split_facts(made, schema, source, truth, **counted, **chosen.counts)
 
 
-def refuse_empty(name: str, rows: NDArray[np.int64], source: Source) -> None:
-    """A split needs a row.
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Rows of a split, and of how many they were chosen.
+
+    Attributes:
+        rows: indices into their source, `(rows,)`.
+        found: rows for the split before any was left out.
+        distinct: … after equal texts were.
+    """
+
+    rows: NDArray[np.int64]
+    found: int
+    distinct: int
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The same as the data card tells it."""
+        return {
+            "rows_found": self.found,
+            "duplicates_removed": self.found - self.distinct,
+            "sampled_from": self.distinct if len(self.rows) < self.distinct else None,
+        }
+
+
+def choose(
+    name: str,
+    options: DataOptions,
+    source: Source,
+    seed: int,
+    one_of_each: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+) -> Chosen:
+    """The rows of a split: those that are for it, without equal texts and sampled where the recipe says so.
+
+    Args:
+        name: of the split.
+        options: the recipe's `data` section.
+        source: where its rows are.
+        seed: of the sample.
+        one_of_each: which of some rows are kept, one of each text.
 
     Raises:
         DataError: no row is for it.
     """
+    rows = source.parts.get(name, np.zeros(0, np.int64))
     if not len(rows):
         hint = f"give more rows, a larger data.split.{name}, or a file of its own"
         raise DataError(f"the {name} split has no rows ({source.reference} holds {len(source.raw):,} usable rows)", hint=hint)
+    found = len(rows)
+    if options.deduplicate:
+        rows = rows[one_of_each(rows)]
+    return Chosen(_sample(rows, getattr(options.sample, name, None), seed, name), found, len(rows))
 
 
-def sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
+def _sample(rows: NDArray[np.int64], size: int | None, seed: int, name: str) -> NDArray[np.int64]:
     """A seeded part of the rows, in their order; all of them where there are not more."""
     if size is None or size >= len(rows):
         return rows
