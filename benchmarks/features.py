@@ -27,7 +27,8 @@ from trustbase.audit.rivals_classes import boosting
 from trustbase.audit.stats import Interval, paired_difference, proportion
 from trustbase.data.batch import plan_batches
 from trustbase.data.cells import inputs_of
-from trustbase.data.load import Dataset, load
+from trustbase.data.dataset import Dataset
+from trustbase.data.load import load
 from trustbase.machine import machine_key
 from trustbase.model.checkpoint import load_checkpoint
 from trustbase.model.columns import ColumnEncoder

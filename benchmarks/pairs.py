@@ -36,8 +36,8 @@ from trustbase.model.predict import Predictor
 from trustbase.model.task import TEXT_PAIR_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import LabelSchema
-from trustbase.train.batches import TokenRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

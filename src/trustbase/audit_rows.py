@@ -55,8 +55,8 @@ def read_rows(info: ArtifactInfo, named: Named, emit: Emit) -> Rows:
         UsageError: what is named does not go with the model.
         DataError: rows that cannot be used; every one of them.
     """
-    from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
+    from trustbase.data.single import load_single
 
     text, labels = _text_of(info, named.text), _labels(info, named.positive, named.favourable)
     features = FeatureOptions.model_validate(info.features)

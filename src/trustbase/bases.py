@@ -14,7 +14,7 @@ from trustbase.records import BaseModel
 from trustbase.stages import Stages
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.recipe.read import Plan
     from trustbase.recipe.schema import Recipe
 

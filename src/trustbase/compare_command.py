@@ -229,8 +229,8 @@ def _read(
         DataError: the file, a column, or rows cannot be used; every problem of both.
     """
     from trustbase.audit.comparing import PARTS
-    from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
+    from trustbase.data.single import load_single
 
     wanted = [(text, FeatureOptions.model_validate(info.features), info.numbers) for info, text in zip(infos, texts, strict=True)]
     splits, errors = [], []

@@ -78,7 +78,8 @@ def data(
         DataError: the file, a column or any row cannot be used; every problem is in it.
     """
     from trustbase.audit.named_texts import NamedTexts
-    from trustbase.data.card import card_markdown, data_card
+    from trustbase.data.card import data_card
+    from trustbase.data.card_page import card_markdown
     from trustbase.data.whole import columns_card, columns_markdown, load_whole
 
     if task not in TASKS:

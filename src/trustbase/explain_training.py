@@ -66,8 +66,8 @@ def read_training(info: ArtifactInfo, model: str, train: str | Path, label: str 
     """
     from trustbase.audit.explain.inside import no_inside
     from trustbase.bundle.subject import own_columns
-    from trustbase.data.load import load_single
     from trustbase.data.options import FeatureOptions
+    from trustbase.data.single import load_single
 
     if (why_not := no_inside(info)) or info.answer_kind not in KINDS:
         reason = why_not or "this version tells it of one label of several, and of numbers"

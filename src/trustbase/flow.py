@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustbase import bases, files, interpretable, pretraining, raw_text, releasing, steps
+from trustbase import bases, files, interpretable, labelled_rows, pretraining, raw_text, releasing, steps
 from trustbase.errors import UsageError, system_errors_told
 from trustbase.events import Listener, RunLog
 from trustbase.model.plain.options import PlainOptions
@@ -146,11 +146,11 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
     if isinstance(plan.finetune.base, PlainOptions):
         return _learn(stages, plan, plan.finetune.base, policy)
     base = bases.choose_base(stages, plan)
-    dataset = steps.read_data(stages, plan)
+    dataset = labelled_rows.read_data(stages, plan)
     wanted = steps.read_files(plan, dataset)
-    later = steps.read_later(stages, plan, dataset)
+    later = labelled_rows.read_later(stages, plan, dataset)
     base = base or bases.build_base(stages, plan, dataset)
-    steps.describe_data(stages, plan, dataset, base, later)
+    labelled_rows.describe_data(stages, plan, dataset, base, later)
     trained = steps.train_model(stages, plan, dataset, base, crew)
     artifact = steps.make_model_artifact(stages, plan, dataset, base, trained)
     audit = steps.audit_model(stages, plan, dataset, artifact, policy, wanted, _askers(plan, crew), later)
@@ -159,9 +159,9 @@ def _finetune(stages: Stages, plan: Plan, policy: Policy, crew: Crew | None) -> 
 
 def _learn(stages: Stages, plan: Plan, base: PlainOptions, policy: Policy) -> tuple[ArtifactInfo, AuditReport, Verdict]:
     """Labelled rows to a model that a person can read."""
-    dataset = steps.read_data(stages, plan)
+    dataset = labelled_rows.read_data(stages, plan)
     wanted = steps.read_files(plan, dataset)
-    later = steps.read_later(stages, plan, dataset)
+    later = labelled_rows.read_later(stages, plan, dataset)
     interpretable.describe_data(stages, plan, dataset, later)
     trained = interpretable.learn_model(stages, plan, dataset, base)
     artifact = interpretable.make_plain_artifact(stages, plan, dataset, trained)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from trustbase import files
 from trustbase.finding_id import OUT_OF_TIME
+from trustbase.labelled_rows import DATA_CODE
 from trustbase.machine import machine_key
 from trustbase.model.plain.options import PlainOptions
 from trustbase.records import ArtifactInfo, LabelSchema, Trained
 from trustbase.stages import Stages
-from trustbase.steps import ARTIFACT_CODE, DATA_CODE, MODEL_CODE
+from trustbase.steps import ARTIFACT_CODE, MODEL_CODE
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.model.plain.store import Readable
     from trustbase.recipe.read import Plan
 
@@ -26,7 +27,8 @@ def describe_data(stages: Stages, plan: Plan, dataset: Dataset, later: Dataset |
     target = stages.folder
 
     def compute() -> dict[str, Any]:
-        from trustbase.data.card import card_markdown, data_card
+        from trustbase.data.card import data_card
+        from trustbase.data.card_page import card_markdown
 
         card = data_card(dataset, licence=plan.finetune.data.licence, later=later)
         files.write_json(target / "data_card.json", card)

@@ -1,4 +1,4 @@
-"""The first steps of pretraining: raw text to tokens, each step keyed by its inputs and done once, as those of `steps.py` are."""
+"""The first steps of pretraining: raw text to tokens, each step keyed by its inputs and done once, as those of `labelled_rows.py` are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from trustbase import files
 from trustbase.bases import find_base
 from trustbase.errors import RecipeError
+from trustbase.labelled_rows import DATA_CODE
 from trustbase.records import BaseModel
 from trustbase.releasing import Seen
 from trustbase.stages import Stages
-from trustbase.steps import DATA_CODE
 
 if TYPE_CHECKING:
     from trustbase.data.canaries import Canaries

@@ -16,7 +16,7 @@ from trustbase.records import ArtifactInfo, AuditReport, Bundle, Verdict
 from trustbase.stages import Stages, read_record
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.gate.policy import Policy
     from trustbase.recipe.read import Plan
 

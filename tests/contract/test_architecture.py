@@ -46,7 +46,7 @@ ORDER = (
     {"recipe"},  # composes options and checks them against what exists; nothing before flow imports it
     {"stages"},
     {"releasing", "bases", "shifted"},
-    {"steps", "raw_text", "pretraining", "interpretable"},
+    {"steps", "labelled_rows", "raw_text", "pretraining", "interpretable"},
     {
         "flow",
         "audit_command",
@@ -144,6 +144,7 @@ def test_options_are_leaves() -> None:
             "trustbase.data.pair",
             "trustbase.data.marked",
             "trustbase.data.shares",
+            "trustbase.data.split_options",
         }
         assert own - allowed <= set(names), f"{name} imports {own - allowed}"
 

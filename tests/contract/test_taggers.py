@@ -22,9 +22,11 @@ from trustbase.model.task import Task
 from trustbase.recipe.entries import load
 from trustbase.recipe.lookup import ADAPTATIONS, OBJECTIVES, TASKS
 from trustbase.records import LabelSchema, Split
-from trustbase.train.batches import Batch, TokenRows, UnitRows
+from trustbase.train.batches import Batch
 from trustbase.train.fit import fit
+from trustbase.train.labelled import TokenRows
 from trustbase.train.options import TrainOptions
+from trustbase.train.units import UnitRows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,9 +15,9 @@ from hurry import time_quickly
 from trustbase import files
 from trustbase.audit.named_texts import NamedTexts
 from trustbase.cli.main import app
-from trustbase.data.load import load_single
 from trustbase.data.marked import columns_of
 from trustbase.data.pair import join
+from trustbase.data.single import load_single
 from trustbase.data.truth.span import SCORES
 from trustbase.errors import TrustbaseError, UsageError
 from trustbase.model.answering import QUESTION_ANSWERING

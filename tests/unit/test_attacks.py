@@ -13,8 +13,10 @@ import pytest
 from trustbase import files, home
 from trustbase.bundle.answer import predict
 from trustbase.bundle.keys import KEY_VARIABLE, read_public, signing_key
-from trustbase.data.load import check_columns, load, load_single
+from trustbase.data.gather import check_columns
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
+from trustbase.data.single import load_single
 from trustbase.errors import DataError, ModelError, RecipeError, UsageError
 from trustbase.events import RunLog
 from trustbase.gate.policy_file import read_file

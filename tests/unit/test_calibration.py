@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from trustbase.data import divide
-from trustbase.data.card import card_markdown, data_card
-from trustbase.data.large import load_rows
-from trustbase.data.load import Dataset, load
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
+from trustbase.data.dataset import Dataset
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.save import load_dataset, save_dataset
 from trustbase.data.split import for_calibration, keys
@@ -174,7 +175,7 @@ def test_streamed_rows_are_parted_as_rows_read_whole(tmp_path: Path, more: dict[
     write(tmp_path)
     options = {"train": "rows.parquet", "text": "text", "label": "label", **more}
     (tmp_path / "store").mkdir()
-    streamed = load_rows(DataOptions(**options, memory="stream"), root=tmp_path, seed=0, store=tmp_path / "store", calibrate=True)
+    streamed = load(DataOptions(**options, memory="stream"), root=tmp_path, seed=0, store=tmp_path / "store", calibrate=True)
     whole = read(tmp_path, **more)
     assert streamed.digest == whole.digest and streamed.facts == whole.facts and "calibration" in streamed.splits
     save_dataset(streamed, tmp_path / "data")

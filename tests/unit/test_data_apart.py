@@ -10,12 +10,14 @@ import pytest
 
 from plain_world import table_rows
 from trustbase.audit.rival_inputs import column_matrix
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.columns import kind_of_column
-from trustbase.data.large import load_rows
-from trustbase.data.load import Dataset, load, load_single
+from trustbase.data.dataset import Dataset
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.save import load_dataset, save_dataset
+from trustbase.data.single import load_single
 from trustbase.errors import DataError
 from trustbase.report.datacard import data_section
 from trustbase.report.words import words
@@ -113,8 +115,8 @@ def test_such_rows_are_never_streamed(tmp_path: Path) -> None:
     write(tmp_path / "rows.csv", wrong={})
     options = DataOptions.model_validate({**OPTIONS, "memory": "stream"})
     with pytest.raises(DataError, match="columns that a model reads one by one"):
-        load_rows(options, root=tmp_path, seed=0, store=tmp_path, apart=True)
-    assert load_rows(options, root=tmp_path, seed=0, store=tmp_path).facts.get("columns") is None
+        load(options, root=tmp_path, seed=0, store=tmp_path, apart=True)
+    assert load(options, root=tmp_path, seed=0, store=tmp_path).facts.get("columns") is None
 
 
 def test_a_rival_takes_numbers_with_a_slip_for_numbers() -> None:

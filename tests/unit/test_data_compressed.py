@@ -12,7 +12,8 @@ from trustbase import files
 from trustbase.bundle.rows import read_rows
 from trustbase.data import archive
 from trustbase.data.cells import Reading
-from trustbase.data.load import check_columns, load, source_digests
+from trustbase.data.gather import check_columns
+from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.template import TextTemplate

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from trustbase.bundle.portable import portable_recipe
 from trustbase.data import database
-from trustbase.data.load import check_columns, load, source_digests
+from trustbase.data.gather import check_columns
+from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import without_secrets
 from trustbase.data.source import read_table

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
+from trustbase.data.gather import check_columns
 from trustbase.data.later import load_later
-from trustbase.data.load import check_columns, load
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.split import by_entity, by_time
 from trustbase.data.times import read_moments

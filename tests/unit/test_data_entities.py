@@ -13,11 +13,12 @@ import pytest
 
 from archives_kit import save_table
 from trustbase.data import conll
-from trustbase.data.load import load, load_single
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.samples import SAMPLES, find_sample
 from trustbase.data.samples.packaged import entities_in, sentences
 from trustbase.data.sentences import joined, single_characters
+from trustbase.data.single import load_single
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.tags import entities_of, scheme_of, split_tag, tag_names, tags_of, types_of
 from trustbase.errors import DataError

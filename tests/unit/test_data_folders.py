@@ -11,9 +11,12 @@ import pytest
 
 from archives_kit import pack
 from trustbase import files
-from trustbase.data.card import card_markdown, data_card
-from trustbase.data.load import check_columns, load, load_single, source_digests
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
+from trustbase.data.gather import check_columns
+from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions
+from trustbase.data.single import load_single
 from trustbase.data.source import read_columns, read_table
 from trustbase.errors import DataError
 

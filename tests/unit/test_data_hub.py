@@ -14,7 +14,8 @@ import pytest
 
 from hub_kit import COMMIT, put, stand_in
 from mini_hub import serving
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.gather import check_columns
 from trustbase.data.hub_name import HubName, hub_name, is_hub
 from trustbase.data.load import load, source_digests

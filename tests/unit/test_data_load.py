@@ -16,14 +16,17 @@ from pydantic import ValidationError
 
 from trustbase import files
 from trustbase.data import languages
-from trustbase.data.card import OTHERS, card_markdown, data_card
+from trustbase.data.card import OTHERS, data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.digest import digest_rows
+from trustbase.data.gather import check_columns
 from trustbase.data.languages import guess_languages
-from trustbase.data.load import check_columns, load, load_single, source_digests
+from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.samples import SAMPLES, read_sample
 from trustbase.data.save import load_dataset, save_dataset
 from trustbase.data.scripts import count_scripts
+from trustbase.data.single import load_single
 from trustbase.data.split import by_content, positions
 from trustbase.errors import DataError
 from trustbase.records import LabelSchema

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from trustbase.data import delimited
 from trustbase.data.columnar import refuse_type
 from trustbase.data.load import load
-from trustbase.data.options import DataOptions, ToleranceOptions
+from trustbase.data.options import DataOptions
 from trustbase.data.rows import check_rows, in_quotes
 from trustbase.data.source import read_columns, read_delimited, read_jsonl, read_parquet
+from trustbase.data.split_options import ToleranceOptions
 from trustbase.errors import DataError
 
 BIG = "x" * 10_000_000

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from archives_kit import save_table
-from trustbase.data.load import check_columns, load, source_digests
+from trustbase.data.gather import check_columns
+from trustbase.data.load import load, source_digests
 from trustbase.data.options import DataOptions
 from trustbase.data.source import read_columns, read_table
 from trustbase.errors import DataError

@@ -10,7 +10,6 @@ import pytest
 from trustbase.data import batch, columnar, large, stored, stream
 from trustbase.data.batch import plan_batches
 from trustbase.data.digest import digest_rows
-from trustbase.data.large import load_rows
 from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.save import load_dataset, save_dataset
@@ -60,7 +59,7 @@ def both(folder, tmp_path, **more):
     """The same recipe, read whole and streamed."""
     options = {"train": "train.parquet", "text": "text", "label": "label", "groups": ["sex"], **more}
     whole = load(DataOptions(**options), root=folder, seed=3)
-    streamed = load_rows(DataOptions(**options, memory="stream"), root=folder, seed=3, store=tmp_path)
+    streamed = load(DataOptions(**options, memory="stream"), root=folder, seed=3, store=tmp_path)
     return whole, streamed
 
 
@@ -127,14 +126,14 @@ def test_bad_rows_are_named_alike_wherever_they_stand(folder, tmp_path):
     with pytest.raises(DataError) as whole:
         load(DataOptions(**options), root=folder, seed=0)
     with pytest.raises(DataError) as streamed:
-        load_rows(DataOptions(**options, memory="stream"), root=folder, seed=0, store=tmp_path)
+        load(DataOptions(**options, memory="stream"), root=folder, seed=0, store=tmp_path)
     told = [str(problem) for problem in streamed.value.problems]
     assert told == [str(problem) for problem in whole.value.problems] and len(told) == 7
     assert "bad.parquet:2501: column 'key' repeats an earlier value: first on line 4" in told
     tolerant = {**options, "tolerance": 7}
     assert_same(
         load(DataOptions(**tolerant), root=folder, seed=0),
-        load_rows(DataOptions(**tolerant, memory="stream"), root=folder, seed=0, store=tmp_path),
+        load(DataOptions(**tolerant, memory="stream"), root=folder, seed=0, store=tmp_path),
     )
 
 
@@ -143,7 +142,7 @@ def test_a_file_of_bad_rows_alone_does_not_fill_the_memory_with_them(folder, tmp
     pq.write_table(pa.table({"text": ["a"] * 1_000, "label": pa.nulls(1_000, pa.string())}), folder / "empty.parquet")
     options = DataOptions(train="empty.parquet", text="text", label="label", memory="stream")
     with pytest.raises(DataError, match="over 300 rows cannot be used"):
-        load_rows(options, root=folder, seed=0, store=tmp_path)
+        load(options, root=folder, seed=0, store=tmp_path)
 
 
 def test_the_size_decides_where_the_recipe_does_not(folder, tmp_path, monkeypatch):
@@ -197,7 +196,7 @@ def test_a_file_that_is_replaced_between_the_two_passes_is_refused(folder, tmp_p
         "grown": pa.concat_tables([table, table]),
         "without the label": table.drop_columns(["label"]),
     }
-    make = large._make
+    make = large.make_streamed
 
     def after_a_change(*given):
         if how == "gone":
@@ -208,8 +207,8 @@ def test_a_file_that_is_replaced_between_the_two_passes_is_refused(folder, tmp_p
             pq.write_table(replaced[how], place, row_group_size=100)
         return make(*given)
 
-    monkeypatch.setattr(large, "_make", after_a_change)
+    monkeypatch.setattr(large, "make_streamed", after_a_change)
     options = DataOptions(train="rows.parquet", text="text", label="label", groups=["sex"], memory="stream")
     with pytest.raises(DataError, match=r"rows\.parquet changed while it was read") as caught:
-        load_rows(options, root=tmp_path, seed=0, store=tmp_path)
+        load(options, root=tmp_path, seed=0, store=tmp_path)
     assert caught.value.exit_code == 2 and "run it again" in str(caught.value)

@@ -28,9 +28,9 @@ from trustbase.model.states import frozen_states
 from trustbase.model.task import TEXT_CLASSIFICATION, TEXT_PAIR_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.records import Split
-from trustbase.train.batches import StateRows, TokenRows
 from trustbase.train.fit import fit
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import StateRows, TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

@@ -36,9 +36,9 @@ from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.recipe.lookup import ADAPTATIONS
 from trustbase.records import LabelSchema, Split
-from trustbase.train.batches import TokenRows
 from trustbase.train.columns import columns_of, learn_columns
 from trustbase.train.fit import fit
+from trustbase.train.labelled import TokenRows
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions
 from trustbase.train.quick import Dropout, QuickBert

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import pad
 from trustbase.model.tokenizer import encode, load_tokenizer, model_max_length, token_stats
-from trustbase.train.batches import TokenRows
+from trustbase.train.labelled import TokenRows
 
 TEXTS = ["good film " * 50, "", "a", "中文 字", "x" * 300, "the service was very bad, not good.", "  \n\t ", "[SEP] in the text [CLS]"]
 

@@ -25,11 +25,11 @@ from trustbase.audit.stats import proportion
 from trustbase.bundle.golden import synthetic_rows
 from trustbase.bundle.rows import BadInput, read_rows
 from trustbase.data.cells import Reading
-from trustbase.data.large import load_rows
-from trustbase.data.load import load_single
+from trustbase.data.load import load
 from trustbase.data.marked import HEAD, TAIL, Span, columns_of, mark, parts, read_span, readable, three_columns
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import readable as for_people
+from trustbase.data.single import load_single
 from trustbase.data.template import TextTemplate
 from trustbase.data.terms import finder
 from trustbase.errors import DataError, ModelError, RecipeError
@@ -260,7 +260,7 @@ def test_rows_on_disk_are_sliced_like_rows_in_memory(tmp_path: Path) -> None:
     options = DataOptions(train="rows.parquet", text="text", head="head", tail="tail", label="label")
     found = []
     for memory in ("whole", "stream"):
-        data = load_rows(options.model_copy(update={"memory": memory}), root=tmp_path, seed=0, store=tmp_path)
+        data = load(options.model_copy(update={"memory": memory}), root=tmp_path, seed=0, store=tmp_path)
         test = data.splits["test"]
         context = AuditContext(test, data.labels, Decision(), Answers(None, test.labels), Evidence(Path()), 0)
         found.append([(kind, columns, codes.tolist(), names) for kind, columns, codes, names in partitions(context)])

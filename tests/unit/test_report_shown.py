@@ -32,7 +32,7 @@ from trustbase.recipe.lookup import ADAPTATIONS, options_read
 from trustbase.records import Decision, Finding, LabelSchema, Split
 from trustbase.report import charts, forms
 from trustbase.report.datacard import data_section
-from trustbase.report.dimensions import efficiency_blocks
+from trustbase.report.efficiency import efficiency_blocks
 from trustbase.report.facts import model_facts
 from trustbase.report.formats import show, tick
 from trustbase.report.groups import fairness_blocks

@@ -12,7 +12,8 @@ from safety_kit import LABELS, by_words, context_of, make_rows, poisoned
 from trustbase import files
 from trustbase.audit.safety import backdoor
 from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
-from trustbase.audit.safety.backdoor import WAYS, measure_backdoor
+from trustbase.audit.safety.backdoor import measure_backdoor
+from trustbase.audit.safety.scan import WAYS
 from trustbase.audit.safety.suspects import Held, clustered, deciding, outlying, terms_of
 from trustbase.audit.safety.taught import taught_by
 from trustbase.audit.safety.triggers import hunt, place_words

@@ -14,8 +14,8 @@ from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassif
 from tiny import tiny_bert
 from trustbase.compress.graph import export_onnx
 from trustbase.data import choices
-from trustbase.data.load import load_single
 from trustbase.data.pair import join, sides
+from trustbase.data.single import load_single
 from trustbase.data.template import TextTemplate
 from trustbase.errors import DataError, ModelError
 from trustbase.model.encoded import joined, pad
@@ -29,8 +29,8 @@ from trustbase.model.token_pairs import encode_pairs
 from trustbase.model.tokenizer import encode, load_tokenizer, not_text
 from trustbase.model.windows import window_counts, windows_of
 from trustbase.records import LabelSchema
-from trustbase.train.batches import FeatureRows, TokenRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import FeatureRows, TokenRows
 
 WORDS = [f"w{number}" for number in range(30)]
 LENGTH, STRIDE = 12, 4

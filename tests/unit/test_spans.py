@@ -36,9 +36,10 @@ from trustbase.model.tokenizer import load_tokenizer
 from trustbase.outputs.answers.span import SPAN, best_threshold
 from trustbase.outputs.options import DecisionOptions
 from trustbase.records import Decision, LabelSchema, Split
-from trustbase.train.batches import SpanRows, TokenRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.objectives.span import span
+from trustbase.train.units import SpanRows
 
 WORDS = [f"w{number}" for number in range(30)]
 LABELS = LabelSchema(SCORES, SCORES[-1], SCORES[-1])

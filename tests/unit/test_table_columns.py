@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from sklearn.preprocessing import StandardScaler
 
 from table_rows import FEATURES, table, write_rows
-from trustbase.data.card import card_markdown, data_card
+from trustbase.data.card import data_card
+from trustbase.data.card_page import card_markdown
 from trustbase.data.cells import inputs_of
-from trustbase.data.load import load, load_single
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions, FeatureOptions
 from trustbase.data.save import load_dataset, save_dataset
+from trustbase.data.single import load_single
 from trustbase.errors import DataError, ModelError, RecipeError
 from trustbase.model.columns import ABSENT, MISSING, UNKNOWN, CategoricalColumn, ColumnEncoder, NumericColumn
 from trustbase.recipe.read import read_recipe

@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from tiny import tiny_bert
 from trustbase.audit.rivals_classes import bag_of_words
 from trustbase.compress.graph import export_onnx
-from trustbase.data.load import load, load_single
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.pair import halves, join, readable
+from trustbase.data.single import load_single
 from trustbase.data.template import TextTemplate
 from trustbase.data_command import data
 from trustbase.errors import DataError, ModelError, RecipeError, UsageError
@@ -27,7 +28,7 @@ from trustbase.model.token_pairs import kept, pair_layout
 from trustbase.model.tokenizer import encode, load_tokenizer, token_stats
 from trustbase.recipe.read import read_recipe
 from trustbase.records import LabelSchema, Split
-from trustbase.train.batches import TokenRows
+from trustbase.train.labelled import TokenRows
 from trustbase.train.quick import Dropout, QuickBert
 
 WORDS = tuple(f"w{number}" for number in range(40))

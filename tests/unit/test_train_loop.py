@@ -332,7 +332,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import trustbase.files as files, trustbase.train.loop as loop, trustbase.train.state as state
+import trustbase.files as files
+from trustbase.train import advance, loop, state
 from train_kit import job, rows
 from trustbase.events import RunLog
 
@@ -353,7 +354,7 @@ def be_killed(where, folder):
     if where == "before-rename": files.sync_tree = dying(files.sync_tree, 2)
     if where == "after-rename": state.prune = dying(state.prune, 2)
     if where == "evaluation": loop._measured = dying(loop._measured, 2)
-    if where == "before-step": loop._update = dying(loop._update, 12)
+    if where == "before-step": advance._update = dying(advance._update, 12)
     def listen(record):
         if where == "mid-epoch" and record["event"] == "step" and record["step"] == 12: die()
     job(folder / "checkpoints", validation=rows(30, 1), save_every=1e6, emit=RunLog(folder / "log.jsonl", listeners=(listen,)))

@@ -16,9 +16,9 @@ from trustbase.model.options import AdaptOptions
 from trustbase.model.task import TEXT_CLASSIFICATION
 from trustbase.model.tokenizer import encode, load_tokenizer
 from trustbase.train import table
-from trustbase.train.batches import TokenRows
 from trustbase.train.fit import fit
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

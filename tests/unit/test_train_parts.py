@@ -16,7 +16,7 @@ from train_kit import Toy, job, rows, split, weights
 from trustbase import device
 from trustbase.errors import RecipeError, TrainingError, UsageError
 from trustbase.model.metrics import class_metrics as quality
-from trustbase.train.batches import TokenRows
+from trustbase.train.labelled import TokenRows
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import STOPPING_OF, TrainOptions
 from trustbase.train.schedule import learning_rate_factor, make_optimizer, undecayed

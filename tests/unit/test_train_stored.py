@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from trustbase.model.encoded import Encoded, joined, offsets_of, stored
-from trustbase.train import batches
-from trustbase.train.batches import TokenRows
+from trustbase.train import labelled
+from trustbase.train.labelled import TokenRows
 
 
 def pieces(rows, *, each=1_000, windows=False, segments=False):
@@ -29,7 +29,7 @@ def pieces(rows, *, each=1_000, windows=False, segments=False):
 
 
 def test_a_row_whose_tokens_are_in_a_file_takes_a_few_bytes_of_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "_COUNTED", 1 << 12)
+    monkeypatch.setattr(labelled, "_COUNTED", 1 << 12)
     monkeypatch.setattr("trustbase.data.batch._WALKED", 1 << 10)
     rows = 300_000
     tracemalloc.start()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trustbase.data.load import load_single
+from trustbase.data.single import load_single
 from trustbase.data.truth.base import Named, truth_of
 from trustbase.data.truth.labels import LABELS
 from trustbase.data.truth.number import NUMBER

@@ -30,9 +30,10 @@ from trustbase.model.token_units import encode_units, read_places, unread
 from trustbase.model.tokenizer import load_tokenizer
 from trustbase.model.windows import cut_windows
 from trustbase.records import LabelSchema
-from trustbase.train.batches import StateRows, TokenRows, UnitFeatureRows, UnitRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import StateRows, TokenRows
 from trustbase.train.objectives.tokens import tokens
+from trustbase.train.units import UnitFeatureRows, UnitRows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

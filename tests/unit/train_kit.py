@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from trustbase.records import LabelSchema, Split
-from trustbase.train.batches import TokenRows
 from trustbase.train.forward import Forward
+from trustbase.train.labelled import TokenRows
 from trustbase.train.loop import train
 from trustbase.train.objectives.classification import classification
 from trustbase.train.options import TrainOptions

@@ -57,7 +57,7 @@ class NamedTexts:
             yield Problem("--choices", "names one choice, which is none", "name two or more, with commas between")
 
     def of(self, info: ArtifactInfo) -> tuple[ArtifactInfo, str | None]:
-        """The model as it is asked so, and all texts in the form that `data.load.load_single` takes; None where nothing was named.
+        """The model as it is asked so, and all texts in the form that `data.single.load_single` takes; None where nothing was named.
 
         Raises:
             UsageError: the options are not of a model of this task, or it knows its own columns.

@@ -10,10 +10,11 @@ from pathlib import Path
 from trustbase.data.cells import inputs_of
 from trustbase.data.digest import digest_set
 from trustbase.data.hub_name import is_hub
-from trustbase.data.load import load, load_single
+from trustbase.data.load import load
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import says_format
 from trustbase.data.samples import is_sample
+from trustbase.data.single import load_single
 from trustbase.data.truth.base import written
 from trustbase.errors import DataError, Problem
 from trustbase.events import Emit, ignore

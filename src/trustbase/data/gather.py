@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from trustbase.data import choices, split
 from trustbase.data.advice import advice, by_reason
 from trustbase.data.coded import Coded, coded
-from trustbase.data.options import DataOptions, ToleranceOptions
+from trustbase.data.options import DataOptions
 from trustbase.data.reference import is_database
 from trustbase.data.rows import BadRow, RawTable, check_rows
 from trustbase.data.source import read_columns, read_table
+from trustbase.data.split_options import ToleranceOptions
 from trustbase.data.template import TextTemplate, unknown_column
 from trustbase.data.times import Moments
 from trustbase.data.truth.base import Read, Truth, truth_of

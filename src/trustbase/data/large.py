@@ -1,4 +1,4 @@
-"""A recipe's rows, read in whichever way their size asks for: as a whole, or streamed into files of the run. Both give the same splits."""
+"""Rows that are larger than memory, streamed into files of the run; the splits are those that reading them whole gives."""
 
 from __future__ import annotations
 
@@ -13,62 +13,38 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trustbase.data import clean, labels, split
+from trustbase.data.assemble import Made, parts_of, source_of
 from trustbase.data.coded import Coded
 from trustbase.data.facts import pairs_of, split_facts
-from trustbase.data.gather import each_source, template_of
-from trustbase.data.load import Dataset, Made, assemble, load, parts_of, refuse_empty, sample
+from trustbase.data.gather import each_source
+from trustbase.data.making import Chosen, choose
 from trustbase.data.options import DataOptions
 from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, RowWriter, count_stored, open_split
 from trustbase.data.stream import StreamedSource, is_large, survey
 from trustbase.data.template import TextTemplate
 from trustbase.data.truth.base import truth_of
 from trustbase.errors import DataError
-from trustbase.events import Emit, ignore
 from trustbase.records import UNKNOWN_GROUP, LabelSchema
 
 
-def load_rows(
-    options: DataOptions,
-    *,
-    root: Path,
-    seed: int,
-    store: Path,
-    answers: str = "classes",
-    apart: bool = False,
-    calibrate: bool = False,
-    emit: Emit = ignore,
-) -> Dataset:
-    """Read the rows that the recipe describes; large ones are kept in `store`, and never all of them in memory.
-
-    Args:
-        options: the recipe's `data` section; `memory` says how, or leaves it to the size of the files.
-        root: folder that relative paths start from.
-        seed: seed of the run; only `data.sample` uses it.
-        store: a folder for the rows of large sources, until `save_dataset` takes them from there.
-        answers: answer kind of the task; of classes alone rows are streamed.
-        apart: whether the model reads the columns of a template one by one; rows are then read whole.
-        calibrate: whether training rows are kept apart for calibration.
-        emit: told what a reader of the log should know.
+def is_streamed(options: DataOptions, template: TextTemplate, root: Path, *, answers: str, apart: bool) -> bool:
+    """Whether the rows of a recipe are streamed: large ones are, of a text that a model of classes reads as one.
 
     Raises:
-        DataError: files, columns, labels or rows are not as described; every problem is in it.
+        DataError: the recipe asks for it where rows can only be read whole.
     """
-    template = template_of(options, root)
-    if answers != "classes" or options.features.columns or (apart and template.apart):
-        if options.memory == "stream":
-            columns = "data.features" if options.features.columns else "columns that a model reads one by one"
-            what = columns if answers == "classes" else f"answers of kind '{answers}'"
-            raise DataError(f"data.memory: stream does not go with {what} yet", hint="leave data.memory out: rows are then read whole")
-        return load(options, root=root, seed=seed, answers=answers, apart=apart, calibrate=calibrate, emit=emit)
-    if not is_large(options, root):
-        return load(options, root=root, seed=seed, answers=answers, calibrate=calibrate, emit=emit)
-    emit("note", text="the rows are streamed: their texts stay on disk")
-    sources = each_source(options, lambda name, reference: survey(options, template, reference, root, first=name == "train"))
+    if answers == "classes" and not options.features.columns and not (apart and template.apart):
+        return is_large(options, root)
+    if options.memory == "stream":
+        columns = "data.features" if options.features.columns else "columns that a model reads one by one"
+        what = columns if answers == "classes" else f"answers of kind '{answers}'"
+        raise DataError(f"data.memory: stream does not go with {what} yet", hint="leave data.memory out: rows are then read whole")
+    return False
 
-    def make(schema: LabelSchema) -> Made:
-        return _make(options, schema, template, sources, seed, store)
 
-    return assemble(options, template, sources, make, answers, emit, calibrate=calibrate)
+def survey_all(options: DataOptions, template: TextTemplate, root: Path) -> dict[str, StreamedSource]:
+    """Go through every file of the recipe once; problems of all are raised together."""
+    return each_source(options, lambda name, reference: survey(options, template, reference, root, first=name == "train"))
 
 
 @dataclass
@@ -76,25 +52,23 @@ class _Part:
     """What becomes of one split while its rows go by."""
 
     source: StreamedSource
-    rows: NDArray[np.int64]  # good rows of its source that are in it
-    found: int  # rows for it before any was left out
-    distinct: int  # … after equal texts were
+    chosen: Chosen  # of the good rows of its source
     writer: RowWriter
     path: Path
     missing: dict[str, int] = field(default_factory=dict)
     trimmed: int = 0
 
 
-def _make(
+def make_streamed(
     options: DataOptions,
-    schema: LabelSchema,
     template: TextTemplate,
     sources: Mapping[str, StreamedSource],
     seed: int,
     store: Path,
+    schema: LabelSchema,
 ) -> Made:
     """Every split in a file of its own, and what is known of it."""
-    parts = {name: _chosen(name, options, schema, sources.get(name, sources["train"]), seed, store) for name in parts_of(sources)}
+    parts = {name: _part(name, options, schema, source_of(name, sources), seed, store) for name in parts_of(sources)}
     for source in sources.values():
         _write({name: part for name, part in parts.items() if part.source is source}, source, options, schema, template)
     repeats = {name: _repeats(part, options, schema) for name, part in parts.items()}
@@ -113,9 +87,7 @@ def _make(
             grouped={column: count_stored(part.path, column) for column in options.groups},
             missing=part.missing,
             labels_trimmed=part.trimmed,
-            rows_found=part.found,
-            duplicates_removed=part.found - part.distinct,
-            sampled_from=part.distinct if len(part.rows) < part.distinct else None,
+            **part.chosen.counts,
         )
     return made, facts, lambda: shared
 
@@ -124,28 +96,25 @@ def _repeats(part: _Part, options: DataOptions, schema: LabelSchema) -> clean.Re
     """Equal texts of a split, by their keys."""
     found = part.source.coded(options.label)
     codes = labels.codes_of(Coded(found.words, np.arange(len(found.words), dtype=np.int32)), schema).astype(np.int32)
-    return clean.repeats_of_keys(part.source.keys(part.rows), codes[found.codes[part.rows]])
+    return clean.repeats_of_keys(part.source.keys(part.chosen.rows), codes[found.codes[part.chosen.rows]])
 
 
-def _chosen(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
-    """The rows of a split, as `load.make_split` chooses them."""
-    rows = source.parts.get(name, np.zeros(0, np.int64))
-    refuse_empty(name, rows, source)
-    found = len(rows)
-    if options.deduplicate:
+def _part(name: str, options: DataOptions, schema: LabelSchema, source: StreamedSource, seed: int, store: Path) -> _Part:
+    """What becomes of a split: its rows, chosen by the keys of their texts, and a file for them."""
+
+    def one_of_each(rows: NDArray[np.int64]) -> NDArray[np.int64]:
         own = labels.codes_of(source.coded(options.label), schema)[rows]
-        rows = rows[clean.one_of_keys(source.keys(rows), own)]
-    distinct = len(rows)
-    rows = sample(rows, getattr(options.sample, name, None), seed, name)
+        return clean.one_of_keys(source.keys(rows), own)
+
     path = store / f"{name}.parquet"
-    return _Part(source, rows, found, distinct, RowWriter(path), path)
+    return _Part(source, choose(name, options, source, seed, one_of_each), RowWriter(path), path)
 
 
 def _write(parts: Mapping[str, _Part], source: StreamedSource, options: DataOptions, schema: LabelSchema, template: TextTemplate) -> None:
     """Go through a source again, and write every row to its split."""
     place = np.full(len(source.raw), -1, np.int8)
     for number, part in enumerate(parts.values()):
-        place[part.rows] = number
+        place[part.chosen.rows] = number
     names = source.coded(options.label)
     used = list(dict.fromkeys([*template.columns, *options.groups]))
     done = 0
@@ -189,6 +158,6 @@ def _shared(parts: Mapping[str, _Part]) -> dict[str, int]:
     """Rows of the second of each pair of splits whose text also stands in the first."""
     found = {}
     for one, other in pairs_of(parts):
-        first, second = (parts[name].source.keys(parts[name].rows) for name in (one, other))
+        first, second = (parts[name].source.keys(parts[name].chosen.rows) for name in (one, other))
         found[f"{one}/{other}"] = split.overlap_of_keys(first, second)
     return found

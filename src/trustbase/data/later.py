@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from trustbase.data import split
 from trustbase.data.apart import kinds_of
 from trustbase.data.cells import with_cells
+from trustbase.data.dataset import Dataset, dataset_digest
 from trustbase.data.facts import public_name
-from trustbase.data.load import Dataset, dataset_digest, load_single
 from trustbase.data.markdown import in_code, plain, section
 from trustbase.data.options import DataOptions
 from trustbase.data.reference import Format, says_format
+from trustbase.data.single import load_single
 from trustbase.data.source import read_table
 from trustbase.data.times import read_moments
 from trustbase.errors import DataError

@@ -2,122 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from trustbase.data.hub_name import is_hub
 from trustbase.data.marked import HEAD, TAIL, columns_of
 from trustbase.data.pair import SEPARATOR, join
 from trustbase.data.reference import SUFFIXES, Format, is_database, refuse_query, refuse_source, says_format
 from trustbase.data.samples import SAMPLES, is_sample
-from trustbase.data.shares import Share, written_out
+from trustbase.data.split_options import RowSampleOptions, SplitOptions, ToleranceOptions
 
 _MISSING_SPLIT = {"test": 0.2, "validation": 0.1, "by": "content-hash"}
-
-
-class SplitKeyOptions(BaseModel):
-    """The column whose values say which rows belong together, or which come first: one of the two."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    entity: str | None = Field(
-        default=None, description="column of whom a row is about (a customer): all rows of one are in the same part, in every run"
-    )
-    time: str | None = Field(
-        default=None,
-        description="column of ISO dates, timestamps or numbers: training rows first, then validation, then test",
-    )
-
-    @model_serializer
-    def _written(self) -> dict[str, str]:
-        return {name: value for name, value in (("entity", self.entity), ("time", self.time)) if value is not None}
-
-
-class SplitOptions(BaseModel):
-    """Which rows are for training, for choosing, and for testing."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    test: float = Field(default=0.2, gt=0, lt=1, description="share of the rows for testing, where no test rows are given")
-    validation: float = Field(
-        default=0.1, gt=0, lt=1, description="share of the training rows for choosing, where no validation rows are given"
-    )
-    calibration: float = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        description="share of the training rows that is kept apart for the audit's thresholds, by a hash of text or entity, whichever way "
-        "the parts are divided; cut where robustness or safety is audited, unless it would have fewer than 30 rows",
-    )
-    by: Literal["content-hash"] | SplitKeyOptions = Field(
-        default="content-hash",
-        description="content-hash: a row's part follows from its text alone, so equal texts never straddle; or {entity: COLUMN}, or "
-        "{time: COLUMN}",
-    )
-    column: str | None = Field(default=None, description="column that says train, validation, calibration or test for each row")
-
-    @field_validator("by", mode="before")
-    @classmethod
-    def _one_way(cls, value: Any) -> Any:
-        ways = "content-hash, {entity: COLUMN} or {time: COLUMN}"
-        if isinstance(value, SplitKeyOptions) or value == "content-hash":
-            return value
-        if not isinstance(value, dict):
-            raise ValueError(f"must be {ways}")
-        given = {name: column for name, column in value.items() if column is not None}
-        if len(given) != 1 or not set(given) <= {"entity", "time"}:
-            raise ValueError(f"must be one of {ways}; its keys are {', '.join(map(str, given)) or 'none'}")
-        ((name, column),) = given.items()
-        if not isinstance(column, str) or not column.strip():
-            raise ValueError(f"{name} must be the name of a column")
-        return SplitKeyOptions(**given)
-
-    @property
-    def by_entity(self) -> bool:
-        """Whether the rows of an entity stay together."""
-        return isinstance(self.by, SplitKeyOptions) and self.by.entity is not None
-
-    @property
-    def key(self) -> str | None:
-        """The column of entities or times, where rows are divided by one."""
-        return None if isinstance(self.by, str) else self.by.entity or self.by.time
-
-    @model_validator(mode="after")
-    def _room_for_training(self) -> SplitOptions:
-        if self.test + self.validation >= 1:
-            raise ValueError(f"test ({self.test}) and validation ({self.validation}) leave no rows for training; their sum must be below 1")
-        return self
-
-
-class ToleranceOptions(BaseModel):
-    """How many bad rows may be left out instead of stopping the run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    rows: int | None = Field(default=None, ge=0, description="at most this many bad rows, all files together")
-    share: Share | None = Field(default=None, ge=0, lt=1, description="at most this share of all rows: `0.01`, or `1%`")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, value: Any) -> Any:
-        return value if isinstance(value, ToleranceOptions) else written_out(value, "rows", "rows")
-
-    def most(self, rows: int) -> int:
-        """How many of `rows` rows may be left out."""
-        of_share = rows if self.share is None else math.floor(self.share * rows + 1e-9)  # 0.29 * 100 is 28.999…
-        return min(of_share, self.rows) if self.rows is not None else of_share if self.share is not None else 0
-
-
-class RowSampleOptions(BaseModel):
-    """A seeded part of the rows of a split, in place of all of them."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    train: int | None = Field(default=None, ge=1, description="training rows to use")
-    validation: int | None = Field(default=None, ge=1, description="validation rows to use")
-    test: int | None = Field(default=None, ge=1, description="test rows to use")
 
 
 class FeatureOptions(BaseModel):
@@ -309,18 +205,10 @@ def _own_split(value: dict[str, Any]) -> dict[str, Any]:
     return dict(_MISSING_SPLIT)
 
 
-def _impossible_features(options: DataOptions) -> list[str]:
-    """Features that are the label, named twice, or the text itself."""
-    columns, found = options.features.columns, []
-    if options.label in columns:
-        found.append(f"features names the label '{options.label}': the model would be shown the answer")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        found.append(f"features names {', '.join(twice)} more than once; a column is numeric or categorical")
-    whole = [name for name in columns if name in (options.text, options.text_pair, options.head, options.tail)]
-    if whole:
-        found.append(f"features names {', '.join(whole)}, which is the text itself, and nearly every row would be a category of its own")
-    return found
+def _contradictions(options: DataOptions) -> list[str]:
+    """What cannot be meant, or cannot go together."""
+    checks = (_impossible_entities, _impossible_texts, _impossible_features, _impossible_groups, _impossible_division, _unknown_forms)
+    return [problem for check in checks for problem in check(options)]
 
 
 def _impossible_entities(options: DataOptions) -> list[str]:
@@ -340,8 +228,9 @@ def _impossible_entities(options: DataOptions) -> list[str]:
     return found
 
 
-def _contradictions(options: DataOptions) -> list[str]:
-    found = _impossible_entities(options)
+def _impossible_texts(options: DataOptions) -> list[str]:
+    """Texts that show the answer, stand twice, or are read in two ways."""
+    found = []
     for where, text in options.read_together.items():
         name = where.removeprefix("data.")
         if text == options.label:
@@ -360,12 +249,37 @@ def _contradictions(options: DataOptions) -> list[str]:
         found.append(f"question and text are both '{options.text}'")
     if options.text in options.choices:
         found.append(f"'{options.text}' is the question and a choice")
-    found += _impossible_features(options)
+    return found
+
+
+def _impossible_features(options: DataOptions) -> list[str]:
+    """Features that are the label, named twice, or the text itself."""
+    columns, found = options.features.columns, []
+    if options.label in columns:
+        found.append(f"features names the label '{options.label}': the model would be shown the answer")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        found.append(f"features names {', '.join(twice)} more than once; a column is numeric or categorical")
+    whole = [name for name in columns if name in (options.text, options.text_pair, options.head, options.tail)]
+    if whole:
+        found.append(f"features names {', '.join(whole)}, which is the text itself, and nearly every row would be a category of its own")
+    return found
+
+
+def _impossible_groups(options: DataOptions) -> list[str]:
+    """A label that is a group, and columns that are named twice."""
+    found = []
     if options.label in options.groups:
         found.append(f"the label '{options.label}' cannot be a group column")
     repeated = sorted({name for name in options.groups if options.groups.count(name) > 1})
     if repeated:
         found.append(f"groups names {', '.join(repeated)} more than once")
+    return found
+
+
+def _impossible_division(options: DataOptions) -> list[str]:
+    """Columns that divide rows and mean something else too, or beside which files are named."""
+    found = []
     key, word = options.split.key, "entity" if options.split.by_entity else "time"
     if key is not None and key in (options.label, *options.read_together.values(), options.split.column):
         what = {options.split.column: "split", options.label: "label"}.get(key, "text")
@@ -376,6 +290,12 @@ def _contradictions(options: DataOptions) -> list[str]:
         given = [name for name in ("validation", "test", "calibration") if getattr(options, name) is not None]
         if given:
             found.append(f"split.column says which rows are for testing, and {' and '.join(given)} names a file as well; keep one")
+    return found
+
+
+def _unknown_forms(options: DataOptions) -> list[str]:
+    """Files whose names do not say what they are."""
+    found = []
     for name in ("train", "validation", "test", "calibration", "out_of_time"):
         path = getattr(options, name)
         if path is not None and not (is_sample(path) or is_database(path) or is_hub(path) or options.format or says_format(path)):

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from trustbase import files
 from trustbase.data.cells import with_cells
+from trustbase.data.dataset import Dataset, dataset_digest
 from trustbase.data.digest import digest_rows
-from trustbase.data.load import Dataset, dataset_digest
 from trustbase.data.stored import COLUMN, ENTITY, GROUP, LABEL, ROW, TEXT, StoredTexts, open_split
 from trustbase.data.template import TextTemplate
 from trustbase.data.truth.base import Truth, truth_of

@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 from trustbase.data.advice import advice, by_reason
 from trustbase.data.choices import known
 from trustbase.data.columns import fit_but_for_slips
+from trustbase.data.dataset import Dataset, dataset_digest
 from trustbase.data.doubtful import far_labels
 from trustbase.data.facts import facts_across, public_name, shared_texts, source_facts
 from trustbase.data.gather import all_bad, judge_bad_rows, options_of, read_sources
-from trustbase.data.load import Dataset, dataset_digest, make_split, read_truth, schema_of
+from trustbase.data.making import make_split
 from trustbase.data.markdown import in_code, section, several, share
 from trustbase.data.reference import Format
 from trustbase.data.rows import RawTable
+from trustbase.data.schema import read_truth, schema_of
 from trustbase.data.source import read_columns, read_table
 from trustbase.data.truth.base import truth_of
 from trustbase.data.truth.labels import names_in

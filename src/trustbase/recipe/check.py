@@ -142,7 +142,7 @@ def _base(recipe: Recipe, root: Path) -> Iterator[Found]:
 
 
 def _columns(recipe: Recipe, root: Path, aside: Aside) -> Iterator[Found]:
-    from trustbase.data.load import check_columns
+    from trustbase.data.gather import check_columns
 
     if not all(aside.sure("data", name) for name in ("train", "format", "quoted")):
         return

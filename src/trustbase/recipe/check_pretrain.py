@@ -136,7 +136,7 @@ def _loop(recipe: PretrainRecipe) -> Iterator[Problem]:
 
 
 def _probes(recipe: PretrainRecipe, root: Path) -> Iterator[Problem]:
-    from trustbase.data.load import check_columns
+    from trustbase.data.gather import check_columns
     from trustbase.train.probes import data_options
 
     for number, probe in enumerate(recipe.probes):

@@ -10,11 +10,11 @@ from trustbase.data.pair import readable
 from trustbase.finding_id import DIMENSIONS
 from trustbase.recipe.lookup import options_read
 from trustbase.report.base_facts import base_facts, base_headline, base_notes
-from trustbase.report.dimensions import plain_facts
 from trustbase.report.formats import show
 from trustbase.report.groups import favourable_label, have_choices, shown_columns
 from trustbase.report.material import Material
 from trustbase.report.reasons import reason_in, why_in
+from trustbase.report.recorded import plain_facts
 from trustbase.report.rivals import RivalTable
 from trustbase.report.words import Words
 

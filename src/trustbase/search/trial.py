@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trustbase import bases, files, pretraining, raw_text, steps
+from trustbase import bases, files, labelled_rows, pretraining, raw_text, steps
 from trustbase.errors import RecipeError, TrainingError, UsageError
 from trustbase.events import Emit
 from trustbase.machine import machine_key
@@ -20,7 +20,7 @@ from trustbase.search.division import Division, divide
 from trustbase.stages import code_digest, library_versions
 
 if TYPE_CHECKING:
-    from trustbase.data.load import Dataset
+    from trustbase.data.dataset import Dataset
     from trustbase.raw_text import Start
     from trustbase.recipe.read import Plan
     from trustbase.records import BaseModel
@@ -229,7 +229,7 @@ def _share_words(source: Path, target: Path) -> None:
 
 def _finetuning(stages: Stages, plan: Plan) -> Bench:
     base = bases.choose_base(stages, plan)
-    dataset = steps.read_data(stages, plan)
+    dataset = labelled_rows.read_data(stages, plan)
     base = base or bases.build_base(stages, plan, dataset)
     validation = dataset.splits["validation"]
     if not len(validation):

@@ -22,8 +22,10 @@ from trustbase.model.encoded import Encoded
 from trustbase.model.sequencer import CONTEXT, UNITS, Sequencer
 from trustbase.model.states import Kept, frozen_states
 from trustbase.records import Split
-from trustbase.train.batches import FeatureRows, Labelled, SpanRows, StateRows, TokenRows, UnitFeatureRows, UnitRows
+from trustbase.train.batches import Labelled
 from trustbase.train.forward import DTYPES
+from trustbase.train.labelled import FeatureRows, StateRows, TokenRows
+from trustbase.train.units import SpanRows, UnitFeatureRows, UnitRows
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from trustbase.events import Emit, ignore
+from trustbase.train.advance import updates
 from trustbase.train.batches import Batch
 from trustbase.train.course import Course, plot_course
 from trustbase.train.flops import counted, shape_of
 from trustbase.train.job import Job
 from trustbase.train.launcher import refuse_launchers
-from trustbase.train.loop import updates
 from trustbase.train.options import TrainOptions
 from trustbase.train.pretrain_options import Whole
 from trustbase.train.process import threads

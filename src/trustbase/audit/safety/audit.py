@@ -6,12 +6,13 @@ from typing import Any
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import Part, measure_parts
-from trustbase.audit.safety.backdoor import NAME, WAYS, measure_backdoor
+from trustbase.audit.safety.backdoor import measure_backdoor
 from trustbase.audit.safety.extraction import measure_extraction
 from trustbase.audit.safety.forbidden import measure_forbidden
 from trustbase.audit.safety.leaked import measure_leaked
 from trustbase.audit.safety.mislabelled import measure_mislabelled
 from trustbase.audit.safety.purpose import measure_purpose
+from trustbase.audit.safety.scan import ids
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import Finding
 
@@ -26,7 +27,7 @@ PARTS: tuple[Part, ...] = (
         measure_forbidden,
         ("classes", "labels", "tokens", "span"),
     ),
-    Part("backdoor", (NAME, *(f"{NAME}#{way}" for way in WAYS)), measure_backdoor),
+    Part("backdoor", ids(), measure_backdoor),
     Part("mislabelled_rows", ("safety.mislabelled_rows",), measure_mislabelled),
     Part("extraction", ("safety.extraction_agreement",), measure_extraction),
 )
