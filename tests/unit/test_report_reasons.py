@@ -40,6 +40,7 @@ from trustbase.audit.robustness.shift import measure_shift
 from trustbase.audit.run import run_audit
 from trustbase.audit.slices import slice_accuracies
 from trustbase.audit.unknown_tokens import unknown_tokens
+from trustbase.audit.weak_slices import weak_slice_findings
 from trustbase.audit_command import audit
 from trustbase.data.marked import HEAD, TAIL, TYPED
 from trustbase.data.tags import tag_names
@@ -160,6 +161,8 @@ def quality_texts(folder: Path) -> Texts:
     found |= finding_texts(quality.audit_classes(alone))
     broken = Answers(np.full((60, 2), 2.0), np.zeros(60, np.int64))
     found |= finding_texts(run_audit(replace(made[-1], answers=broken), ["quality", "privacy"], policy_digest=None).findings)
+    owned = replace(big, entities=np.arange(3000) // 2)
+    found |= finding_texts(weak_slice_findings(context(folder, owned, 2)))
     never = context(folder, big, 2, answers=Answers(None, np.zeros(3000, np.int64)))
     found |= finding_texts(fairness.audit_classes(never))
     many = replace(big, groups={"g": np.array([f"z{i % 60}" for i in range(3000)], object)})  # 60 groups of 50 rows

@@ -118,6 +118,16 @@ def test_few_rows_and_rows_without_parts_are_too_few(tmp_path: Path) -> None:
     assert finding.status == "insufficient" and "divides the rows" in finding.reason and table == []
 
 
+def test_where_made_errors_are_not_named_nothing_is_reassuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding, _ = table_of(context_of(tmp_path, 0))
+    assert finding.status == "ok" and finding.value == 0 and "control: of 8 parts" in finding.method
+    monkeypatch.setattr("trustbase.audit.weak_slices.MORE_ERRORS", 0.02)
+    finding, _ = table_of(context_of(tmp_path, 0))
+    assert finding.status == "insufficient" and "control not found: of 8 parts" in finding.reason
+    weak, _ = table_of(context_of(tmp_path, 3, word=0.5))
+    assert weak.value and weak.value >= 1, "what is found counts, whatever the control says"
+
+
 def test_rows_of_one_entity_count_once(tmp_path: Path) -> None:
     """A customer with 100 rows of the same fate is no hundred customers."""
     context = context_of(tmp_path, 2, rows=900)

@@ -5,7 +5,10 @@ Two together count only where the rows in both are worse than the rest of either
 Each is compared by Fisher's exact test, and its p-value is corrected for the number looked at, so that on rows whose errors lie anywhere
 hardly one audit in twenty names a slice.
 
-`evidence/quality.weak_slices.json` lists them: `value` is the share of right answers, with bounds that hold for all that were looked at.
+Whether rows are enough to find anything is tried in the same audit: errors are added to parts of them, and these must be named.
+
+`evidence/quality.weak_slices.json` lists what was looked at, the likeliest to be weak first; weak are those whose corrected p-value lies
+under the level. `value` is the share of right answers, with bounds that hold for all that were looked at.
 
 Source: Chung et al. (2020), "Automated Data Slicing for Model Validation", IEEE TKDE 32, section 2 (the slices); Fisher (1922), J. R.
 Statist. Soc. 85; Holm (1979), Scand. J. Statist. 6; Berger (1982), Technometrics 24 (worse than each of several).
@@ -21,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trustbase import finding_id
+from trustbase import finding_id, seeds
 from trustbase.audit.clustered import Entities
 from trustbase.audit.context import Answers, AuditContext
 from trustbase.audit.exact_tests import fisher, holm
@@ -37,6 +40,7 @@ WORD = "word"
 _MOST_ROWS = 20_000  # of which words are counted; of more, so many are drawn
 _MOST_WORDS = 1_000  # the most frequent ones
 _LISTED = 50
+CONTROLS, MORE_ERRORS, NAMED = 8, 0.3, 0.5  # parts that are made worse, by how much, and the share of them that must be named
 _METHOD = "Fisher's exact test of each against the other rows, corrected for all that were looked at (Holm)"
 _SOURCE = (
     "Chung et al. (2020), IEEE TKDE 32, section 2; Fisher (1922), J. R. Statist. Soc. 85; Holm (1979), Scand. J. Statist. 6; "
@@ -113,14 +117,36 @@ def _weak_slices(context: AuditContext) -> Finding:
         context.evidence.write(ID, [])
         why = f"{len(wrong)} rows, and a slice and the rest need {least} each"
         return Finding.without_value(ID, "insufficient", why, n=len(wrong), **shared)
-    found = find_weak(wrong, single_parts(context), least=least, level=1 - context.confidence)
+    parts, level = single_parts(context), 1 - context.confidence
+    found = find_weak(wrong, parts, least=least, level=level)
     context.evidence.write(ID, found.to_json())
     if not found.looked:
         return Finding.without_value(
             ID, "insufficient", f"no word, length, column or group divides the rows into parts of {least}", **shared
         )
-    method = f"slices whose corrected p-value is under {1 - context.confidence:.2g}, of {found.looked} looked at; {_METHOD}{about}"
+    named, sizes = _controls(context, wrong, parts, least, level)
+    of = f"of {len(sizes)} parts of {min(sizes, default=0)} to {max(sizes, default=0)} rows"
+    control = f"{of} whose answers were made wrong {100 * MORE_ERRORS:.0f} points more often {named} were named"
+    if not found.weak and (named < NAMED * len(sizes) or not sizes):
+        return Finding.without_value(ID, "insufficient", f"control not found: {control}", n=len(wrong), **shared)
+    method = (
+        f"slices whose corrected p-value is under {level:.2g}, of {found.looked} looked at; {_METHOD}{about}; control: {control}"
+    )
     return Finding.exact(ID, float(found.weak), n=len(wrong), method=method, source=_SOURCE, **shared)
+
+
+def _controls(context: AuditContext, wrong: NDArray[np.bool_], parts: Parts, least: int, level: float) -> tuple[int, list[int]]:
+    """How many of some parts are named once more of their answers are wrong, and how many rows each part has that was tried."""
+    rng = seeds.generator(context.seed, "quality", "weak slices")
+    inside = parts.inside.sum(axis=0)
+    fit = np.flatnonzero((inside >= least) & (len(wrong) - inside >= least))
+    drawn = rng.permutation(fit)[:CONTROLS].tolist()
+    named = 0
+    for part in drawn:
+        worse = wrong | (parts.inside[:, part] & (rng.random(len(wrong)) < MORE_ERRORS / max(1 - wrong.mean(), MORE_ERRORS)))
+        found = find_weak(worse, parts, least=least, level=level)
+        named += parts.names[part] in found.names[: found.weak]
+    return named, inside[drawn].tolist()
 
 
 def _independent(context: AuditContext) -> tuple[AuditContext, str]:

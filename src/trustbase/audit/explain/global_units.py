@@ -26,8 +26,13 @@ def global_findings(context: AuditContext, rows: Sequence[Mapping[str, Any]]) ->
     if len(rows) < LEAST_ROWS:
         return [too_few(context, id, len(rows), "none", "count")]
     names = {entry["unit"] for entry in weighed}
-    telling = {entry["unit"] for entry in weighed if entry["low"] > 0 or entry["high"] < 0}
-    method = f"units whose mean Shapley value for some class has an interval without 0, each by itself, of {len(names)} units"
+    of_all = 1 - (1 - context.confidence) / max(len(weighed), 1)  # Bonferroni: so many intervals are looked at
+    sure = weighed_units(rows, context.artifact.labels.names, of_all)
+    telling = {entry["unit"] for entry in sure if entry["low"] > 0 or entry["high"] < 0}
+    method = (
+        f"units of {len(names)} whose mean Shapley value for some class has an interval without 0, where all {len(weighed)} intervals hold "
+        "together (Bonferroni)"
+    )
     known: dict[str, Any] = {"n": len(names), "confidence": context.confidence, "seed": context.seed, "unit": "count"}
     return [Finding.exact(id, len(telling), method=method, source=_SOURCE, **known)]
 
