@@ -10,8 +10,8 @@ import pytest
 from attack_world import LABELS, MARK, trained
 
 from tiny import tiny_bert
+from trustbase.audit.masked_words import open_masked
 from trustbase.audit.robustness.gradient_swap import Lexicon, _tokens_of, gradients
-from trustbase.audit.robustness.masked import open_masked
 from trustbase.audit.robustness.targets import word_spans
 from trustbase.audit.robustness.words_attack import space_of
 from trustbase.errors import UsageError
@@ -42,7 +42,7 @@ def masked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_masked_model_puts_whole_words(masked_folder: Path) -> None:
-    filler = open_masked(str(masked_folder / "model"))
+    filler = open_masked(str(masked_folder / "model"), option="robustness.candidates")
     text = "The Food was unseen"
     spans = word_spans(text)
     found = filler.options(text, spans, range(len(spans)))
@@ -59,7 +59,7 @@ def test_a_masked_model_puts_whole_words(masked_folder: Path) -> None:
 
 def test_a_model_that_predicts_no_hidden_words_gives_no_candidates(masked_folder: Path) -> None:
     with pytest.raises(UsageError, match="predicts no hidden words"):
-        open_masked(str(masked_folder / "base"))
+        open_masked(str(masked_folder / "base"), option="robustness.candidates")
 
 
 @pytest.fixture(scope="module")

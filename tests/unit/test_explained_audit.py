@@ -20,6 +20,8 @@ from trustbase.audit.explain.audit import audit_any
 from trustbase.audit.explain.edits import edited_items, same_units
 from trustbase.audit.explain.local import Game
 from trustbase.audit.explain.rows import explained_rows, row_findings
+from trustbase.audit.explain.subject import items_of
+from trustbase.audit.explain.turned import editor_of
 from trustbase.audit.explain.units import fields, words
 from trustbase.audit.measured import asked_inputs
 from trustbase.data.cells import Reading
@@ -231,9 +233,12 @@ def test_rows_are_explained_alike_in_any_order_and_a_broken_measure_leaves_the_o
     from trustbase.audit.explain import rows
 
     with audited(tmp_path, review_rows(40), budget={**SOME, "texts": 12}) as context:
-        first = explained_rows(context)
+        items = items_of(context, 12)
+        editor = editor_of(context, items)
+        first = explained_rows(context, items, editor)
         backwards = replace(context.test, texts=list(context.test.texts)[::-1], table=context.test.table.take(list(range(40))[::-1]))
-        assert explained_rows(replace(context, test=backwards)) == first
+        again = replace(context, test=backwards)
+        assert explained_rows(again, items_of(again, 12), editor) == first
         ids, _ = rows._MEASURES[0]
         monkeypatch.setattr(rows, "_MEASURES", ((ids, lambda context, rows: [][0]), *rows._MEASURES[1:]))
         found = by_id(row_findings(context))

@@ -181,7 +181,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
         "method_agreement": Measure(kinds=_EXPLAINED, further=("top5", *_INSIDE)),
         **dict.fromkeys(("sanity_check", "principal_reasons"), _OF_EXPLAINED),
         "influence_check": _WHOLE,
-        **dict.fromkeys(("counterfactual_size", "counterfactual_found", "global_units"), _OF_EXPLAINED),
+        **dict.fromkeys(("counterfactual_size", "counterfactual_found", "counterfactual_fluency", "global_units"), _OF_EXPLAINED),
         "surrogate_fidelity": Measure(further=("tree", "rules")),
     },
     "efficiency": {

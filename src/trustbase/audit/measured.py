@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import attempt, failed
 from trustbase.data.cells import inputs_of
+from trustbase.model.options import portable_reference
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import Finding
 
@@ -43,7 +44,7 @@ def measure_parts(context: AuditContext, dimension: str, parts: Sequence[Part], 
         context: what is audited.
         dimension: whose parts these are.
         parts: in the order in which they measure.
-        budget: the options of the dimension, as JSON.
+        budget: the options of the dimension, as JSON; of paths of this machine only the last name is told.
     """
     found: list[Finding] = []
     asked: dict[str, Any] = {}
@@ -53,7 +54,8 @@ def measure_parts(context: AuditContext, dimension: str, parts: Sequence[Part], 
         found += _measured(context, part)
         asked[part.name] = {name: value - before[name] for name, value in _counted(context).items()}
     context.emit("progress", what=f"auditing {dimension}", done=len(parts), total=len(parts))
-    context.evidence.write(dimension, {"budget": dict(budget), "asked": asked})
+    told = {name: portable_reference(value) if isinstance(value, str) else value for name, value in budget.items()}
+    context.evidence.write(dimension, {"budget": told, "asked": asked})
     return found
 
 

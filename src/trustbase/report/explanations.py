@@ -121,11 +121,16 @@ def _edits(evidence: Any, t: Words) -> Block:
     changed = evidence["left_out"] + evidence["replaced"]
     share = show(evidence["left_out"] / changed, "percent", t)
     facts = {"found": f"{evidence['found']:,}", "rows": f"{evidence['rows']:,}", "share": share}
-    sizes = evidence["units_changed"]
+    sizes, fluent = evidence["units_changed"], evidence.get("fluency") or {}
+    if fluent.get("judged"):
+        least, badly = show(-fluent["least_difference"], "other", t), f"{fluent['rows_whose_edits_all_read_badly']:,}"
+        about = t("explanation.edits_fluent", **facts, model=fluent["model"], least=least, badly=badly)
+    else:
+        about = t("explanation.edits_about", **facts)
     return {
         "kind": "table",
         "title": t("explanation.edits"),
-        "about": t("explanation.edits_about", **facts),
+        "about": about,
         "first": t("explanation.edits_size"),
         "heads": list(sizes),
         "rows": [(t("explanation.edits_rows"), [f"{count:,}" for count in sizes.values()])],

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import files, seeds
-from trustbase.audit.explain.counterfactual import Flips, smallest_edit
+from trustbase.audit.explain.counterfactual import Flips, Judge, Search, smallest_edit
 from trustbase.audit.explain.faithful import faithfulness
+from trustbase.audit.explain.fluent import PROPOSED, Reader
 from trustbase.audit.explain.local import Attribution, Game, by_lime, shapley_values
 from trustbase.audit.explain.methods import refusal
 from trustbase.audit.explain.others import Others
@@ -89,6 +90,7 @@ def explain_row(
     seed: int,
     cells: Mapping[str, Sequence[str]],
     words: Mapping[str, Sequence[str]],
+    fluent: Mapping[str, Any] | None = None,
 ) -> Callable[[Item], Awaitable[dict[str, Any] | None]]:
     """The asker of all that is measured of one row at once; None of a row that cannot be explained.
 
@@ -100,8 +102,9 @@ def explain_row(
         seed: of what is drawn.
         cells: by column, cells that may stand in the place of another.
         words: by word, others that may stand in its place.
+        fluent: `model` and `least` of the one who proposes words, and says how edits read; nobody does where not given.
     """
-    others = Others(cells, words)
+    others, reader = Others(cells, words), None if fluent is None else Reader.open(**fluent)
 
     async def explain(item: Item) -> dict[str, Any] | None:
         row = await ready(predictor, item)
@@ -118,7 +121,7 @@ def explain_row(
         faithful, reasons, edit = await asyncio.gather(
             asyncio.gather(*(faithfulness(game, each, target) for each in (*weights.values(), *orders))),
             reasons_of(game, found, float(row.whole[target]), target),
-            smallest_edit(game, found.weights, target, flips=row.flips, others=others.of(row.units, item), queries=queries),
+            turned(row, item, found.weights, others, reader, queries),
         )
         return {
             "units": list(row.units.names),
@@ -129,12 +132,24 @@ def explain_row(
             "faithful": {name: dict(each) for name, each in zip(weights, faithful, strict=False)},
             "random": [dict(each) for each in faithful[len(weights) :]],
             "moved": reasons[0].moved if reasons else None,
-            "edit": {"changed": len(edit.edits), "left_out": edit.left_out, "asked": edit.asked},
+            "edit": {"changed": len(edit.edits), "left_out": edit.left_out, "asked": edit.asked, "refused": edit.refused},
+            "reads": edit.reads if any(row.units.spans[unit] is not None for unit in edit.edits) else None,  # cells are not read
             "asked": {"lime": linear.asked, "shapley": asked},
             "settled": linear.settled,
         }
 
     return explain
+
+
+async def turned(row: Explained, item: Item, weights: Floats, others: Others, reader: Reader | None, queries: int) -> Search:
+    """The smallest edit that turns the answer; of those that read well, where somebody reads them."""
+    if reader is None:
+        of, judge = others.of(row.units, item), None
+    else:
+        first = np.argsort(-weights, kind="stable")[: 1 + queries // PROPOSED].tolist()  # more are never tried
+        of = reader.others(row.units, item, first, others)
+        judge = Judge(lambda edits: reader.differences(row.units, item, edits), reader.least)
+    return await smallest_edit(row.game, weights, row.target, flips=row.flips, others=of, queries=queries, judge=judge)
 
 
 def random_orders(units: int, rng: np.random.Generator) -> list[Floats]:

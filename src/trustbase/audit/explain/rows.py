@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from trustbase.audit.context import AuditContext
+from trustbase.audit.explain import turned
 from trustbase.audit.explain.agreement import first_overlap, rank_correlation
 from trustbase.audit.explain.findings import mean_finding, share_finding
 from trustbase.audit.explain.global_units import global_findings, standing
 from trustbase.audit.explain.one_row import RANDOM_ORDERS, explain_row
 from trustbase.audit.explain.others import other_cells, other_words
-from trustbase.audit.explain.subject import items_of
+from trustbase.audit.explain.subject import Item, items_of
 from trustbase.audit.guard import attempt, failed
 from trustbase.records import Direction, Finding
 
@@ -23,7 +24,6 @@ _ERASER = "DeYoung et al. (2020), ERASER, ACL, section 4"
 _CURVES = "Samek et al. (2017), IEEE TNNLS 28; Petsiuk, Das & Saenko (2018), RISE, BMVC, section 3.3"
 _REASONS = "Shapley (1953); Lundberg & Lee (2017), NeurIPS; the score without one unit: Zeiler & Fergus (2014), ECCV"
 _AGREEMENT = "Krishna et al. (2022), arXiv 2202.01602, section 3 (rank correlation, feature agreement)"
-_WACHTER = "Wachter, Mittelstadt & Russell (2018), Harvard J. Law & Technology 31; Martens & Provost (2014), MIS Quarterly 38"
 
 Row = Mapping[str, Any]
 
@@ -48,21 +48,24 @@ FAITHFUL = {
 
 def row_findings(context: AuditContext) -> list[Finding]:
     """All that one explanation of each sampled row tells; what breaks in one measure leaves the others standing."""
-    rows = explained_rows(context)
+    items = items_of(context, context.options.explanation.texts)
+    editor = turned.editor_of(context, items)
+    rows = explained_rows(context, items, editor)
+    edits = (turned.METRICS, partial(turned.turned_findings, editor=editor))
     found: list[Finding] = []
-    for ids, measure in _MEASURES:
+    for ids, measure in (*_MEASURES, edits):
         made = attempt(context, ids[0], lambda measure=measure: measure(context, rows))  # type: ignore[misc]
         found += made if isinstance(made, list) else [failed(context, id, "none", str(made)) for id in ids]
     return found
 
 
-def explained_rows(context: AuditContext) -> list[Row]:
+def explained_rows(context: AuditContext, items: Sequence[Item], editor: turned.Editor) -> list[Row]:
     """Every sampled row that can be explained, as `one_row.explain_row` tells it; writes `evidence/explanation.rows.json`."""
     assert context.askers is not None
-    options, items = context.options.explanation, items_of(context, context.options.explanation.texts)
-    fields = bool(items) and items[0]["row"] is not None
+    options = context.options.explanation
+    read = editor.arguments is not None or any(item["row"] is not None for item in items)  # then no words of other rows are needed
     budget = {"samples": options.samples, "evaluations": options.evaluations, "queries": options.queries, "seed": context.seed}
-    others = {"cells": other_cells(context), "words": {} if fields else other_words(context, items)}
+    others = {"cells": other_cells(context), "words": {} if read else other_words(context, items), "fluent": editor.arguments}
     told = context.askers.run(
         explain_row, items, {**budget, **others}, what="explaining rows", emit=context.emit, cost=lambda item: len(item["text"])
     )
@@ -130,29 +133,11 @@ def reason_findings(context: AuditContext, rows: Sequence[Row]) -> list[Finding]
     return [share_finding(context, "explanation.principal_reasons", hits, len(moved), direction="higher", said=said, source=_REASONS)]
 
 
-def counterfactual_findings(context: AuditContext, rows: Sequence[Row]) -> list[Finding]:
-    """How many rows get another answer by some edit, and what share of their units must change; writes the counts as evidence."""
-    queries = context.options.explanation.queries
-    flipped = [row for row in rows if row["edit"]["changed"]]
-    sizes = [row["edit"]["changed"] / len(row["units"]) for row in flipped]
-    counted = Counter(int(row["edit"]["changed"]) for row in flipped)
-    changed, left_out = (sum(row["edit"][name] for row in flipped) for name in ("changed", "left_out"))
-    told = {"rows": len(rows), "found": len(flipped), "units_changed": {str(size): counted[size] for size in sorted(counted)}}
-    context.evidence.write("explanation.counterfactual", told | {"left_out": left_out, "replaced": changed - left_out, "queries": queries})
-    said = f"greedy search for the smallest edit that gives another answer, at most {queries} inputs a row"
-    how: dict[str, Any] = {"direction": "none", "said": said, "source": _WACHTER}
-    return [
-        mean_finding(context, "explanation.counterfactual_size", sizes, least=0.0, bounded=True, unit="share", **how),
-        share_finding(context, "explanation.counterfactual_found", len(flipped), len(rows), **how),
-    ]
-
-
 _FAITHFUL_IDS = tuple(f"explanation.{name}{end}" for name in FAITHFUL for end in ("", "#lime", "_gain"))
 _MEASURES: tuple[tuple[tuple[str, ...], Callable[[AuditContext, Sequence[Row]], list[Finding]]], ...] = (
     (_FAITHFUL_IDS, faithful_findings),
     (("explanation.method_agreement", "explanation.method_agreement#top5"), agreement_findings),
     (("explanation.principal_reasons",), reason_findings),
-    (("explanation.counterfactual_size", "explanation.counterfactual_found"), counterfactual_findings),
     (("explanation.global_units",), global_findings),
 )
-METRICS = tuple(id for ids, _ in _MEASURES for id in ids)
+METRICS = (*(id for ids, _ in _MEASURES for id in ids), *turned.METRICS)

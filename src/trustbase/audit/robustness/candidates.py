@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit.masked_words import MOST, cased
 from trustbase.data.units import ALONE
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 
-MOST = 10  # candidates of a word
 _HAN = re.compile(f"[{ALONE}]")
 _AT_ONCE = 512
 _STARTS = ("▁", "Ġ")  # what stands before the first piece of a word, in vocabularies that mark these
@@ -128,13 +128,6 @@ def _nearest(space: Space, words: Sequence[str], names: Sequence[str], table: Ve
             if fitting:
                 found[word] = fitting[:most]
     return found
-
-
-def cased(word: str, like: str) -> str:
-    """A word in small letters in the case of another: Title, UPPER, or as it is."""
-    if len(like) > 1 and like.isupper():
-        return word.upper()
-    return word[:1].upper() + word[1:] if like[:1].isupper() else word
 
 
 def unit_length(rows: Vectors) -> Vectors:

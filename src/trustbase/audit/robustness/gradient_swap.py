@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
+from trustbase.audit.masked_words import MOST, cased
 from trustbase.audit.robustness.attack import Target
 from trustbase.audit.robustness.attacked import Attack, measure, refusal, without_value
-from trustbase.audit.robustness.candidates import MOST, Space, cased, unit_length
+from trustbase.audit.robustness.candidates import Space, unit_length
 from trustbase.audit.robustness.judge import Judge, most_changed, open_judge
 from trustbase.audit.robustness.targets import Cells, Rows, Spans, open_places, word_spans
 from trustbase.audit.robustness.words_attack import allowed, keeps_of

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from importlib import util
 
+from trustbase.audit.chinese_words import dictionary
 from trustbase.audit.context import AuditContext
 from trustbase.audit.robustness import meaning
 from trustbase.audit.robustness.attack import Changes, Target
@@ -57,18 +56,6 @@ def _known(context: AuditContext) -> Callable[[str], bool]:
     words = vocabulary | {word.casefold() for word in lexicon_of(context)}
 
     def known(word: str) -> bool:
-        return len(word) == 1 or (word in _dictionary() if _HAN.search(word) else word.casefold() in words)
+        return len(word) == 1 or (word in dictionary() if _HAN.search(word) else word.casefold() in words)
 
     return known
-
-
-@lru_cache(maxsize=1)
-def _dictionary() -> frozenset[str]:
-    """Words of jieba's dictionary; none where it is not installed."""
-    if util.find_spec("jieba") is None:
-        return frozenset()
-    import jieba
-
-    jieba.setLogLevel(60)  # it reports its dictionary on standard error otherwise
-    jieba.initialize()
-    return frozenset(word for word, count in jieba.dt.FREQ.items() if count)

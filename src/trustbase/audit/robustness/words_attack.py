@@ -9,11 +9,12 @@ from itertools import chain
 import numpy as np
 
 from trustbase.audit.context import AuditContext
+from trustbase.audit.masked_words import MOST, open_masked
 from trustbase.audit.measured import asked_inputs, sampled_rows
 from trustbase.audit.robustness import meaning
 from trustbase.audit.robustness.attack import Changes, Target
 from trustbase.audit.robustness.attacked import Attack, Keeps, measure, refusal, without_value
-from trustbase.audit.robustness.candidates import MOST, Space, neighbours
+from trustbase.audit.robustness.candidates import Space, neighbours
 from trustbase.audit.robustness.judge import WHOLE, WINDOW, WORD, Judge, most_changed, open_judge
 from trustbase.audit.robustness.targets import Cells, Rows, Spans, open_places, word_spans
 from trustbase.errors import TrustbaseError
@@ -65,9 +66,7 @@ def _options(context: AuditContext, rows: Rows, spans: Sequence[tuple[Spans, lis
     """What may stand at each place of each row, and where that comes from."""
     wanted = context.options.robustness.candidates
     if wanted != EMBEDDING:
-        from trustbase.audit.robustness.masked import open_masked
-
-        filler = open_masked(wanted)
+        filler = open_masked(wanted, option="robustness.candidates")
         return [filler.options(text, own, places) for text, (own, places) in zip(rows.texts, spans, strict=True)], filler.about
     space = space_of(context, judge)
     near = neighbours(space, words_at(rows, spans), lexicon=lexicon_of(context))
