@@ -129,9 +129,7 @@ def _weak_slices(context: AuditContext) -> Finding:
     control = f"{of} whose answers were made wrong {100 * MORE_ERRORS:.0f} points more often {named} were named"
     if not found.weak and (named < NAMED * len(sizes) or not sizes):
         return Finding.without_value(ID, "insufficient", f"control not found: {control}", n=len(wrong), **shared)
-    method = (
-        f"slices whose corrected p-value is under {level:.2g}, of {found.looked} looked at; {_METHOD}{about}; control: {control}"
-    )
+    method = f"slices whose corrected p-value is under {level:.2g}, of {found.looked} looked at; {_METHOD}{about}; control: {control}"
     return Finding.exact(ID, float(found.weak), n=len(wrong), method=method, source=_SOURCE, **shared)
 
 
