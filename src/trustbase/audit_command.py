@@ -14,13 +14,13 @@ from trustbase import files
 from trustbase.audit.asked import GIVEN_DIMENSIONS, refuse_impossible
 from trustbase.audit.named_texts import NamedTexts
 from trustbase.audit.options import AuditOptions, options_of
-from trustbase.audit.wanted import read_wanted
+from trustbase.audit.wanted import find_models, read_wanted
 from trustbase.audit_limits import limits_of
 from trustbase.audit_rows import Named, Rows, entity_of, read_rows
 from trustbase.data.pair import sides
 from trustbase.events import Emit, ignore
 from trustbase.places import alone_in, output_folder
-from trustbase.recipe.lookup import ANSWER_KINDS, calibrates
+from trustbase.recipe.lookup import ANSWER_KINDS, audited_dimensions, calibrates
 from trustbase.records import ArtifactInfo, AuditReport, LabelSchema, Split, Verdict
 from trustbase.train.launcher import refuse_launchers
 
@@ -213,6 +213,7 @@ def audit(
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
                 call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
                 wanted.refuse_unfit(info.labels, info.answer_kind)
+                wanted = replace(wanted, models=find_models(options, Path(), list(only) or audited_dimensions(info.answer_kind)))
                 whose = entity_of(entity, str(model), str(data), emit)
                 taught = str(train) if train is not None else None
                 rows = read_rows(info, Named(str(data), shown, str(label), groups, taught, positive, favourable, whose), emit)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trustbase import files, seeds
-from trustbase.audit.wanted import Wanted, read_wanted
+from trustbase.audit.wanted import Wanted, find_models, read_wanted
 from trustbase.events import Emit
 from trustbase.finding_id import OUT_OF_TIME
 from trustbase.labelled_rows import DATA_CODE
 from trustbase.machine import machine_key
 from trustbase.recipe.entries import load
-from trustbase.recipe.lookup import TASKS
+from trustbase.recipe.lookup import TASKS, audited_dimensions
 from trustbase.records import ArtifactInfo, AuditReport, BaseModel, Trained
 from trustbase.releasing import Seen, look, test_rows
 from trustbase.shifted import read_shift, shift_digest
@@ -169,14 +169,16 @@ def audit_seed(seed: int) -> int:
 
 
 def read_files(plan: Plan, dataset: Dataset) -> Wanted:
-    """The files that the recipe's audit names; what does not fit the rows' labels is better said before training than after.
+    """Files and models that the recipe's audit names; what is not there, or does not fit the rows' labels, is said before training.
 
     Raises:
         UsageError: some cannot be used; every problem of all.
     """
-    wanted = read_wanted(plan.finetune.audit, plan.root)
+    options = plan.finetune.audit
+    wanted = read_wanted(options, plan.root)
     wanted.refuse_unfit(dataset.labels, dataset.answers)
-    return wanted
+    measured = options.dimensions or audited_dimensions(dataset.answers)
+    return replace(wanted, models=find_models(options, plan.root, measured))
 
 
 def audit_model(
@@ -205,7 +207,7 @@ def audit_model(
             dataset,
             purpose=purpose,
             wanted=wanted,
-            options=recipe.audit,
+            options=wanted.rooted(recipe.audit),
             folder=folder,
             seed=seed,
             policy_digest=policy.digest,

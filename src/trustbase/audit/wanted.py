@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.robustness.expectations import Expectations, read_expectations
 from trustbase.audit.safety.policy import OutputPolicy, read_output_policy
-from trustbase.errors import Problem, UsageError
+from trustbase.errors import ModelError, Problem, UsageError
 from trustbase.records import LabelSchema
+
+JUDGE = "robustness.judge"
+MODELS = ("explanation.fluent", JUDGE, "robustness.candidates")  # options that name a model beside the audited one
+EMBEDDING = "embedding"  # names the input embeddings of a model that is open anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +26,28 @@ class Wanted:
     Attributes:
         forbidden: what must never be answered (`safety.policy`).
         expectations: what answers should do (`robustness.expectations`).
+        models: of each model beside the audited one that the audit asks, by its option, where it stands and its digest.
     """
 
     forbidden: OutputPolicy | None = None
     expectations: Expectations | None = None
+    models: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
 
     def digests(self) -> Mapping[str, str]:
-        """Of each file that there is."""
+        """Of each file and model that there is."""
         found = {"forbidden": self.forbidden, "expectations": self.expectations}
-        return {name: file.digest for name, file in found.items() if file is not None}
+        files = {name: file.digest for name, file in found.items() if file is not None}
+        return files | {option: digest for option, (_, digest) in self.models.items()}
+
+    def rooted(self, options: AuditOptions) -> AuditOptions:
+        """The options with each model named by the folder where it was found, which is the same wherever somebody stands."""
+        parts: dict[str, BaseModel] = {}
+        for option, (folder, _) in self.models.items():
+            dimension, _, name = option.partition(".")
+            part = parts.get(dimension, getattr(options, dimension))
+            if getattr(part, name) is not None:
+                parts[dimension] = part.model_copy(update={name: str(folder)})
+        return options.model_copy(update=parts)
 
     def refuse_unfit(self, labels: LabelSchema, kind: str) -> None:
         """Refuse what cannot be meant of a model of these labels and this answer kind.
@@ -70,3 +89,34 @@ def read_wanted(options: AuditOptions, root: Path, *, option: str = "audit.") ->
     if problems:
         raise UsageError("files that the audit names cannot be used", problems=problems)
     return Wanted(forbidden, expectations)
+
+
+def find_models(options: AuditOptions, root: Path, dimensions: Collection[str]) -> Mapping[str, tuple[Path, str]]:
+    """Models beside the audited one that the audit asks: option → folder and digest, so that another one makes another audit.
+
+    Args:
+        options: of the audit.
+        root: folder that relative paths start from.
+        dimensions: that are measured.
+
+    Raises:
+        UsageError: a named one is not there, or is none; every one of them.
+    """
+    from trustbase.model.load import resolve_base, usual_base
+
+    found: dict[str, tuple[Path, str]] = {}
+    problems: list[Problem] = []
+    for option in MODELS:
+        dimension, _, name = option.partition(".")
+        named = getattr(getattr(options, dimension), name)
+        if dimension not in dimensions or named == EMBEDDING:
+            continue
+        try:
+            base = usual_base() if named is None and option == JUDGE else None if named is None else resolve_base(named, root=root)
+            if base is not None:
+                found[option] = (base.folder, base.digest)
+        except (UsageError, ModelError) as error:
+            problems.append(Problem(f"audit.{option}", error.message, error.hint))
+    if problems:
+        raise UsageError("models that the audit names cannot be used", problems=problems)
+    return found
