@@ -91,6 +91,7 @@ def test_differences_are_of_what_was_changed_and_its_neighbours(opened: Callable
     whole = fluency.per_token(masked, [text, edits[0]], most=100)
     local = (whole[1] - whole[0]) * 6 / 4  # type: ignore[operator]  # six tokens, of which the four around the change are asked about
     assert found[0] == pytest.approx(local, abs=0.1)
+    assert fluency.differences(masked, f"{text}\x1e42", [f"{text}\x1e17"]) == [0.0]  # a cell beside the text is not read
     assert fluency.differences(masked, text, ["", "the film was very \U0001f600."]) == [fluency.UNREADABLE] * 2
 
 
@@ -166,13 +167,13 @@ def test_of_equally_small_edits_the_one_that_reads_well_wins(opened: Callable[[s
 
 
 def test_edits_that_read_badly_do_not_count_and_larger_ones_that_read_well_do(opened: Callable[[str], Masked], tmp_path: Path) -> None:
-    text = "the film was good and our hotel felt good."
-    bad_only = {"film": ["awful awful awful"]}
-    assert searched(text, bad_only, None, tmp_path / "a") == {"film": "awful awful awful"}
-    assert searched(text, bad_only, opened("en"), tmp_path / "b") == {}
-    both = {"good": ["fine"], "film": ["awful awful awful"], "was": [], "felt": []}
-    weights = {"good": ["dull"], **{name: value for name, value in both.items() if name != "good"}}
-    assert searched(text, weights, opened("en"), tmp_path / "c").get("good") == "dull"
+    text = "the film was good and our hotel felt lovely because this room was great."
+    badly = {"film": ["awful awful awful"]}
+    assert searched(text, badly, None, tmp_path / "a") == {"film": "awful awful awful"}
+    assert searched(text, badly, opened("en"), tmp_path / "b") == {}
+    well = {**badly, "good": ["bad"], "lovely": ["poor"], "great": ["dull"]}
+    found = searched(text, well, opened("en"), tmp_path / "c")
+    assert len(found) == 2 and found.items() <= {"good": "bad", "lovely": "poor", "great": "dull"}.items()
 
 
 # --- the audit -----------------------------------------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ def test_a_checkpoint_of_others_is_audited_by_a_folder_that_judges(
     counted = files.read_json(out / "evidence" / "explanation.counterfactual.json")
     assert counted["replaced"] > counted["left_out"] and counted["fluency"]["judged"]
     assert str(folders(name)) not in (out / "evidence" / "explanation.json").read_text(encoding="utf-8")
-    for page, words_of in (("en", "reads well"), ("zh", "通顺")):
+    for page, words_of in (("en", "by an edit that reads well"), ("zh", "即视为通顺")):
         assert words_of in render(out, lang=page)
 
 
