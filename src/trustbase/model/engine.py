@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.data.batch import plan_batches
+from trustbase.machine import give_back_memory
 from trustbase.model.cache import AnswerCache
 from trustbase.model.questions import Answer, Failure, Kind, Question, Result
 from trustbase.model.requests import Desk, Plan, Request, Waiter
 from trustbase.model.runtime import Counters, Runtime
 from trustbase.records import LabelSchema
+
+_GIVE_BACK = 5.0  # seconds of forward passes after which free memory is handed back, which takes some hundredths of one
 
 
 class Engine:
@@ -53,6 +56,7 @@ class Engine:
         self._waiting: dict[bytes, list[Waiter]] = {}
         self._open: dict[Request, None] = {}  # taken, not yet wholly answered
         self._counters = Counters()
+        self._given_back = 0.0  # forward seconds when free memory was last handed back
         self.model_lock = threading.Lock()  # held while the model runs, and by a white-box session
         self._thread = threading.Thread(target=self._run, name="trustbase-engine", daemon=True)
         self._thread.start()
@@ -210,6 +214,9 @@ class Engine:
             plan.batches.extendleft([rows[half:], rows[:half]])
             return
         self._counters.forward_seconds += time.perf_counter() - started
+        if self._counters.forward_seconds - self._given_back > _GIVE_BACK:
+            give_back_memory()
+            self._given_back = self._counters.forward_seconds
         self._count(plan.lengths[rows])
         self._settle(plan, rows, values)
 
