@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safety_kit import by_words, context_of, make_rows, split_of
 
 from trustbase import files
-from trustbase.audit.safety.extraction import copy, measure_extraction, shuffled
+from trustbase.audit.safety.extraction import FEATURES, copy, measure_extraction, shuffled
 from trustbase.audit.safety.mislabelled import confident, measure_mislabelled, shares
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -147,3 +147,11 @@ def test_too_few_rows_to_copy_are_told(tmp_path: Path) -> None:
     texts, truth = make_rows(40, np.random.default_rng(0))
     (finding,) = measure_extraction(context_of(tmp_path, texts, truth))
     assert finding.status == "insufficient" and finding.reason.startswith("20 rows to ask about and 20 others")
+
+
+def test_a_student_reads_the_public_encoder(tmp_path: Path) -> None:
+    """The encoder is the packaged one, as it is installed: a base model without a head."""
+    texts, truth = make_rows(120, np.random.default_rng(0))
+    (finding,) = measure_extraction(context_of(tmp_path / "evidence", texts, truth, options={"queries": 40}))
+    students = files.read_json(tmp_path / "evidence" / "safety.extraction_agreement.json")["students"]
+    assert finding.status == "ok" and {student["features"] for student in students} == set(FEATURES)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit.encoder import as_encoder
 from trustbase.audit.robustness.attack import Changes, Target
 from trustbase.audit.robustness.candidates import Space
 from trustbase.audit.unknown_tokens import WARN_ABOVE
 from trustbase.errors import TrustbaseError
 from trustbase.model.options import DEFAULT_BASE
-from trustbase.records import ArtifactInfo
 
 if TYPE_CHECKING:
     from trustbase.model.predict import Predictor
@@ -106,39 +106,10 @@ def open_judge(reference: str | None) -> Iterator[Judge | str]:
     from trustbase.model.predict import Predictor
 
     try:
-        info = _described(reference or DEFAULT_BASE)
+        info = as_encoder(reference or DEFAULT_BASE)
         predictor = Predictor.open(info)
     except TrustbaseError as error:
         yield f"there is no judge of meaning: {error}"
         return
     with predictor:
         yield Judge(predictor, info.base)
-
-
-def _described(reference: str) -> ArtifactInfo:
-    """A base model as something that can be asked for embeddings.
-
-    Raises:
-        TrustbaseError: there is none, or it is no encoder of this kind.
-    """
-    from transformers import AutoConfig
-
-    from trustbase.compress.base import ANSWER_KIND, NO_LABELS, TASK
-    from trustbase.model.load import resolve_base
-    from trustbase.model.options import portable_reference
-    from trustbase.model.tokenizer import load_tokenizer, model_max_length
-
-    base = resolve_base(reference)
-    config = AutoConfig.from_pretrained(base.folder, local_files_only=True)
-    return ArtifactInfo(
-        folder=base.folder,
-        digest=base.digest,
-        task=TASK,
-        answer_kind=ANSWER_KIND,
-        labels=NO_LABELS,
-        runtime="language",
-        precision="fp32",
-        max_length=model_max_length(config, load_tokenizer(base.folder)),
-        base=portable_reference(reference),
-        revision=base.revision,
-    )

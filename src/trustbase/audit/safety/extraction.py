@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
+from trustbase.audit.encoder import as_encoder
 from trustbase.audit.measured import asked_inputs, sampled_rows
 from trustbase.audit.safety.asking import Floats, Indices, answers_of, asker_of, training_rows
 from trustbase.audit.stats import proportion
@@ -176,11 +177,10 @@ def _encoders(context: AuditContext) -> list[tuple[str, Features]]:
     """Embeddings of a public encoder, where one is installed."""
     if not context.options.safety.encoder:
         return []
-    from trustbase.model.load import resolve_base
     from trustbase.model.predict import Predictor
 
     try:
-        base = resolve_base(ENCODER)
+        info = as_encoder(ENCODER)
     except TrustbaseError as error:
         context.emit("note", text=f"no student reads a public encoder's embeddings: {error.message}")
         return []
@@ -189,7 +189,7 @@ def _encoders(context: AuditContext) -> list[tuple[str, Features]]:
     def features(texts: Sequence[str]) -> Floats:
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            with Predictor.open(base.folder) as encoder:
+            with Predictor.open(info) as encoder:
                 known.update(zip(new, encoder.embeddings(new), strict=True))
         return np.stack([known[text] for text in texts])
 
