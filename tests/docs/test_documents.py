@@ -24,6 +24,7 @@ from trustbase.cli.main import app
 from trustbase.errors import RecipeError
 from trustbase.flow import RunResult
 from trustbase.recipe.read import read_recipe
+from trustbase.report.words import words as catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -216,7 +217,8 @@ def test_the_census_recipe_is_audited_in_depth_at_toy_size(toy_world: Path) -> N
     card = (result.folder / "data_card.md").read_text(encoding="utf-8")
     assert "calibration" in card
     for lang in ("en", "zh"):
-        assert "explanation" in render(result.folder, lang=lang)
+        page = render(result.folder, lang=lang)
+        assert "explanation" in page and catalogue(lang)("page.unreadable") not in page, "a part of the page could not be drawn"
 
 
 def test_the_recipes_of_models_that_can_be_read_run_at_toy_size(toy_world: Path) -> None:

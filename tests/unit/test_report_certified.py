@@ -49,6 +49,7 @@ def test_what_no_text_allows_is_a_dash(tmp_path: Path) -> None:
     evidence["controls"]["always_the_same"]["3"] = 0.0
     (block,) = certified_blocks(evidence, words("en"))
     assert [row["cells"][0]["value"] for row in block["rows"]][-1] == "–"
+    assert "–" in drawn(block, "en")
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
