@@ -24,12 +24,12 @@ from trustbase.records import ArtifactInfo, Finding, LabelSchema
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 
 
-def tiny_classifier(folder: Path, *, seed: int = 0) -> ArtifactInfo:
-    """A small random BERT that tells two classes apart."""
+def tiny_classifier(folder: Path, *, seed: int = 0, labels: LabelSchema = LABELS) -> ArtifactInfo:
+    """A small random BERT that tells classes apart."""
     base = resolve_base(str(tiny_bert(folder / "base", seed=seed)))
-    TEXT_CLASSIFICATION.build(base, LABELS, seed=seed).save_pretrained(folder / "model")  # type: ignore[operator]
+    TEXT_CLASSIFICATION.build(base, labels, seed=seed).save_pretrained(folder / "model")  # type: ignore[operator]
     load_tokenizer(base.folder).save_pretrained(folder / "model")
-    return ArtifactInfo(folder / "model", "sha256:2", "text-classification", "classes", LABELS, "torch", "fp32", 64, "b", "r", text="text")
+    return ArtifactInfo(folder / "model", "sha256:2", "text-classification", "classes", labels, "torch", "fp32", 64, "b", "r", text="text")
 
 
 def checked(context: AuditContext, info: ArtifactInfo) -> list[Finding]:

@@ -18,11 +18,13 @@ from trustbase import files
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.catalogue import why_never
 from trustbase.audit.context import Answers, AuditContext, Evidence
-from trustbase.audit.explain import influence_audit
+from trustbase.audit.explain import influence_audit, inside_rows
 from trustbase.audit.explain.influence_audit import influence_findings
 from trustbase.audit.explain.inside_rows import METRICS, inside_findings
+from trustbase.audit.measured import Part, measure_parts
 from trustbase.audit.options import AuditOptions
 from trustbase.cli.main import app
+from trustbase.errors import PredictionError
 from trustbase.model.predict import Predictor
 from trustbase.records import Decision, Split
 
@@ -82,6 +84,24 @@ def test_where_rules_are_not_known_the_other_method_is_measured(context: AuditCo
         asked = replace(context, predictor=predictor, askers=Alone(predictor), artifact=predictor.info)
         status = {finding.id.partition("#")[2]: finding.status for finding in inside_findings(asked)}
     assert status == {"integrated_gradients": "ok", "attention_relevance": "not_applicable"}
+
+
+def test_what_breaks_is_no_reason_that_a_method_does_not_apply(context: AuditContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = inside_rows.explained_inside
+
+    def broken(predictor: Any, subjects: Any, method: str, **how: Any) -> Any:
+        if method == "integrated_gradients":
+            raise PredictionError("the engine stopped")
+        return real(predictor, subjects, method, **how)
+
+    monkeypatch.setattr(inside_rows, "explained_inside", broken)
+    status = {finding.id.partition("#")[2]: (finding.status, finding.reason) for finding in inside_findings(context)}
+    assert status["integrated_gradients"] == ("failed", "PredictionError: the engine stopped")
+    assert status["attention_relevance"][0] == "ok"
+    part = Part("influence", influence_audit.METRICS, influence_findings)
+    monkeypatch.setattr(influence_audit, "_taught", lambda context, train: broken(None, None, "integrated_gradients"))
+    (failed,) = measure_parts(context, "explanation", [part], {})
+    assert failed.status == "failed" and "the engine stopped" in failed.reason
 
 
 def test_training_rows_are_told_and_controls_find_themselves(context: AuditContext, tmp_path: Path) -> None:
