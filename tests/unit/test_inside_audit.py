@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(model: Path, tmp_path: Path) -> Iterator[AuditContext]:
     """Training rows are labelled as the model answers, but for one in forty."""
-    texts, lessons = sentences(30, 0), sentences(200, 1)
+    texts, lessons = sentences(30, 0), sentences(400, 1)
     with Predictor.open(model) as predictor:
         scores, taught = predictor.class_scores(texts), predictor.class_scores(lessons).argmax(1)
         taught[::40] = 1 - taught[::40]
@@ -110,7 +110,7 @@ def test_training_rows_are_told_and_controls_find_themselves(context: AuditConte
     assert finding.value > 0.1 and -1 <= finding.low <= finding.value <= finding.high <= 1  # type: ignore[operator]
     assert "white-box" in finding.method and finding.n == 30
     written = files.read_json(tmp_path / "explanation.influence.json")
-    assert written["training_rows"] == 200 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 200
+    assert written["training_rows"] == 400 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 400
     assert influence_findings(context) == [finding]
     turned = replace(context, train=split_of("train", list(context.train.texts)[::-1], context.train.labels[::-1]))  # type: ignore[union-attr]
     assert influence_findings(turned)[0].value == pytest.approx(finding.value, abs=1e-6)  # the order of the rows means nothing

@@ -27,6 +27,9 @@ WORDINGS = 3  # edits of a row
 REPLACED = 0.2  # of the words of a row that each puts others for; one at least
 MOST = 5  # near words of each word
 
+NO_TEXT = "no near words, since the units are columns"
+NO_SOURCE = "no near words, since nothing names any"
+
 Near = Mapping[str, Sequence[str]]  # place of a unit, in digits → words that may stand there; JSON
 
 
@@ -47,7 +50,7 @@ def near_words(context: AuditContext, items: Sequence[Item]) -> Found:
     """What may stand in the place of the words of each item."""
     none: list[Near] = [{} for _ in items]
     if not items or items[0]["row"] is not None:
-        return Found(none, "no near words, since the units are columns")
+        return Found(none, NO_TEXT)
     assert context.artifact is not None
     reading = Reading.of(context.artifact)
     units = [units_of(reading, item["text"], None) for item in items]
@@ -56,7 +59,8 @@ def near_words(context: AuditContext, items: Sequence[Item]) -> Found:
         try:
             return _near(context, items, units, reads)
         except (UsageError, ModelError) as error:
-            return Found(none, f"no near words, since there is nothing to take them from: {error}")
+            context.emit("warning", text=f"no near words for the rows that are explained again: {error}")
+            return Found(none, NO_SOURCE)
 
 
 def _near(context: AuditContext, items: Sequence[Item], units: Sequence[Units], judge: Judge | None) -> Found:
@@ -67,15 +71,17 @@ def _near(context: AuditContext, items: Sequence[Item], units: Sequence[Units], 
         words = [each.names[place] for each, own in zip(units, places, strict=True) for place in own]
         known = neighbours(space, words, lexicon=lexicon_of(context), most=2 * MOST)
         proposed = [{place: known.get(each.names[place], []) for place in own} for each, own in zip(units, places, strict=True)]
-        said = f"near words of {space.name}"
+        whose = space.name
     else:
         masked = open_masked(reference, option=OPTION)
         spans = [[span or (0, 0) for span in each.spans] for each in units]
         rows = zip(items, spans, places, strict=True)
         proposed = [masked.options(item["text"], own, at) for item, own, at in rows]
-        said = f"words {masked.about}"
+        whose = f"the masked language model {masked.name}"
     allowed = [_allowed(item["text"], each, given, space) for item, each, given in zip(items, units, proposed, strict=True)]
-    return Found(allowed, f"{said}, allowed by rules of meaning and nearer than {WORD} among the input embeddings of {space.name}")
+    return Found(
+        allowed, f"edits: near words of '{whose}', by rules of meaning and nearer than {WORD} among the embeddings of '{space.name}'"
+    )
 
 
 def _allowed(text: str, units: Units, given: Mapping[int, Sequence[str]], space: Space) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from trustbase.audit.explain.findings import mean_finding
 from trustbase.audit.explain.global_units import global_findings, standing
 from trustbase.audit.explain.one_row import RANDOM_ORDERS, explain_row
 from trustbase.audit.explain.others import other_cells, other_words
-from trustbase.audit.explain.reasons import LEAST_REASON, REASONS
+from trustbase.audit.explain.reasons import REASONS
 from trustbase.audit.explain.subject import Item, items_of
 from trustbase.audit.guard import attempt, failed
 from trustbase.records import Direction, Finding
@@ -134,8 +134,8 @@ def reason_findings(context: AuditContext, rows: Sequence[Row]) -> list[Finding]
     held = [sum(moved > 0 for moved in row["moved"]) / len(row["moved"]) for row in rows if row["moved"]]
     without = len(rows) - len(held)
     said = (
-        f"share of a row's reasons, at most {REASONS}, without which alone its score falls, mean over rows; "
-        f"{without} of {len(rows)} rows had no reason (over two errors, and {LEAST_REASON:.0%} of the largest weight) and do not count"
+        f"share of a row's reasons, at most {REASONS}, without which alone its score falls; "
+        f"{without} of {len(rows)} rows had no reason and do not count"
     )
     how: dict[str, Any] = {"direction": "higher", "least": 0.0, "bounded": True, "unit": "share"}
     return [mean_finding(context, "explanation.principal_reasons", held, said=said, source=_REASONS, **how)]

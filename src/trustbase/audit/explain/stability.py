@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SOURCE = "Alvarez-Melis & Jaakkola (2018), On the robustness of interpretability methods, section 3; Spearman (1904)"
 _ID = "explanation.stability"
-_SURFACE = "capitals, marks, blanks, fillers, width, contractions"
+_SURFACE = "edits: capitals, marks, blanks, fillers, width, contractions"
 METRICS = (_ID, f"{_ID}#seed", f"{_ID}#paraphrase", f"{_ID}#top5")
 
 
@@ -51,16 +51,17 @@ def stability_findings(context: AuditContext) -> list[Finding]:
     context.evidence.write("explanation.stability", counts)
     by_seed, by_edit = [_known(row["seed"][:1]) for row in rows], [_known([pair[0] for pair in row["edited"]]) for row in rows]
     first = [_known([pair[1] for pair in (row["seed"], *row["edited"])]) for row in rows]
-    edits = f"edits that the model sees and that leave the answer ({near.said}; {_SURFACE})"
-    ranked = f"rank correlation; {ZEROED}"
+    edits, ranked = f"{near.said}; {_SURFACE}", f"rank correlation; {ZEROED}"
     wide = replace(context, confidence=1 - (1 - context.confidence) / 2)
     of_seed = (f"{_ID}#seed", by_seed, f"LIME under two seeds: {ranked}")
-    of_edit = (f"{_ID}#paraphrase", by_edit, f"Shapley values under {edits}: {ranked}")
+    of_edit = (f"{_ID}#paraphrase", by_edit, f"Shapley values under edits that the model sees and that leave the answer: {ranked}; {edits}")
     seed, edit = _finding(context, *of_seed), _finding(context, *of_edit)
     highs = [each.high for each in (_finding(wide, *of_seed), _finding(wide, *of_edit)) if each.high is not None]
     if edit.value is None:
         edit = replace(edit, reason=_why_not(counts, edit.n or 0))
-    top = _finding(context, f"{_ID}#top5", first, f"share of the first units that stay, under another seed and under {edits}", 0.0, "share")
+    top = _finding(
+        context, f"{_ID}#top5", first, f"share of the first units that stay, under another seed and under edits; {edits}", 0.0, "share"
+    )
     return [_worse(seed, edit, highs), seed, edit, top]
 
 
@@ -82,7 +83,7 @@ def _why_not(counts: Mapping[str, Any], rows: int) -> str:
     turned = edits - unseen - counts["edits_with_the_same_answer"]
     return (
         f"{rows} rows have edits that the model sees and that leave the answer, and {LEAST_ROWS} are the least: of {edits} edits it reads "
-        f"{unseen} as the row itself, and {turned} change its answer or cannot be explained; {counts['near_words']}"
+        f"{unseen} as the row itself, and {turned} change its answer or cannot be explained"
     )
 
 
@@ -109,14 +110,12 @@ def _worse(seed: Finding, edit: Finding, highs: Sequence[float]) -> Finding:
     """
     known = [finding for finding in (seed, edit) if finding.value is not None]
     if not known:
-        return replace(seed, id=_ID, reason=f"another seed: {seed.reason}; edits: {edit.reason}")
+        return replace(seed, id=_ID)
     if len(known) == 1:
         missing = edit if known[0] is seed else seed
-        name = "under another seed" if known[0] is seed else "under edits"
-        return replace(known[0], id=_ID, method=f"{name} alone, since of the other: {missing.reason}; {known[0].method}")
+        return replace(known[0], id=_ID, method=f"one of two, since '{missing.id}' has no number here; {known[0].method}")
     lower = min(known, key=lambda finding: finding.value or 0.0)
-    of = f"{seed.id} and {edit.id}"
-    method = f"the lower of two ({of}), from the lower of their lower bounds to the lower of their upper bounds at half the error"
+    method = "the lower of two, from the lower of their lower bounds to the lower of their upper bounds, these at half the error"
     low, n = min(finding.low or 0.0 for finding in known), min(finding.n or 0 for finding in known)
     return replace(lower, id=_ID, low=low, high=min(highs), n=n, method=f"{method}; {lower.method}")
 
