@@ -14,6 +14,7 @@ from trustbase.audit.explain import turned
 from trustbase.audit.explain.agreement import ZEROED, first_overlap, rank_correlation
 from trustbase.audit.explain.findings import mean_finding
 from trustbase.audit.explain.global_units import global_findings, standing
+from trustbase.audit.explain.kept_rows import keep_rows
 from trustbase.audit.explain.one_row import RANDOM_ORDERS, explain_row
 from trustbase.audit.explain.others import other_cells, other_words
 from trustbase.audit.explain.reasons import REASONS
@@ -70,6 +71,7 @@ def explained_rows(context: AuditContext, items: Sequence[Item], editor: turned.
     told = context.askers.run(
         explain_row, items, {**budget, **others}, what="explaining rows", emit=context.emit, cost=lambda item: len(item["text"])
     )
+    keep_rows(context, items, told)
     rows: list[Row] = [row for row in told if row is not None]
     context.evidence.write("explanation.rows", {**_summary(rows, len(items)), "stands": standing(rows)})
     return rows
