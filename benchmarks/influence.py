@@ -103,14 +103,14 @@ def one_world(folder: Path, seed: int, parts: int, trainings: int) -> dict[str, 
     falls = []
     for row in range(6):
         first, random = foremost(told[row], FOREMOST), rng.permutation(ROWS)[:FOREMOST]
-        falls.append([whole[row] - without(first)[row], abs(whole[row] - without(random)[row])])
+        falls.append([whole[row] - without(first)[row], whole[row] - without(random)[row]])
     return {
         "accuracy_on_training_rows": float((lessons.scores > 0).mean()),
         "agreement": {str(damping): agreement(taught(known, answers.gradients, damping=damping)) for damping in DAMPINGS},
         "agreement_of_dot_products": agreement(answers.gradients @ lessons.gradients.T * known.left),
         "agreement_by_chance": agreement(rng.normal(size=told.shape)),
         "fall_without_foremost": float(np.mean([fall for fall, _ in falls])),
-        "move_without_random": float(np.mean([fall for _, fall in falls])),
+        "fall_without_random": float(np.mean([fall for _, fall in falls])),
     }
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _NO_POLICY = "no limits were given, so nothing was judged"
 
-_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet", "marked_rows.json")
+_PARTS = ("audit.json", "evidence", "verdict.json", "report.html", "scores.parquet", "marked_rows.json", "explained_rows.json")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ RUN_PARTS = frozenset(
         *("recipe.resolved.yaml", "policy.json", "log.jsonl", "run.json", "stages", "data_card.json", "data_card.md"),
         *("data", "out-of-time", "base", "corpus", "planted", "tokenizer", "tokens", "probes", "estimate.json", "checkpoints"),
         *("artifact", "evidence", "findings.json", "scores.parquet", "audit.json", "verdict.json", "report.html", "bundle", "rejected"),
-        *("trials", "division", "words", "sweep.json", "scaling.json", "marked_rows.json"),
+        *("trials", "division", "words", "sweep.json", "scaling.json", "marked_rows.json", "explained_rows.json"),
     }
 )
 

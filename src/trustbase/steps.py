@@ -232,7 +232,7 @@ def audit_model(
         **({OUT_OF_TIME: later.digest} if later is not None else {}),
         **shift_digest(recipe.audit.robustness.shift, plan.root),
     }
-    outputs = ["findings.json", "evidence", "scores.parquet", "marked_rows.json"]
+    outputs = ["findings.json", "evidence", "scores.parquet", "marked_rows.json", "explained_rows.json"]
     result = stages.run("audit", inputs=inputs, code=AUDIT_CODE, outputs=outputs, compute=compute)
     return report_of(stages, result, policy)
 

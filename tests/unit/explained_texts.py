@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from explain_world import BUDGET, WEIGHTS, audited, cell_rows, review_rows
 from tiny import tiny_bert
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.context import AuditContext
-from trustbase.audit.explain import sanity, surrogate
+from trustbase.audit.explain import near_words, sanity, surrogate
 from trustbase.audit.explain.rows import row_findings
 from trustbase.audit.explain.stability import stability_findings
 from trustbase.model.load import resolve_base
@@ -24,12 +25,12 @@ from trustbase.records import ArtifactInfo, Finding, LabelSchema
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 
 
-def tiny_classifier(folder: Path, *, seed: int = 0) -> ArtifactInfo:
-    """A small random BERT that tells two classes apart."""
+def tiny_classifier(folder: Path, *, seed: int = 0, labels: LabelSchema = LABELS) -> ArtifactInfo:
+    """A small random BERT that tells classes apart."""
     base = resolve_base(str(tiny_bert(folder / "base", seed=seed)))
-    TEXT_CLASSIFICATION.build(base, LABELS, seed=seed).save_pretrained(folder / "model")  # type: ignore[operator]
+    TEXT_CLASSIFICATION.build(base, labels, seed=seed).save_pretrained(folder / "model")  # type: ignore[operator]
     load_tokenizer(base.folder).save_pretrained(folder / "model")
-    return ArtifactInfo(folder / "model", "sha256:2", "text-classification", "classes", LABELS, "torch", "fp32", 64, "b", "r", text="text")
+    return ArtifactInfo(folder / "model", "sha256:2", "text-classification", "classes", labels, "torch", "fp32", 64, "b", "r", text="text")
 
 
 def checked(context: AuditContext, info: ArtifactInfo) -> list[Finding]:
@@ -53,6 +54,12 @@ def explained_findings(folder: Path) -> list[Finding]:
                 with pytest.MonkeyPatch.context() as patched:
                     patched.setattr(sanity, "LEAST_ALIKE", 1.5)
                     found += checked(context, info)
+    (folder / "cells").mkdir()
+    with audited(folder / "cells", cell_rows(60)) as context:  # of columns no edit is one that the model sees
+        found += stability_findings(context)
+    with pytest.MonkeyPatch.context() as patched, audited(folder / "many", review_rows(60)) as context:
+        patched.setattr(near_words, "open_judge", lambda reference: nullcontext("there is no judge"))
+        found += stability_findings(context)
     for name, weights in (("same", {}), ("trained", WEIGHTS)):
         (folder / name).mkdir()
         with audited(folder / name, cell_rows(80), weights=weights, budget=BUDGET) as context:

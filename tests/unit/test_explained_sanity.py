@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from explained_texts import checked, tiny_classifier
 
 from explain_world import audited, review_rows
 from trustbase.audit.explain import sanity
+from trustbase.audit.explain.local import by_shapley
 from trustbase.model import shuffled
 from trustbase.model.predict import Predictor
+from trustbase.records import LabelSchema
 
 ROWS = {"texts": 10, "samples": 40, "evaluations": 40, "queries": 10, "stability": 16}
 
@@ -36,6 +39,25 @@ def test_a_copy_that_is_not_explained_as_the_artefact_says_nothing(tmp_path: Pat
     with audited(tmp_path, review_rows(60), budget=ROWS) as context:
         (found,) = checked(context, info)
     assert found.status == "insufficient" and "positive control" in found.reason
+
+
+def test_all_copies_explain_the_score_that_the_artefact_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three classes a shuffled copy answers others, and to explain these would compare two things."""
+    info = tiny_classifier(tmp_path, labels=LabelSchema(("low", "mid", "high"), "high", "high"))
+    seen: list[tuple[int, int]] = []
+
+    async def noted(game: Any, target: int, *, evaluations: int) -> Any:
+        scores = await game.scores(np.ones((1, len(game)), dtype=bool))
+        seen.append((target, int(scores[0].argmax())))
+        return await by_shapley(game, target, evaluations=evaluations)
+
+    monkeypatch.setattr(sanity, "by_shapley", noted)
+    with audited(tmp_path, review_rows(60), budget=ROWS) as context:
+        (found,) = checked(context, info)
+    count = len(seen) // 3
+    own, same, shuffled = (sorted(target for target, _ in seen[start : start + count]) for start in (0, count, 2 * count))
+    assert found.status == "ok" and count == 16 and own == same == shuffled
+    assert any(target != answer for target, answer in seen[2 * count :]), "the shuffled copy answers otherwise"
 
 
 def tiny_model(folder: Path) -> object:

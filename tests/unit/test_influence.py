@@ -12,8 +12,10 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from trustbase.audit.explain import gradient_features as module
+from trustbase.audit.explain.agreement_over_parts import over_parts
 from trustbase.audit.explain.gradient_features import gradient_features
 from trustbase.audit.explain.influence import Lessons, foremost, relative, taught
+from trustbase.audit.stats import bounded_mean
 
 RIDGE = 1.0
 
@@ -96,6 +98,38 @@ def test_of_numbers_it_is_what_least_squares_shows():
     told = taught(Lessons.of_numbers(inputs, inputs @ weights, truth), asked, ridge=RIDGE)
     real = np.stack([asked @ (weights - fit(np.delete(inputs, row, 0), np.delete(truth, row))) for row in range(len(inputs))], axis=1)
     assert np.abs(told - real).max() < 0.2 * np.abs(real).max() and np.corrcoef(told.ravel(), real.ravel())[0, 1] > 0.99
+
+
+def parts_of(rng: np.random.Generator, *, noise: float = 0.0, mixed: bool = False):
+    """Told and real falls of answers that hang on three things, over 20 parts; `mixed` ones are told of other rows."""
+    real = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 200))
+    told = real + noise * real.std() * rng.normal(size=real.shape)
+    told = told[:, rng.permutation(200)] if mixed else told
+    parts = [rng.permutation(200)[:40] for _ in range(20)]
+    return tuple(np.array([values[:, part].sum(1) for part in parts]) for values in (told, real))
+
+
+def test_intervals_over_parts_say_nothing_where_nothing_is_known():
+    """Told of other rows: an interval over answers alone misses 0 in most of 40 draws, one over parts too in at most one of ten."""
+    alone, both = 0, 0
+    for seed in range(40):
+        told, real = parts_of(np.random.default_rng(seed), mixed=True)
+        found = over_parts(told, real)
+        each = [stats.spearmanr(told[:, row], real[:, row]).statistic for row in range(40)]
+        assert found is not None and found.value == pytest.approx(np.mean(each)) and found.n == 40
+        answers = bounded_mean(each, -1.0, 1.0)
+        alone += answers.low > 0 or answers.high < 0
+        both += found.low > 0 or found.high < 0
+    assert both <= 4 and alone >= 25, (both, alone)
+
+
+def test_intervals_over_parts_find_what_is_told_rightly():
+    found = [over_parts(*parts_of(np.random.default_rng(seed), noise=2.0)) for seed in range(20)]
+    assert sum(each is not None and each.low > 0 for each in found) == 20
+    perfect = over_parts(*parts_of(np.random.default_rng(0)))
+    assert perfect is not None and perfect.value == pytest.approx(1.0) and perfect.low > 0.9
+    told, real = parts_of(np.random.default_rng(0))
+    assert over_parts(told[:4], real[:4]) is None and over_parts(0 * told, real) is None
 
 
 TEXTS = ["the film was very good", "bad", "the service is not good and the food was poor", "a film"]

@@ -18,11 +18,13 @@ from trustbase import files
 from trustbase.audit.askers.asking import Alone
 from trustbase.audit.catalogue import why_never
 from trustbase.audit.context import Answers, AuditContext, Evidence
-from trustbase.audit.explain import influence_audit
+from trustbase.audit.explain import influence_audit, inside_rows
 from trustbase.audit.explain.influence_audit import influence_findings
 from trustbase.audit.explain.inside_rows import METRICS, inside_findings
+from trustbase.audit.measured import Part, measure_parts
 from trustbase.audit.options import AuditOptions
 from trustbase.cli.main import app
+from trustbase.errors import PredictionError
 from trustbase.model.predict import Predictor
 from trustbase.records import Decision, Split
 
@@ -45,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def context(model: Path, tmp_path: Path) -> Iterator[AuditContext]:
     """Training rows are labelled as the model answers, but for one in forty."""
-    texts, lessons = sentences(30, 0), sentences(200, 1)
+    texts, lessons = sentences(30, 0), sentences(400, 1)
     with Predictor.open(model) as predictor:
         scores, taught = predictor.class_scores(texts), predictor.class_scores(lessons).argmax(1)
         taught[::40] = 1 - taught[::40]
@@ -84,13 +86,31 @@ def test_where_rules_are_not_known_the_other_method_is_measured(context: AuditCo
     assert status == {"integrated_gradients": "ok", "attention_relevance": "not_applicable"}
 
 
+def test_what_breaks_is_no_reason_that_a_method_does_not_apply(context: AuditContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = inside_rows.explained_inside
+
+    def broken(predictor: Any, subjects: Any, method: str, **how: Any) -> Any:
+        if method == "integrated_gradients":
+            raise PredictionError("the engine stopped")
+        return real(predictor, subjects, method, **how)
+
+    monkeypatch.setattr(inside_rows, "explained_inside", broken)
+    status = {finding.id.partition("#")[2]: (finding.status, finding.reason) for finding in inside_findings(context)}
+    assert status["integrated_gradients"] == ("failed", "PredictionError: the engine stopped")
+    assert status["attention_relevance"][0] == "ok"
+    part = Part("influence", influence_audit.METRICS, influence_findings)
+    monkeypatch.setattr(influence_audit, "_taught", lambda context, train: broken(None, None, "integrated_gradients"))
+    (failed,) = measure_parts(context, "explanation", [part], {})
+    assert failed.status == "failed" and "the engine stopped" in failed.reason
+
+
 def test_training_rows_are_told_and_controls_find_themselves(context: AuditContext, tmp_path: Path) -> None:
     (finding,) = influence_findings(context)
     assert finding.status == "ok", finding.reason
     assert finding.value > 0.1 and -1 <= finding.low <= finding.value <= finding.high <= 1  # type: ignore[operator]
     assert "white-box" in finding.method and finding.n == 30
     written = files.read_json(tmp_path / "explanation.influence.json")
-    assert written["training_rows"] == 200 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 200
+    assert written["training_rows"] == 400 and written["controls_found"] >= 0.9 and 1 <= written["effective_rows"] <= 400
     assert influence_findings(context) == [finding]
     turned = replace(context, train=split_of("train", list(context.train.texts)[::-1], context.train.labels[::-1]))  # type: ignore[union-attr]
     assert influence_findings(turned)[0].value == pytest.approx(finding.value, abs=1e-6)  # the order of the rows means nothing

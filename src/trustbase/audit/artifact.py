@@ -58,7 +58,7 @@ def audit_artifact(
 ) -> AuditReport:
     """Ask the artefact itself about the test rows, and measure.
 
-    Leaves `evidence/`, `scores.parquet` and `marked_rows.json` in `folder`.
+    Leaves `evidence/`, `scores.parquet`, `marked_rows.json` and `explained_rows.json` in `folder`.
 
     Args:
         artifact: what is shipped.
@@ -119,6 +119,7 @@ def audit_artifact(
         # last, as the evidence: an audit that is cut short leaves those of an earlier one, and not one of each
         write_scores(folder / "scores.parquet", test, dataset.labels, answers, artifact.answer_kind)
         context.marked.write(folder)
+        context.shown.write(folder)
         return report
 
 

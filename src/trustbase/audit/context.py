@@ -67,6 +67,18 @@ class Marked:
         files.write_json(folder / self.file, self.rows)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A few rows of the user with what was found of each, for the report in the folder of the run or audit alone: no bundle ships them."""
+
+    file: str = "explained_rows.json"
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Leave `folder/explained_rows.json`, also where none were kept."""
+        files.write_json(folder / self.file, {"rows": self.rows})
+
+
 @contextmanager
 def fresh_evidence(folder: Path) -> Iterator[Evidence]:
     """Evidence that takes the place of all that `folder/evidence` held, once the audit is through.
@@ -125,6 +137,7 @@ class AuditContext:
     options: AuditOptions = field(default_factory=AuditOptions)
     emit: Emit = ignore
     marked: Marked = field(default_factory=Marked)
+    shown: Shown = field(default_factory=Shown)
     purpose: Mapping[str, Any] | None = None  # what the recipe says that the model is for; None where nobody could say it
     forbidden: OutputPolicy | None = None  # what must never be answered
     expectations: Expectations | None = None  # what somebody wrote down that answers should do

@@ -1,4 +1,4 @@
-"""What the report shows of explanations: which words or fields matter for each class, a readable stand-in, and the smallest edits."""
+"""What the report shows of explanations: words or fields that matter for each class, a readable stand-in, smallest edits, and some rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from trustbase.report import charts
 from trustbase.report.formats import interval, show, tick
+from trustbase.report.highlighted import Pieces, pieces_of
 from trustbase.report.material import Material
 from trustbase.report.words import Words
 
@@ -24,7 +25,18 @@ def explanation_blocks(material: Material, evidence: Mapping[str, Any], t: Words
     told = material.evidence
     stands = (told.get("explanation.rows") or {}).get("stands") or {}
     blocks = [*global_blocks(told.get("explanation.global"), stands, t), *surrogate_blocks(told.get("explanation.surrogate"), t)]
-    return [block for block in (*blocks, _edits(told.get("explanation.counterfactual"), t)) if block]
+    return [block for block in (*blocks, _edits(told.get("explanation.counterfactual"), t), _rows(material.explained, t)) if block]
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], t: Words) -> Block:
+    """Some rows with their words marked by what each adds; nothing where none lie in the folder, as in a bundle."""
+    drawn = [(t("explanation.row", label=row["label"]), _marked(row)) for row in rows]
+    texts = [(label, pieces) for label, pieces in drawn if pieces]
+    return {"kind": "said", "title": t("explanation.rows"), "about": t("explanation.rows_about"), "texts": texts} if texts else {}
+
+
+def _marked(row: Mapping[str, Any]) -> Pieces:
+    return pieces_of(row["text"], row["spans"], row["weights"], [None] * len(row["weights"]))
 
 
 def global_blocks(rows: Any, stands: Mapping[str, int], t: Words) -> list[Block]:

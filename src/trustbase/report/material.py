@@ -38,6 +38,7 @@ class Material:
     manifest_digest: str | None
     unreadable: tuple[str, ...] = ()
     estimate: Mapping[str, Any] = field(default_factory=dict)  # of a pretraining: what it was expected to take
+    explained: Sequence[Mapping[str, Any]] = ()  # some rows with what their words add; never those of a bundle, which holds no rows
     origin: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says that it came from
 
     @property
@@ -88,6 +89,8 @@ def read_material(folder: Path) -> Material:
     found = Material(folder, form, audit, verdict, policy, recipe, evidence, card, artifact, digest, (), estimate, origin)
     if found.pretrained and "course" not in evidence and (course := reader.course(folder / "log.jsonl")):
         found = replace(found, evidence={**evidence, "course": course})
+    if form != "bundle" and home == folder:
+        found = replace(found, explained=tuple(reader.json(folder / "explained_rows.json").get("rows", ())))
     return replace(found, unreadable=tuple(reader.unreadable))
 
 

@@ -14,6 +14,7 @@ from trustbase.audit.explain.reasons import LEAST_REASON
 
 Floats = NDArray[np.float64]
 
+ZEROED = f"weights under {LEAST_REASON:.0%} of a row's largest count as 0"  # said wherever units are ranked by `rank_correlation`
 LEAST_UNITS = 3  # of an input: two are ranked alike or the other way round, and nothing between
 
 

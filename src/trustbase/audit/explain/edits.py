@@ -1,10 +1,11 @@
-"""Small changes of an input that a reader takes for the same input, and which units both share."""
+"""Small changes of an input that a reader takes for the same input, whether the model sees them at all, and which units both share."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,10 @@ from trustbase.audit.explain.units import Units
 from trustbase.data.cells import Reading
 from trustbase.data.columns import number_of
 from trustbase.data.perturb.inputs import Piece, perturbed, pieces
+from trustbase.model.encoded import Encoded
+
+if TYPE_CHECKING:
+    from trustbase.model.predict import Predictor
 
 OF_TEXTS = ("case", "punctuation", "whitespace", "filler", "width", "contractions")  # keys of `PERTURBATIONS`
 OF_CELLS = ("case", "punctuation", "whitespace", "width")
@@ -43,6 +48,21 @@ def _cell(kind: str, cell: Any, seed: int) -> Any:
     if not isinstance(cell, str) or number_of(cell) is not None:
         return cell
     return perturbed(kind, (Piece(cell, True),), seed=seed) or cell
+
+
+def read_as(predictor: Predictor, texts: Sequence[str]) -> list[bytes] | None:
+    """What the model reads of each input, to tell equal from different; None of a model without tokens.
+
+    A tokenizer that knows no capitals gives the same tokens for a text in capitals, and any explanation of both is the same.
+    """
+    found = predictor.runtime.prepare(list(texts)) if texts else None
+    if not isinstance(found, Encoded):
+        return None
+    bounds: NDArray[np.int64] = found.offsets if found.sequences is None else found.offsets[found.sequences]
+    parts: list[NDArray[Any]] = [found.ids, *(() if found.segments is None else (found.segments,))]
+    cells = [b""] * len(texts) if found.columns is None else [row.tobytes() for row in found.columns]
+    rows = zip(bounds[:-1].tolist(), bounds[1:].tolist(), cells, strict=True)
+    return [b"".join([*(part[start:end].tobytes() for part in parts), cell]) for start, end, cell in rows]
 
 
 def same_units(one: Units, other: Units) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

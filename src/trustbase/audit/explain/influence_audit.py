@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from trustbase import seeds
 from trustbase.audit.context import AuditContext
-from trustbase.audit.explain.agreement import rank_correlation
-from trustbase.audit.explain.findings import mean_finding, too_few
+from trustbase.audit.explain.agreement_over_parts import over_parts
+from trustbase.audit.explain.findings import too_few
 from trustbase.audit.explain.influence import SOURCE, Floats, Lessons, foremost, relative, taught
 from trustbase.audit.explain.tokens import Tokens
 from trustbase.audit.guard import LEAST_ROWS
 from trustbase.audit.measured import asked_inputs, sampled_rows
 from trustbase.audit.robustness import refit
-from trustbase.errors import TrustbaseError
+from trustbase.audit.stats import Interval
+from trustbase.errors import ModelError, UsageError
 from trustbase.records import Finding, Split
 
 _ID = "explanation.influence_check"
@@ -70,7 +71,7 @@ def influence_findings(context: AuditContext) -> list[Finding]:
         return [Finding.without_value(_ID, "insufficient", "needs the training rows, and none were given (--train)", **how)]
     try:
         found = _taught(context, context.train)
-    except TrustbaseError as error:  # its layers are not found, or it cannot be asked with vectors
+    except (UsageError, ModelError) as error:  # no weights, its layers are not found, or it cannot be asked with vectors
         return [Finding.without_value(_ID, "not_applicable", str(error), **how)]
     if found is None or len(found.rows) < context.minimum_cell or len(found.answers) < LEAST_ROWS:
         return [too_few(context, _ID, 0 if found is None else min(len(found.rows), len(found.answers)), "higher")]
@@ -79,7 +80,7 @@ def influence_findings(context: AuditContext) -> list[Finding]:
 
 def _told(context: AuditContext, train: Split, found: Taught) -> Finding:
     """The finding; writes the evidence."""
-    agreements, agreeing = _learned_again(context, train, found)
+    agreement, agreeing = _learned_again(context, train, found)
     labels, answered = train.labels[found.rows], context.answers.predicted[found.answers]
     first = [foremost(row, FOREMOST) for row in found.shares]
     own = [float((labels[rows] == label).mean()) for rows, label in zip(first, answered, strict=True) if len(rows)]
@@ -102,16 +103,20 @@ def _told(context: AuditContext, train: Split, found: Taught) -> Finding:
     elif agreeing < AGREEING:
         reason = f"a linear head on the embeddings agrees with the model in {agreeing:.0%} of the rows, so it does not speak for it"
     if reason:
-        return Finding.without_value(_ID, "insufficient", reason, n=len(agreements), direction="higher", confidence=context.confidence)
+        n = agreement.n if agreement is not None else len(found.answers)
+        return Finding.without_value(_ID, "insufficient", reason, n=n, direction="higher", confidence=context.confidence)
+    if agreement is None or agreement.n < LEAST_ROWS:
+        return too_few(context, _ID, 0 if agreement is None else agreement.n, "higher")
     said = (
         f"rank correlation, over {PARTS} random parts of {len(found.rows)} training rows, of what the model's gradients tell of a part "
         f"with how the score moves when a linear head on its embeddings is learned again without it; {found.note}"
     )
-    return mean_finding(context, _ID, agreements, direction="higher", said=said, source=f"{SOURCE}; {refit.SOURCE}", bounded=True)
+    made = agreement.finding(_ID, direction="higher", confidence=context.confidence, seed=context.seed)
+    return replace(made, method=f"{said}; {made.method}", source=f"{SOURCE}; {refit.SOURCE}; {made.source}")
 
 
-def _learned_again(context: AuditContext, train: Split, found: Taught) -> tuple[list[float], float]:
-    """How far told and real falls agree over the parts, for each answer; and how often the head answers as the model does."""
+def _learned_again(context: AuditContext, train: Split, found: Taught) -> tuple[Interval | None, float]:
+    """How far told and real falls agree over the parts, on average over answers; and how often the head answers as the model does."""
     assert context.askers is not None
     lessons, inputs = asked_inputs(replace(context, test=train)), asked_inputs(context)
     texts = [lessons[row] for row in found.rows] + [inputs[row] for row in found.answers]
@@ -130,9 +135,9 @@ def _learned_again(context: AuditContext, train: Split, found: Taught) -> tuple[
             told.append(found.values[:, part].sum(axis=1))
             real.append(_odds(whole, answered) - _odds(without, answered))
     if whole is None or not told:
-        return [], 0.0
-    pairs = zip(np.array(told).T, np.array(real).T, strict=True)
-    return [each for one, other in pairs if (each := rank_correlation(one, other)) is not None], float((whole.argmax(1) == answered).mean())
+        return None, 0.0
+    agreement = over_parts(np.array(told), np.array(real), confidence=context.confidence)
+    return agreement, float((whole.argmax(1) == answered).mean())
 
 
 def _odds(scores: Floats, answered: NDArray[np.int64]) -> Floats:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trustbase.audit.context import AuditContext
-from trustbase.audit.explain.agreement import rank_correlation
+from trustbase.audit.explain.agreement import ZEROED, rank_correlation
 from trustbase.audit.explain.faithful import faithfulness
 from trustbase.audit.explain.findings import mean_finding
 from trustbase.audit.explain.local import Attribution, shapley_values
@@ -20,8 +21,9 @@ from trustbase.audit.explain.one_row import ready
 from trustbase.audit.explain.subject import Item, items_of, target_of, units_of
 from trustbase.audit.explain.tokens import places_of
 from trustbase.audit.explain.whitebox import SOURCES, Subject, explained_inside
+from trustbase.audit.guard import attempt, failed
 from trustbase.data.cells import Reading
-from trustbase.errors import TrustbaseError
+from trustbase.errors import ModelError, UsageError
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import Finding
 
@@ -50,15 +52,27 @@ def inside_findings(context: AuditContext) -> list[Finding]:
     found: list[Finding] = []
     evidence: dict[str, Any] = {}
     for method in METHODS:
-        try:
-            told, note = explained_inside(context.predictor, subjects, method, steps=_STEPS, most=_MOST_STEPS)
-        except TrustbaseError as error:  # this method is none for this model; the other may be
-            found += [_impossible(context, f"explanation.{name}#{method}", str(error)) for name in _NAMES]
+        ids = [f"explanation.{name}#{method}" for name in _NAMES]
+        made = attempt(context, ids[0], partial(_by_method, context, items, subjects, method))
+        if isinstance(made, str):  # the other method may still be measured
+            found += [failed(context, id, "higher", made) for id in ids]
             continue
-        found += _findings(context, method, note, _held(context, items, told))
-        evidence[method] = _summary(told)
+        found += made[0]
+        evidence |= made[1]
     context.evidence.write("explanation.inside", evidence)
     return found
+
+
+def _by_method(
+    context: AuditContext, items: Sequence[Item], subjects: Sequence[Subject], method: str
+) -> tuple[list[Finding], dict[str, Any]]:
+    """The findings of one method, and its evidence; `not_applicable` ones, and none, where it is no method for this model."""
+    assert context.predictor is not None
+    try:
+        told, note = explained_inside(context.predictor, subjects, method, steps=_STEPS, most=_MOST_STEPS)
+    except (UsageError, ModelError) as error:  # no weights to lend, or no way back through them
+        return [_impossible(context, f"explanation.{name}#{method}", str(error)) for name in _NAMES], {}
+    return _findings(context, method, note, _held(context, items, told)), {method: _summary(told)}
 
 
 def _subjects(context: AuditContext, items: Sequence[Item]) -> list[Subject]:
@@ -112,7 +126,7 @@ def _findings(context: AuditContext, method: str, note: str, rows: Sequence[Mapp
     named = method.replace("_", " ")
     needed = [value for row in rows if (value := row["comprehensiveness"]) is not None]
     agreed = [value for row in rows if (value := row["agreement"]) is not None]
-    said = f"rank correlation of {named} with Shapley values; {note}"
+    said = f"rank correlation of {named} with Shapley values; {ZEROED}; {note}"
     how: dict[str, Any] = {"direction": "higher"}
     return [
         mean_finding(

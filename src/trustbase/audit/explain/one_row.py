@@ -131,7 +131,7 @@ def explain_row(
             "values": (values.values / game.factor).tolist(),
             "faithful": {name: dict(each) for name, each in zip(weights, faithful, strict=False)},
             "random": [dict(each) for each in faithful[len(weights) :]],
-            "moved": reasons[0].moved if reasons else None,
+            "moved": [reason.moved for reason in reasons],
             "edit": {"changed": len(edit.edits), "left_out": edit.left_out, "asked": edit.asked, "refused": edit.refused},
             "reads": edit.reads if any(row.units.spans[unit] is not None for unit in edit.edits) else None,  # cells are not read
             "asked": {"lime": linear.asked, "shapley": asked},

@@ -11,11 +11,13 @@ import numpy as np
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.explain import turned
-from trustbase.audit.explain.agreement import first_overlap, rank_correlation
-from trustbase.audit.explain.findings import mean_finding, share_finding
+from trustbase.audit.explain.agreement import ZEROED, first_overlap, rank_correlation
+from trustbase.audit.explain.findings import mean_finding
 from trustbase.audit.explain.global_units import global_findings, standing
+from trustbase.audit.explain.kept_rows import keep_rows
 from trustbase.audit.explain.one_row import RANDOM_ORDERS, explain_row
 from trustbase.audit.explain.others import other_cells, other_words
+from trustbase.audit.explain.reasons import REASONS
 from trustbase.audit.explain.subject import Item, items_of
 from trustbase.audit.guard import attempt, failed
 from trustbase.records import Direction, Finding
@@ -69,6 +71,7 @@ def explained_rows(context: AuditContext, items: Sequence[Item], editor: turned.
     told = context.askers.run(
         explain_row, items, {**budget, **others}, what="explaining rows", emit=context.emit, cost=lambda item: len(item["text"])
     )
+    keep_rows(context, items, told)
     rows: list[Row] = [row for row in told if row is not None]
     context.evidence.write("explanation.rows", {**_summary(rows, len(items)), "stands": standing(rows)})
     return rows
@@ -89,6 +92,8 @@ def _summary(rows: Sequence[Row], drawn: int) -> dict[str, Any]:
         "lime_settled": mean([row["settled"] for row in rows]),
         "shapley_inputs": mean([row["asked"]["shapley"] for row in rows]),
         "edits_asked": mean([row["edit"]["asked"] for row in rows]),
+        "reasons": mean([len(row["moved"]) for row in rows]),
+        "without_a_reason": sum(not row["moved"] for row in rows),
         "random_orders": RANDOM_ORDERS,
     }
 
@@ -116,7 +121,7 @@ def agreement_findings(context: AuditContext, rows: Sequence[Row]) -> list[Findi
     """How far LIME and Shapley values agree."""
     found = []
     for variant, unit, agree, least, said in (
-        ("", "", rank_correlation, -1.0, "rank correlation of LIME with Shapley values"),
+        ("", "", rank_correlation, -1.0, f"rank correlation of LIME with Shapley values; {ZEROED}"),
         ("#top5", "share", first_overlap, 0.0, "share of the first units that LIME and Shapley values both name"),
     ):
         values = [agree(np.array(row["shapley"]), np.array(row["lime"])) for row in rows]
@@ -127,10 +132,15 @@ def agreement_findings(context: AuditContext, rows: Sequence[Row]) -> list[Findi
 
 
 def reason_findings(context: AuditContext, rows: Sequence[Row]) -> list[Finding]:
-    """Of how many rows the removal of the first principal reason lowers the score, as the reason says."""
-    moved = [row["moved"] for row in rows if row["moved"] is not None]
-    hits, said = sum(value > 0 for value in moved), "rows whose score falls without the first reason alone"
-    return [share_finding(context, "explanation.principal_reasons", hits, len(moved), direction="higher", said=said, source=_REASONS)]
+    """Of how many of a row's principal reasons the removal lowers the score, as the reason says; over rows that have one."""
+    held = [sum(moved > 0 for moved in row["moved"]) / len(row["moved"]) for row in rows if row["moved"]]
+    without = len(rows) - len(held)
+    said = (
+        f"share of a row's reasons, at most {REASONS}, without which alone its score falls; "
+        f"{without} of {len(rows)} rows had no reason and do not count"
+    )
+    how: dict[str, Any] = {"direction": "higher", "least": 0.0, "bounded": True, "unit": "share"}
+    return [mean_finding(context, "explanation.principal_reasons", held, said=said, source=_REASONS, **how)]
 
 
 _FAITHFUL_IDS = tuple(f"explanation.{name}{end}" for name in FAITHFUL for end in ("", "#lime", "_gain"))
