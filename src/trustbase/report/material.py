@@ -38,8 +38,8 @@ class Material:
     manifest_digest: str | None
     unreadable: tuple[str, ...] = ()
     estimate: Mapping[str, Any] = field(default_factory=dict)  # of a pretraining: what it was expected to take
-    explained: Sequence[Mapping[str, Any]] = ()  # some rows with what their words add; never those of a bundle, which holds no rows
     origin: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says that it came from
+    explained: Sequence[Mapping[str, Any]] = ()  # some rows with what their words add; never those of a bundle, which holds no rows
 
     @property
     def pretrained(self) -> bool:
