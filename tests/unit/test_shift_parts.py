@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from trustbase import files
 from trustbase.audit.calibrated import calibrated, held_out_rows
 from trustbase.audit.catalogue import SHIFTS, why_never
+from trustbase.audit.context import Answers
 from trustbase.audit.robustness.abstention import area, area_interval, contributions, measure_abstention, risks, threshold_of
 from trustbase.audit.robustness.conformal import conformal_threshold, expected_coverage, measure_conformal, prediction_sets
 from trustbase.audit.robustness.distance import Shape, energy, neighbours, shape_of
@@ -27,6 +28,8 @@ from trustbase.audit.robustness.shift import measure_shift
 from trustbase.data.marked import HEAD, TAIL, TYPED
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.finding_id import parse
+from trustbase.outputs.decision import decide_labels
+from trustbase.records import Decision
 
 # --- scores -------------------------------------------------------------------------------------------------------------------
 
@@ -203,6 +206,27 @@ def test_a_threshold_answers_at_least_what_it_is_set_for(tmp_path: Path) -> None
     assert risk == sorted(risk) and risk[0] < risk[-1]  # type: ignore[type-var]
     curve = files.read_json(context.evidence.folder / "robustness.abstention.json")["curve"]
     assert len(curve) == 20 and curve[-1]["coverage"] == 1 and all(point["low"] <= point["risk"] <= point["high"] for point in curve)
+
+
+def test_rows_are_answered_by_the_probability_of_the_answer_that_the_shipped_decision_gives(tmp_path: Path) -> None:
+    """With right probabilities and a threshold of 1/6 the highest one is no measure of doubt: an answer of 0.3 counts as sure as 0.7."""
+    context = context_of(tmp_path, 4_000)
+    assert context.answers.scores is not None
+    rule, scores = Decision(threshold=1 / 6), context.answers.scores
+    answers = decide_labels(scores, context.labels, rule)
+    context = replace(context, decision=rule, answers=Answers(scores, answers))
+    found = by_id(measure_abstention(context))
+    rows = calibrated(context)
+    assert not isinstance(rows, str)
+    measured, wrong = rows.measured, (answers != context.test.labels)[rows.measured]
+    told = scores[measured, answers[measured]]
+    count = round(0.8 * len(measured))
+    best, highest = (wrong[np.argsort(-sure)[:count]].mean() for sure in (told, scores[measured].max(1)))
+    assert highest > best + 0.03
+    assert found["robustness.selective_risk#0.80"].value == pytest.approx(best, abs=0.015)
+    assert found["robustness.aurc"].value == pytest.approx(area(told, wrong.astype(float), np.ones((1, len(told))))[0])
+    guard = files.read_json(context.evidence.folder / "robustness.guardrails.json")["abstention"]
+    assert guard["score"] == "probability of the answer given" and guard["thresholds"][0]["threshold"] < 0.5
 
 
 # --- prediction sets ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """What is left wrong where a model answers only what it is sure of: risk against coverage, and thresholds that a server can keep.
 
-Rows are answered from the surest on, by their highest class probability. The curve is of measured rows alone; the threshold of each
-coverage is fitted on calibration rows, and its coverage and risk are measured on the others.
+Rows are answered from the surest on, by the probability of the answer that is given: under the shipped decision (a threshold, costs) that
+need not be the highest class probability. The curve is of measured rows alone; the threshold of each coverage is fitted on calibration
+rows, and its coverage and risk are measured on the others.
 
 Source: El-Yaniv & Wiener (2010), JMLR 11, section 2 (risk and coverage); Geifman & El-Yaniv (2017), NeurIPS, section 2 (selection by the
-highest probability); Geifman, Uziel & El-Yaniv (2019), ICLR, section 3 (area under the curve).
+probability of the answer); Geifman, Uziel & El-Yaniv (2019), ICLR, section 3 (area under the curve).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from trustbase.audit.calibrated import calibrated, calibration_scores
 from trustbase.audit.catalogue import ANSWERED_SHARES
 from trustbase.audit.context import AuditContext
 from trustbase.audit.robustness.guardrails import write_guardrail
+from trustbase.outputs.answers.base import decided
+from trustbase.outputs.decision import told_probability
 from trustbase.records import Finding
 
 Floats = NDArray[np.float64]
@@ -29,9 +32,9 @@ METRICS = ("robustness.aurc", *(f"robustness.selective_{name}#{level}" for level
 SOURCE = "Geifman & El-Yaniv (2017), NeurIPS, section 2; Geifman, Uziel & El-Yaniv (2019), ICLR, section 3"
 _POINTS = 20
 _AREA_METHOD = (
-    "tilted contributions of rows answered by the highest probability first, with a quarter of a wrong row for what was never seen"
+    "tilted contributions of rows in the order of the probability of their answer, with a quarter of a wrong row for what was never seen"
 )
-_SCORE = "highest class probability"
+_SCORE = "probability of the answer given"
 
 
 def risks(sure: Floats, wrong: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -81,13 +84,15 @@ def measure_abstention(context: AuditContext) -> list[Finding]:
     if isinstance(rows, str) or scores is None:
         reason = rows if isinstance(rows, str) else "only answers were given, no scores"
         return [_without(context, id, reason) for id in METRICS]
-    known = calibration_scores(context, rows).max(axis=1)
+    fitted = calibration_scores(context, rows)
+    known = told_probability(fitted, decided(fitted, context.labels, context.decision, "classes"))
     least = context.minimum_cell
     if min(len(known), len(rows.measured)) < least:
         reason = f"{min(len(known), len(rows.measured))} rows to fit or to measure on, fewer than the minimum of {least}"
         return [_without(context, id, reason) for id in METRICS]
-    sure = scores[rows.measured].max(axis=1)
-    wrong = (context.answers.predicted[rows.measured] != context.test.labels[rows.measured]).astype(float)
+    answers = context.answers.predicted[rows.measured]
+    sure = told_probability(scores[rows.measured], answers)
+    wrong = (answers != context.test.labels[rows.measured]).astype(float)
     findings = [_area(context, sure, wrong)]
     thresholds = []
     for level in ANSWERED_SHARES:
@@ -139,7 +144,7 @@ def _area(context: AuditContext, sure: Floats, wrong: Floats) -> Finding:
 def _at(context: AuditContext, level: str, threshold: float, sure: Floats, wrong: Floats, note: str) -> list[Finding]:
     """Risk and coverage at one threshold."""
     given = sure >= threshold
-    method = f"answered where the highest probability is at least {threshold:.4g}, for {float(level):g} of rows; {note}"
+    method = f"answered where the probability of the answer is at least {threshold:.4g}, for {float(level):g} of rows; {note}"
     covered = stats.proportion(int(given.sum()), len(given), confidence=context.confidence)
     shared: dict[str, Any] = {"confidence": context.confidence, "unit": "share"}
     coverage = covered.finding(f"robustness.selective_coverage#{level}", direction="none", **shared)

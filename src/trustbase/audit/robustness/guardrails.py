@@ -3,7 +3,7 @@
 `evidence/robustness.guardrails.json` (`trustbase/guardrails/1`), each part where it could be fitted:
 
 * `model`: digest of the artefact whose scores they are about; `accepted`, `coverage`: what was asked for.
-* `abstention`: `score` is the highest class probability; `thresholds` are `{"answered", "threshold", "risk", "low", "high", "n"}`: an
+* `abstention`: `score` is the probability of the answer that the shipped decision gives; `thresholds` are `{"answered", "threshold", "risk", "low", "high", "n"}`: an
   answer whose score is under `threshold` is not given; `answered` is the share of calibration rows at or above it, `risk` the share of
   wrong answers among those given, with its interval, on other rows.
 * `out_of_distribution`: an input whose score is over a `threshold` is of another kind. `energy`: minus the log of the sum of exp of the
