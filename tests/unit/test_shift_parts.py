@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy.spatial.distance import mahalanobis
 from scipy.special import logsumexp
-from shift_kit import Asked, by_id, context_of
+from shift_kit import Asked, by_id, context_of, hash_of
 from sklearn.covariance import ledoit_wolf
 from sklearn.neighbors import NearestNeighbors
 
@@ -95,13 +95,13 @@ def test_a_text_of_another_kind_keeps_its_layout(kind: str) -> None:
 def test_other_kinds_are_told_with_a_threshold_that_a_server_can_keep(tmp_path: Path) -> None:
     context = context_of(tmp_path)
     found = by_id(measure_shift(context))
-    assert found["robustness.ood_auroc"].value == found["robustness.ood_auroc#knn"].value > 0.95  # type: ignore[operator]
+    assert found["robustness.ood_auroc"].value == found["robustness.ood_auroc#mahalanobis"].value > 0.95  # type: ignore[operator]
     assert all(finding.status == "ok" and "a seeded" in finding.method for finding in found.values())
     assert found["robustness.ood_auroc#shuffled"].value == pytest.approx(0.5, abs=0.12)
     guard = files.read_json(context.evidence.folder / "robustness.guardrails.json")
     assert guard["schema"] == SCHEMA and guard["model"] == "sha256:1"
     told = files.read_json(context.evidence.folder / "robustness.shift.json")
-    assert told["head"] == "knn" and told["control"] > 0.9 and told["scores"]["energy"]["own_refused"] < 0.12
+    assert told["head"] == "mahalanobis" and min(told["controls"].values()) > 0.9 and told["scores"]["energy"]["own_refused"] < 0.12
     kept = guard["out_of_distribution"]
     shape = Shape.from_json(kept["mahalanobis"])
     asked = Asked()
@@ -111,8 +111,43 @@ def test_other_kinds_are_told_with_a_threshold_that_a_server_can_keep(tmp_path: 
 
 
 def test_what_does_not_notice_random_signs_is_believed_in_nothing(tmp_path: Path) -> None:
-    found = measure_shift(context_of(tmp_path, asked=Asked(blind=True)))
+    context = context_of(tmp_path, asked=Asked(blind=True))
+    found = measure_shift(context)
     assert "ok" not in {finding.status for finding in found} and found[0].status == "insufficient" and "blind" in found[0].reason
+    assert not (context.evidence.folder / "robustness.guardrails.json").exists()
+    assert not files.read_json(context.evidence.folder / "robustness.shift.json")["scores"]
+
+
+class BlindLogits(Asked):
+    """Embeddings notice other texts, logits nothing."""
+
+    def class_logits(self, text: str) -> np.ndarray:
+        return np.random.default_rng(abs(hash_of(text))).normal(0, 1, 2)
+
+
+class BlindEmbeddings(Asked):
+    """Logits notice other texts, embeddings nothing."""
+
+    def embedding(self, text: str) -> np.ndarray:
+        return np.random.default_rng(abs(hash_of(text))).normal(0, 1, 8)
+
+    def class_logits(self, text: str) -> np.ndarray:
+        return Asked(logits=self.own).class_logits(text)
+
+
+def test_each_score_stands_its_own_control_and_ships_only_where_it_does(tmp_path: Path) -> None:
+    for asked, sees, not_seeing in ((BlindLogits(), "mahalanobis", "energy"), (BlindEmbeddings(), "energy", "mahalanobis")):
+        context = context_of(tmp_path / sees, asked=asked)
+        found = by_id(measure_shift(context))
+        blind = found[f"robustness.ood_auroc#{not_seeing}"]
+        assert found[f"robustness.ood_auroc#{sees}"].status == "ok" and blind.status == "insufficient" and "blind" in blind.reason
+        head = found["robustness.ood_auroc"]  # of embeddings, as was said beforehand: no other score takes its place
+        assert head.status == found["robustness.ood_auroc#random"].status == found["robustness.ood_auroc#mahalanobis"].status
+        kept = files.read_json(context.evidence.folder / "robustness.guardrails.json")["out_of_distribution"]
+        assert sees in kept and not_seeing not in kept
+        told = files.read_json(context.evidence.folder / "robustness.shift.json")
+        assert sees in told["scores"] and not_seeing not in told["scores"] and told["controls"][not_seeing] < 0.8
+        assert not_seeing not in {row["score"] for row in told["kinds"]}
 
 
 def test_given_texts_are_the_headline_and_made_ones_the_control(tmp_path: Path) -> None:

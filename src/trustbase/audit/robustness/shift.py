@@ -2,14 +2,15 @@
 
 The rows that known ones are held against are training rows where there are some (else one half of the calibration rows), the threshold is
 fitted on calibration rows, and what is told apart are test rows and inputs of another kind: from a file that is named, or made from test
-rows (`foreign.py`). Which score counts is said beforehand: neighbours of the embedding, of a model without one the energy. Random signs
-must be noticed in the same run, else nothing is said of other kinds.
+rows (`foreign.py`). Which score counts is said beforehand, among those that a server can compute from what ships: the Mahalanobis distance of
+the embedding, of a model without one the energy of its logits. Neighbours are rows, which do not ship: they are told beside these. Each score
+must notice random signs in the same run, else it says nothing of other kinds, and no threshold of it ships.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from trustbase.records import Finding
 
 METRICS = ("robustness.ood_auroc", *(f"robustness.ood_auroc#{name}" for name in (*OOD_SCORES, *SHIFTS)))
 MOST_KNOWN = 1_000  # rows that others are held against, and as many that a threshold is fitted on
+SHIPPED = ("mahalanobis", "energy")  # scores that a server can compute; the first that a model has is the headline
 LEAST_CONTROL = 0.8  # AUROC of random signs under which a score is blind
 _METHODS = {
     "knn": "distance to the nearest known rows, by embeddings of length 1",
@@ -83,22 +85,23 @@ def measure_shift(context: AuditContext) -> list[Finding]:
         return [_without(context, id, sides) for id in METRICS]
     assert not isinstance(rows, str)
     scored, why = _scored(context, sides)
-    head = next((name for name in OOD_SCORES if name in scored), None)
-    if head is None:
+    head = next((name for name in SHIPPED if name in scored), None)
+    if not scored:
         return [_without(context, id, "; ".join(why.values()), "not_applicable") for id in METRICS]
-    note = f"{sides.made}; {rows.note}"
-    control = _interval(scored[head], (CONTROL,), context.confidence).value
-    blind = (
-        "" if control >= LEAST_CONTROL else f"random signs are told from test rows with an AUROC of {control:.2f} only, so a score is blind"
-    )
-    findings, table = _findings(context, sides, scored, why, head, note, blind)
+    controls = {name: _interval(made, (CONTROL,), context.confidence).value for name, made in scored.items()}
+    seeing = {name: made for name, made in scored.items() if controls[name] >= LEAST_CONTROL}
+    why |= {name: _blind(controls[name]) for name in scored if name not in seeing}
+    findings = _findings(context, sides, seeing, why, head, f"{sides.made}; {rows.note}", set(scored))
     accepted = context.options.robustness.accepted
-    kept = {"head": head, "made": sides.made, "control": control, "accepted": accepted, "kinds": table}
-    context.evidence.write(
-        "robustness.shift", {**kept, "scores": {name: _thresholds(made, sides, accepted) for name, made in scored.items()}}
-    )
-    _guard(context, scored, accepted, sides)
+    kept = {"head": head, "made": sides.made, "controls": controls, "needed": LEAST_CONTROL, "accepted": accepted}
+    thresholds = {name: _thresholds(made, sides, accepted) for name, made in seeing.items()}
+    context.evidence.write("robustness.shift", {**kept, "kinds": _table(context, sides, seeing), "scores": thresholds})
+    _guard(context, seeing, accepted, sides)
     return findings
+
+
+def _blind(control: float) -> str:
+    return f"random signs are told from test rows with an AUROC of {control:.2f} only, so a score is blind"
 
 
 def _sides(context: AuditContext, rows: Calibrated) -> _Sides | str:
@@ -215,36 +218,47 @@ def _interval(made: _Scored, kinds: Sequence[str], confidence: float) -> Interva
 
 
 def _findings(
-    context: AuditContext, sides: _Sides, scored: Mapping[str, _Scored], why: Mapping[str, str], head: str, note: str, blind: str
-) -> tuple[list[Finding], list[dict[str, Any]]]:
-    """A finding of each score and of each kind, and what the evidence says of every pair of them."""
+    context: AuditContext,
+    sides: _Sides,
+    seeing: Mapping[str, _Scored],
+    why: Mapping[str, str],
+    head: str | None,
+    note: str,
+    had: Collection[str],
+) -> list[Finding]:
+    """A finding of each score, and of each kind by the headline.
+
+    Args:
+        seeing: the scores whose control was found.
+        why: what speaks against the others.
+        head: the headline's score; None where the model has none that ships.
+        note: what is told apart, and where thresholds come from.
+        had: the scores that the model has.
+    """
     findings = []
     for id in METRICS:
         _, _, variant = id.partition("#")
         name, kinds = (variant or head, sides.kinds) if variant in ("", *OOD_SCORES) else (head, (variant,))
-        if name not in scored:
-            findings.append(_without(context, id, why[name], "not_applicable"))
-        elif blind:
-            findings.append(_without(context, id, blind))
-        else:
-            found = _interval(scored[name], kinds, context.confidence).finding(id, direction="higher", confidence=context.confidence)
-            told = note if kinds == sides.kinds else f"held against {_MADE[variant]}; {note.split('; ', 1)[1]}"
-            findings.append(
-                replace(
-                    found,
-                    method=f"{_METHODS[name]}; {told}; {found.method}",
-                    source=f"{_SOURCES[name]}; {found.source}",
-                    seed=context.seed,
-                )
-            )
+        if name is None or name not in seeing:
+            reason = why[name] if name is not None else "; ".join(why[name] for name in SHIPPED)
+            findings.append(_without(context, id, reason, "insufficient" if name in had else "not_applicable"))
+            continue
+        found = _interval(seeing[name], kinds, context.confidence).finding(id, direction="higher", confidence=context.confidence)
+        told = note if kinds == sides.kinds else f"held against {_MADE[variant]}; {note.split('; ', 1)[1]}"
+        method, source = f"{_METHODS[name]}; {told}; {found.method}", f"{_SOURCES[name]}; {found.source}"
+        findings.append(replace(found, method=method, source=source, seed=context.seed))
+    return findings
+
+
+def _table(context: AuditContext, sides: _Sides, seeing: Mapping[str, _Scored]) -> list[dict[str, Any]]:
+    """What each score says of each kind."""
     table = []
     for kind in sides.shifted:
-        for name, made in scored.items():
+        for name, made in seeing.items():
             area = _interval(made, (kind,), context.confidence)
-            table.append(
-                {"kind": kind, "score": name, "n": len(made.shifted[kind]), "auroc": area.value, "low": area.low, "high": area.high}
-            )
-    return findings, table
+            told = {"n": len(made.shifted[kind]), "auroc": area.value, "low": area.low, "high": area.high}
+            table.append({"kind": kind, "score": name, **told})
+    return table
 
 
 def _threshold(made: _Scored, accepted: float) -> float:
@@ -265,15 +279,16 @@ def _thresholds(made: _Scored, sides: _Sides, accepted: float) -> dict[str, Any]
     }
 
 
-def _guard(context: AuditContext, scored: Mapping[str, _Scored], accepted: float, sides: _Sides) -> None:
-    """Thresholds that a server can compute a score for; neighbours are rows, and do not ship."""
-    value: dict[str, Any] = {"accepted": accepted, "rows": len(sides.fitting)}
-    if "energy" in scored:
-        value["energy"] = {"threshold": _threshold(scored["energy"], accepted)}
-    made = scored.get("mahalanobis")
+def _guard(context: AuditContext, seeing: Mapping[str, _Scored], accepted: float, sides: _Sides) -> None:
+    """Thresholds of the scores that a server can compute and whose control was found; nothing where there is none."""
+    parts: dict[str, Any] = {}
+    if "energy" in seeing:
+        parts["energy"] = {"threshold": _threshold(seeing["energy"], accepted)}
+    made = seeing.get("mahalanobis")
     if made is not None and made.shape is not None:
-        value["mahalanobis"] = {"threshold": _threshold(made, accepted), **made.shape.to_json()}
-    write_guardrail(context, "out_of_distribution", value)
+        parts["mahalanobis"] = {"threshold": _threshold(made, accepted), **made.shape.to_json()}
+    if parts:
+        write_guardrail(context, "out_of_distribution", {"accepted": accepted, "rows": len(sides.fitting), **parts})
 
 
 def _without(context: AuditContext, id: str, reason: str, status: Any = "insufficient") -> Finding:
