@@ -75,7 +75,18 @@ def test_the_search_keeps_to_its_budget(budget: int) -> None:
     model = Scorer({"good": 1.0, "fine": 0.5})
     target = target_of(TEXT, {place: ["x", "y", "z"] for place in range(9)}, allowed={3: ["x"]}, most=2)
     found = asyncio.run(search(model, target, 1.5, budget))
-    assert len(model.asked) == found.asked <= budget
+    assert found.queries <= budget and len(model.asked) == found.asked <= found.queries + budget
+
+
+def test_a_success_that_the_filter_may_refuse_leaves_the_filtered_attack_a_budget_of_its_own() -> None:
+    """The first success takes all there is; the search within the rules must not fail for want of any."""
+    model = Scorer({"good": 0.6, "fine": 0.6, "terrible": -2.0, "decent": -0.1, "okay": -0.1})
+    target = target_of(TEXT, {3: ["odd", "terrible"], 8: ["odd"]}, allowed={3: ["decent"], 8: ["okay"]}, most=2, order=[3, 8])
+    found = asyncio.run(search(model, target, 1.2, 2))
+    assert found.changes == {3: "terrible"} and found.queries == 2
+    assert found.within == [{3: "decent", 8: "okay"}] and found.asked == 4
+    whole = asyncio.run(search(Scorer({"good": 9.0, "odd": 8.0, "terrible": 9.0}), target, 9.0, 2))
+    assert whole.changes is None and whole.within == [] and whole.asked <= 2  # without a success there is none to refuse
 
 
 def test_words_of_long_texts_are_left_out_together() -> None:
@@ -235,6 +246,11 @@ def test_what_hangs_on_one_word_is_broken_and_its_twin_is_not(planted: Path, twi
     assert broken["after_attack_accuracy_filtered"] <= 0.75 and whole["after_attack_accuracy_filtered"] >= 0.85  # type: ignore[operator]
     evidence = files.read_json(tmp_path / "planted" / "evidence" / "robustness.attack.json")
     assert evidence["controls"]["planted"]["found"] >= 0.9 and evidence["controls"]["beside"]["turned"] >= 0.1
+    said = {finding.id: finding.method for finding in found.report.findings}
+    assert "filter of meaning" in said["robustness.after_attack_accuracy_filtered"]
+    letters = said["robustness.after_attack_accuracy_filtered#characters"]
+    assert "rules of spelling" in letters and "nobody judges" in letters and "filter of meaning" not in letters
+    assert "at most 60 different inputs" in letters and "as many again" in letters and "nothing of this model" in letters
     shipped = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "planted" / "evidence").glob("robustness.attack*.json"))
     assert not any(f'"{word}"' in shipped for word in (*GOOD, *BAD, "film", "movie"))  # words of triggers stand in many rows, or in none
     trigger = next(finding for finding in found.report.findings if finding.id == "robustness.universal_trigger_flips")

@@ -1,8 +1,8 @@
 """A greedy search for changes of words that turn an answer, as a coroutine: it asks through the Predictor, as hundreds of others do.
 
 Words are tried in the order of what the answer loses without them; at each word all candidates are asked at once, and the one that costs
-the answer most is kept. The first changed text that is answered otherwise is a success. With the inputs that are left, the search goes on
-among changes that the rules of meaning allow (`meaning.py`), so that a success which the filter refuses is not the last word.
+the answer most is kept. The first changed text that is answered otherwise is a success. The filter may refuse it: so the search then goes
+on among changes that the rules of meaning allow (`meaning.py`), with a budget of its own, as large as the first.
 
 Source: Jin et al. (2020), "Is BERT Really Robust?" (TextFooler), algorithm 1; Gao et al. (2018), "DeepWordBug", section 4 (importance).
 """
@@ -29,7 +29,7 @@ Broken = NDArray[np.bool_]
 Judge = Callable[[Sequence[str]], Awaitable[tuple[Margins, Broken]]]  # texts → how firmly the truth is answered, and whether it is not
 Changes = Mapping[int, str]  # place of a word → what stands there
 
-ENOUGH = 5  # successes within the rules, after which no further ones are looked for
+ENOUGH = 10  # successes within the rules, after which no further ones are looked for
 _SHARE_OF_ORDER = 2  # at most one in so many inputs is spent on finding out which words matter
 
 
@@ -85,7 +85,7 @@ class Outcome:
     Attributes:
         changes: of the first success; None where there was none.
         queries: different inputs that were asked up to it, or in all where there was none; the row itself is not counted.
-        asked: different inputs in all, those among them that looked for a success within the rules.
+        asked: different inputs in all: up to the first success, and then as many again at most that looked for successes within the rules.
         within: changes of successes within the rules, those of fewest changes first.
     """
 
@@ -109,7 +109,7 @@ class Outcome:
 
 
 class Asked:
-    """What one search has asked: every input once, and no more than the budget allows."""
+    """What one search has asked: every input once, and no more than its budgets allow."""
 
     def __init__(self, judge: Judge, budget: int) -> None:
         self._judge, self._budget = judge, budget
@@ -124,6 +124,10 @@ class Asked:
     def left(self) -> int:
         return self._budget - len(self._known)
 
+    def more(self, budget: int) -> None:
+        """From now on so many further inputs may be asked; what is known already costs nothing."""
+        self._budget = len(self._known) + budget
+
     async def __call__(self, texts: Sequence[str]) -> list[tuple[float, bool] | None]:
         """How firmly the truth is answered to each text, and whether it is not; None where the budget was used up."""
         new = list(dict.fromkeys(text for text in texts if text not in self._known))[: self.left]
@@ -134,20 +138,21 @@ class Asked:
 
 
 async def search(judge: Judge, target: Target, margin: float, budget: int) -> Outcome:
-    """Look for a success, then for some within the rules.
+    """Look for a success, then, where there is one, for some within the rules.
 
     Args:
         judge: asks the model.
         target: the row, which is answered rightly.
         margin: how firmly the truth is answered to the row itself.
-        budget: most different inputs that are asked.
+        budget: most different inputs that are asked up to the first success, and again after it.
     """
     asked = Asked(judge, budget)
     order = await _order(asked, target, margin) if target.order is None else list(target.order)
     flips = await _walk(asked, target, target.options, order, margin)
     queries = asked.count
     within = [changes for changes in flips if _within(target, changes)]
-    if len(within) < ENOUGH and target.allowed:
+    if flips and len(within) < ENOUGH and target.allowed:
+        asked.more(budget)
         within += await _walk(asked, target, target.allowed, order, margin, most=target.most, wanted=ENOUGH - len(within))
     unique = {target.changed(changes): changes for changes in within}
     return Outcome(flips[0] if flips else None, queries, asked.count, sorted(unique.values(), key=len))
@@ -224,7 +229,7 @@ def attack(predictor: Predictor, *, budget: int, labels: Mapping[str, Any], deci
 
     Args:
         predictor: of the model.
-        budget: most different inputs that are asked about one row.
+        budget: most different inputs that are asked about one row, up to its first success and again after it.
         labels, decision: how scores become an answer, as JSON.
     """
     schema, rule = LabelSchema.from_json(labels), Decision.from_json(decision)

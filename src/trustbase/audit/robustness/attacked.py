@@ -41,6 +41,7 @@ class Attack:
         variant: of its findings; "" of the main one.
         targets: of each row; None where it holds nothing that could be changed.
         keeps: the filter.
+        counts: in words, which successes that leaves, for the method.
         method: what is changed into what, in words.
         facts: more for the evidence.
     """
@@ -48,6 +49,7 @@ class Attack:
     variant: str
     targets: Sequence[Target | None]
     keeps: Keeps
+    counts: str
     method: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -93,7 +95,7 @@ def measure(context: AuditContext, rows: Rows, made: Attack) -> list[Finding]:
     outcomes = _attacked(context, rows, places, targets, budget)
     passed = _passing(made.keeps, targets, outcomes)
     context.evidence.write(name, _evidence(rows, made, targets, outcomes, passed, told))
-    return _findings(context, rows, made, targets, outcomes, passed)
+    return _findings(context, rows, made, targets, outcomes, passed, _controlled(told))
 
 
 def _attacked(context: AuditContext, rows: Rows, places: Sequence[int], targets: Sequence[Target], budget: int) -> list[Outcome]:
@@ -118,15 +120,29 @@ def _passing(keeps: Keeps, targets: Sequence[Target], outcomes: Sequence[Outcome
     return [place in passing for place in range(len(outcomes))]
 
 
+def _controlled(told: Mapping[str, Any]) -> str:
+    """What the controls showed, for the method."""
+    planted, other = told["planted"], told["beside"]
+    return (
+        f"controls: of successes planted for a made model the search found {planted['found']:.0%}, which shows what its budget reaches and "
+        f"nothing of this model, and a text of another label beside a row turned {other['turned']:.0%} of this model's answers"
+    )
+
+
 def _findings(
-    context: AuditContext, rows: Rows, made: Attack, targets: Sequence[Target], outcomes: Sequence[Outcome], passed: Sequence[bool] | str
+    context: AuditContext,
+    rows: Rows,
+    made: Attack,
+    targets: Sequence[Target],
+    outcomes: Sequence[Outcome],
+    passed: Sequence[bool] | str,
+    controlled: str,
 ) -> list[Finding]:
     total, right, budget = len(rows), int(rows.right.sum()), context.options.robustness.queries
     broken = [outcome for outcome in outcomes if outcome.changes is not None]
-    method = (
-        f"{made.method}; {right} of {total} rows are answered rightly, {len(targets)} of these hold something to change; at most {budget} "
-    )
-    method += "different inputs are asked about each"
+    held = f"{right} of {total} rows are answered rightly, {len(targets)} of these hold something to change"
+    asked = f"at most {budget} different inputs are asked about each up to its first success"
+    method = f"{made.method}; {held}; {asked}; {controlled}"
     share: dict[str, Any] = {"unit": "share", "confidence": context.confidence}
     raw = stats.proportion(right - len(broken), total, confidence=context.confidence)
     findings = [_told(raw, made.id("after_attack_accuracy"), method, "higher", **share)]
@@ -135,7 +151,8 @@ def _findings(
         findings.append(Finding.without_value(id, "insufficient", passed, direction="higher", **share))
     else:
         kept = stats.proportion(right - sum(passed), total, confidence=context.confidence)
-        findings.append(_told(kept, id, f"{method}; successes that the filter of meaning refuses do not count", "higher", **share))
+        again = f"{asked}, and as many again after it, for successes that the filter passes"
+        findings.append(_told(kept, id, f"{made.method}; {held}; {again}; {made.counts}; {controlled}", "higher", **share))
     queries = np.array([outcome.queries for outcome in outcomes], dtype=np.float64)
     findings.append(_mean(context, made.id("attack_queries"), queries, budget, "queries", "higher", f"of each attacked row; {method}"))
     if not made.variant:
@@ -186,6 +203,7 @@ def _evidence(
         "broken_filtered": passed if isinstance(passed, str) else sum(passed),
         "queries": {
             "to_the_first_success": sum(outcome.queries for outcome in outcomes),
+            "within_the_rules": asked - sum(outcome.queries for outcome in outcomes),
             "in_all": asked,
             "per_success": sum(outcome.queries for outcome in outcomes) / len(broken) if broken else None,
             "of_a_success": float(np.mean([outcome.queries for outcome in broken])) if broken else None,

@@ -1,7 +1,8 @@
 """Cases that an attack must find; where it does not, its silence says nothing.
 
 A success that is planted among the candidates of every row must be found by the same search with the same budget, on a model that is made
-for it; and texts of another label, put beside a row, must turn some of the artefact's own answers.
+for it: that shows which candidates the budget reaches, and nothing of the artefact. And texts of another label, put beside a row, must
+turn some of the artefact's own answers.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from trustbase.audit.robustness.attacked import Attack, measure, refusal, withou
 from trustbase.audit.robustness.candidates import Space, unit_length
 from trustbase.audit.robustness.judge import Judge, most_changed, open_judge
 from trustbase.audit.robustness.targets import Cells, Rows, Spans, open_places, word_spans
-from trustbase.audit.robustness.words_attack import allowed, keeps_of
+from trustbase.audit.robustness.words_attack import JUDGED, allowed, keeps_of
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.data.units import ALONE
 from trustbase.errors import ModelError
@@ -59,7 +59,7 @@ def measure_gradient(context: AuditContext) -> list[Finding]:
         targets = [_target(text, *found, reading) if found else None for text, found in zip(rows.texts, options, strict=True)]
         method = f"{_METHOD}; candidates: {note}; every answer is the artefact's own"
         facts = {"candidates": "gradient of the loss", "judge": reading.name if reading else unread}
-        return measure(context, rows, Attack(VARIANT, targets, keeps_of(reading, unread), method, facts))
+        return measure(context, rows, Attack(VARIANT, targets, keeps_of(reading, unread), JUDGED, method, facts))
 
 
 def why_not(context: AuditContext) -> str:

@@ -1,8 +1,8 @@
-"""Invariance: what becomes of answers when a text is changed in a way that a reader hardly notices.
+"""Invariance: what becomes of answers when a text is changed in a way that leaves what it says, or that puts one small thing for another.
 
 `robustness.accuracy_under_typos` and the drop against the same rows as they are; `robustness.prediction_flips#KIND`, the share of answers
 that each kind of change turns. A blank at the end says nothing, so what it turns is noise of model and tokenizer; other kinds are told
-beside it. `evidence/robustness.flips.json` holds all of them.
+beside it; other numbers and names say something else, which the finding's method tells. `evidence/robustness.flips.json` holds all of them.
 
 Source: Ribeiro et al. (2020), "Beyond Accuracy: Behavioral Testing of NLP Models with CheckList", ACL, section 2.2 (invariance tests).
 """

@@ -14,7 +14,13 @@ class RobustnessOptions(BaseModel):
 
     texts: Annotated[int, Field(ge=1, le=100_000, description="test rows that are changed, and attacked")] = 200
     queries: Annotated[
-        int, Field(ge=1, le=100_000, description="most different inputs that an attack on one row may ask about, for each sort of attack")
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="most different inputs that an attack on one row may ask about up to its first success, "
+            "and again after it, for each sort of attack",
+        ),
     ] = 100
     candidates: Annotated[
         str,

@@ -2,9 +2,9 @@
 
 The rows that known ones are held against are training rows where there are some (else one half of the calibration rows), the threshold is
 fitted on calibration rows, and what is told apart are test rows and inputs of another kind: from a file that is named, or made from test
-rows (`foreign.py`). Which score counts is said beforehand, among those that a server can compute from what ships: the Mahalanobis distance of
-the embedding, of a model without one the energy of its logits. Neighbours are rows, which do not ship: they are told beside these. Each score
-must notice random signs in the same run, else it says nothing of other kinds, and no threshold of it ships.
+rows (`foreign.py`). Which score counts is said beforehand, among those that a server can compute from what ships: the Mahalanobis distance
+of the embedding, of a model without one the energy of its logits. Neighbours are rows, which do not ship: they are told beside these. Each
+score must notice random signs in the same run, else it says nothing of other kinds, and no threshold of it ships.
 """
 
 from __future__ import annotations

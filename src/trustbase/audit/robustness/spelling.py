@@ -24,6 +24,7 @@ from trustbase.records import Finding
 
 VARIANT = "characters"
 _HAN = re.compile(f"[{ALONE}]")
+_COUNTS = "only successes within rules of spelling count; nobody judges what they mean"
 _METHOD = "greedy search over words, in each of which one character is swapped, left out, doubled, mistyped, or put for one like it"
 
 
@@ -42,7 +43,7 @@ def measure_characters(context: AuditContext) -> list[Finding]:
         }
         targets.append(Target(text, own, options, allowed, most_changed(len(own))) if options else None)
     facts = {"filter": "no other word, no closed class, number, name or negation, a fifth of the words at most"}
-    return measure(context, rows, Attack(VARIANT, targets, _all, _METHOD, facts))
+    return measure(context, rows, Attack(VARIANT, targets, _all, _COUNTS, _METHOD, facts))
 
 
 def _all(changed: Sequence[tuple[Target, Changes]]) -> Sequence[bool]:

@@ -52,6 +52,8 @@ def of_training(context: AuditContext, rows: NDArray[np.int64], evidence: dict[s
         {"part": name, "rows": int(parts[name].sum()), **bounded(context, values)} for name, values in moved.items()
     ]
     method = f"a linear head on the embeddings, learned again without each of {len(moved)} parts of {len(taught)} training rows"
+    if len(taught) < len(train):
+        method += f"; these were drawn of {len(train):,}, so a part weighs more here than among all of them"
     return measured(context, TRAINING, np.mean(list(moved.values()), axis=0), method, refit.SOURCE)
 
 

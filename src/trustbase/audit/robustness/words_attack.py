@@ -21,6 +21,7 @@ from trustbase.errors import TrustbaseError
 from trustbase.records import Finding
 
 EMBEDDING = "embedding"
+JUDGED = "successes that the filter of meaning refuses do not count"
 _LEXICON_ROWS = 1000  # whose Chinese words may replace others
 
 Options = Mapping[int, Sequence[str]]
@@ -48,7 +49,7 @@ def measure_words(context: AuditContext) -> list[Finding]:
         }
         cells = ", which columns fill, mostly by such as no row of them holds" if Cells(context).known else ""
         method = f"greedy search over words of the text{cells}, {MOST} candidates each: {source}"
-        return measure(context, rows, Attack("", targets, keeps_of(reading, unread), method, facts))
+        return measure(context, rows, Attack("", targets, keeps_of(reading, unread), JUDGED, method, facts))
 
 
 def spans_of(context: AuditContext, rows: Rows) -> list[tuple[Spans, list[int]]]:
