@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from robust_kit import robust_context
 
 from trustbase import files
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.measured import Part, measure_parts, sampled_rows
 from trustbase.audit.options import AuditOptions, options_of
+from trustbase.audit.robustness.audit import PARTS
 from trustbase.cli.values import budgets
 from trustbase.errors import Interrupted, UsageError
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
@@ -102,3 +104,67 @@ def test_rows_are_drawn_by_what_they_say(tmp_path: Path) -> None:
     assert drawn == [texts[::-1][row] for row in sampled_rows(backwards, 15, "some")]
     assert len(set(drawn)) == 15 and len(sampled_rows(context, 500, "some")) == 40
     assert drawn != [texts[row] for row in sampled_rows(context, 15, "other")]
+
+
+def owned(folder: Path, customers: int, each: int) -> AuditContext:
+    """So many rows of each customer; a change turns the answers to all rows of half of them, and to no other."""
+    names = [f"customer{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(customers)]
+    texts = [f"{name} writes about thing number {row}" for row in range(each) for name in names]
+    known = set(texts)
+
+    def score(text: str) -> float:
+        number = next((place for place, name in enumerate(names) if name in text.casefold()), 0)
+        return 0.9 if (number % 2 == 0) == (text in known or number % 4 < 2) else 0.1
+
+    context = robust_context(folder, texts, score)
+    return replace(context, test=replace(context.test, entities=np.tile(np.arange(customers), each)))
+
+
+def test_of_each_entity_one_row_is_drawn_so_that_intervals_are_over_entities(tmp_path: Path) -> None:
+    """30 rows of each of 10 customers are 10 draws, which are too few; of 60 customers they are 60, and no 1,800."""
+    few = owned(tmp_path / "few", 10, 30)
+    rows = sampled_rows(few, 200, "robustness")
+    assert len(rows) == 10 and few.test.entities is not None and len(set(few.test.entities[rows])) == 10
+    assert len(sampled_rows(few, 200, "robustness", one_each=False)) == 200
+    backwards = replace(
+        few.test, texts=few.test.texts[::-1], table=few.test.table.take(np.arange(300)[::-1]), entities=few.test.entities[::-1]
+    )
+    again = sampled_rows(replace(few, test=backwards), 200, "robustness")
+    assert [few.test.texts[row] for row in rows] == [backwards.texts[row] for row in again]
+    flips = [part for part in PARTS if part.name in ("flips", "typos")]
+    assert {finding.status for finding in measure_parts(few, "robustness", flips, {})} <= {"insufficient", "not_applicable"}
+    many = owned(tmp_path / "many", 60, 30)
+    found = {finding.id: finding for finding in measure_parts(many, "robustness", flips, {})}
+    case = found["robustness.prediction_flips#case"]
+    assert case.status == "ok" and case.n == 60 and "one row of each of 60 entities" in case.method
+    assert case.high - case.low > 0.2  # type: ignore[operator]
+    alone = {
+        finding.id: finding for finding in measure_parts(replace(many, test=replace(many.test, entities=None)), "robustness", flips, {})
+    }
+    assert alone["robustness.prediction_flips#case"].n == 200 and "entities" not in alone["robustness.prediction_flips#case"].method
+
+
+def test_entities_of_few_and_of_many_rows_are_equally_likely_to_be_drawn(tmp_path: Path) -> None:
+    whose = np.repeat(np.arange(40), [1] * 20 + [20] * 20)
+    drawn = 0
+    for seed in range(60):
+        context = context_of(tmp_path, [f"row {number}" for number in range(len(whose))])
+        rows = sampled_rows(replace(context, seed=seed, test=replace(context.test, entities=whose)), 10, "any")
+        drawn += int((whose[rows] < 20).sum())
+    assert drawn / 600 == pytest.approx(0.5, abs=0.08)
+
+
+def test_what_takes_every_row_says_that_rows_are_not_independent(tmp_path: Path) -> None:
+    context = context_of(tmp_path, ["a", "b", "c", "d"])
+    context = replace(context, test=replace(context.test, entities=np.array([0, 0, 1, 1])))
+
+    def measure(_: AuditContext) -> list[Finding]:
+        return [Finding("quality.accuracy", 0.5, 0.1, 0.9, 4, method="share"), Finding.exact("quality.f1", 1.0, n=4, method="counted")]
+
+    said = {
+        over: [f.method for f in measure_parts(context, "quality", [Part("one", ("quality.accuracy",), measure, over=over)], {})]
+        for over in ("drawn", "every", "other")
+    }  # type: ignore[arg-type]
+    assert said["drawn"] == ["share; one row of each of 2 entities", "counted"]
+    assert said["every"] == ["share; rows are taken as independent, although they are of 2 entities", "counted"]
+    assert said["other"] == ["share", "counted"]

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase import seeds
-from trustbase.audit.clustered import Entities
 from trustbase.audit.context import AuditContext
 from trustbase.data.cells import inputs_of
 from trustbase.data.stored import in_memory
@@ -55,14 +54,14 @@ def calibrated(context: AuditContext) -> Calibrated | str:
         rows = _some(np.arange(len(context.calibration), dtype=np.int64), context.seed)
         kept = in_memory(context.calibration, rows)
         note = f"thresholds fitted on {len(rows):,} rows kept apart from training"
-        return Calibrated(_inputs(kept, columns), kept.labels, every, _with_entities(context, note))
+        return Calibrated(_inputs(kept, columns), kept.labels, every, note)
     if context.held_out is None:
         return "no rows were kept apart for calibration (data.split.calibration), so no threshold can be fitted on any"
     held = every[context.held_out]
     measured = every[~context.held_out]
     note = f"thresholds fitted on a seeded {len(held):,} of the {len(every):,} rows, measured on the other {len(measured):,} alone"
     held = _some(held, context.seed)
-    return Calibrated([str(asked[row]) for row in held], context.test.labels[held], measured, _with_entities(context, note), held)
+    return Calibrated([str(asked[row]) for row in held], context.test.labels[held], measured, note, held)
 
 
 def calibration_scores(context: AuditContext, rows: Calibrated) -> NDArray[Any]:
@@ -100,8 +99,3 @@ def _some(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 def _inputs(part: Split, columns: Sequence[str]) -> list[str]:
     return [str(text) for text in inputs_of(part, columns)]
-
-
-def _with_entities(context: AuditContext, note: str) -> str:
-    entities = Entities.of(context.test)
-    return note if entities is None else f"{note}; rows are taken as independent, although they are of {entities.number:,} entities"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trustbase.audit.clustered import Entities
 from trustbase.audit.context import AuditContext
 from trustbase.audit.guard import attempt, failed
 from trustbase.data.cells import inputs_of
@@ -29,12 +30,15 @@ class Part:
         metrics: ids that it owes, `dimension.metric` or with a variant; those that it does not return are `failed`.
         measure: what does it.
         kinds: answer kinds that it can be measured of; of others its findings are `not_applicable`.
+        over: which test rows its intervals speak of, which matters where several are of one entity: `drawn` ones (`sampled_rows`: one of
+            each entity), `every` row taken as independent, or none (`other`).
     """
 
     name: str
     metrics: tuple[str, ...]
     measure: Measure
     kinds: tuple[str, ...] = ("classes",)
+    over: Literal["drawn", "every", "other"] = "other"
 
 
 def measure_parts(context: AuditContext, dimension: str, parts: Sequence[Part], budget: Mapping[str, Any]) -> list[Finding]:
@@ -74,7 +78,22 @@ def _measured(context: AuditContext, part: Part) -> list[Finding]:
     made = attempt(context, part.name, lambda: list(part.measure(context)))
     found, reason = ([], made) if isinstance(made, str) else (made, "this part of the audit said nothing of it")
     told = {finding.id for finding in found}
+    found = _of_entities(context, part, found)
     return found + [failed(context, id, "none", reason) for id in part.metrics if id not in told]
+
+
+def _of_entities(context: AuditContext, part: Part, found: list[Finding]) -> list[Finding]:
+    """The same findings; where several test rows are of one entity, their methods say which rows the intervals are over."""
+    entities = None if part.over == "other" else Entities.of(context.test)
+    if entities is None:
+        return found
+    number = f"{entities.number:,} entities"
+    note = f"one row of each of {number}" if part.over == "drawn" else f"rows are taken as independent, although they are of {number}"
+
+    def sampled(item: Finding) -> bool:
+        return item.status == "insufficient" or (item.status == "ok" and item.low != item.high)
+
+    return [replace(item, method="; ".join(filter(None, (item.method, note)))) if sampled(item) else item for item in found]
 
 
 def _senseless(context: AuditContext, part: Part) -> str:
@@ -92,19 +111,34 @@ def asked_inputs(context: AuditContext) -> list[str]:
     return [str(text) for text in inputs_of(context.test, columns)]
 
 
-def sampled_rows(context: AuditContext, count: int, *names: str) -> NDArray[np.int64]:
+def sampled_rows(context: AuditContext, count: int, *names: str, one_each: bool = True) -> NDArray[np.int64]:
     """At most so many test rows with different inputs, drawn by their content, so that the order of the rows means nothing.
+
+    Rows of one entity resemble each other: an interval over them as if each were drawn by itself would be far too narrow. So of each
+    entity one row is drawn, and each entity is as likely to be among few as any other.
 
     Args:
         count: most rows.
         names: of the stream that draws them; equal names give equal rows.
+        one_each: whether only one row of each entity is drawn; not where no interval is over these rows.
     """
-    inputs, first = asked_inputs(context), dict[str, int]()
-    for row, text in enumerate(inputs):
-        first.setdefault(text, row)
+    inputs = asked_inputs(context)
     salt = "\x1f".join([str(context.seed), *names, ""]).encode()
 
-    def place(row: int) -> bytes:
-        return hashlib.sha256(salt + inputs[row].encode("utf-8", "surrogatepass")).digest()
+    def place(row: int, more: bytes = b"") -> bytes:
+        return hashlib.sha256(salt + more + inputs[row].encode("utf-8", "surrogatepass")).digest()
 
-    return np.array(sorted(first.values(), key=place)[:count], dtype=np.int64)
+    entities = Entities.of(context.test) if one_each else None
+    if entities is None:
+        first = dict[str, int]()
+        for row, text in enumerate(inputs):
+            first.setdefault(text, row)
+        return np.array(sorted(first.values(), key=place)[:count], dtype=np.int64)
+    drawn, asked, whose = list[int](), set[str](), set[int]()
+    for row in sorted(range(len(inputs)), key=lambda row: (place(row), row)):
+        entity = int(entities.codes[row])
+        if inputs[row] not in asked and entity not in whose:
+            drawn.append(row)
+            asked.add(inputs[row])
+            whose.add(entity)
+    return np.array(sorted(drawn, key=lambda row: place(row, b"entity\x1f"))[:count], dtype=np.int64)

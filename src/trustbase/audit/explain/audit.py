@@ -9,12 +9,12 @@ from trustbase.audit.measured import Part, measure_parts
 from trustbase.records import Finding
 
 PARTS: tuple[Part, ...] = (
-    Part("rows", rows.METRICS, rows.row_findings, KINDS),
-    Part("stability", stability.METRICS, stability.stability_findings, KINDS),
-    Part("sanity_check", sanity.METRICS, sanity.sanity_findings, KINDS),
-    Part("surrogate", surrogate.METRICS, surrogate.surrogate_findings),
-    Part("influence", influence_audit.METRICS, influence_audit.influence_findings, influence_audit.KINDS),
-    Part("inside", inside_rows.METRICS, inside_rows.inside_findings, KINDS),
+    Part("rows", rows.METRICS, rows.row_findings, KINDS, over="drawn"),
+    Part("stability", stability.METRICS, stability.stability_findings, KINDS, over="drawn"),
+    Part("sanity_check", sanity.METRICS, sanity.sanity_findings, KINDS, over="drawn"),
+    Part("surrogate", surrogate.METRICS, surrogate.surrogate_findings, over="drawn"),
+    Part("influence", influence_audit.METRICS, influence_audit.influence_findings, influence_audit.KINDS, over="drawn"),
+    Part("inside", inside_rows.METRICS, inside_rows.inside_findings, KINDS, over="drawn"),
 )
 
 

@@ -161,7 +161,7 @@ def _taught(context: AuditContext, train: Split) -> Taught | None:
     from trustbase.audit.explain.inside import opened
 
     assert context.predictor is not None
-    lessons = sampled_rows(replace(context, test=train), LESSONS, "explanation", "lessons")
+    lessons = sampled_rows(replace(context, test=train), LESSONS, "explanation", "lessons", one_each=False)
     answers = sampled_rows(context, context.options.explanation.texts, "explanation")
     taught_texts, asked_texts = asked_inputs(replace(context, test=train)), asked_inputs(context)
     with opened(context.predictor) as (inside, note):

@@ -62,7 +62,7 @@ def other_words(context: AuditContext, items: Sequence[Item]) -> dict[str, list[
     info, askers = context.artifact, context.askers
     assert info is not None and askers is not None
     inputs = asked_inputs(context)
-    rows = sampled_rows(context, _ROWS, "explanation", "words").tolist()
+    rows = sampled_rows(context, _ROWS, "explanation", "words", one_each=False).tolist()
     counts = Counter(word for row in rows for word in set(_words(inputs[row], info.columns)))
     often = sorted((word for word, times in counts.items() if times >= _LEAST_ROWS), key=lambda word: (-counts[word], word))[:_WORDS]
     wanted = sorted({word for item in items for word in _words(item["text"], info.columns)})

@@ -129,7 +129,7 @@ def _answered(context: AuditContext, train: Split) -> Split:
     """Training rows with the model's answers as their labels."""
     assert context.askers is not None and context.artifact is not None
     info = context.artifact
-    drawn = sampled_rows(replace(context, test=train), MOST_ROWS, "explanation", "surrogate")
+    drawn = sampled_rows(replace(context, test=train), MOST_ROWS, "explanation", "surrogate", one_each=False)
     rows = _rows(train, drawn)
     question = ANSWER_KINDS[info.answer_kind].question
     values = context.askers.ask(question, inputs_of(rows, info.columns), what="asking about training rows", emit=context.emit)

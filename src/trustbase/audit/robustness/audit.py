@@ -24,18 +24,18 @@ from trustbase.records import Finding
 _EVERY = ("classes", "labels", "number", "tokens", "span")
 
 PARTS: tuple[Part, ...] = (
-    Part("typos", invariance.TYPO_METRICS, invariance.typo_findings, ("classes", "labels")),
-    Part("flips", invariance.FLIP_METRICS, invariance.flip_findings, ("classes", "labels", "number")),
-    Part("expectations", directional.METRICS, directional.measure_expectations, ("classes", "labels", "number")),
-    Part("shift", SHIFT, measure_shift, _EVERY),
-    Part("abstention", ABSTENTION, measure_abstention),
-    Part("conformal", CONFORMAL, measure_conformal),
-    Part("certified", certified.METRICS, certified.measure_certified),
-    Part("sensitivity", sensitivity.METRICS, sensitivity.measure_sensitivity, sensitivity.KINDS),
-    Part("attack on words", ids(), measure_words),
-    Part("attack on characters", ids(CHARACTERS), measure_characters),
-    Part("attack by gradient", ids(GRADIENT), measure_gradient),
-    Part("universal trigger", (TRIGGER,), measure_triggers),
+    Part("typos", invariance.TYPO_METRICS, invariance.typo_findings, ("classes", "labels"), over="drawn"),
+    Part("flips", invariance.FLIP_METRICS, invariance.flip_findings, ("classes", "labels", "number"), over="drawn"),
+    Part("expectations", directional.METRICS, directional.measure_expectations, ("classes", "labels", "number"), over="drawn"),
+    Part("shift", SHIFT, measure_shift, _EVERY, over="drawn"),
+    Part("abstention", ABSTENTION, measure_abstention, over="every"),
+    Part("conformal", CONFORMAL, measure_conformal, over="every"),
+    Part("certified", certified.METRICS, certified.measure_certified, over="drawn"),
+    Part("sensitivity", sensitivity.METRICS, sensitivity.measure_sensitivity, sensitivity.KINDS, over="drawn"),
+    Part("attack on words", ids(), measure_words, over="drawn"),
+    Part("attack on characters", ids(CHARACTERS), measure_characters, over="drawn"),
+    Part("attack by gradient", ids(GRADIENT), measure_gradient, over="drawn"),
+    Part("universal trigger", (TRIGGER,), measure_triggers, over="drawn"),
 )
 
 

@@ -33,7 +33,7 @@ def of_training(context: AuditContext, rows: NDArray[np.int64], evidence: dict[s
         return unmeasured(context, TRAINING, *status)
     train = context.train
     assert train is not None and context.artifact is not None
-    taught = sampled_rows(replace(context, test=train), _ROWS, "sensitivity")
+    taught = sampled_rows(replace(context, test=train), _ROWS, "sensitivity", one_each=False)
     if len(taught) < context.minimum_cell:
         reason = f"{len(taught)} training rows, fewer than the minimum of {context.minimum_cell}"
         return unmeasured(context, TRAINING, "insufficient", reason)

@@ -98,7 +98,7 @@ def words_at(rows: Rows, spans: Sequence[tuple[Spans, list[int]]]) -> list[str]:
 def lexicon_of(context: AuditContext) -> list[str]:
     """Words of some of the test rows."""
     inputs, columns = asked_inputs(context), context.artifact.columns if context.artifact is not None else ()
-    texts = [inputs[row] for row in sampled_rows(context, _LEXICON_ROWS, "lexicon").tolist()]
+    texts = [inputs[row] for row in sampled_rows(context, _LEXICON_ROWS, "lexicon", one_each=False).tolist()]
     return list(dict.fromkeys(chain.from_iterable((text[slice(*span)] for span in word_spans(text, columns)) for text in texts)))
 
 

@@ -49,7 +49,7 @@ def training_rows(context: AuditContext, count: int) -> tuple[Split, Indices, li
     train = context.train
     if train is None or context.artifact is None:
         return None
-    rows = sampled_rows(replace(context, test=train), count, "safety", "training rows")
+    rows = sampled_rows(replace(context, test=train), count, "safety", "training rows", one_each=False)
     inputs = inputs_of(train, context.artifact.columns)
     return train, rows, [str(inputs[int(row)]) for row in rows]
 

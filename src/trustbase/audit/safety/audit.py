@@ -26,10 +26,11 @@ PARTS: tuple[Part, ...] = (
         ("safety.forbidden_outputs", "safety.forbidden_outputs#probes"),
         measure_forbidden,
         ("classes", "labels", "tokens", "span"),
+        over="every",
     ),
-    Part("backdoor", ids(), measure_backdoor),
+    Part("backdoor", ids(), measure_backdoor, over="drawn"),
     Part("mislabelled_rows", ("safety.mislabelled_rows",), measure_mislabelled),
-    Part("extraction", ("safety.extraction_agreement",), measure_extraction),
+    Part("extraction", ("safety.extraction_agreement",), measure_extraction, over="drawn"),
 )
 
 
