@@ -106,6 +106,9 @@ def _taught(folder: Path) -> list[Finding]:
     turned = replace(context.answers, predicted=1 - context.answers.predicted)
     found.append(of_training(replace(context, train=context.test, answers=turned), rows, {}))
     found.append(of_training(replace(context, train=made(folder, 12).test), rows, {}))
+    twice = replace(context.test, texts=[*context.test.texts] * 2, labels=np.tile(context.test.labels, 2))
+    twice = replace(twice, table=pa.concat_tables([context.test.table] * 2), row_numbers=np.arange(1, 1 + len(twice)))
+    found.append(of_training(replace(context, train=twice), rows, {}))  # rows of which a part is drawn
     groups = {"g": np.where(context.test.labels == 1, "odd", "even").astype(object)}
     alone = replace(context, train=replace(context.test, groups=groups), minimum_cell=10)
     found.append(of_training(alone, rows, {}))

@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from trustbase.audit.calibrated import held_out_rows
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.options import AuditOptions
+from trustbase.model.runtime import Counters
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
@@ -23,6 +24,7 @@ class Asked:
 
     def __init__(self, *, blind: bool = False, logits: bool = True) -> None:
         self.blind, self.own, self.asked = blind, logits, 0
+        self.counters = Counters()
 
     def ask(self, kind: str, texts: list[str], **_: Any) -> list[Any]:
         self.asked += len(texts)

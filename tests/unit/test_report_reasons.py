@@ -30,11 +30,13 @@ from trustbase.audit.clustered import Entities, _widened
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.end_to_end import findings_of
 from trustbase.audit.measure import Effort, Timings
+from trustbase.audit.measured import measure_parts
 from trustbase.audit.options import AuditOptions, CostOptions
 from trustbase.audit.quality_relation import relation_findings
 from trustbase.audit.ratios import share_of
 from trustbase.audit.rivals import why_not
 from trustbase.audit.robustness.abstention import measure_abstention
+from trustbase.audit.robustness.audit import PARTS as ROBUSTNESS
 from trustbase.audit.robustness.conformal import measure_conformal
 from trustbase.audit.robustness.shift import measure_shift
 from trustbase.audit.run import run_audit
@@ -404,7 +406,7 @@ def shift_texts(folder: Path) -> Texts:
     train = replace(context.test, labels=context.test.labels[:60], texts=context.test.texts[:60])
     few = shift_kit.context_of(folder, 60, groups=False)
     contexts = [
-        *(context, owned, kept, few, replace(context, held_out=None), replace(context, train=train)),
+        *(context, kept, few, replace(context, held_out=None), replace(context, train=train)),
         shift_kit.context_of(folder, 400, asked=shift_kit.Asked(blind=True)),
         shift_kit.context_of(folder, 400, asked=shift_kit.Asked(logits=False), outputs=("logits",)),
         shift_kit.context_of(folder, 400, kind="number"),
@@ -412,6 +414,8 @@ def shift_texts(folder: Path) -> Texts:
     ]
     found = set().union(*(finding_texts(measure_shift(each)) for each in contexts))
     classes = [each for each in contexts if each.artifact is not None and each.artifact.answer_kind == "classes"]
+    parts = [part for part in ROBUSTNESS if part.name in ("shift", "abstention")]  # which say whose rows they measured
+    found |= finding_texts(measure_parts(owned, "robustness", parts, {}))
     return found.union(*(finding_texts([*measure_abstention(each), *measure_conformal(each)]) for each in classes))
 
 
