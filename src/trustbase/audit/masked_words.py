@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.chinese_words import dictionary
+from trustbase.audit.pieces import word_pieces
 from trustbase.data import marked
 from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.data.units import ALONE
@@ -218,10 +219,8 @@ def open_masked(reference: str, *, option: str) -> Masked:
             hint="name a model with a head for masked words, such as a BertForMaskedLM, or leave this option out",
         )
     vocabulary = tokenizer.get_vocab()
-    pieces_marked = any(piece.startswith(("▁", "Ġ")) for piece in vocabulary)
     words = [""] * max(len(tokenizer), 1 + max(vocabulary.values()))
-    for piece, number in vocabulary.items():
-        word = piece.lstrip("▁Ġ") if piece.startswith(("▁", "Ġ")) or not pieces_marked or _HAN.match(piece) else ""
+    for word, number in word_pieces(tokenizer):
         words[number] = word.casefold() if word.isalpha() else ""
     length = model_max_length(model.config, tokenizer)
     signs = [number for number, word in enumerate(words) if _HAN.fullmatch(word)]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.masked_words import MOST, cased
+from trustbase.audit.pieces import word_pieces
 from trustbase.data.units import ALONE
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ Vectors = NDArray[np.float32]
 
 _HAN = re.compile(f"[{ALONE}]")
 _AT_ONCE = 512
-_STARTS = ("▁", "Ġ")  # what stands before the first piece of a word, in vocabularies that mark these
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +74,9 @@ class Space:
 
     def whole_words(self) -> dict[str, int]:
         """Words in small letters that are one piece of the vocabulary → its number; letters alone, two of them at least."""
-        vocabulary = self.tokenizer.get_vocab()
-        marked = any(piece.startswith(_STARTS) for piece in vocabulary)
         found: dict[str, int] = {}
-        for piece, number in sorted(vocabulary.items(), key=lambda item: item[1]):
-            if number >= len(self.matrix) or (marked and not piece.startswith(_STARTS)):
-                continue
-            word = piece[1:] if marked else piece
-            if len(word) > 1 and word.isalpha() and not _HAN.search(word):
+        for word, number in word_pieces(self.tokenizer):
+            if number < len(self.matrix) and len(word) > 1 and word.isalpha() and not _HAN.search(word):
                 found.setdefault(word.casefold(), number)
         return found
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from trustbase.audit.chinese_words import dictionary
 from trustbase.audit.context import AuditContext
+from trustbase.audit.pieces import word_pieces
 from trustbase.audit.robustness import meaning
 from trustbase.audit.robustness.attack import Changes, Target
 from trustbase.audit.robustness.attacked import Attack, measure, refusal, without_value
@@ -51,9 +52,7 @@ def _all(changed: Sequence[tuple[Target, Changes]]) -> Sequence[bool]:
 def _known(context: AuditContext) -> Callable[[str], bool]:
     """Whether a word is one that readers take for itself: of the rows, of the tokenizer's vocabulary, or of jieba's dictionary."""
     assert context.predictor is not None
-    tokenizer = context.predictor.tokenizer
-    vocabulary = {piece.lstrip("▁Ġ").casefold() for piece in tokenizer.get_vocab()} if tokenizer is not None else set()
-    words = vocabulary | {word.casefold() for word in lexicon_of(context)}
+    words = {word.casefold() for word, _ in word_pieces(context.predictor.tokenizer)} | {word.casefold() for word in lexicon_of(context)}
 
     def known(word: str) -> bool:
         return len(word) == 1 or (word in dictionary() if _HAN.search(word) else word.casefold() in words)
