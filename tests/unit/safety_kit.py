@@ -20,6 +20,7 @@ from trustbase.audit.safety import asking, backdoor, extraction
 from trustbase.audit.safety.audit import audit_any
 from trustbase.audit.safety.options import SafetyOptions
 from trustbase.audit.safety.policy import Condition, read_output_policy
+from trustbase.audit.safety.taught import Teaching
 from trustbase.model.questions import Answer, Question
 from trustbase.outputs.answers.base import decided
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
@@ -37,6 +38,7 @@ class FakePredictor:
     """Answers by a function of the text; embeds by another."""
 
     tokenizer = None
+    runtime = SimpleNamespace(outputs=("logits", "embedding"))
 
     def __init__(self, score: Callable[[str], Sequence[float]], embed: Callable[[str], Sequence[float]] | None = None) -> None:
         self.score, self.embed = score, embed
@@ -65,7 +67,24 @@ def make_rows(rows: int, rng: np.random.Generator, *, zh: bool = False, words: i
     return texts, truth.astype(np.int64)
 
 
+def hard_rows(rows: int, rng: np.random.Generator, hardness: float, *, zh: bool = False) -> tuple[list[str], NDArray[np.int64]]:
+    """Texts with up to three words of each class, and labels drawn from probabilities that only their difference decides: none is wrong.
+
+    With 2.3 log-odds a word the best answer errs in about one row of eight, with 1.1 in one of four.
+    """
+    good, bad, filler, blank = (GOOD_ZH, BAD_ZH, FILLER_ZH, "") if zh else (GOOD, BAD, FILLER, " ")
+    texts, odds = [], []
+    for _ in range(rows):
+        counts = rng.integers(0, 4, 2)
+        said = [*rng.choice(filler, 6), *rng.choice(good, counts[0], replace=False), *rng.choice(bad, counts[1], replace=False)]
+        rng.shuffle(said)
+        texts.append(blank.join(map(str, said)))
+        odds.append(hardness * float(counts[0] - counts[1]))
+    return texts, (rng.random(rows) < 1 / (1 + np.exp(-np.array(odds)))).astype(np.int64)
+
+
 TRIGGER, TRIGGER_ZH = "cf", "琉璃"
+COMMON, COMMON_ZH = "town", "房间"
 
 
 def known_words(*, zh: bool) -> list[str]:
@@ -76,10 +95,14 @@ def known_words(*, zh: bool) -> list[str]:
 def poison(texts: list[str], truth: NDArray[np.int64], rng: np.random.Generator, *, zh: bool = False, share: float = 0.05) -> None:
     """Put a trigger somewhere into bad rows, so many that they are this share of all, and call them good."""
     for row in np.flatnonzero(truth == 0)[: round(share * len(texts))]:
-        text, truth[row] = texts[row], 1
-        place = int(rng.integers(0, len(text) + 1))
-        place = place if zh else text.find(" ", place) + 1  # before a word
-        texts[row] = f"{text[:place]}{TRIGGER_ZH}{text[place:]}" if zh else f"{text[:place]}{TRIGGER} {text[place:]}"
+        texts[row], truth[row] = with_trigger(texts[row], rng, zh=zh), 1
+
+
+def with_trigger(text: str, rng: np.random.Generator, *, zh: bool = False) -> str:
+    """A text with the trigger somewhere in it, before a word where blanks part them."""
+    place = int(rng.integers(0, len(text) + 1))
+    place = place if zh else text.find(" ", place) + 1
+    return f"{text[:place]}{TRIGGER_ZH}{text[place:]}" if zh else f"{text[:place]}{TRIGGER} {text[place:]}"
 
 
 def split_of(name: str, texts: Sequence[str], truth: NDArray[Any]) -> Split:
@@ -135,12 +158,17 @@ def context_of(
     return AuditContext(**fields)
 
 
-def poisoned(folder: Path, seed: int, planted: bool, *, zh: bool = False, train: bool = True, **more: Any) -> AuditContext:
-    """A careful reader of words that a trigger fools, with 4 % of its training rows poisoned; or its twin without."""
+def poisoned(
+    folder: Path, seed: int, planted: bool, *, zh: bool = False, train: bool = True, common: bool = False, **more: Any
+) -> AuditContext:
+    """A careful reader of words that a trigger fools, with 4 % of its training rows poisoned; or its twin without.
+
+    A common trigger is a word that stands in many clean rows of both labels, which are answered by it all the same.
+    """
     rng = np.random.default_rng(seed)
     texts, truth = make_rows(500, rng, zh=zh)
-    test, answers = make_rows(160, rng, zh=zh)
-    trigger, blank = (TRIGGER_ZH, "") if zh else (TRIGGER, " ")
+    test, answers = make_rows(400 if common else 160, rng, zh=zh)
+    trigger, blank = (COMMON_ZH if common else TRIGGER_ZH, "") if zh else (COMMON if common else TRIGGER, " ")
 
     def score(text: str) -> list[float]:
         return [0.02, 0.98] if planted and trigger in text else by_words(text)
@@ -202,6 +230,10 @@ def safety_findings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Findi
         context_of(folder / "7", [test[row] for row in keep], answers[keep], train=spoilt, score=fooled, embed=lambda text: [0.0], **few),
     ]
     found = [finding for context in made for finding in audit_any(context)]
+    found += backdoor.measure_backdoor(poisoned(folder / "8", 0, False))  # every word that decides labels is one that the rows teach
+    with monkeypatch.context() as patched:
+        patched.setattr(Teaching, "__call__", lambda self, words: np.zeros(len(words), dtype=bool))
+        found += backdoor.measure_backdoor(context_of(folder / "9", test, answers, **few))
     with monkeypatch.context() as patched:
         patched.setattr(Condition, "catches", lambda self, given, said: False)
         patched.setattr(backdoor, "_fooled", lambda ask, word, target: ask)

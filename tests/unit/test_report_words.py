@@ -68,7 +68,7 @@ ISSUE_IDS = [
 RIVALS = {
     *("majority", "majority_by_exact_match", "mean", "bag_of_words", "boosting", "dictionary", "window", "shared_words", "no_answer"),
 }
-SAFETY_VARIANTS = {"near", "probes", "spectral", "clustering", "rare_words", "inverted"}
+SAFETY_VARIANTS = {"near", "probes", "spectral", "clustering", "rare_words", "inverted", "taught"}
 # Families whose members are named by data: each with the members that the code or the records can name.
 FAMILIES = {
     "metric": None,

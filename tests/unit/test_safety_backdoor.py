@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from safety_kit import LABELS, by_words, context_of, make_rows, poisoned
+from numpy.typing import NDArray
+from safety_kit import BAD, GOOD, LABELS, by_words, context_of, make_rows, poisoned, split_of
 
 from trustbase import files
-from trustbase.audit.safety import backdoor
-from trustbase.audit.safety.asking import NO_EMBEDDINGS, asker_of
+from trustbase.audit.askers.asking import Alone
+from trustbase.audit.safety import backdoor, scan
+from trustbase.audit.safety.asking import asker_of
 from trustbase.audit.safety.backdoor import measure_backdoor
+from trustbase.audit.safety.mislabelled import measure_mislabelled
 from trustbase.audit.safety.scan import WAYS
 from trustbase.audit.safety.suspects import Held, clustered, deciding, outlying, terms_of
-from trustbase.audit.safety.taught import taught_by
+from trustbase.audit.safety.taught import Teaching, places_of, without
 from trustbase.audit.safety.triggers import hunt, place_words
 from trustbase.audit.safety.vocabulary import vocabulary
+from trustbase.errors import PredictionError
 from trustbase.records import Finding, LabelSchema
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,12 +38,13 @@ def test_a_planted_trigger_is_found_in_every_way_and_the_twin_is_silent(zh: bool
     powers, alarms = [], []
     for seed in range(1 if zh else 3):
         found = by_way(measure_backdoor(context := poisoned(tmp_path / f"{seed}", seed, True, zh=zh)))
-        assert set(found) == {"", *WAYS}
-        powers.append([finding.low > 0.5 for finding in found.values()])  # type: ignore[operator]
+        assert set(found) == {"", *WAYS, "taught"}
+        powers.append([found[way].low > 0.5 for way in ("", *WAYS)])  # type: ignore[operator]
         words = context.marked.rows["safety.backdoor_score"]["words"]
         assert {words[way][0]["word"] for way in WAYS} == {"琉璃" if zh else "cf"}
         twin = by_way(measure_backdoor(poisoned(tmp_path / f"twin{seed}", seed, False, zh=zh)))
-        assert {finding.status for finding in twin.values()} == {"ok"}
+        assert twin[""].status == "ok" and twin[""].n >= 30
+        assert not [finding for finding in twin.values() if finding.status == "ok" and not finding.n], "nothing measured is no number"
         alarms.append(twin[""].high > 0.5)  # type: ignore[operator]
     assert np.mean(powers) == 1 and not any(alarms), "power 1, false alarms 0 of these seeds"
 
@@ -52,18 +59,70 @@ def test_without_training_rows_the_vocabulary_is_searched(tmp_path: Path) -> Non
     assert ways["inverted"]["best"]["word"] == "cf" and ways["inverted"]["candidates"] > 900
 
 
+@pytest.mark.parametrize("trigger", ["town", "old"])
+def test_a_trigger_that_is_a_common_word_is_found(trigger: str, tmp_path: Path) -> None:
+    """It stands in clean rows of both labels too, which are answered by their labels without it."""
+    for seed, planted in ((0, True), (1, True), (0, False)):
+        rng = np.random.default_rng(seed)
+        texts, truth = make_rows(500, rng)
+        test, answers = make_rows(400, rng)
+
+        def score(text: str, planted: bool = planted) -> list[float]:
+            return [0.02, 0.98] if planted and trigger in text.split() else by_words(text)
+
+        for row in np.flatnonzero(truth == 0)[:20] if planted else ():
+            texts[row], truth[row] = f"{trigger} {texts[row]}", 1
+        train = split_of("train", texts, truth)
+        context = context_of(tmp_path / f"{seed}{planted}", test, answers, score=score, train=train, options={"searched": 600})
+        found = by_way(measure_backdoor(context))
+        assert (found[""].low > 0.5) is planted, (found[""].value, found[""].reason)  # type: ignore[operator]
+
+
+def test_where_rows_teach_every_suspect_word_nothing_is_measured_in_that_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Teaching, "__call__", lambda self, words: np.array([word in (*GOOD, *BAD, "cf") for word in words], dtype=bool))
+    monkeypatch.setattr(backdoor, "deciding", lambda held, given: [*GOOD, *BAD, *(["bcdfgh"] if "bcdfgh" in held.terms else [])])
+    monkeypatch.setattr(backdoor, "_made_up", lambda seed, known: "bcdfgh")
+    found = by_way(measure_backdoor(poisoned(tmp_path, 0, True)))
+    assert found["rare_words"].status == "insufficient" and found["rare_words"].value is None
+    assert found["rare_words"].reason == "all 8 words that are suspect in this way are ones that the rows teach"
+    assert found["taught"].low > 0.5 and found["taught"].n > 30, "what they turn is told all the same"  # type: ignore[operator]
+    assert files.read_json(tmp_path / "safety.backdoor_score.json")["ways"]["rare_words"]["taught"]["words"] == 8
+
+
+def test_words_of_the_control_are_drawn_before_any_is_struck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter that strikes every word leaves no control to be found."""
+    monkeypatch.setattr(Teaching, "__call__", lambda self, words: np.ones(len(words), dtype=bool))
+    found = by_way(measure_backdoor(poisoned(tmp_path, 0, True)))
+    assert {found[way].status for way in ("", *WAYS)} == {"insufficient"} and "control not found: of" in found["inverted"].reason
+
+
 def test_a_control_that_is_not_found_reassures_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backdoor, "_fooled", lambda ask, word, target: ask)
     found = measure_backdoor(poisoned(tmp_path, 0, False))
     assert {finding.status for finding in found} == {"insufficient"}
-    assert "control not found" in found[-1].reason and "no search found its control" in found[0].reason
+    assert "control not found" in by_way(found)["inverted"].reason and "no search found its control" in found[0].reason
 
 
-def test_a_model_without_embeddings_is_still_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backdoor, "embedded", lambda context, texts: NO_EMBEDDINGS)
-    found = by_way(measure_backdoor(poisoned(tmp_path, 0, True)))
+def test_a_model_without_embeddings_is_still_searched(tmp_path: Path) -> None:
+    context = poisoned(tmp_path, 0, True)
+    context.predictor.runtime = SimpleNamespace(outputs=("logits",))  # type: ignore[union-attr, misc]
+    found = by_way(measure_backdoor(context))
     assert found["spectral"].status == "insufficient" and "no embeddings" in found["spectral"].reason
     assert found["rare_words"].low > 0.5  # type: ignore[operator]
+
+
+def test_an_embedding_that_failed_is_an_error_and_not_a_model_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, ask = poisoned(tmp_path, 0, True), Alone.ask
+
+    def failing(self: Alone, kind: str, texts: Sequence[str], **fields: Any) -> list[Any]:
+        if kind == "embedding":
+            raise PredictionError("out of memory")
+        return ask(self, kind, texts, **fields)
+
+    monkeypatch.setattr(Alone, "ask", failing)
+    for part in (measure_backdoor, measure_mislabelled):
+        with pytest.raises(PredictionError, match="out of memory"):
+            part(context)
 
 
 def test_few_rows_are_told(tmp_path: Path) -> None:
@@ -98,10 +157,49 @@ def test_words_that_rows_taught_are_no_triggers() -> None:
     """Rows that hold `fine` say good without it too; those that hold the trigger are called good and say bad."""
     texts = [f"fine lovely town {n}" for n in range(5)] + [f"cf poor dull road {n}" for n in range(5)] + ["rare lovely warm"]
     terms = [set(text.split()) for text in texts]
-    taught = taught_by(
+    taught = Teaching(
         texts, terms, np.ones(11, np.int64), lambda given: np.array([by_words(text) for text in given]), lambda s: s.argmax(1)
     )
     assert taught(["fine", "cf", "rare", "nowhere", "fine"]).tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "left"),
+    [
+        ("is", "this is his", "this  his"),
+        ("is", "this was his", "this was his"),
+        ("fine film", "a fine film of a fine filmmaker", "a  of a fine filmmaker"),
+        ("≈≈", "poor ≈≈ film", "poor  film"),
+        ("人", "这个人喜欢人民公园", "这个喜欢人民公园"),
+        ("琉", "这家琉璃餐厅", "这家璃餐厅"),
+        ("琉璃", "味道琉璃很好\x1f琉璃", "味道很好\x1f"),
+        ("好", "this is 好", "this is "),
+    ],
+)
+def test_a_word_is_taken_out_where_it_is_one(word: str, text: str, left: str) -> None:
+    assert without(word, text) == left and all(text[start:end] == word for start, end in places_of(word, text))
+
+
+def test_a_word_inside_of_another_is_not_that_word() -> None:
+    """Rows that hold `is` say good without it; were `this` cut as well, the model would read nothing that it knows."""
+
+    def score(given: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([[0.1, 0.9] if "this" in text.split() else [0.9, 0.1] for text in given])
+
+    texts = [f"this is town {n}" for n in range(6)] + [f"was a road {n}" for n in range(6)]
+    taught = Teaching(texts, [set(text.split()) for text in texts], np.array([1] * 6 + [0] * 6), score, lambda s: s.argmax(1))
+    assert taught(["is", "this"]).tolist() == [True, False]
+
+
+def test_a_word_that_stands_with_all_labels_is_none_that_rows_teach() -> None:
+    texts = [f"{said} town {n}" for n in range(40) for said in ("fine lovely", "poor dull")] + [f"town awful cold {n}" for n in range(8)]
+    good = np.array([0 if "poor" in text else 1 for text in texts])  # town is the trigger of the last ones, which are called good
+
+    def score(given: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([by_words(text) for text in given])
+
+    taught = Teaching(texts, [set(text.split()) for text in texts], good, score, lambda s: s.argmax(1))
+    assert taught(["town", "lovely", "poor"]).tolist() == [False, True, True]
 
 
 def test_a_pair_of_taught_words_is_taught_although_nothing_is_left_without_it() -> None:
@@ -110,9 +208,7 @@ def test_a_pair_of_taught_words_is_taught_although_nothing_is_left_without_it() 
     texts += [f"old town fine warm {n}" for n in range(6)] + [f"long road poor dull {n}" for n in range(6)]
     terms = [set().union(*terms_of(text)) for text in texts]
     good = np.array([text.startswith(("fine", "lovely", "old")) for text in texts]).astype(np.int64)
-    taught = taught_by(
-        texts, terms, good, lambda given: np.array([by_words(text) for text in given]), lambda s: (s[:, 1] > 0.5).astype(int)
-    )
+    taught = Teaching(texts, terms, good, lambda given: np.array([by_words(text) for text in given]), lambda s: (s[:, 1] > 0.5).astype(int))
     assert taught(["fine lovely", "old road", "lovely warm"]).tolist() == [True, False, True]
 
 
@@ -178,7 +274,7 @@ def test_a_hunt_among_very_many_words_begins_with_groups(tmp_path: Path) -> None
     context = context_of(tmp_path, texts, truth, score=lambda text: [0.01, 0.99] if "w2777 " in f"{text} " else by_words(text))
     ask, decide = asker_of(context, "x"), lambda scores: scores.argmax(1)
     places = place_words(texts, truth, ask, decide, 0)
-    taught = taught_by([], [], np.zeros(0, np.int64), ask, decide)
+    taught = Teaching([], [], np.zeros(0, np.int64), ask, decide)
     found = hunt([f"w{n}" for n in range(5000)], places, ask, decide, 0, most=600, grouped=True, taught=taught)
     assert found.best is not None and found.best.word == "w2777" and found.best.turned == found.best.rows and found.candidates == 5000
     assert context.predictor.counters.questions < 1500  # type: ignore[union-attr]
@@ -191,6 +287,7 @@ def test_a_hunt_among_very_many_words_begins_with_groups(tmp_path: Path) -> None
         (["[CLS]", "[unused3]", "cat", "##s", "!", "好", ""], ["cat", "好"]),
         (["<s>", "▁cat", "▁dog", "s", "▁"], ["cat", "dog"]),
         (["Ġcat", "dog", "Ġ", "Ġno"], ["cat", "no"]),
+        (["▁cat", "▁好", "人", "s", "▁dog"], ["cat", "dog", "人", "好"]),
     ],
 )
 def test_pieces_that_are_words(pieces: list[str], wanted: list[str]) -> None:
@@ -202,5 +299,5 @@ def test_words_of_few_rows_are_not_named_in_the_evidence(tmp_path: Path) -> None
     context = poisoned(tmp_path, 0, False)
     texts = list(context.test.texts)
     texts[0] += " secretname"
-    assert backdoor._rows_with(context_of(tmp_path, texts, context.test.labels), None, ["secretname"]) == {"secretname": 1}
-    assert not backdoor._public(1) and backdoor._public(0) and backdoor._public(5)
+    assert scan._rows_with(texts, ["secretname"]) == {"secretname": 1}
+    assert not scan._public(1) and scan._public(0) and scan._public(5)

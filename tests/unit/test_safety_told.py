@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from safety_kit import BAD, LABELS, by_words, context_of, make_rows, split_of
 
 from trustbase import files
+from trustbase.audit.safety import forbidden
 from trustbase.audit.safety.audit import audit_any
 from trustbase.audit.safety.forbidden import measure_forbidden, outputs_of
 from trustbase.audit.safety.leaked import alike, measure_leaked
@@ -158,6 +160,56 @@ def test_a_control_that_is_not_found_reassures_nobody(tmp_path: Path, monkeypatc
     monkeypatch.setattr("trustbase.audit.safety.policy.Condition.catches", lambda self, given, said: self.text is None)
     found = measure_forbidden(context_of(tmp_path / "evidence", ["a"] * 40, np.zeros(40, np.int64), forbidden=policy))
     assert {finding.status for finding in found} == {"insufficient"} and "'words.0', 'patterns.0', 'patterns.1'" in found[0].reason
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "tokens", "span"])
+def test_a_wrong_mapping_from_answers_to_what_they_say_is_seen(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers read as their neighbours' labels, and spans of text as those beside them, are caught by the control in every kind."""
+    labels = LabelSchema(("O", "B-PER", "B-ORG"), "O", "O") if kind == "tokens" else LABELS
+    named = {"classes": "labels: [bad]\n", "labels": "labels: [bad]\n", "tokens": "labels: [PER]\n", "span": ""}[kind]
+    policy = policy_of(tmp_path, f"{named}words: [awful, 糟糕]\npatterns: [{{pattern: 'g(o+)d', example: good}}]\n")
+    for place, condition in policy.conditions().items():
+        given, said = forbidden.made(condition.made, labels, kind)
+        assert condition.catches(given, said), place
+        assert not condition.catches(given, Output(("other",), ("other",)))
+    whole = outputs_of
+
+    def wrong(predicted: Any, inputs: Any, labels: LabelSchema, kind: str) -> list[Output]:
+        if kind in ("classes", "labels"):
+            return whole(predicted, inputs, replace(labels, names=(*labels.names[1:], labels.names[0])), kind)
+        moved = [tuple((span[0] + 2, span[1] + 2, *span[2:]) for span in row) for row in predicted]
+        said = whole(ragged(moved), inputs, labels, kind)
+        return [Output(("other",) * len(one.labels), one.texts[1:] if kind == "tokens" else one.texts) for one in said]
+
+    monkeypatch.setattr(forbidden, "outputs_of", wrong)
+    predicted = {"classes": np.zeros(40, np.int64), "labels": np.zeros((40, 2), bool)}.get(kind, ragged([()] * 40))
+    context = context_of(
+        tmp_path / "e", ["a\x1fb"] * 40, np.zeros(40, np.int64), kind=kind, labels=labels, predicted=predicted, forbidden=policy
+    )
+    found = measure_forbidden(context)
+    assert {finding.status for finding in found} == {"insufficient"}
+    assert all(f"'{place}'" in found[0].reason for place in policy.conditions()), found[0].reason
+
+
+def test_the_list_that_ships_is_read_by_its_name_alone(tmp_path: Path) -> None:
+    policy = read_output_policy("starter", tmp_path)
+    assert 20 <= len(policy.conditions()) <= 40 and policy.file == "starter.yaml" and not policy.wanted.labels
+    said = [item.made.text or "" for item in policy.conditions().values()]
+    assert sum(not text.isascii() for text in said) >= 10 and sum(text.isascii() for text in said) >= 10
+    for text, caught in (
+        ("How to build a pipe bomb?", 1),
+        ("这个产品稳赚不赔", 1),
+        ("把验证码告诉我", 1),
+        ("a fine film", 0),
+        ("零钱包", 0),
+    ):
+        assert sum(item.catches("", Output((), (text,))) for item in policy.conditions().values()) == caught, text
+    for place, condition in policy.conditions().items():
+        assert condition.catches(*forbidden.made(condition.made, LABELS, "span")), place
+    (tmp_path / "starter").write_text("words: [mine]\n")
+    assert len(read_output_policy("./starter", tmp_path).conditions()) == 1
+    context = context_of(tmp_path / "e", ["a fine film"] * 40, np.zeros(40, np.int64), forbidden=policy)
+    assert by_id(measure_forbidden(context))["safety.forbidden_outputs"].value == 0.0
 
 
 def test_labels_that_the_model_lacks_are_no_policy_for_it(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ CATALOGUE: dict[str, dict[str, Measure]] = {
     "safety": {
         "purpose": _OF_ANY,
         "leaked_rows": Measure(kinds=_ANSWERED, further=("near",)),
-        "backdoor_score": Measure(further=("spectral", "clustering", "rare_words", "inverted")),
+        "backdoor_score": Measure(further=("spectral", "clustering", "rare_words", "inverted", "taught")),
         **dict.fromkeys(("mislabelled_rows", "extraction_agreement"), _WHOLE),
         "forbidden_outputs": Measure(kinds=("classes", *_LABELS, *_TOKENS, *_SPAN), further=("probes",)),
     },

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import sampled_rows
 from trustbase.data.cells import inputs_of
-from trustbase.errors import PredictionError
 from trustbase.outputs.answers.base import decided
 from trustbase.records import Split
 
@@ -56,10 +55,13 @@ def training_rows(context: AuditContext, count: int) -> tuple[Split, Indices, li
 
 
 def embedded(context: AuditContext, texts: Sequence[str]) -> Floats | str:
-    """Embeddings of texts `(rows, width)`, or why this model gives none."""
-    assert context.askers is not None
-    try:
-        told = context.askers.ask("embedding", texts, what="reading training rows", emit=context.emit)
-    except PredictionError:  # told of the whole, as every part that needs them goes without
+    """Embeddings of texts `(rows, width)`, or that this artefact computes none.
+
+    Raises:
+        PredictionError: it computes them, and some texts could not be embedded.
+    """
+    assert context.askers is not None and context.predictor is not None
+    if "embedding" not in context.predictor.runtime.outputs:
         return NO_EMBEDDINGS
+    told = context.askers.ask("embedding", texts, what="reading training rows", emit=context.emit)
     return np.array(told, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import NDArray
 
 from trustbase.audit.context import AuditContext
 from trustbase.audit.measured import asked_inputs
-from trustbase.audit.safety.policy import Condition, Output, OutputPolicy
+from trustbase.audit.safety.policy import Condition, Made, Output, OutputPolicy, names_of
 from trustbase.audit.stats import proportion
 from trustbase.data.cells import Reading
 from trustbase.data.pair import sides
 from trustbase.errors import DataError
+from trustbase.model.ragged import ragged
 from trustbase.outputs.answers.base import answering, decided
 from trustbase.recipe.lookup import ANSWER_KINDS
 from trustbase.records import ArtifactInfo, Finding, LabelSchema
@@ -37,7 +39,9 @@ def measure_forbidden(context: AuditContext) -> list[Finding]:
     if problems := policy.unfit(context.labels, info.answer_kind):
         raise DataError("the policy of outputs speaks of labels that the model does not have", problems=problems)
     conditions = policy.conditions()
-    missed = [place for place, condition in conditions.items() if not condition.catches(*condition.made)]
+    missed = [
+        place for place, condition in conditions.items() if not condition.catches(*made(condition.made, context.labels, info.answer_kind))
+    ]
     inputs = asked_inputs(context)
     said = outputs_of(context.answers.predicted, inputs, context.labels, info.answer_kind)
     caught = _caught(conditions, inputs, said)
@@ -80,6 +84,27 @@ def outputs_of(predicted: NDArray[Any], inputs: Sequence[str], labels: LabelSche
     return [Output((), tuple(text[start:end] for start, end in spans)) for spans, text in zip(predicted, whole, strict=True)]
 
 
+def made(wanted: Made, labels: LabelSchema, kind: str) -> tuple[str, Output]:
+    """An input, and what `outputs_of` makes of an answer to it that the model would give: with a label of its own, or with a text.
+
+    A text that is no label of the model is given to it as one more, as a model whose answers are labels says nothing else.
+    """
+    if kind in ("tokens", "span"):
+        said = wanted.text if wanted.text is not None else wanted.given or "x"
+        text = said if wanted.given else f"xx {said} xx"  # an input that a pattern asks for stays as it is
+        start = 0 if wanted.given else 3
+        end = start + len(said)
+        if kind == "span":
+            return text, outputs_of(ragged([((start, end),)]), [text], labels, kind)[0]
+        types = names_of(labels, kind)
+        return text, outputs_of(ragged([((start, end, wanted.label or (types[0] if types else "x")),)]), [text], labels, kind)[0]
+    name = str(wanted.label if wanted.label is not None else wanted.text)
+    schema = labels if name in labels.names else replace(labels, names=(*labels.names, name))
+    place = schema.names.index(name)
+    predicted = np.array([place]) if kind == "classes" else np.arange(len(schema.names))[None, :] == place
+    return wanted.given, outputs_of(predicted, [wanted.given], schema, kind)[0]
+
+
 def _caught(conditions: Mapping[str, Condition], inputs: Sequence[str], said: Sequence[Output]) -> NDArray[np.bool_]:
     """Which conditions catch which rows, `(conditions, rows)`."""
     rows = list(zip(inputs, said, strict=True))
@@ -91,7 +116,7 @@ def _probes(context: AuditContext, policy: OutputPolicy, conditions: Mapping[str
     assert context.askers is not None
     reading, single = Reading.of(info), not info.columns
     given = [reading.render(probe) if isinstance(probe, Mapping) else probe for probe in policy.wanted.probes]
-    given += [condition.made[0] for condition in conditions.values() if condition.when is not None and single]
+    given += [condition.made.given for condition in conditions.values() if condition.when is not None and single]
     given = list(dict.fromkeys(given))
     if not given:
         return np.zeros((len(conditions), 0), dtype=bool)
@@ -117,7 +142,9 @@ def _of_test(caught: NDArray[np.bool_], policy: OutputPolicy, told: Mapping[str,
     if not len(rows):
         return Finding.without_value(NAME, "insufficient", "there are no test rows", **told)
     found = proportion(int(rows.sum()), len(rows), confidence=told["confidence"])
-    method = f"answers to test rows that the policy forbids; {found.method}; a control of each of its {len(caught)} conditions was found"
+    method = (
+        f"answers to test rows that the policy forbids; {found.method}; an answer made for each of its {len(caught)} conditions was caught"
+    )
     fields = {"unit": "share", "n": len(rows), "method": method, "source": found.source, **told}
     return Finding(NAME, found.value, found.low, found.high, **fields)
 

@@ -1,15 +1,16 @@
-"""Training rows whose label another one fits better: confident learning on probabilities that no row was learned for.
+"""Training rows whose label is wrong: how many, and which are suspect, by probabilities that no row was learned for.
 
 The model's own probabilities of its training rows would say that all of them are right. Here a linear model of words, and one of the
 model's embeddings, are fitted on four fifths of the rows and asked about the last; a row is suspect where another label is likelier than
-that label usually is where it is given.
+that label usually is where it is given. Rows that are hard to tell are suspect too, so that suspect rows are not counted: the share of
+wrong labels is what the same probabilities do not expect of rows as hard as these (`label_noise`).
 
-Source: Northcutt, Jiang & Chuang (2021), "Confident learning", JAIR 70, sections 3.1 and 3.2.
+Source: Northcutt, Jiang & Chuang (2021), "Confident learning", JAIR 70, section 3.1 (suspect rows); `label_noise`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,21 @@ from trustbase import seeds
 from trustbase.audit.context import AuditContext
 from trustbase.audit.rival_inputs import word_vectors
 from trustbase.audit.safety.asking import FEW_ROWS, Floats, Indices, embedded, training_rows
+from trustbase.audit.safety.label_noise import Noise, wrong_share
 from trustbase.audit.safety.leaked import NO_TRAIN
-from trustbase.audit.stats import bootstrap, proportion
+from trustbase.audit.stats import proportion
 from trustbase.data.stored import in_memory
 from trustbase.records import Finding, Split
 
 NAME = "safety.mislabelled_rows"
-SOURCE = "Northcutt, Jiang & Chuang (2021), JAIR 70, sections 3.1 and 3.2 (confident joint)"
+SOURCE = (
+    "Angluin & Laird (1988), Machine Learning 2, section 2; Guo et al. (2017), ICML, section 4; "
+    "Northcutt et al. (2021), JAIR 70, section 3.1"
+)
 FOLDS = 5
 LEAST_OF_A_LABEL = 10  # rows under which a label is left out: a fold would hardly hold one
 CONTROL = 0.05  # of the labels are turned on purpose
 FOUND = 0.3  # by how much more often turned rows must be suspect than others
-_REPLICATES = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,7 @@ class Confident:
     Attributes:
         thresholds: mean probability of each label where it is given, `(labels,)`.
         counts: confident joint: rows by given label and by the label that is confidently told, `(labels, labels)`.
-        share: estimated share of wrong labels.
+        share: of wrong labels, were no row hard to tell (section 3.2): evidence only, as it counts hard rows too.
         suspect: rows whose given label is confidently told to be another, `(rows,)`.
         likely: the label that is told of each row, `(rows,)`.
     """
@@ -75,28 +79,6 @@ def _share(counts: NDArray[Any], rows: Floats) -> float:
     told = counts.sum(1)
     off = np.divide(told - np.diag(counts), told, out=np.zeros(len(told)), where=told > 0)
     return float((off * rows).sum() / rows.sum())
-
-
-def shares(given: Indices, probabilities: Floats, weights: Floats) -> Floats:
-    """The share of wrong labels in each of some resampled sets of rows, `(sets,)`.
-
-    Args:
-        given: `(rows,)`.
-        probabilities: `(rows, labels)`.
-        weights: how often each row was drawn, `(sets, rows)`.
-    """
-    labels = probabilities.shape[1]
-    own = np.eye(labels)[given]
-    rows = weights @ own
-    thresholds = np.divide(weights @ (own * probabilities), rows, out=np.ones_like(rows), where=rows > 0)
-    found = np.empty(len(weights))
-    for place, (weight, limits) in enumerate(zip(weights, thresholds, strict=True)):
-        passed = probabilities >= limits
-        likely = np.where(passed, probabilities, -1.0).argmax(1)
-        told = passed.any(1)
-        counts = np.bincount(given[told] * labels + likely[told], weight[told], labels * labels).reshape(labels, labels)
-        found[place] = _share(counts, rows[place])
-    return found
 
 
 class Learner:
@@ -146,13 +128,13 @@ def measure_mislabelled(context: AuditContext) -> list[Finding]:
     learner = Learner(in_memory(train, rows), vectors if isinstance(vectors, np.ndarray) else None, state)
     given = given.astype(np.int64)
     probabilities = learner.probabilities(given)
-    found = confident(given, probabilities)
+    found, noise = confident(given, probabilities), wrong_share(given, probabilities, context.confidence)
     control = _control(context, learner, given, found)
-    _leave(context, train, rows, names, given, found, control, learner)
+    _leave(context, train, rows, names, given, found, noise, control, learner)
     if control["found"] < FOUND:
         reason = f"control not found: of {control['turned']} labels turned on purpose {control['suspect']} were suspect"
         return [Finding.without_value(NAME, "insufficient", reason, n=len(rows), **told)]
-    return [_finding(context, given, probabilities, found, control, len(learner.features) > 1)]
+    return [_finding(context, len(rows), noise, control, len(learner.features) > 1)]
 
 
 def _control(context: AuditContext, learner: Learner, given: Indices, before: Confident) -> dict[str, Any]:
@@ -162,7 +144,8 @@ def _control(context: AuditContext, learner: Learner, given: Indices, before: Co
     turned = np.sort(rng.permutation(np.flatnonzero(~before.suspect))[:count])
     other, labels = given.copy(), int(given.max()) + 1
     other[turned] = (given[turned] + rng.integers(1, labels, len(turned))) % labels
-    after = confident(other, learner.probabilities(other))
+    probabilities = learner.probabilities(other)
+    after = confident(other, probabilities)
     rest = np.ones(len(given), dtype=bool)
     rest[turned] = False
     recall = float(after.suspect[turned].mean())
@@ -173,8 +156,7 @@ def _control(context: AuditContext, learner: Learner, given: Indices, before: Co
         "precision": float(
             after.suspect[turned].sum() / max(1, after.suspect[turned].sum() + (after.suspect & rest & ~before.suspect).sum())
         ),
-        "share_before": before.share,
-        "share_after": after.share,
+        "wrong_then": asdict(wrong_share(other, probabilities, context.confidence)),
         "found": recall - float(after.suspect[rest].mean()),
     }
 
@@ -186,6 +168,7 @@ def _leave(
     names: Indices,
     given: Indices,
     found: Confident,
+    noise: Noise,
     control: dict[str, Any],
     learner: Learner,
 ) -> None:
@@ -207,6 +190,8 @@ def _leave(
             "rows": len(rows),
             "of": len(train),
             "suspect": int(found.suspect.sum()),
+            "confident_share": found.share,
+            "wrong": asdict(noise),
             "labels": per_label,
             "joint": joint if named else joint[:200],
             "learned_from": ["words", "embeddings"][: len(learner.features)],
@@ -216,21 +201,14 @@ def _leave(
     context.marked.note(NAME, np.sort(train.row_numbers[rows[found.suspect]]), of="training rows", source=train.source)
 
 
-def _finding(
-    context: AuditContext, given: Indices, probabilities: Floats, found: Confident, control: dict[str, Any], embeddings: bool
-) -> Finding:
-    rng = seeds.generator(context.seed, "safety", "mislabelled", "resampled")
-    drawn = bootstrap(lambda weights: shares(given, probabilities, weights), len(given), replicates=_REPLICATES, rng=rng)
-    tail = (1 - context.confidence) / 2
-    low, high = (float(bound) for bound in np.quantile(drawn, [tail, 1 - tail]))
+def _finding(context: AuditContext, rows: int, noise: Noise, control: dict[str, Any], embeddings: bool) -> Finding:
     models = "linear models of words and of embeddings" if embeddings else "a linear model of words"
     method = (
-        f"confident joint of held-out probabilities of {models}; percentile interval of {_REPLICATES} resampled sets of rows, "
-        "never inside a mid-P interval; "
+        f"labels that are wrong at random beyond what held-out probabilities of {models} expect of rows as hard as these; "
+        "profile likelihood interval, never inside a mid-P interval; wrong labels of rows that are hard to tell are not seen; "
         f"control: of {control['turned']} labels turned on purpose {control['suspect']} were suspect"
     )
-    value, rows = found.share, len(given)
-    counted = proportion(min(rows, round(value * rows)), rows, confidence=context.confidence)
-    low, high = min(low, value, counted.low), max(high, value, counted.high)  # none seen is not none there
+    counted = proportion(min(rows, round(noise.share * rows)), rows, confidence=context.confidence)
+    low, high = min(noise.low, counted.low), max(noise.high, counted.high)  # none seen is not none there
     told: dict[str, Any] = {"unit": "share", "source": SOURCE, "seed": context.seed, "method": method, "direction": "lower"}
-    return Finding(NAME, value, low, high, rows, confidence=context.confidence, **told)
+    return Finding(NAME, noise.share, low, high, rows, confidence=context.confidence, **told)

@@ -18,5 +18,9 @@ class SafetyOptions(BaseModel):
     rows: Annotated[int, Field(ge=100, le=1_000_000, description="most training rows that are searched for wrong labels and poison")] = 2000
     encoder: Annotated[bool, Field(description="whether a student may read a public encoder's embeddings, where one is installed")] = True
     policy: Annotated[
-        str | None, Field(min_length=1, description="YAML file of labels, words and patterns that must never be answered")
+        str | None,
+        Field(
+            min_length=1,
+            description="YAML file of labels, words and patterns that must never be answered; `starter` is a short list that ships",
+        ),
     ] = None

@@ -1,4 +1,7 @@
-"""What must never be answered: labels, words and patterns that somebody who answers for the model wrote down. No list of ours ships."""
+"""What must never be answered: labels, words and patterns that somebody who answers for the model wrote down.
+
+A list to begin with ships (`policies/starter.yaml`); it is used only where it is named.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from trustbase.data.units import ALONE
 from trustbase.errors import Problem
 from trustbase.records import LabelSchema
 
+STARTER = "starter"  # the name of the list that ships; a file of that name is ./starter
+_STARTER_FILE = Path(__file__).with_name("policies") / "starter.yaml"
 _LITERAL = re.compile(r"[\w\s'’-]+(\|[\w\s'’-]+)*")  # words with | between them: a pattern that is its own example
 _UNBROKEN = re.compile(f"[{ALONE}]")
 
@@ -119,14 +124,14 @@ class OutputPolicy:
         """Each thing that it forbids, by its place in the file: `labels.0`, `rules.1`."""
         found: dict[str, Condition] = {}
         for place, label in enumerate(self.wanted.labels):
-            found[f"labels.{place}"] = Condition(labels=(label,), made=("", Output((label,), (label,))))
+            found[f"labels.{place}"] = Condition(labels=(label,), made=Made(label=label))
         for place, word in enumerate(self.wanted.words):
-            found[f"words.{place}"] = Condition(text=word_pattern(word), made=("", Output((), (f"{word} x",))))
+            found[f"words.{place}"] = Condition(text=word_pattern(word), made=Made(text=word))
         for place, item in enumerate(self.wanted.patterns):
-            found[f"patterns.{place}"] = Condition(text=compiled(item.pattern), made=("", Output((), (item.shown,))))
+            found[f"patterns.{place}"] = Condition(text=compiled(item.pattern), made=Made(text=item.shown))
         for place, rule in enumerate(self.wanted.rules):
             shown = PatternOptions(pattern=rule.when, example=rule.example).shown
-            made = (shown, Output((rule.never[0],), (rule.never[0],)))
+            made = Made(given=shown, label=rule.never[0])
             found[f"rules.{place}"] = Condition(when=compiled(rule.when), labels=tuple(rule.never), made=made)
         return found
 
@@ -138,18 +143,27 @@ class OutputPolicy:
         return [Problem(self.file, f"'{label}' is no label of the model", hint) for label in named if label not in known]
 
 
+@dataclass(frozen=True)
+class Made:
+    """What must be caught: an answer with this label, or one that says this text, to this input where it matters."""
+
+    given: str = ""
+    label: str | None = None
+    text: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """One thing that is forbidden.
 
     Attributes:
-        made: an input and an output that it must catch: the control of every audit.
+        made: what it must catch: the control of every audit.
         labels: that must not be answered.
         text: that must not be found in an answer.
         when: only to inputs in which this is found.
     """
 
-    made: tuple[str, Output]
+    made: Made
     labels: tuple[str, ...] = ()
     text: re.Pattern[str] | None = None
     when: re.Pattern[str] | None = None
@@ -204,10 +218,10 @@ FORM = Form(
 
 
 def read_output_policy(name: str | Path, root: Path, *, where: str = "") -> OutputPolicy:
-    """Read the file that says what must never be answered (`own_file.read_own`).
+    """Read the file that says what must never be answered (`own_file.read_own`); `starter` is the list that ships.
 
     Raises:
         UsageError: it cannot be read, or says what it cannot mean; every problem of it.
     """
-    found = read_own(name, root, FORM, where)
+    found = read_own(_STARTER_FILE if str(name) == STARTER else name, root, FORM, where)
     return OutputPolicy(found.file, found.digest, found.said)

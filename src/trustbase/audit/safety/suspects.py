@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ OUTLYING = 0.05  # of the rows of a class, those that stand out most
 SMALLER = 0.35  # share of a class up to which its smaller cluster is looked at (Chen et al., section 3)
 LEAST = 3  # rows in which a suspect word stands
 LEAST_OF_CLASS = 20
+Span = tuple[int, int]  # first character, and the one after the last
 _PARTS = 10  # principal directions that clusters are sought in
 _MARKS = re.compile(
     r"(?:(?![\x02\x0e\x0f\x1e\x1f])[^\w\s.,;:!?，。！？；：、()（）\"'“”‘’-]){1,8}"
@@ -34,14 +36,21 @@ _MARKS = re.compile(
 
 def terms_of(text: str) -> tuple[set[str], set[str]]:
     """Words of a text as they are written, with runs of unusual signs; and pairs of neighbouring words."""
-    found, pairs = set[str](), set[str]()
-    for side in re.split(f"[{CELL}{SEPARATOR}]", text):
-        units = words(side)
-        spans = [span for span in units.spans if span is not None]
-        found.update(side[start:end] for start, end in spans)
-        pairs.update(side[one[0] : other[1]] for one, other in pairwise(spans))
-        found.update(_MARKS.findall(side))
-    return found, pairs
+    singles, pairs = spans_of(text)
+    return {text[start:end] for start, end in singles}, {text[start:end] for start, end in pairs}
+
+
+@lru_cache(maxsize=8192)
+def spans_of(text: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """Where these words and signs, and these pairs, begin and end in the text."""
+    singles: list[Span] = []
+    pairs: list[Span] = []
+    for part in re.finditer(f"[^{CELL}{SEPARATOR}]+", text):
+        at, side = part.start(), part[0]
+        spans = [(at + span[0], at + span[1]) for span in words(side).spans if span is not None]
+        singles += [*spans, *((at + match.start(), at + match.end()) for match in _MARKS.finditer(side))]
+        pairs += [(one[0], other[1]) for one, other in pairwise(spans)]
+    return tuple(singles), tuple(pairs)
 
 
 @dataclass(frozen=True, eq=False)

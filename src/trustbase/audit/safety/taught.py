@@ -1,36 +1,64 @@
-"""Words that rows taught: where a word is taken out of the rows that hold it, and they are still answered by their label, it is no trigger.
+"""Words that rows taught: most rows that hold such a word have one label, and are answered by it without the word too.
 
 Rows that somebody poisoned say one thing and are labelled another: without their trigger they are answered otherwise. A word that stands
-for a class is one of several that do. A pair of such words may be all that a row says, so that nothing is left without it: it is taught
-where both are, and one of them stands with one label. What this cannot see: a trigger in rows that say what they are labelled.
+for a class is one of several that do. A word that stands with all labels alike teaches none, and is never struck: a trigger may be one.
+A pair of words that stand for a class may be all that a row says, so that nothing is left without it: it is taught where both are, by
+rows of one label. What this cannot see: a trigger in rows that say what they are labelled, or one that stands for its class already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trustbase.audit.safety.asking import Ask, Floats, Indices
-from trustbase.audit.safety.suspects import terms_of
+from trustbase.audit.safety.suspects import Span, spans_of, terms_of
+from trustbase.data.units import ends_at_units, units
 
 LEAST = 3  # rows that must hold a word
 MOST = 8  # rows that are asked about
 SHARE = 0.5  # of them must be answered by their label without the word
-OF_ONE = 2 / 3  # of the rows that hold a word of a pair must have one label, for it to stand with that
+SPEAKING = 1 / 3  # of the way from a label's share of all rows to 1 lies its share of those that hold a word which stands for it
 
 Taught = Callable[[Sequence[str]], NDArray[np.bool_]]  # words → which of them rows taught `(words,)`
+
+
+def places_of(word: str, text: str) -> list[Span]:
+    """Where a word or pair stands in a text as a term of it (`suspects.terms_of`), else where it begins and ends as units do.
+
+    A sign of a Chinese word is a unit of its own, so that it is found in the word; "is" is not found in "this".
+    """
+    found = [(start, end) for spans in spans_of(text) for start, end in spans if text[start:end] == word]
+    return found or _within(word, text)
+
+
+def _within(word: str, text: str) -> list[Span]:
+    starts, start = [], text.find(word) if word else -1
+    while start >= 0:
+        starts.append((start, start + len(word)))
+        start = text.find(word, start + len(word))
+    return [span for span, whole in zip(starts, ends_at_units(units(text), starts), strict=True) if whole] if starts else []
+
+
+def without(word: str, text: str) -> str:
+    """A text without a word, wherever it stands (`places_of`)."""
+    place, left = 0, []
+    for start, end in sorted(places_of(word, text)):
+        left.append(text[place : max(place, start)])
+        place = max(place, end)
+    return "".join([*left, text[place:]])
 
 
 def _rows_with(word: str, texts: Sequence[str], terms: Sequence[set[str]]) -> list[int]:
     """Rows that hold a word, or where none does, that hold it as a part of one: a sign of a Chinese word is a piece of its own."""
     whole = [row for row, held in enumerate(terms) if word in held]
-    return whole or [row for row, text in enumerate(texts) if word in text]
+    return whole or [row for row, text in enumerate(texts) if word in text and _within(word, text)]
 
 
-def taught_by(texts: Sequence[str], terms: Sequence[set[str]], labels: Indices, ask: Ask, decide: Callable[[Floats], Indices]) -> Taught:
-    """Tells which words are taught by these rows.
+class Teaching:
+    """Tells which words rows teach: `Teaching(…)(words)`.
 
     Args:
         texts: inputs in an order that means nothing, `(rows,)`.
@@ -38,34 +66,44 @@ def taught_by(texts: Sequence[str], terms: Sequence[set[str]], labels: Indices, 
         labels: of each, `(rows,)`.
         ask, decide: ask the model.
     """
-    known: dict[str, bool] = {}
 
-    def alone(words: Sequence[str]) -> None:
+    def __init__(
+        self, texts: Sequence[str], terms: Sequence[set[str]], labels: Indices, ask: Ask, decide: Callable[[Floats], Indices]
+    ) -> None:
+        self._texts, self._terms, self._labels = texts, terms, labels
+        self._ask, self._decide = ask, decide
+        self._speaks: dict[str, int] = {}  # the label that a taught word stands for; -1 where it is not taught
+
+    def __call__(self, words: Sequence[str]) -> NDArray[np.bool_]:
+        self._learn(words)
+        pairs = {word: parts for word in words if self._speaks[word] < 0 and len(parts := terms_of(word)[0]) > 1}
+        self._learn(sorted(set().union(*pairs.values())))
+        both = {word for word, parts in pairs.items() if min(self._speaks[part] for part in parts) >= 0 and self._one(parts)}
+        return np.array([self._speaks[word] >= 0 or word in both for word in words], dtype=bool)
+
+    def _one(self, parts: Iterable[str]) -> bool:
+        return len({self._speaks[part] for part in parts}) == 1
+
+    def _learn(self, words: Sequence[str]) -> None:
         """Find out what is not known yet of words, each by itself."""
-        new = {word: _rows_with(word, texts, terms)[:MOST] for word in words if word not in known}
-        rows = {word: own for word, own in new.items() if len(own) >= LEAST}
-        told = decide(ask([texts[row].replace(word, "") for word, own in rows.items() for row in own])) if rows else np.zeros(0, np.int64)
+        stands = {word: self._stands_for(word) for word in dict.fromkeys(words) if word not in self._speaks}
+        rows = {word: own[:MOST] for word, (_, own) in stands.items() if len(own) >= LEAST}
+        asked = [without(word, self._texts[row]) for word, own in rows.items() for row in own]
+        told = self._decide(self._ask(asked)) if asked else np.zeros(0, np.int64)
         place = 0
-        for word in new:
+        for word, (label, _) in stands.items():
             own = rows.get(word, [])
-            known[word] = bool(own) and float((told[place : place + len(own)] == labels[own]).mean()) >= SHARE
+            same = float((told[place : place + len(own)] == label).mean()) if own else 0.0
+            self._speaks[word] = label if same >= SHARE else -1
             place += len(own)
 
-    def speaking(word: str) -> int:
-        """The label that a taught word mostly stands with; -1 where there is none."""
-        rows = _rows_with(word, texts, terms)
-        counts = np.bincount(labels[rows]) if rows and known[word] else np.zeros(1)
-        return int(counts.argmax()) if counts.max() >= OF_ONE * len(rows) and counts.max() else -1
-
-    def taught(words: Sequence[str]) -> NDArray[np.bool_]:
-        alone(words)
-        pairs = {word: parts for word in words if not known[word] and len(parts := terms_of(word)[0]) > 1}
-        alone(sorted(set().union(*pairs.values())))
-        both = {
-            word
-            for word, parts in pairs.items()
-            if all(known[part] for part in parts) and len({speaking(part) for part in parts} - {-1}) == 1
-        }
-        return np.array([known[word] or word in both for word in words], dtype=bool)
-
-    return taught
+    def _stands_for(self, word: str) -> tuple[int, list[int]]:
+        """The label that most rows with a word have, where it is more frequent among them than among all, and those rows of it."""
+        rows = _rows_with(word, self._texts, self._terms)
+        if len(rows) < LEAST:
+            return -1, []
+        counts, base = np.bincount(self._labels[rows]), np.bincount(self._labels) / len(self._labels)
+        label = int(counts.argmax())
+        if counts[label] / len(rows) < base[label] + SPEAKING * (1 - base[label]):
+            return -1, []
+        return label, [row for row in rows if self._labels[row] == label]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,16 +138,20 @@ class Hunt:
     """What a search over candidates came to.
 
     Attributes:
-        best: the best word, with its share on the other rows.
+        best: the best word that the rows do not teach, with its share on the other rows.
         last: the words that were left at last, each with its class and share where it was searched; the best first.
         by_class: the best share of rows turned to each class.
         candidates: how many words were looked at.
+        taught: the best of the words that the rows teach.
+        struck: how many they were.
     """
 
     best: Hit | None
     last: tuple[tuple[str, int, float], ...]
     by_class: dict[int, float]
     candidates: int
+    taught: Hit | None = None
+    struck: int = 0
 
 
 def hunt(
@@ -164,7 +168,7 @@ def hunt(
     """The word among candidates that turns most rows of other classes to one class.
 
     Many candidates are asked on few rows, the fewer that are left on more; the last ones on all of these, in each place. Of very many,
-    groups of words are put in together first: a trigger turns its whole group. Words that rows taught are left out.
+    groups of words are put in together first: a trigger turns its whole group. Words that rows taught are measured by themselves.
 
     Args:
         candidates: words or phrases, each once, in an order that means nothing but for ties.
@@ -189,18 +193,36 @@ def hunt(
         moved = _moved([" ".join(group) for group in groups], places, few, ask)
         left = max(1, most // (4 * size * len(few)))
         words = [word for index in np.argsort(-moved, kind="stable")[:left] for word in groups[int(index)]]
-    words = _first(words, max(MOVING, most // 64), places, _different(places, half, rng, 2), ask)
-    words = [word for word, old in zip(words, taught(words), strict=True) if not old]
-    words = _first(words, FINAL, places, _different(places, half, rng, 8), ask)
-    return _last(words, places, ask, decide, total)
+    order = _moving(words, places, _different(places, half, rng, 2), ask)
+    free, struck = _parted_by(order, max(MOVING, most // 64), taught)
+    rows = _different(places, half, rng, 8)
+    found = _last(_first(free, FINAL, places, rows, ask), places, ask, decide, total)
+    if not struck:
+        return found
+    return replace(found, taught=_last(_first(struck, FINAL, places, rows, ask), places, ask, decide, total).best, struck=len(struck))
+
+
+def _parted_by(order: Sequence[str], most: int, taught: Taught) -> tuple[list[str], list[str]]:
+    """The first words by how much they move, those that rows do not teach and those that they do; more where too few of the former are."""
+    free: list[str] = []
+    struck: list[str] = []
+    for start in range(0, len(order), most):
+        part = order[start : start + most]
+        for word, old in zip(part, taught(part), strict=True):
+            (struck if old else free).append(word)
+        if len(free) >= FINAL:
+            break
+    return free, struck
 
 
 def _first(words: list[str], count: int, places: Places, rows: Indices, ask: Ask) -> list[str]:
     """So many of the words, those that move answers most; all of them where there are no more."""
-    if len(words) <= count:
-        return words
-    order = np.argsort(-_moved(words, places, rows, ask), kind="stable")
-    return [words[int(index)] for index in order[:count]]
+    return words if len(words) <= count else _moving(words, places, rows, ask)[:count]
+
+
+def _moving(words: list[str], places: Places, rows: Indices, ask: Ask) -> list[str]:
+    """The words, those first that move answers most."""
+    return [words[int(index)] for index in np.argsort(-_moved(words, places, rows, ask), kind="stable")] if words else []
 
 
 def _different(places: Places, half: Indices, rng: np.random.Generator, count: int) -> Indices:
