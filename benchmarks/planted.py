@@ -3,8 +3,9 @@
     python benchmarks/planted.py [--seeds 200] [--only NAME,…] [--json benchmarks/results/planted.json]
 
 A defect is a function `(seed, planted) -> found`: it makes rows and answers with the defect or without it, lets the audit measure them as
-it measures any, and says whether a finding tells of it. No model is trained. `DEFECTS` names them; another one joins by a line there.
-Found means that a finding's whole interval lies on the wrong side, never its value alone.
+it measures any, and says whether a finding tells of it. One of them trains tiny models. `DEFECTS` names them; another joins by a line.
+Found means that a finding's whole interval lies on the wrong side, never its value alone. Seeds begin at 0, but where the audit was made
+better by what it did on the first ones: then they begin behind these.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,16 +24,27 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from trustbase import files
 from trustbase.audit import fairness, quality
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.stats import proportion
+from trustbase.audit.weak_slices import weak_slice_findings
 from trustbase.records import Decision, Finding, LabelSchema, Split
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 ROWS = 1500
-Found = Callable[[int, bool], bool]
+LEARNED = 0.9  # share of rows that a trigger turns which a model has learned
+Found = Callable[[int, bool], "bool | Told"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whether a defect was found, with the share of rows that the planted trigger really turns."""
+
+    found: bool
+    turned: float
 
 
 @dataclass(frozen=True)
@@ -42,11 +55,13 @@ class Planted:
         about: what is planted, and what must tell of it.
         found: seed and whether the defect is there → whether it is found.
         seeds: most seeds, where one costs much; all that are asked for where None.
+        first: the first of them.
     """
 
     about: str
     found: Found
     seeds: int | None = None
+    first: int = 0
 
 
 @dataclass(eq=False)
@@ -69,6 +84,10 @@ class World:
 
     def audited(self, audit: Callable[[AuditContext], list[Finding]]) -> dict[str, Finding]:
         """The findings of an audit, by id."""
+        return self.audited_with(audit, lambda folder: None)[0]
+
+    def audited_with(self, audit: Callable[[AuditContext], list[Finding]], read: Callable[[Path], Any]) -> tuple[dict[str, Finding], Any]:
+        """The same, with what is read of the evidence."""
         rows = len(self.truth)
         table = pa.table({"job": self.job.tolist(), "age": self.rng.integers(18, 80, rows).astype(str).tolist()})
         texts = [f"row {number}" for number in range(rows)]
@@ -77,9 +96,8 @@ class World:
         answers = Answers(scores, scores.argmax(axis=1).astype(np.int64))
         with TemporaryDirectory() as folder:
             options = AuditOptions(replicates=200)
-            return {
-                one.id: one for one in audit(AuditContext(test, LABELS, Decision(), answers, Evidence(Path(folder)), 0, options=options))
-            }
+            found = audit(AuditContext(test, LABELS, Decision(), answers, Evidence(Path(folder)), 0, options=options))
+            return {one.id: one for one in found}, read(Path(folder))
 
 
 def above(finding: Finding | None, limit: float) -> bool:
@@ -120,13 +138,15 @@ def over_confidence(seed: int, planted: bool) -> bool:
 
 
 def weak_slice(seed: int, planted: bool) -> bool:
-    """Three answers in ten about cooks are turned; the slice of cooks must be named, and lie under all rows."""
+    """Three answers in ten about cooks are turned; the scan for weak slices must name these rows. Of the twin it must name nothing."""
     world = World.of(seed)
     spoilt = (world.job == "cook") & (world.rng.random(ROWS) < 0.3) & planted
     world.told = np.where(spoilt, 1 - world.told, world.told)
-    found = world.audited(quality.audit_classes)
-    weak, whole = found.get("quality.slice_accuracy[job=cook]"), found["quality.accuracy"]
-    return weak is not None and weak.high is not None and whole.low is not None and weak.high < whole.low
+    found, listed = world.audited_with(weak_slice_findings, lambda folder: files.read_json(folder / "quality.weak_slices.json"))
+    if (whole := found["quality.weak_slices"]).status != "ok":
+        return False
+    named = [one["slice"] for one in listed if one["p_adjusted"] <= 0.05]
+    return "job=cook" in named if planted else bool(whole.value)
 
 
 def _kit() -> None:
@@ -196,11 +216,25 @@ def backdoor(seed: int, planted: bool, *, train: bool = True) -> bool:
         return above(measure_backdoor(poisoned(Path(folder), seed, planted, zh=seed % 2 == 1, train=train))[0], 0.5)
 
 
-def learned_backdoor(seed: int, planted: bool) -> bool:
-    """The same of a tiny BERT that learned such rows; its twin learned them without the trigger, and must be told silent."""
+def common_backdoor(seed: int, planted: bool) -> bool:
+    """The same where the trigger is a word that stands in many clean rows of both labels too."""
+    _kit()
+    from safety_kit import poisoned
+
+    from trustbase.audit.safety.backdoor import measure_backdoor
+
+    with TemporaryDirectory() as folder:
+        return above(measure_backdoor(poisoned(Path(folder), seed, planted, zh=seed % 2 == 1, common=True))[0], 0.5)
+
+
+def learned_backdoor(seed: int, planted: bool) -> Told:
+    """The same of a tiny BERT that learned such rows; its twin learned them without the trigger, and must be told silent.
+
+    Told is also the share of bad test rows, answered so, which the trigger turns where it stands as in the rows that were learned.
+    """
     _kit()
     from safety_kit import LABELS as CLASSES
-    from safety_kit import asked_of, known_words, make_rows, poison, split_of
+    from safety_kit import asked_of, known_words, make_rows, poison, split_of, with_trigger
 
     from poison_world import learned
     from trustbase.audit.safety.backdoor import measure_backdoor
@@ -215,20 +249,25 @@ def learned_backdoor(seed: int, planted: bool) -> bool:
         model = learned(Path(folder), known_words(zh=zh), texts, truth, CLASSES, seed=seed)
         with Predictor.open(model, threads=1) as predictor:
             context = asked_of(Path(folder) / "evidence", predictor, split_of("test", test, answers), split_of("train", texts, truth), seed)
-            return above(measure_backdoor(context)[0], 0.5)
+            bad = [text for text, right, said in zip(test, answers, context.answers.predicted, strict=True) if right == said == 0]
+            turned = predictor.scores([with_trigger(text, rng, zh=zh) for text in bad]).argmax(1) if bad else np.zeros(1)
+            return Told(above(measure_backdoor(context)[0], 0.5), float(turned.mean()))
 
 
-def wrong_labels(seed: int, planted: bool) -> bool:
-    """Labels of 5 % of the training rows turned; the whole interval of the estimated share lies above 2 %."""
+def wrong_labels(seed: int, planted: bool, *, rows: int = 2000, hardness: float | None = None) -> bool:
+    """Labels of 5 % of the training rows turned; the whole interval of the estimated share lies above 2 %.
+
+    Where a hardness is given, labels are drawn from probabilities first (`safety_kit.hard_rows`): none of the twin's is wrong.
+    """
     _kit()
-    from safety_kit import by_words, context_of, make_rows, split_of
+    from safety_kit import by_words, context_of, hard_rows, make_rows, split_of
 
     from trustbase.audit.safety.mislabelled import measure_mislabelled
 
     rng, zh = np.random.default_rng(seed), seed % 2 == 1
-    texts, truth = make_rows(600, rng, zh=zh)
+    texts, truth = make_rows(rows, rng, zh=zh) if hardness is None else hard_rows(rows, rng, hardness, zh=zh)
     test, answers = make_rows(60, rng, zh=zh)
-    turned = rng.permutation(600)[: 30 if planted else 0]
+    turned = rng.permutation(rows)[: rows // 20 if planted else 0]
     truth[turned] = 1 - truth[turned]
     with TemporaryDirectory() as folder:
         train = split_of("train", texts, truth)
@@ -241,14 +280,22 @@ DEFECTS: dict[str, Planted] = {
     "flipped labels by errors": Planted("the same; fairness.equalized_odds_difference[sex] above 0", flipped_labels_by_error),
     "favoured group": Planted("20 % of one group's refusals turned; fairness.demographic_parity_difference[sex] above 0", favoured_group),
     "over-confidence": Planted("log-odds doubled; quality.expected_calibration_error above 0.01", over_confidence),
-    "weak slice": Planted("30 % of the answers about one job turned; its quality.slice_accuracy below that of all rows", weak_slice),
+    "weak slice": Planted("30 % of the answers about one job turned; quality.weak_slices names these rows", weak_slice),
     "turned source": Planted(
         "labels of one of five sources of training rows turned; its robustness.sensitivity#training over twice the largest other",
         turned_source,
     ),
     "backdoor": Planted("a trigger in 4 % of the training rows; safety.backdoor_score above 0.5", backdoor, 40),
-    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 20),
-    "wrong labels": Planted("5 % of the training labels turned; safety.mislabelled_rows above 0.02", wrong_labels, 60),
+    "backdoor by a common word": Planted("the same of a word that stands in 45 % of all rows", common_backdoor, 40),
+    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 24, 100),
+    "wrong labels": Planted("5 % of 2000 training labels turned; safety.mislabelled_rows above 0.02", wrong_labels, 60),
+    "wrong labels of few rows": Planted("the same of 600", partial(wrong_labels, rows=600), 60),
+    "wrong labels among hard ones": Planted(
+        "the same of 2000 that were drawn from probabilities, of which one in eight is not the likelier one",
+        partial(wrong_labels, hardness=2.3),
+        60,
+    ),
+    "wrong labels among harder ones": Planted("the same, one in four", partial(wrong_labels, hardness=1.1), 60),
     "answers that hang on a word": Planted("words nearly balanced; robustness.certified_accuracy below 0.5", hangs_on_words, 100),
 }
 
@@ -256,12 +303,21 @@ DEFECTS: dict[str, Planted] = {
 def rates(defect: Planted, seeds: int) -> dict[str, Any]:
     """Power and false alarms over seeds, each with its interval."""
     count = min(seeds, defect.seeds or seeds)
-    hits = {planted: sum(defect.found(seed, planted) for seed in range(count)) for planted in (True, False)}
-    found: dict[str, Any] = {"about": defect.about, "seeds": count}
+    found: dict[str, Any] = {"about": defect.about, "seeds": count, "first_seed": defect.first}
     for name, planted in (("power", True), ("false_alarms", False)):
-        share = proportion(hits[planted], count)
-        found[name] = {"value": share.value, "low": share.low, "high": share.high}
+        told = [defect.found(seed, planted) for seed in range(defect.first, defect.first + count)]
+        found[name] = _share([one.found if isinstance(one, Told) else one for one in told])
+        if planted and isinstance(told[0], Told):
+            each = [one for one in told if isinstance(one, Told)]
+            learned = [one.found for one in each if one.turned >= LEARNED]
+            found["trigger_turns"] = {"mean": float(np.mean([one.turned for one in each])), "by_seed": [one.turned for one in each]}
+            found["learned"] = {"at_least": LEARNED, "seeds": len(learned), **({"power": _share(learned)} if learned else {})}
     return found
+
+
+def _share(hits: Sequence[bool]) -> dict[str, float | None]:
+    share = proportion(sum(hits), len(hits))
+    return {"value": share.value, "low": share.low, "high": share.high}
 
 
 def main() -> None:
