@@ -287,7 +287,7 @@ DEFECTS: dict[str, Planted] = {
     ),
     "backdoor": Planted("a trigger in 4 % of the training rows; safety.backdoor_score above 0.5", backdoor, 40),
     "backdoor by a common word": Planted("the same of a word that stands in 45 % of all rows", common_backdoor, 40),
-    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 40, 100),
+    "learned backdoor": Planted("the same in 5 %, learned by a tiny BERT", learned_backdoor, 24, 100),
     "wrong labels": Planted("5 % of 2000 training labels turned; safety.mislabelled_rows above 0.02", wrong_labels, 60),
     "wrong labels of few rows": Planted("the same of 600", partial(wrong_labels, rows=600), 60),
     "wrong labels among hard ones": Planted(

@@ -10,7 +10,7 @@ from typing import Any
 from trustbase.audit import stats
 from trustbase.audit.context import AuditContext
 from trustbase.audit.explain.findings import mean_finding, share_finding, too_few
-from trustbase.audit.explain.fluent import LOSS, OPTION, PROPOSED, tried
+from trustbase.audit.explain.fluent import LOSS, OPTION, PROPOSED, Trial, tried
 from trustbase.audit.explain.subject import Item
 from trustbase.audit.fluency import REACH, SOURCE
 from trustbase.audit.guard import LEAST_ROWS
@@ -53,15 +53,19 @@ def editor_of(context: AuditContext, items: Sequence[Item]) -> Editor:
         trial = tried(context, items)
     except TrustbaseError as error:
         return Editor(_FROM_ROWS, None, {}, dict.fromkeys(METRICS, ("not_applicable", f"nobody can say how edits read: {error}")))
-    said = (
+    refused: dict[str, tuple[Status, str]] = dict.fromkeys(METRICS, ("insufficient", trial.why)) if trial.why else {}
+    arguments = None if trial.why else {"model": trial.model, "least": trial.least}
+    return Editor(said_of(trial), arguments, {**trial.told, "judged": not trial.why}, refused)
+
+
+def said_of(trial: Trial) -> str:
+    """Who proposes and judges, in methods."""
+    return (
         f"words by {PROPOSED} that are likely to the masked language model {trial.name} where the word is hidden, or left out; an edit "
         f"counts where the same model finds the tokens it changed and {REACH} on each side at most {-trial.least:.2f} nats per token less "
         f"likely than those of the row, which is {LOSS:.0%} of what a word drawn from any row costs there (median); of edits of one size "
         "the one that reads best is taken"
     )
-    refused: dict[str, tuple[Status, str]] = dict.fromkeys(METRICS, ("insufficient", trial.why)) if trial.why else {}
-    arguments = None if trial.why else {"model": trial.model, "least": trial.least}
-    return Editor(said, arguments, {**trial.told, "judged": not trial.why}, refused)
 
 
 def turned_findings(context: AuditContext, rows: Sequence[Mapping[str, Any]], editor: Editor) -> list[Finding]:
