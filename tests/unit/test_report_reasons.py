@@ -29,6 +29,8 @@ from trustbase.audit.askers.asking import Alone
 from trustbase.audit.clustered import Entities, _widened
 from trustbase.audit.context import Answers, AuditContext, Evidence
 from trustbase.audit.end_to_end import findings_of
+from trustbase.audit.explain.fluent import Trial
+from trustbase.audit.explain.turned import FROM_COLUMNS, NO_TEXT, said_of
 from trustbase.audit.measure import Effort, Timings
 from trustbase.audit.measured import measure_parts
 from trustbase.audit.options import AuditOptions, CostOptions
@@ -61,7 +63,7 @@ Texts = set[tuple[str, str]]  # (family, text)
 EFFORT = Effort(warm_up=1, calls=400, call_seconds=5, chunks=5, chunk_seconds=0.1, invariance=8)
 # Terms of the field, names from the data below, and names of code, which stand in the Chinese text as they are.
 TERMS = (
-    r"torch|data\.split\.calibration|data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes"
+    r"torch|explanation\.fluent|data\.split\.calibration|data\.favourable|corpus\.held_out|data\.groups|bf16|fp32|logit|delta|transformer|safetensors|classes"
     r"|per|reuse|unknown|nan"
 )
 
@@ -175,6 +177,8 @@ def quality_texts(folder: Path) -> Texts:
     found.add(("method", reliability.expected_calibration_error([0.5, 0.6], [1, 0], rng=rng, draws=200).method))
     for part in ([0, 0], [1, 0]):
         found.add(("method", share_of(np.array(part), np.array([5, 5])).method))
+    found.add(("method", said_of(Trial("folder", "模型", -0.8, {}, ""))))
+    found |= {("method", FROM_COLUMNS), ("reason", NO_TEXT)}
     for tokenizer in (None, SimpleNamespace(unk_token_id=None)):
         found |= finding_texts([unknown_tokens(replace(made[0], predictor=SimpleNamespace(tokenizer=tokenizer)))])  # type: ignore[arg-type]
     return found

@@ -21,7 +21,8 @@ METRICS = ("explanation.counterfactual_size", "explanation.counterfactual_found"
 FLUENCY = METRICS[-1]
 _WACHTER = "Wachter, Mittelstadt & Russell (2018), Harvard J. Law & Technology 31; Martens & Provost (2014), MIS Quarterly 38"
 _FROM_ROWS = "words by near words of other rows, or left out; nobody judged how edits read"
-_FROM_COLUMNS = "cells by others of their column, or left out"
+FROM_COLUMNS = "cells by others of their column, or left out"
+NO_TEXT = "inputs are made of columns, and other values come from the rows of the same column: there is no text to judge"
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Editor:
 def editor_of(context: AuditContext, items: Sequence[Item]) -> Editor:
     """Whoever the options name, tried on the items that it will read."""
     if items and items[0]["row"] is not None:
-        why = "inputs are made of columns, and other values come from the rows of the same column: there is no text to judge"
-        return Editor(_FROM_COLUMNS, None, {}, {FLUENCY: ("not_applicable", why)})
+        return Editor(FROM_COLUMNS, None, {}, {FLUENCY: ("not_applicable", NO_TEXT)})
     if context.options.explanation.fluent is None:
         why = f"no masked language model is named that could say how edits read: {OPTION}"
         return Editor(_FROM_ROWS, None, {}, {FLUENCY: ("not_applicable", why)})
