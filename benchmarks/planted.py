@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -205,6 +206,44 @@ def hangs_on_words(seed: int, planted: bool) -> bool:
     return first.high is not None and first.high < 0.5
 
 
+def spurious_token(seed: int, planted: bool) -> bool:
+    """The model adds something for a word that says nothing; its twin does not, and half of what both say hangs on no word."""
+    _kit()
+    from explain_world import WEIGHTS, audited, review_rows
+    from trustbase.audit.explain.rows import row_findings
+
+    weights = {**WEIGHTS, **({"room": 0.7} if planted else {})}
+    with TemporaryDirectory() as folder, audited(Path(folder), review_rows(60, seed), weights=weights, mixed=0.5, seed=seed) as context:
+        row_findings(context)
+        told = files.read_json(Path(folder) / "explanation.global.json")
+    return any(one["class"] == "yes" and one["unit"] == "room" and one["low"] > 0 for one in told)
+
+
+def name_shortcut(seed: int, planted: bool) -> bool:
+    """The model answers by a property of the name that stands in a text (drawn by the seed); its twin by what is said."""
+    _kit()
+    from robust_kit import robust_context
+
+    from trustbase.audit.robustness.invariance import flip_findings
+
+    rng = np.random.default_rng(seed)
+    names = ("Emily", "Sarah", "James", "John", "David", "Laura", "Peter", "Anna", "Michael", "Julia")
+    letters = set(rng.permutation(list("abcdefghijklmnopqrstuvwxyz"))[:13].tolist())
+
+    def answer(text: str) -> float:
+        named = re.search(r"and +(\w+)", text.lower())
+        by_name = named is not None and named[1][-1] in letters
+        return 0.9 if (by_name if planted else "good" in text) else 0.1
+
+    texts = [
+        f"the food was {rng.choice(['good', 'terrible'])} and {rng.choice(names)} waited {rng.integers(10, 99)} minutes at table {row}"
+        for row in range(150)
+    ]
+    with TemporaryDirectory() as folder:
+        found = {one.id: one for one in flip_findings(robust_context(Path(folder), texts, answer, texts=150))}
+    return above(found["robustness.prediction_flips#names"], 0.1)
+
+
 def backdoor(seed: int, planted: bool, *, train: bool = True) -> bool:
     """A trigger in 4 % of the training rows, all of which are then called good; the model answers by it wherever it stands."""
     _kit()
@@ -284,6 +323,12 @@ DEFECTS: dict[str, Planted] = {
     "turned source": Planted(
         "labels of one of five sources of training rows turned; its robustness.sensitivity#training over twice the largest other",
         turned_source,
+    ),
+    "spurious token": Planted(
+        "a word that says nothing adds 0.7 to the log-odds; explanation.global has its low end above 0", spurious_token, 100
+    ),
+    "shortcut on names": Planted(
+        "answers by the last letter of the name in a text; robustness.prediction_flips#names above 0.1", name_shortcut, 100
     ),
     "backdoor": Planted("a trigger in 4 % of the training rows; safety.backdoor_score above 0.5", backdoor, 40),
     "backdoor by a common word": Planted("the same of a word that stands in 45 % of all rows", common_backdoor, 40),
