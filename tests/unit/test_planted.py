@@ -16,11 +16,11 @@ from planted import DEFECTS, rates  # noqa: E402
 SEEDS = 5
 TABLE = 200  # seeds of the table, but where one costs much
 LEAST = {
-    "learned backdoor": 0.8,  # models of fresh seeds, which the scan was not made on
     "wrong labels of few rows": 0.4,  # the interval is told, and is wide
     "wrong labels among hard ones": 0.0,  # the one cannot be told from the other, so that the interval begins at 0; the how-to says so
     "wrong labels among harder ones": 0.0,
 }
+ALARMS = {"learned backdoor": 0.2}  # small models hang on single words; the how-to says how often
 QUICK = [name for name, defect in DEFECTS.items() if (defect.seeds or TABLE) >= 100]  # the others have tests of their own
 
 
@@ -36,11 +36,11 @@ def test_a_planted_defect_is_found_and_its_twin_is_not(name: str) -> None:
 def test_the_table_states_power_and_false_alarms_of_each(name: str) -> None:
     """The file of what was measured over 200 seeds (fewer where one costs much) speaks of these defects, and says what the docs do.
 
-    It measures nothing: found in 90 % mostly, false alarms in 5 % at most but for chance, and never in more than 10 %.
+    It measures nothing: found in 90 % mostly, false alarms in 5 % at most but for chance, and in no more than 10 % but where it is said.
     """
     table = json.loads((BENCHMARKS / "results" / "planted.json").read_text(encoding="utf-8"))["defects"]
     told = table[name]
     assert told["about"] == DEFECTS[name].about and told["seeds"] == min(TABLE, DEFECTS[name].seeds or TABLE)
     assert told["first_seed"] == DEFECTS[name].first
     assert told["power"]["value"] >= LEAST.get(name, 0.9)
-    assert told["false_alarms"]["low"] <= 0.05 and told["false_alarms"]["value"] <= 0.1
+    assert told["false_alarms"]["low"] <= 0.05 and told["false_alarms"]["value"] <= ALARMS.get(name, 0.1)
