@@ -213,7 +213,9 @@ def audit(
                 limits = limits_of(policy, only, groups, (info.answer_kind,), given=False, **known)
                 call = _Call(folder, list(only), seed, own if limits is None else limits, emit, holding, options)
                 wanted.refuse_unfit(info.labels, info.answer_kind)
-                wanted = replace(wanted, models=find_models(options, Path(), list(only) or audited_dimensions(info.answer_kind)))
+                wanted.refuse_unread(replace(info, text=shown if shown is not None else info.text))
+                measured = list(only) or audited_dimensions(info.answer_kind)
+                wanted = replace(wanted, models=find_models(options, Path(), measured, option="--budget "))
                 whose = entity_of(entity, str(model), str(data), emit)
                 taught = str(train) if train is not None else None
                 rows = read_rows(info, Named(str(data), shown, str(label), groups, taught, positive, favourable, whose), emit)

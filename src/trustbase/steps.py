@@ -194,6 +194,7 @@ def audit_model(
     """Every finding about the artefact itself, on test rows that nothing before has seen, and on later ones."""
     recipe, folder = plan.finetune, stages.folder
     seed, purpose = audit_seed(recipe.train.seed), recipe.purpose.model_dump(mode="json")
+    wanted.refuse_unread(artifact)
     asked_what_for = "safety" in (recipe.audit.dimensions or ["safety"])
 
     def compute() -> dict[str, Any]:

@@ -84,8 +84,9 @@ def audit_artifact(
     with open_askers(artifact, cluster, emit) as askers, fresh_evidence(folder) as evidence:
         scores = score_rows(askers, inputs_of(test, artifact.columns), emit)
         answers = Answers(scores, decided(scores, dataset.labels, artifact.decision, artifact.answer_kind))
-        rivals = rival_answers(train, test, dataset.labels, seed, emit, artifact.answer_kind) if train is not None else {}
         dimensions = options.dimensions or audited_dimensions(artifact.answer_kind)
+        compared = train is not None and "quality" in dimensions
+        rivals = rival_answers(train, test, dataset.labels, seed, emit, artifact.answer_kind) if compared and train is not None else {}
         kept = dataset.splits.get("calibration")
         context = AuditContext(
             test=test,

@@ -5,16 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+import yaml
+from pydantic import AfterValidator, BaseModel, ValidationError
 
+from trustbase.data.cells import Reading
+from trustbase.data.pair import CELL, SEPARATOR
 from trustbase.errors import Problem, UsageError
 from trustbase.marked_yaml import Marked, read_yaml_file
 from trustbase.marked_yaml import Path as Place
 
 LARGEST = 10_000_000  # bytes
 MOST = 1_000_000  # values
+
+
+def _sayable(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    if CELL in text or SEPARATOR in text:
+        raise ValueError("holds a sign that parts what a model reads (U+001E, U+001F)")
+    return text
+
+
+Asked = Annotated[str, AfterValidator(_sayable)] | dict[str, str | None]  # a text, or a row of the recipe's columns
+
+
+def unread(where: str, asked: Asked, reading: Reading) -> list[Problem]:
+    """Why a model that reads so cannot be asked this: columns that it does not read, or lacks; a text alone, where it reads more."""
+    hint = f"the model reads: {', '.join(reading.needed)}"
+    if isinstance(asked, str):
+        more = reading.columns or reading.template.sides or reading.template.entities
+        return [Problem(where, "is a text alone, and this model reads more: write a row of its columns", hint)] if more else []
+    wrong = [name for name in asked if name not in reading.needed]
+    missing = [name for name in reading.needed if name not in asked]
+    problems = [Problem(where, f"names the column '{name}', which this model does not read", hint) for name in wrong]
+    return problems + [Problem(where, f"lacks the column '{name}'", hint) for name in missing]
+
+
+def _as_text(node: yaml.Node) -> str | None:
+    """Words and numbers as they were written, so that `no` and `007` are what they look like; nothing is nothing."""
+    return None if node.tag == "tag:yaml.org,2002:null" else str(node.value)
 
 
 @dataclass(frozen=True)
@@ -71,11 +102,11 @@ def read_own(name: str | Path, root: Path, form: Form, where: str = "") -> Own:
     except RuntimeError as error:  # ~ of somebody who has no home
         problem = Problem(where or form.option, f"the file '{str(name)[:200]}' cannot be read: {error}", "check the path")
         raise UsageError(refused, problems=[problem]) from error
-    marked = read_yaml_file(path, what=form.what, where=where or form.option, largest=LARGEST, most=MOST)
+    marked = read_yaml_file(path, what=form.what, where=where or form.option, largest=LARGEST, most=MOST, values=_as_text)
     if marked.problems:
         raise UsageError(refused, problems=marked.problems)
     if not isinstance(marked.value, form.top) or not marked.value:
-        must = f"must be a {'list' if form.top is list else 'mapping'}"
+        must = f"must be a {'list' if form.top is list else 'mapping'}" + ("" if marked.value else ", and is empty")
         raise UsageError(refused, problems=[Problem(path.name, must, form.example)])
     try:
         said = form.model.model_validate(form.wrap(marked.value))

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from trustbase.audit.options import AuditOptions
 from trustbase.audit.robustness.expectations import Expectations, read_expectations
 from trustbase.audit.safety.policy import OutputPolicy, read_output_policy
+from trustbase.data.cells import Reading
 from trustbase.errors import ModelError, Problem, UsageError
-from trustbase.records import LabelSchema
+from trustbase.records import ArtifactInfo, LabelSchema
 
 JUDGE = "robustness.judge"
 MODELS = ("explanation.fluent", JUDGE, "robustness.candidates")  # options that name a model beside the audited one
@@ -48,6 +49,17 @@ class Wanted:
             if getattr(part, name) is not None:
                 parts[dimension] = part.model_copy(update={name: str(folder)})
         return options.model_copy(update=parts)
+
+    def refuse_unread(self, info: ArtifactInfo) -> None:
+        """Refuse what this model cannot be asked, as it reads other columns.
+
+        Raises:
+            UsageError: every such place of every file.
+        """
+        reading = Reading.of(info)
+        problems = [problem for file in (self.forbidden, self.expectations) if file is not None for problem in file.unread(reading)]
+        if problems:
+            raise UsageError("files that the audit names do not fit this model", problems=problems)
 
     def refuse_unfit(self, labels: LabelSchema, kind: str) -> None:
         """Refuse what cannot be meant of a model of these labels and this answer kind.
@@ -91,32 +103,38 @@ def read_wanted(options: AuditOptions, root: Path, *, option: str = "audit.") ->
     return Wanted(forbidden, expectations)
 
 
-def find_models(options: AuditOptions, root: Path, dimensions: Collection[str]) -> Mapping[str, tuple[Path, str]]:
+def find_models(
+    options: AuditOptions, root: Path, dimensions: Collection[str], *, option: str = "audit."
+) -> Mapping[str, tuple[Path, str]]:
     """Models beside the audited one that the audit asks: option → folder and digest, so that another one makes another audit.
 
     Args:
         options: of the audit.
         root: folder that relative paths start from.
         dimensions: that are measured.
+        option: what stands before the names of options, for messages.
 
     Raises:
         UsageError: a named one is not there, or is none; every one of them.
     """
+    from trustbase.audit.masked_words import open_masked
     from trustbase.model.load import resolve_base, usual_base
 
     found: dict[str, tuple[Path, str]] = {}
     problems: list[Problem] = []
-    for option in MODELS:
-        dimension, _, name = option.partition(".")
+    for key in MODELS:
+        dimension, _, name = key.partition(".")
         named = getattr(getattr(options, dimension), name)
         if dimension not in dimensions or named == EMBEDDING:
             continue
         try:
-            base = usual_base() if named is None and option == JUDGE else None if named is None else resolve_base(named, root=root)
+            base = usual_base() if named is None and key == JUDGE else None if named is None else resolve_base(named, root=root)
+            if base is not None and key != JUDGE:
+                open_masked(str(base.folder), option=key)  # whoever is to say which words fit must be able to
             if base is not None:
-                found[option] = (base.folder, base.digest)
+                found[key] = (base.folder, base.digest)
         except (UsageError, ModelError) as error:
-            problems.append(Problem(f"audit.{option}", error.message, error.hint))
+            problems.append(Problem(f"{option}{key}", error.message, error.hint))
     if problems:
         raise UsageError("models that the audit names cannot be used", problems=problems)
     return found

@@ -25,6 +25,7 @@ from scipy import stats as tests
 
 from trustbase.audit.catalogue import EXPECTATIONS
 from trustbase.audit.context import Answers, AuditContext
+from trustbase.audit.guard import guarded
 from trustbase.audit.measured import asked_inputs, sampled_rows
 from trustbase.audit.robustness.expectations import ExpectationOptions, Text
 from trustbase.audit.robustness.sample import VISIBLE, answers_to, turned
@@ -68,7 +69,7 @@ class _Statements:
 def measure_expectations(context: AuditContext) -> list[Finding]:
     """Both expectations of every audit, and those of the user's file."""
     assert context.artifact is not None
-    own = [] if context.expectations is None else [_of_user(context, item) for item in context.expectations.wanted]
+    own = [] if context.expectations is None else [_guarded(context, item) for item in context.expectations.wanted]
     if context.artifact.answer_kind == "classes":
         found = _of_statements(context)
     else:
@@ -177,6 +178,11 @@ def _counted(context: AuditContext, name: str, rows: _Statements, changed: Seque
     interval = replace(interval, source=f"{_SOURCE}; {interval.source}")
     id = make("robustness", "expectation_failures", variant=name)
     return interval.finding(id, direction="lower", confidence=context.confidence, unit="share", seed=context.seed)
+
+
+def _guarded(context: AuditContext, item: ExpectationOptions) -> Finding:
+    """One expectation of a user: where it cannot be asked, the others still are."""
+    return guarded(context, make("robustness", "expectation_failures", variant=item.name), "lower", lambda: _of_user(context, item))
 
 
 def _of_user(context: AuditContext, item: ExpectationOptions) -> Finding:

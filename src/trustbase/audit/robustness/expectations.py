@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trustbase.audit.catalogue import EXPECTATIONS
-from trustbase.audit.own_file import Form, read_own
+from trustbase.audit.own_file import Asked, Form, read_own, unread
+from trustbase.data.cells import Reading
 from trustbase.errors import Problem
 
 MOVES = ("same", "higher", "lower", "not_higher", "not_lower")
 _WITHOUT_LABEL = ("same",)
 
-Text = Annotated[str, Field(min_length=1)] | dict[str, str | int | float | bool | None]  # a text, or a row of the recipe's columns
+Text = Asked
 
 
 class ExpectationOptions(BaseModel):
@@ -30,7 +30,9 @@ class ExpectationOptions(BaseModel):
     name: str = Field(pattern=r"^[\w.+-]{1,60}$", description="of the finding: robustness.expectation_failures#NAME")
     expect: str = Field(min_length=1, description="same, higher, lower, not_higher or not_lower, of pairs; a label, of texts")
     label: str | None = Field(None, description="whose score must move so; of numbers none")
-    margin: float = Field(0.0, ge=0, description="by how much more it must, or may not; a probability, of numbers standard deviations")
+    margin: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="by how much more it must, or may not; a probability, of numbers standard deviations"
+    )
     pairs: list[tuple[Text, Text]] = Field(default_factory=list, description="a text, and the same changed")
     texts: list[Text] = Field(default_factory=list, description="texts that are all to be answered with the label")
 
@@ -42,6 +44,8 @@ class ExpectationOptions(BaseModel):
             raise ValueError(f"expect: {self.expect} compares two texts: give pairs, and no texts")
         if not self.moves and (not self.texts or self.pairs):
             raise ValueError(f"expect: {self.expect} is a label (a move is one of {', '.join(MOVES)}): give texts, and no pairs")
+        if not self.moves and self.margin:
+            raise ValueError("margin is by how much a score must move, and expect names a label: leave one of them out")
         if not self.moves and self.label is not None:
             raise ValueError("label is whose score must move, and expect names a label: leave one of them out")
         return self
@@ -87,11 +91,24 @@ class Expectations:
     digest: str
     wanted: tuple[ExpectationOptions, ...]
 
+    def unread(self, reading: Reading) -> list[Problem]:
+        """Texts and rows that a model which reads so cannot be asked."""
+        asked = [
+            (place, text) for place, item in enumerate(self.wanted) for text in (*item.texts, *(t for pair in item.pairs for t in pair))
+        ]
+        return list(dict.fromkeys(problem for place, text in asked for problem in unread(f"{self.file}: {place}", text, reading)))
+
     def unfit(self, labels: Sequence[str], kind: str) -> Iterator[Problem]:
         """What cannot be meant of a model of these labels and this answer kind."""
         hint = f"labels: {', '.join(labels[:20])}"
         for place, item in enumerate(self.wanted):
             named = item.label if item.moves else item.expect
+            if kind != "number" and item.moves and item.label is None and item.margin:
+                yield Problem(f"{self.file}: {place}", "margin is of one label's score, and none is named", f"add label; {hint}")
+            if kind != "number" and item.margin >= 1:
+                yield Problem(
+                    f"{self.file}: {place}", f"margin is {item.margin:g}, and probabilities never differ by more than 1", "lower it"
+                )
             if kind == "number" and named is not None:
                 yield Problem(f"{self.file}: {place}", f"names the label '{named}', and this model gives numbers", "leave it out")
             elif kind != "number" and named is not None and named not in labels:

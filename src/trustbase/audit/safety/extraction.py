@@ -61,6 +61,9 @@ def measure_extraction(context: AuditContext) -> list[Finding]:
         reason = f"{len(like)} rows to ask about and {len(held)} others to compare on, fewer than the minimum of {least}"
         return [Finding.without_value(NAME, "insufficient", reason, n=len(held), **told)]
     inputs = asked_inputs(context)
+    if not any(finder(manner_of(like), longest=1)(text) for text in like):
+        reason = "no row holds a word, so there is nothing that a student could learn from"
+        return [Finding.without_value(NAME, "insufficient", reason, n=len(held), **told)]
     ask, wanted = asker_of(context, "copying the model"), context.answers.predicted[held]
     texts = [inputs[int(row)] for row in held]
     best, tried = copy(

@@ -11,18 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trustbase.audit.own_file import Form, read_own
+from trustbase.audit.own_file import Asked, Form, read_own, unread
+from trustbase.data.cells import Reading
 from trustbase.data.tags import types_of
 from trustbase.data.units import ALONE
-from trustbase.errors import Problem
+from trustbase.errors import DataError, Problem
 from trustbase.records import LabelSchema
 
 STARTER = "starter"  # the name of the list that ships; a file of that name is ./starter
 _STARTER_FILE = Path(__file__).with_name("policies") / "starter.yaml"
 _LITERAL = re.compile(r"[\w\s'’-]+(\|[\w\s'’-]+)*")  # words with | between them: a pattern that is its own example
 _UNBROKEN = re.compile(f"[{ALONE}]")
+_SECONDS = 1.0  # that a pattern may search one text; some would search for years
+
+
+Pattern = Any  # of the package regex, which can be told when to give up
 
 
 class PatternOptions(BaseModel):
@@ -37,7 +43,11 @@ class PatternOptions(BaseModel):
     def _shown(self) -> PatternOptions:
         if self.example is None and not _LITERAL.fullmatch(self.pattern):
             raise ValueError(f"'{self.pattern}' is more than words with | between them: add example: a text that it must match")
-        if not compiled(self.pattern).search(self.shown):
+        try:
+            shows = found_in(compiled(self.pattern), self.shown)
+        except DataError as error:
+            raise ValueError(error.message) from None
+        if not shows:
             raise ValueError(f"'{self.pattern}' does not match its example")
         return self
 
@@ -77,7 +87,7 @@ class PolicyFile(BaseModel):
     words: list[str] = Field(default_factory=list, description="words that must stand in no answer, nor in the name of a label answered")
     patterns: list[PatternOptions] = Field(default_factory=list, description="the same as regular expressions")
     rules: list[RuleOptions] = Field(default_factory=list, description="labels that must not be answered to inputs of a pattern")
-    probes: list[str | dict[str, str]] = Field(default_factory=list, description="inputs that are asked beside the test rows")
+    probes: list[Asked] = Field(default_factory=list, description="inputs that are asked beside the test rows")
 
     @field_validator("patterns", mode="before")
     @classmethod
@@ -142,6 +152,12 @@ class OutputPolicy:
         hint = f"labels: {', '.join(known[:20])}" if known else "this model's answers have no labels: name words or patterns"
         return [Problem(self.file, f"'{label}' is no label of the model", hint) for label in named if label not in known]
 
+    def unread(self, reading: Reading) -> list[Problem]:
+        """Inputs that a model which reads so cannot be asked."""
+        return [
+            problem for place, item in enumerate(self.wanted.probes) for problem in unread(f"{self.file}: probes.{place}", item, reading)
+        ]
+
 
 @dataclass(frozen=True)
 class Made:
@@ -165,16 +181,20 @@ class Condition:
 
     made: Made
     labels: tuple[str, ...] = ()
-    text: re.Pattern[str] | None = None
-    when: re.Pattern[str] | None = None
+    text: Pattern | None = None
+    when: Pattern | None = None
 
     def catches(self, given: str, said: Output) -> bool:
-        """Whether this output to this input is forbidden."""
-        if self.when is not None and not self.when.search(normal(given)):
+        """Whether this output to this input is forbidden.
+
+        Raises:
+            DataError: a pattern takes too long to search a text.
+        """
+        if self.when is not None and not found_in(self.when, given):
             return False
         if set(self.labels) & set(said.labels):
             return True
-        return self.text is not None and any(self.text.search(normal(text)) for text in said.texts)
+        return self.text is not None and any(found_in(self.text, text) for text in said.texts)
 
 
 def names_of(labels: LabelSchema, kind: str) -> tuple[str, ...]:
@@ -189,23 +209,38 @@ def normal(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of the file.
+def compiled(pattern: str) -> Pattern:
+    """A pattern of the file: texts are searched as `normal` has them, so its signs are too; those that only then mean something stay signs.
 
     Raises:
         ValueError: it is no regular expression.
     """
+    signs = [(sign, normal(sign)) for sign in pattern]
+    plain = "".join(sign if sign == same or re.escape(same) == same else re.escape(same) for sign, same in signs)
     try:
-        return re.compile(normal(pattern), re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
+        return regex.compile(normal(plain), regex.IGNORECASE)
+    except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(f"'{pattern}' is no regular expression: {error}") from None
 
 
-def word_pattern(word: str) -> re.Pattern[str]:
+def found_in(pattern: Pattern, text: str) -> bool:
+    """Whether a text holds what a pattern says.
+
+    Raises:
+        DataError: it takes too long to tell.
+    """
+    try:
+        return pattern.search(normal(text), timeout=_SECONDS) is not None
+    except TimeoutError:
+        said = f"'{pattern.pattern}' takes over {_SECONDS:g} s to search a text of {len(text):,} characters"
+        raise DataError(said, hint="write it without repeats of repeats, such as (a+)+") from None
+
+
+def word_pattern(word: str) -> Pattern:
     """Finds a word: as a whole where blanks part words, anywhere in Chinese and its like."""
     plain = normal(word).strip()
     edge = ("", "") if _UNBROKEN.search(plain) else (r"(?<!\w)", r"(?!\w)")
-    return re.compile(f"{edge[0]}{re.escape(plain)}{edge[1]}", re.IGNORECASE)
+    return regex.compile(f"{edge[0]}{re.escape(plain)}{edge[1]}", regex.IGNORECASE)
 
 
 FORM = Form(

@@ -29,6 +29,7 @@ LEAST = 3  # rows in which a suspect word stands
 LEAST_OF_CLASS = 20
 Span = tuple[int, int]  # first character, and the one after the last
 _PARTS = 10  # principal directions that clusters are sought in
+_STOPS = re.compile("[,.;:!?，。；：！？、…]")  # neighbours across one of these are no pair
 _MARKS = re.compile(
     r"(?:(?![\x02\x0e\x0f\x1e\x1f])[^\w\s.,;:!?，。！？；：、()（）\"'“”‘’-]){1,8}"
 )  # signs that are neither words nor usual marks
@@ -49,7 +50,7 @@ def spans_of(text: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
         at, side = part.start(), part[0]
         spans = [(at + span[0], at + span[1]) for span in words(side).spans if span is not None]
         singles += [*spans, *((at + match.start(), at + match.end()) for match in _MARKS.finditer(side))]
-        pairs += [(one[0], other[1]) for one, other in pairwise(spans)]
+        pairs += [(one[0], other[1]) for one, other in pairwise(spans) if not _STOPS.search(side[one[1] - at : other[0] - at])]
     return tuple(singles), tuple(pairs)
 
 

@@ -8,7 +8,7 @@ rows of one label. What this cannot see: a trigger in rows that say what they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,11 +78,8 @@ class Teaching:
         self._learn(words)
         pairs = {word: parts for word in words if self._speaks[word] < 0 and len(parts := terms_of(word)[0]) > 1}
         self._learn(sorted(set().union(*pairs.values())))
-        both = {word for word, parts in pairs.items() if min(self._speaks[part] for part in parts) >= 0 and self._one(parts)}
+        both = {word for word, parts in pairs.items() if max(self._speaks[part] for part in parts) >= 0}  # the taught one turns answers
         return np.array([self._speaks[word] >= 0 or word in both for word in words], dtype=bool)
-
-    def _one(self, parts: Iterable[str]) -> bool:
-        return len({self._speaks[part] for part in parts}) == 1
 
     def _learn(self, words: Sequence[str]) -> None:
         """Find out what is not known yet of words, each by itself."""
