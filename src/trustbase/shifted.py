@@ -49,7 +49,11 @@ def place_of(reference: str, root: Path) -> Path:
     Raises:
         DataError: there is none.
     """
-    path = root / Path(reference).expanduser()
-    if not path.is_file():
-        raise DataError(f"{_KEY} names {reference}, and there is no such file", hint="name a csv, tsv, jsonl or parquet file")
+    try:
+        path = root / Path(reference).expanduser()
+        there = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name that no file can have, or ~ of somebody who has no home
+        there = False
+    if not there:
+        raise DataError(f"{_KEY} names {reference[:200]}, and there is no such file", hint="name a csv, tsv, jsonl or parquet file")
     return path

@@ -17,8 +17,9 @@ from trustbase.audit.measured import Part, measure_parts, sampled_rows
 from trustbase.audit.options import AuditOptions, options_of
 from trustbase.audit.robustness.audit import PARTS
 from trustbase.cli.values import budgets
-from trustbase.errors import Interrupted, UsageError
+from trustbase.errors import DataError, Interrupted, UsageError
 from trustbase.records import ArtifactInfo, Decision, Finding, LabelSchema, Split
+from trustbase.shifted import place_of
 
 LABELS = LabelSchema(("no", "yes"), "yes", "yes")
 
@@ -168,3 +169,17 @@ def test_what_takes_every_row_says_that_rows_are_not_independent(tmp_path: Path)
     assert said["drawn"] == ["share; one row of each of 2 entities", "counted"]
     assert said["every"] == ["share; rows are taken as independent, although they are of 2 entities", "counted"]
     assert said["other"] == ["share", "counted"]
+
+
+def test_an_option_that_is_none_is_told_with_those_that_are() -> None:
+    with pytest.raises(UsageError) as told:
+        options_of([], {"robustness": {"text": 3, "queries": 0}, "safety": {"zzz": 1}})
+    said = [str(problem) for problem in told.value.problems]
+    assert any("did you mean 'texts'?" in line for line in said) and any("known: queries, texts" in line for line in said), said
+    assert any(line.startswith("--budget robustness.queries: Input should be") for line in said)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x.csv", "x" * 3000, "a\0b", "none.csv"])
+def test_texts_of_another_kind_that_are_not_there_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        place_of(name, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -90,10 +91,19 @@ def options_of(dimensions: Sequence[str], budget: Mapping[str, Mapping[str, Any]
     try:
         found = AuditOptions.model_validate({"dimensions": list(dimensions) or None, **known})
     except ValidationError as error:
-        problems += [
-            Problem(f"--budget {'.'.join(map(str, item['loc']))}", f"{item['msg']}, got {item['input']!r}") for item in error.errors()
-        ]
+        problems += [_told(item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
         found = AuditOptions()
     if problems:
         raise UsageError("this audit cannot start", problems=problems, hint="such as --budget explanation.texts=20")
     return found
+
+
+def _told(place: Sequence[int | str], kind: str, said: str, got: Any) -> Problem:
+    """What is wrong with one option of a budget; where there is no such option, which there are."""
+    name = ".".join(map(str, place))
+    if kind != "extra_forbidden":
+        return Problem(f"--budget {name}", f"{said}, got {got!r}")
+    known = AuditOptions.model_fields[str(place[0])].annotation
+    names = list(known.model_fields) if isinstance(known, type) and issubclass(known, BaseModel) else []
+    near = difflib.get_close_matches(str(place[-1]), names, n=1)
+    return Problem(f"--budget {name}", "is no option", f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}")
