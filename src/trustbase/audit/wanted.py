@@ -56,8 +56,8 @@ class Wanted:
         Raises:
             UsageError: every such place of every file.
         """
-        reading = Reading.of(info)
-        problems = [problem for file in (self.forbidden, self.expectations) if file is not None for problem in file.unread(reading)]
+        files = [file for file in (self.forbidden, self.expectations) if file is not None]
+        problems = [problem for file in files for problem in file.unread(Reading.of(info))]
         if problems:
             raise UsageError("files that the audit names do not fit this model", problems=problems)
 
