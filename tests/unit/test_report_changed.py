@@ -59,4 +59,4 @@ def test_what_was_not_measured_is_said_and_not_drawn(lang: str) -> None:
     assert "all 9 rows alike" in drawn(flip_blocks(blind, t), lang)
     assert flip_blocks(None, t) == expectation_blocks({}, t) == weak_blocks({}, t) == weak_blocks([], t) == []
     page = drawn(weak_blocks(WEAK[2:], t), lang)
-    assert {"en": "no part is surely weaker", "zh": "没有一处确实弱于其余"}[lang] in page
+    assert {"en": "no part is named as weaker", "zh": "没有一处被点名为弱于其余"}[lang] in page

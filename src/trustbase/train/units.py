@@ -20,17 +20,10 @@ from trustbase.train.batches import Batch
 from trustbase.train.labelled import FeatureRows, LabelledRows, TokenRows
 
 
-class UnitRows(LabelledRows):
-    """Texts whose units have a tag each: `rows` as they are, with the tags of the units that are read, which alone have part in a loss."""
+class _OfTokens(LabelledRows):
+    """Rows of tokens as they are, with other labels."""
 
-    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any]) -> None:
-        """Args:
-        rows: the same texts; what labels they have does not matter.
-        encoded: from `encode_units`.
-        labels: array of objects, the tags of each row's units, `(rows,)`.
-        """
-        self._rows, self._encoded = rows, encoded
-        self.labels = labels
+    _rows: TokenRows
 
     @property
     def lengths(self) -> NDArray[np.integer]:
@@ -42,6 +35,19 @@ class UnitRows(LabelledRows):
 
     def size(self, chosen: NDArray[np.int64]) -> int:
         return self._rows.size(chosen)
+
+
+class UnitRows(_OfTokens):
+    """Texts whose units have a tag each: `rows` as they are, with the tags of the units that are read, which alone have part in a loss."""
+
+    def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any]) -> None:
+        """Args:
+        rows: the same texts; what labels they have does not matter.
+        encoded: from `encode_units`.
+        labels: array of objects, the tags of each row's units, `(rows,)`.
+        """
+        self._rows, self._encoded = rows, encoded
+        self.labels = labels
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """The rows, padded, in all their windows; `labels` are the tags of the units that are read, `(read,)`, and `targets` say where each
@@ -89,7 +95,7 @@ class UnitFeatureRows(FeatureRows):
         return _unit_tables(self._encoded.take(rows), values)
 
 
-class SpanRows(LabelledRows):
+class SpanRows(_OfTokens):
     """Questions and texts: `rows` as they are, with both ends of the answer in each window."""
 
     def __init__(self, rows: TokenRows, encoded: Encoded, labels: NDArray[Any], most: int) -> None:
@@ -102,17 +108,6 @@ class SpanRows(LabelledRows):
         self._rows, self._encoded, self._most = rows, encoded, most
         self.labels = labels
         self._ends, self.fates = positions(encoded, ragged(spans for _, spans in labels))
-
-    @property
-    def lengths(self) -> NDArray[np.integer]:
-        return self._rows.lengths
-
-    @property
-    def tokens(self) -> NDArray[np.int64] | None:
-        return self._rows.tokens
-
-    def size(self, chosen: NDArray[np.int64]) -> int:
-        return self._rows.size(chosen)
 
     def take(self, rows: NDArray[np.int64], device: str, number: int = 0) -> Batch:
         """All windows of the rows, padded; `labels` are first and last token of the answer in each, `(windows, 2)`."""
